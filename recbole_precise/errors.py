@@ -1,0 +1,47 @@
+"""The mistakes that this package reports to people: one message that says what, where and how to mend it.
+
+The command line prints the message alone and leaves with status 2; a traceback is only ever shown
+for faults of the package itself.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Base of every error that the user can mend; the message is complete on its own."""
+
+
+class ConfigError(UserError):
+    """A configuration key, value or combination is wrong."""
+
+
+class DataError(UserError):
+    """A file of the data set is missing, malformed or unusable."""
+
+
+class TextError(UserError):
+    """Item text, a text encoder or a text cache is missing, malformed or unusable."""
+
+
+class CheckpointError(UserError):
+    """A run directory or checkpoint is missing, damaged or belongs to something else."""
+
+
+def nearest(name: str, candidates: Iterable[str]) -> str | None:
+    """The candidate most like `name` (case and hyphens ignored), or None when none is near."""
+
+    def plain(text: str) -> str:
+        return text.lower().replace("-", "_")
+
+    table = {plain(candidate): candidate for candidate in sorted(candidates)}
+    found = difflib.get_close_matches(plain(name), list(table), n=1, cutoff=0.6)
+    return table[found[0]] if found else None
+
+
+def did_you_mean(name: str, candidates: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the nearest candidate, or an empty string."""
+    found = nearest(name, candidates)
+    return f" Did you mean '{found}'?" if found else ""
