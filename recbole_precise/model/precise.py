@@ -1,0 +1,106 @@
+r"""PRECISE: pre-training sequential recommenders with collaborative and semantic information.
+
+Reference:
+    Chonggang Song et al. "PRECISE: Pre-training Sequential Recommenders with Collaborative and Semantic
+    Information." arXiv 2412.06308.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from recbole_precise.model.sequential import TwoSidedRecommender, require
+from recbole_precise.nn.experts import ExpertPooling, MeanPooling
+from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder, TextEncoder
+from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
+from recbole_precise.nn.losses.full_softmax import full_softmax_pays
+from recbole_precise.nn.losses.sampled_softmax import own_item_mask
+from recbole_precise.nn.scoring import Score
+from recbole_precise.nn.sequence_encoders import Transformer
+
+
+class PRECISEUT(TwoSidedRecommender):
+    """PRECISE after Universal Training (Sec. IV-B and IV-C): fused items, a causal transformer, next-item loss.
+
+    `variant` makes the paper's ablations: `id` (no text), `llm` (no ID), `pool` (mean instead of experts).
+    With `match_width` the remaining part is widened, so that an ablation does not change the width as well.
+    """
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        id_size, token_size = config["embedding_size"], config["token_size"]
+        variant = config["variant"]
+        if variant in ("id", "llm"):
+            kept = id_size + token_size if config["match_width"] else (id_size if variant == "id" else token_size)
+            id_size, token_size = (kept, 0) if variant == "id" else (0, kept)
+        parts: list[nn.Module] = []
+        if id_size:
+            parts.append(IdEncoder(self.n_items, id_size, config["id_init_std"]))
+        if token_size:
+            parts.append(self._text_part(config, dataset, token_size, pooled=variant == "pool"))
+        self.item_encoder = ItemEncoder(parts, self.n_items)
+        width = id_size + token_size
+        self.sequence_encoder = Transformer(
+            width,
+            self.max_seq_length,
+            n_layers=config["n_layers"],
+            n_heads=config["n_heads"],
+            inner_size=config["inner_size"] or 4 * width,
+            hidden_dropout=config["hidden_dropout_prob"],
+            attn_dropout=config["attn_dropout_prob"],
+            norm_first=config["norm_first"],
+            eps=config["layer_norm_eps"],
+        )
+        self._init_parts(config["initializer_range"])
+        self.score = Score(config["score"], config["temperature"])
+        self.label_smoothing = config["label_smoothing"]
+        softmax = config["softmax"]
+        self.full_softmax = full_softmax_pays(self.n_items) if softmax == "auto" else softmax == "full"
+        self.logq = config["logq"]
+        if not self.full_softmax:
+            counts = torch.as_tensor(require(dataset, "train_item_counts", "sampled softmax")())
+            self.sampler = NegativeSampler(self.n_items, config["n_negatives"], config["negative_source"], counts)
+
+    def _text_part(self, config, dataset, width: int, pooled: bool) -> TextEncoder:
+        tokens = require(dataset, "token_states", config["model"])().without_special()
+        self.text_encoder = {**tokens.encoder, "token_mode": config["token_mode"]}
+        table_width = TextEncoder.table_width(config["token_mode"], width, tokens.hidden_size)
+        pooling = MeanPooling() if pooled else ExpertPooling(
+            table_width, config["n_experts"], config["top_experts"], noise=config["gate_noise"], value_projection=config["expert_value_proj"]
+        )
+        return TextEncoder(
+            tokens.states, tokens.token_ids, tokens.offsets,
+            width=width, pooling=pooling, mode=config["token_mode"], vocab_init=config["vocab_init"], std=config["token_init_std"],
+        )
+
+    def sequence_items(self, item_seq: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The full softmax needs every item's vector, so the input is looked up there; else only the batch's items are fused."""
+        if not self.full_softmax:
+            return self.item_encoder(item_seq), None
+        catalogue = self.item_encoder.all_items()
+        return catalogue[item_seq], catalogue
+
+    def objective(self, states: Tensor, targets: Tensor, sequences: Tensor, trained: Tensor, all_targets: Tensor, catalogue: Tensor | None) -> Tensor:
+        """Next-item loss (Eq. 5) at the trained positions.
+
+        Args:
+            states: `[positions, width]`. targets: int64 `[positions]`.
+            sequences, trained, all_targets: `[batch, length]`, the inputs, the trained positions and every position's target.
+            catalogue: `[items, width]` when the full softmax is used.
+        """
+        states = self.score.user(states)
+        if catalogue is not None:
+            return full_softmax_loss(states, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing)
+        negatives = self.sampler.draw(all_targets[trained])
+        unique, place = torch.unique(torch.cat([targets, negatives]), return_inverse=True)
+        vectors = self.score.item(self.item_encoder(unique))
+        row = trained.nonzero()[:, 0]
+        return sampled_softmax_loss(
+            states.float(),
+            vectors[place[: len(targets)]],
+            vectors[place[len(targets) :]],
+            forbidden=own_item_mask(sequences, all_targets, negatives)[row],
+            log_probability=self.sampler.log_probability.to(negatives.device)[negatives],
+            logq=self.logq,
+        )

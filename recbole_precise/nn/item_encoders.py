@@ -1,0 +1,166 @@
+"""Item encoders: internal item ids to vectors, from an ID table, from text tokens, or from both side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+TOKEN_MODES = ("vocab", "frozen_states", "item_states")
+VOCAB_INITS = ("context_mean", "random")
+
+
+def principal_projection(rows: Tensor, width: int, row_weight: Tensor | None = None) -> Tensor:
+    """Orthonormal `[columns, width]` projection onto the leading principal directions of centred `rows [n, columns]`.
+
+    Signs are fixed (largest entry of a direction is positive), so that the result does not depend on the solver.
+    """
+    weight = torch.ones(len(rows), dtype=torch.float64) if row_weight is None else row_weight.double()
+    weight = weight / weight.sum()
+    centred = rows.double() - (weight @ rows.double())
+    _, directions = torch.linalg.eigh(centred.t() @ (centred * weight[:, None]))
+    leading = directions.flip(1)[:, :width]
+    if leading.shape[1] < width:  # an encoder narrower than the model: the missing directions are empty
+        leading = torch.cat([leading, leading.new_zeros(len(leading), width - leading.shape[1])], 1)
+    largest = leading.gather(0, leading.abs().argmax(0, keepdim=True))
+    return (leading * torch.where(largest < 0, -1.0, 1.0)).float()
+
+
+def standardised(vectors: Tensor, std: float) -> Tensor:
+    """`vectors` centred and scaled as a whole to mean square `std`^2: directions keep their relative weight."""
+    centred = vectors - vectors.mean(0)
+    return centred * (std / centred.pow(2).mean().sqrt().clamp_min(1e-12))
+
+
+class IdEncoder(nn.Module):
+    """One trainable vector per item; row 0 is padding and stays zero (METHODS A.1, step 1)."""
+
+    def __init__(self, n_items: int, width: int, std: float) -> None:
+        super().__init__()
+        self.table = nn.Embedding(n_items, width, padding_idx=0)
+        nn.init.normal_(self.table.weight, std=std)
+        with torch.no_grad():
+            self.table.weight[0] = 0
+
+    def rows(self, item_ids: Tensor | None) -> Tensor:
+        """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
+        return self.table.weight if item_ids is None else self.table(item_ids)
+
+
+class TextEncoder(nn.Module):
+    """Token vectors of each item, pooled (METHODS A.1 steps 2 to 5, and A.2 for what a token vector is).
+
+    Args:
+        states: contextual token states, one row a token, `[tokens, hidden]` (float16, may be memory-mapped).
+        token_ids: int `[tokens]` vocabulary ids. offsets: int64 `[items + 1]`; item 0 has no tokens.
+        width: width of the pooled vector.
+        pooling: module called with (table, token_index, offsets), built for `table_width(...)`.
+        mode: `vocab`: one trainable row per token of the vocabulary in use; `item_states`: one trainable
+            row per token of every item; `frozen_states`: the encoder's states as they are, behind a
+            trainable projection.
+        vocab_init: rows of `vocab` start as the mean contextual state of the token, or random.
+        std: root mean square of a trainable table's initial values.
+    """
+
+    def __init__(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray, *, width: int, pooling: nn.Module,
+                 mode: str = "vocab", vocab_init: str = "context_mean", std: float = 0.05) -> None:
+        super().__init__()
+        if mode not in TOKEN_MODES:
+            raise ValueError(f"token_mode must be one of {TOKEN_MODES}, not {mode!r}")
+        self.mode, self.width, self.pooling = mode, width, pooling
+        offsets_tensor = torch.from_numpy(np.asarray(offsets, dtype=np.int64))
+        self.register_buffer("offsets", offsets_tensor)
+        self.register_buffer("has_text", offsets_tensor[1:] > offsets_tensor[:-1])
+        self.no_text = nn.Parameter(torch.zeros(width))
+        self.project: nn.Module = nn.Identity()
+        if mode == "vocab":
+            used, index = np.unique(np.asarray(token_ids), return_inverse=True)
+            token_index = torch.from_numpy(index.astype(np.int64).reshape(-1))
+            if vocab_init == "random":
+                table = torch.randn(max(len(used), 1), width) * std
+            else:
+                table = standardised(self._context_means(states, token_index, len(used), width), std)
+            self.table = nn.Parameter(table)
+            self.register_buffer("vocabulary", torch.from_numpy(used.astype(np.int64)))
+        else:
+            token_index = torch.arange(len(token_ids))
+            frozen = torch.from_numpy(np.ascontiguousarray(states))
+            if mode == "item_states":
+                sample = frozen[:: max(1, len(frozen) // 100_000)].float()
+                projection = principal_projection(sample, width)
+                table = torch.cat([part.float() @ projection for part in frozen.split(65536)]) if len(frozen) else torch.zeros(1, width)
+                self.table = nn.Parameter(standardised(table, std))
+            else:
+                self.frozen = frozen  # not a buffer: neither saved with the weights nor broadcast at every step
+                self.project = nn.Linear(frozen.shape[1], width, bias=False)
+                sample = frozen[:: max(1, len(frozen) // 100_000)].float()
+                with torch.no_grad():
+                    direction = principal_projection(sample, width)
+                    self.project.weight.copy_(direction.t() * (std / (sample @ direction).std().clamp_min(1e-12)))
+        self.register_buffer("token_index", token_index)
+
+    @staticmethod
+    def table_width(mode: str, width: int, hidden_size: int) -> int:
+        """Width of the rows that the pooling sees: the encoder's own for `frozen_states`, the model's otherwise."""
+        return hidden_size if mode == "frozen_states" else width
+
+    @staticmethod
+    def _context_means(states: np.ndarray, token_index: Tensor, n_used: int, width: int) -> Tensor:
+        """Mean contextual state of each token in use, on the principal directions: `[used, width]`."""
+        total = torch.zeros(max(n_used, 1), states.shape[1])
+        for start in range(0, len(token_index), 65536):
+            part = torch.from_numpy(np.ascontiguousarray(states[start : start + 65536])).float()
+            total.index_add_(0, token_index[start : start + 65536], part)
+        count = torch.bincount(token_index, minlength=max(n_used, 1)).clamp_min(1)
+        mean = total / count[:, None]
+        return mean @ principal_projection(mean, width, count)
+
+    def _source(self, device: torch.device, rows: Tensor) -> tuple[Tensor, Tensor]:
+        """Table and index into it for the wanted token rows."""
+        if self.mode != "frozen_states":
+            return self.table, self.token_index[rows]
+        picked = self.frozen[rows.to(self.frozen.device)].to(device, torch.float32)
+        return picked, torch.arange(len(rows), device=device)
+
+    def rows(self, item_ids: Tensor | None) -> Tensor:
+        """Pooled text vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
+        if item_ids is None:
+            offsets, has_text = self.offsets, self.has_text
+            rows = torch.arange(len(self.token_index), device=offsets.device)
+        else:
+            begin = self.offsets[item_ids]
+            lengths = self.offsets[item_ids + 1] - begin
+            offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+            rows = torch.arange(int(offsets[-1]), device=offsets.device) + torch.repeat_interleave(begin - offsets[:-1], lengths)
+            has_text = self.has_text[item_ids]
+        table, index = self._source(offsets.device, rows)
+        pooled = self.project(self.pooling(table, index, offsets))
+        return torch.where(has_text[:, None], pooled, self.no_text)
+
+
+class ItemEncoder(nn.Module):
+    """e_v = [a_v ; c_v]: the parts' vectors side by side (METHODS A.1, step 5; PRECISE Eq. 4).
+
+    Args:
+        parts: encoders with `rows(item_ids | None)`; one part alone gives PRECISE-ID or PRECISE-LLM.
+        n_items: catalogue rows, row 0 = padding.
+    """
+
+    def __init__(self, parts: list[nn.Module], n_items: int) -> None:
+        super().__init__()
+        if not parts:
+            raise ValueError("an item encoder needs at least one part")
+        self.parts = nn.ModuleList(parts)
+        self.n_items = n_items
+
+    def _rows(self, item_ids: Tensor | None) -> Tensor:
+        return torch.cat([part.rows(item_ids) for part in self.parts], -1)
+
+    def forward(self, item_ids: Tensor) -> Tensor:
+        """int64 `item_ids [...]` -> `[..., width]`; every item is encoded once, however often it occurs."""
+        unique, inverse = torch.unique(item_ids, return_inverse=True)
+        return self._rows(unique)[inverse]
+
+    def all_items(self) -> Tensor:
+        """Vectors of the whole catalogue: `[items, width]`."""
+        return self._rows(None)

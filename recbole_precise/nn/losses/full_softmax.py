@@ -1,0 +1,117 @@
+"""Cross entropy over the whole catalogue, in tiles: memory does not grow with positions x catalogue."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+#: Bytes of one tile of logits; small enough to stay in a CPU's last-level cache, large enough for full GEMM speed.
+TILE_BYTES = 16 << 20
+
+
+class _TiledCrossEntropy(torch.autograd.Function):
+    """Forward computes the gradients as it goes, so that no tile is ever stored or computed twice."""
+
+    @staticmethod
+    def forward(ctx, states: Tensor, items: Tensor, targets: Tensor, bias: Tensor | None, smoothing: float, tile_bytes: int, product_dtype: torch.dtype) -> Tensor:
+        n_rows, n_items = states.shape[0], items.shape[0]
+        want_states, want_items, _, want_bias = ctx.needs_input_grad[:4]
+        grad_states = torch.empty_like(states) if want_states else None
+        grad_items = torch.zeros_like(items) if want_items else None
+        grad_bias = torch.zeros_like(bias) if want_bias else None
+        step = max(1, min(n_rows, tile_bytes // (4 * n_items)))
+        real_items = n_items - 1  # row 0 is padding and never a class
+        exact = product_dtype == states.dtype
+        factors = items.to(product_dtype)
+        buffer = states.new_empty((step, n_items))
+        total = states.new_zeros(())
+        for start in range(0, n_rows, step):
+            rows = states[start : start + step].to(product_dtype)
+            target = targets[start : start + step, None]
+            logits = buffer[: rows.shape[0]]
+            if exact:
+                torch.mm(rows, factors.t(), out=logits)
+            else:
+                logits.copy_(torch.mm(rows, factors.t()))
+            if bias is not None:
+                logits += bias
+            logits[:, 0] = -torch.inf
+            picked = logits.gather(1, target).sum()
+            mean_logit = logits[:, 1:].mean(1).sum() if smoothing else 0.0
+            top = logits.amax(1, keepdim=True)
+            logits.sub_(top).exp_()
+            norm = logits.sum(1, keepdim=True)
+            total += (norm.log() + top).sum() - (1 - smoothing) * picked - smoothing * mean_logit
+            if not (want_states or want_items or want_bias):
+                continue
+            logits.div_(norm)  # now d loss / d logits, once the targets are subtracted
+            if smoothing:
+                logits[:, 1:] -= smoothing / real_items
+            logits.scatter_add_(1, target, logits.new_full(target.shape, smoothing - 1))
+            if want_bias:
+                grad_bias += logits.sum(0)
+            gradient = logits.to(product_dtype)
+            if want_states:
+                grad_states[start : start + step] = torch.mm(gradient, factors)
+            if want_items:
+                if exact:
+                    grad_items.addmm_(gradient.t(), rows)
+                else:
+                    grad_items += torch.mm(gradient.t(), rows)
+        ctx.gradients = (grad_states, grad_items, grad_bias)
+        ctx.scale = 1.0 / max(n_rows, 1)
+        return total * ctx.scale
+
+    @staticmethod
+    def backward(ctx, grad_output: Tensor):
+        factor = grad_output * ctx.scale
+        states, items, bias = (None if g is None else g.mul_(factor) for g in ctx.gradients)
+        ctx.gradients = None
+        return states, items, None, bias, None, None, None
+
+
+def full_softmax_loss(
+    states: Tensor,
+    item_vectors: Tensor,
+    targets: Tensor,
+    *,
+    item_bias: Tensor | None = None,
+    label_smoothing: float = 0.0,
+    tile_bytes: int = TILE_BYTES,
+    product_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """Mean cross entropy of every state against every real item of the catalogue (METHODS A.3, full form of Eq. 5).
+
+    The same value and gradients as `F.cross_entropy(states @ item_vectors.T, targets)` with the padding
+    row excluded from the classes, in `tile_bytes` of extra memory instead of positions x catalogue.
+
+    Args:
+        states: `[positions, width]` transformer outputs, already divided by a temperature where one is used.
+        item_vectors: `[items, width]`; row 0 is padding.
+        targets: int64 `[positions]` in `1..items-1`.
+        item_bias: optional `[items]` added to the logits.
+        label_smoothing: share of the target's mass spread evenly over the real items.
+        tile_bytes: memory for one tile of logits; at least one row is always computed at a time.
+        product_dtype: type of the factors of the matrix products; sums, exponentials and the returned gradients
+            stay in float32. Default: autocast's type where autocast is on, the inputs' otherwise.
+
+    Returns:
+        scalar; second derivatives are not available.
+    """
+    device = states.device.type
+    if product_dtype is None:
+        product_dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+    if states.dtype != torch.float64:
+        states, item_vectors = states.float(), item_vectors.float()
+    with torch.autocast(device_type=device, enabled=False):
+        return _TiledCrossEntropy.apply(states, item_vectors, targets, item_bias, label_smoothing, tile_bytes, product_dtype)
+
+
+#: Above this many items an epoch with the full softmax costs more than it gains over sampling on a CPU
+#: (benchmarks/softmax.py measures both).
+FULL_SOFTMAX_MAX_ITEMS = 50_000
+
+
+def full_softmax_pays(n_items: int) -> bool:
+    """Whether `softmax: auto` means the full softmax for a catalogue of `n_items`."""
+    return n_items <= FULL_SOFTMAX_MAX_ITEMS

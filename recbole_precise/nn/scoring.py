@@ -1,0 +1,30 @@
+"""How a state and an item vector become a score."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor
+
+SCORES = ("dot", "cosine")
+
+
+class Score:
+    """Dot product (the paper's training) or cosine over a temperature (its serving index; METHODS A.3).
+
+    Both are inner products of the two prepared sides, so ranking and export need no special case.
+    """
+
+    def __init__(self, kind: str, temperature: float = 1.0) -> None:
+        if kind not in SCORES:
+            raise ValueError(f"score must be one of {SCORES}, not {kind!r}")
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
+        self.kind, self.temperature = kind, temperature
+
+    def user(self, states: Tensor) -> Tensor:
+        """`[..., width]` states, ready for an inner product with `item(...)`."""
+        return (F.normalize(states, dim=-1) if self.kind == "cosine" else states) / self.temperature
+
+    def item(self, vectors: Tensor) -> Tensor:
+        """`[..., width]` item vectors, ready for an inner product with `user(...)`."""
+        return F.normalize(vectors, dim=-1) if self.kind == "cosine" else vectors

@@ -1,0 +1,95 @@
+"""Sequence encoders: item vectors in time order to states, through PyTorch's scaled_dot_product_attention."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class TransformerBlock(nn.Module):
+    """Multi-head self-attention and a feed-forward network, each with a residual, before or after LayerNorm.
+
+    Everything but attention runs on the real positions alone, packed as `[positions, width]`.
+    """
+
+    def __init__(self, width: int, n_heads: int, inner_size: int, hidden_dropout: float, attn_dropout: float, norm_first: bool, eps: float = 1e-12) -> None:
+        super().__init__()
+        if width % n_heads:
+            raise ValueError(f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})")
+        self.n_heads, self.norm_first, self.attn_dropout = n_heads, norm_first, attn_dropout
+        self.qkv = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.inner = nn.Linear(width, inner_size)
+        self.outer = nn.Linear(inner_size, width)
+        self.attention_norm = nn.LayerNorm(width, eps=eps)
+        self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(hidden_dropout)
+
+    def attend(self, packed: Tensor, mask: Tensor, causal: bool) -> Tensor:
+        """Self-attention inside each row: `packed [positions, width]`, bool `mask [batch, length]`."""
+        batch, length = mask.shape
+        qkv = self.qkv(packed)
+        padded = qkv.new_zeros((batch, length, qkv.shape[-1]))
+        padded[mask] = qkv
+        query, key, value = padded.view(batch, length, 3, self.n_heads, -1).permute(2, 0, 3, 1, 4)
+        # rows are padded on the right: under a causal mask no real position can see padding
+        attn_mask = None if causal else mask[:, None, None, :]
+        mixed = F.scaled_dot_product_attention(
+            query, key, value, attn_mask=attn_mask, is_causal=causal, dropout_p=self.attn_dropout if self.training else 0.0
+        )
+        return self.dropout(self.out(mixed.transpose(1, 2)[mask].flatten(1)))
+
+    def forward(self, packed: Tensor, mask: Tensor, causal: bool) -> Tensor:
+        """`packed [positions, width]` of the real positions of bool `mask [batch, length]`, row by row; same shape back."""
+        if self.norm_first:
+            packed = packed + self.attend(self.attention_norm(packed), mask, causal)
+            hidden = self.outer(F.gelu(self.inner(self.feed_forward_norm(packed))))
+            return packed + self.dropout(hidden)
+        packed = self.attention_norm(packed + self.attend(packed, mask, causal))
+        hidden = self.outer(F.gelu(self.inner(packed)))
+        return self.feed_forward_norm(packed + self.dropout(hidden))
+
+
+class Transformer(nn.Module):
+    """Learned positions and a stack of `TransformerBlock`s (PRECISE Sec. IV-C: causal; Sec. IV-D: bidirectional).
+
+    Args:
+        width: width of item vectors and states. max_length: longest sequence.
+        n_layers, n_heads, inner_size: as RecBole spells them.
+        hidden_dropout, attn_dropout: on the input and every sublayer; on attention weights.
+        causal: a position sees itself and what came before (True) or every real position (False).
+        norm_first: LayerNorm before (True) or after (False, RecBole's SASRec) each sublayer.
+    """
+
+    def __init__(self, width: int, max_length: int, *, n_layers: int = 2, n_heads: int = 2, inner_size: int = 256, hidden_dropout: float = 0.2,
+                 attn_dropout: float = 0.2, causal: bool = True, norm_first: bool = False, eps: float = 1e-12) -> None:
+        super().__init__()
+        self.causal, self.max_length = causal, max_length
+        self.position = nn.Embedding(max_length, width)
+        self.input_norm = nn.LayerNorm(width, eps=eps)
+        self.dropout = nn.Dropout(hidden_dropout)
+        self.blocks = nn.ModuleList(
+            TransformerBlock(width, n_heads, inner_size, hidden_dropout, attn_dropout, norm_first, eps) for _ in range(n_layers)
+        )
+        self.output_norm = nn.LayerNorm(width, eps=eps) if norm_first else nn.Identity()
+
+    def packed_states(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
+        """States of the real positions alone, row by row: `[positions, width]`."""
+        position = self.position.weight[: mask.shape[1]].expand(mask.shape[0], -1, -1)
+        packed = self.dropout(self.input_norm(item_vectors[mask] + position[mask]))
+        for block in self.blocks:
+            packed = block(packed, mask, self.causal)
+        return self.output_norm(packed)
+
+    def forward(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
+        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` (right-padded) -> states `[batch, length, width]`, zero where padded."""
+        packed = self.packed_states(item_vectors, mask)
+        states = packed.new_zeros((*mask.shape, packed.shape[-1]))
+        states[mask] = packed
+        return states
+
+    def user_vector(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
+        """State of each row's last real position: `[batch, width]`."""
+        packed = self.packed_states(item_vectors, mask)
+        return packed[mask.sum(1).cumsum(0) - 1]
