@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_precise.nn.dropout import Dropout
+
 
 class TransformerBlock(nn.Module):
     """Multi-head self-attention and a feed-forward network, each with a residual, before or after LayerNorm.
@@ -24,7 +26,7 @@ class TransformerBlock(nn.Module):
         self.outer = nn.Linear(inner_size, width)
         self.attention_norm = nn.LayerNorm(width, eps=eps)
         self.feed_forward_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(hidden_dropout)
+        self.dropout = Dropout(hidden_dropout)
 
     def attend(self, packed: Tensor, mask: Tensor, causal: bool) -> Tensor:
         """Self-attention inside each row: `packed [positions, width]`, bool `mask [batch, length]`."""
@@ -68,7 +70,7 @@ class Transformer(nn.Module):
         self.causal, self.max_length = causal, max_length
         self.position = nn.Embedding(max_length, width)
         self.input_norm = nn.LayerNorm(width, eps=eps)
-        self.dropout = nn.Dropout(hidden_dropout)
+        self.dropout = Dropout(hidden_dropout)
         self.blocks = nn.ModuleList(
             TransformerBlock(width, n_heads, inner_size, hidden_dropout, attn_dropout, norm_first, eps) for _ in range(n_layers)
         )
