@@ -1,0 +1,213 @@
+"""Text encoders: the last hidden states of batches of texts, through Hugging Face's AutoModel.
+
+Nothing here imports torch or transformers before a model is truly needed, so that a cached run starts fast.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+
+import numpy as np
+
+from recbole_precise.errors import ConfigError, TextError, did_you_mean
+from recbole_precise.text.sources import EncoderSource, resolve_encoder
+
+__all__ = ["EncoderSource", "HfEncoder", "plan_batches", "resolve_encoder", "torch_dtype_name"]
+
+DTYPES = {
+    "float32": "float32",
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "bfloat16": "bfloat16",
+    "fp16": "float16",
+    "float16": "float16",
+}
+def torch_dtype_name(dtype: str) -> str:
+    """The torch name of a dtype option (`bf16` -> `bfloat16`). Raises ConfigError for an unknown one."""
+    if str(dtype).lower() not in DTYPES:
+        raise ConfigError(
+            f"text_dtype: '{dtype}' is not known; use float32, bf16 or fp16.{did_you_mean(str(dtype), DTYPES)}"
+        )
+    return DTYPES[str(dtype).lower()]
+
+
+class HfEncoder:
+    """A Hugging Face encoder or decoder with its tokenizer, from a local folder, without code from that folder.
+
+    Args:
+        source: from `resolve_encoder`.
+        dtype: float32, bf16 or fp16, the arithmetic of the model.
+        device: torch device, default the CPU.
+        progress: let transformers show its own loading bar.
+
+    Raises TextError when the folder cannot be loaded, ConfigError for an unknown dtype or a device that is not there.
+    """
+
+    def __init__(
+        self, source: EncoderSource, dtype: str = "float32", device: object = None, progress: bool = False
+    ) -> None:
+        import torch
+
+        self.source = source
+        self.dtype = getattr(torch, torch_dtype_name(dtype))
+        self.device = _torch_device(device)
+        self.tokenizer, self.model = _load(source, self.dtype, progress)
+        self.model.to(self.device)
+        embeddings = self.model.get_input_embeddings()
+        self.vocab_size = int(embeddings.weight.shape[0])
+        self.hidden_size = int(self.encode_batch([np.zeros(1, dtype=np.int32)]).shape[1])
+        self.special_token_ids = _special_ids(self.tokenizer)
+
+    @property
+    def longest(self) -> int | None:
+        """Most tokens that the model reads, None when it does not say."""
+        config = self.model.config
+        limits = [getattr(config, "max_position_embeddings", None), getattr(self.tokenizer, "model_max_length", None)]
+        limits = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
+        return min(limits) if limits else None
+
+    def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of all texts, int32 [total], and their lengths, int64 [N]; at most max_tokens each.
+
+        A text that spells a special token ("[SEP]") is read as these characters, not as the token.
+        Raises ConfigError when max_tokens leaves no room for text or is more than the model reads.
+        """
+        around = self.tokenizer.num_special_tokens_to_add(pair=False)
+        if max_tokens <= around:
+            raise ConfigError(
+                f"text_max_tokens: {max_tokens} leaves no room for text, the tokenizer of {self.source.name} adds "
+                f"{around} tokens of its own; use at least {around + 1}."
+            )
+        if self.longest is not None and max_tokens > self.longest:
+            raise ConfigError(
+                f"text_max_tokens: {max_tokens} is more than {self.source.name} reads; use at most {self.longest}."
+            )
+        ids, lengths = [], []
+        for first in range(0, len(texts), 8192):  # bounds the Python lists, each some 10 times the array
+            encoded = self.tokenizer(
+                list(texts[first : first + 8192]),
+                truncation=True,
+                max_length=max_tokens,
+                padding=False,
+                split_special_tokens=True,
+                return_attention_mask=False,
+                return_token_type_ids=False,
+            )["input_ids"]
+            lengths.extend(map(len, encoded))
+            ids.append(np.fromiter((i for row in encoded for i in row), dtype=np.int32))
+        flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
+        if len(flat) and int(flat.max()) >= self.vocab_size:
+            raise TextError(
+                f"{self.source.folder}: the tokenizer knows token {int(flat.max())}, but the model only "
+                f"{self.vocab_size} tokens; they do not belong together."
+            )
+        return flat, np.asarray(lengths, dtype=np.int64)
+
+    def encode_batch(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:
+        """Last hidden states of a batch of texts, float16 [sum of lengths, hidden], without padding.
+
+        `token_ids` holds one int array [length] per text. Padding is on the right and masked, so that it changes
+        neither a bidirectional nor a causal model.
+        """
+        import torch
+
+        lengths = np.asarray([len(ids) for ids in token_ids])
+        even = bool((lengths == lengths[0]).all())
+        if even:
+            input_ids = np.stack(token_ids).astype(np.int64)
+            mask = np.ones(input_ids.shape, dtype=np.int64)
+        else:
+            mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
+            input_ids = np.full(mask.shape, getattr(self.tokenizer, "pad_token_id", None) or 0, dtype=np.int64)
+            input_ids[mask.astype(bool)] = np.concatenate(token_ids)
+        on_device = torch.from_numpy(mask).to(self.device)
+        with torch.inference_mode():
+            output = self.model(input_ids=torch.from_numpy(input_ids).to(self.device), attention_mask=on_device)
+            states = getattr(output, "last_hidden_state", None)
+            if states is None:
+                raise TextError(f"{self.source.folder}: a {type(self.model).__name__} gives no hidden states of tokens.")
+            states = states.flatten(0, 1) if even else states[on_device.bool()]
+            limit = torch.finfo(torch.float16).max
+            flat = states.float().clamp_(-limit, limit).half().cpu().numpy()
+        if np.isnan(flat).any():
+            raise TextError(
+                f"{self.source.name} gives states that are not numbers in {self.dtype}; set text_dtype: float32."
+            )
+        return flat
+
+
+def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[tuple[int, int]]:
+    """Cut texts sorted by falling length into batches `(first, last + 1)`.
+
+    A batch holds at most `budget` tokens, its padding included, and at least one text. Texts of another length begin a
+    new batch unless that saves no work: padding of up to `padding` tokens costs less than a further call of the model.
+    The cuts before position i do not depend on what follows, so a run that goes on at a cut makes the same batches.
+    """
+    batches, first, waste = [], 0, 0
+    for i in range(1, len(lengths)):
+        waste += int(lengths[first] - lengths[i])
+        if waste > padding or (i + 1 - first) * int(lengths[first]) > budget:
+            batches.append((first, i))
+            first, waste = i, 0
+    return batches + [(first, len(lengths))] if len(lengths) else batches
+
+
+def _special_ids(tokenizer) -> tuple[int, ...]:
+    around = {getattr(tokenizer, f"{kind}_token_id", None) for kind in ("bos", "eos", "cls", "sep", "pad", "mask")}
+    ids = set(tokenizer.all_special_ids)
+    unknown = getattr(tokenizer, "unk_token_id", None)
+    return tuple(sorted(ids - ({unknown} - around)))
+
+
+def _torch_device(device: object):
+    import torch
+
+    try:
+        found = torch.device("cpu" if device is None else device)
+        if found.type != "cpu":
+            torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"text_device: '{device}' cannot be used ({reason}); use cpu or a device of this machine.") from None
+    return found
+
+
+def _load(source: EncoderSource, dtype, progress: bool):
+    if importlib.util.find_spec("transformers") is None:
+        raise TextError("Encoding text needs the package transformers; `pip install transformers`.")
+    import transformers
+    from transformers import AutoModel, AutoTokenizer
+    from transformers.utils import logging
+
+    folder = str(source.folder)
+    new = tuple(int(part) for part in transformers.__version__.split(".")[:2]) >= (4, 56)
+    options = {"local_files_only": True, "trust_remote_code": False}
+    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    if not progress:
+        logging.disable_progress_bar()
+    logging.set_verbosity_error()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        options |= {"dtype" if new else "torch_dtype": dtype, "output_loading_info": True}
+        try:
+            model, info = AutoModel.from_pretrained(folder, attn_implementation="sdpa", **options)
+        except ValueError as error:
+            if "attention" not in str(error).lower():
+                raise
+            model, info = AutoModel.from_pretrained(folder, **options)
+    except Exception as error:  # many libraries below, each with its own errors; all mean that the folder is unusable
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise TextError(f"{folder}: transformers cannot load this model ({reason}).") from error
+    finally:
+        if bar:
+            logging.enable_progress_bar()
+        logging.set_verbosity(level)
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    if missing or info.get("mismatched_keys"):
+        key = missing[0] if missing else str(sorted(info["mismatched_keys"], key=str)[0])
+        raise TextError(f"{folder}: the weights do not fit config.json (no usable '{key}'), so states would be random.")
+    if getattr(model.config, "is_encoder_decoder", False):
+        model = model.get_encoder()
+    model.config.use_cache = False  # keys and values of the past are of no use here
+    return tokenizer, model.eval().requires_grad_(False)
