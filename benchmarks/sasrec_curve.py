@@ -90,7 +90,7 @@ def main() -> None:
     )
     out = RESULTS / f"sasrec_curve_{arguments.dataset}.json"
     curve = {
-        "command": " ".join(["python", *sys.argv]),
+        "command": " ".join(["python benchmarks/sasrec_curve.py", *sys.argv[1:]]),
         "model": "RecBole SASRec (CE)",
         "dataset": arguments.dataset,
         "length": arguments.length,

@@ -36,7 +36,8 @@ class PRECISEUT(TwoSidedRecommender):
             id_size, token_size = (kept, 0) if variant == "id" else (0, kept)
         parts: list[nn.Module] = []
         if id_size:
-            parts.append(IdEncoder(self.n_items, id_size, config["id_init_std"]))
+            dropout = config["id_dropout"] if token_size else 0.0  # without text nothing would be left of an item
+            parts.append(IdEncoder(self.n_items, id_size, config["id_init_std"], dropout))
         if token_size:
             parts.append(self._text_part(config, dataset, token_size, pooled=variant == "pool"))
         self.item_encoder = ItemEncoder(parts, self.n_items)

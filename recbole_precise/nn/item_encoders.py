@@ -33,10 +33,17 @@ def standardised(vectors: Tensor, std: float) -> Tensor:
 
 
 class IdEncoder(nn.Module):
-    """One trainable vector per item; row 0 is padding and stays zero (METHODS A.1, step 1)."""
+    """One trainable vector per item; row 0 is padding and stays zero (METHODS A.1, step 1).
 
-    def __init__(self, n_items: int, width: int, std: float) -> None:
+    With `dropout` an item's whole ID vector is absent from a training step with that probability, as a
+    new item's would be: what is left, its text, must then carry it. The vectors are not rescaled.
+    """
+
+    def __init__(self, n_items: int, width: int, std: float, dropout: float = 0.0) -> None:
         super().__init__()
+        if not 0 <= dropout < 1:
+            raise ValueError(f"id_dropout must be at least 0 and below 1, not {dropout}")
+        self.dropout = dropout
         self.table = nn.Embedding(n_items, width, padding_idx=0)
         nn.init.normal_(self.table.weight, std=std)
         with torch.no_grad():
@@ -44,7 +51,10 @@ class IdEncoder(nn.Module):
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
         """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
-        return self.table.weight if item_ids is None else self.table(item_ids)
+        rows = self.table.weight if item_ids is None else self.table(item_ids)
+        if self.training and self.dropout:
+            rows = rows * (torch.rand(len(rows), 1, device=rows.device) >= self.dropout)
+        return rows
 
 
 class TextEncoder(nn.Module):

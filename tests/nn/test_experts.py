@@ -128,3 +128,14 @@ def test_bad_numbers_are_refused_with_the_numbers():
         TopKGate(4, 3, 4)
     with pytest.raises(ValueError, match="token_mode"):
         TextEncoder(*tokens(), width=4, pooling=MeanPooling(), mode="vocabulary")
+
+
+def test_id_dropout_leaves_whole_items_out_while_training_only():
+    torch.manual_seed(0)
+    encoder = IdEncoder(5000, 4, 0.1, dropout=0.3)
+    rows = encoder.rows(None)
+    dropped = (rows[1:] == 0).all(1).float().mean()
+    assert abs(dropped - 0.3) < 0.03
+    kept = (rows != 0).all(1)
+    assert torch.equal(rows[kept], encoder.table.weight[kept])
+    assert encoder.eval().rows(None) is encoder.table.weight
