@@ -1,0 +1,230 @@
+"""RecBole's Config with our defaults, and with every mistake found before any data is read.
+
+Precedence as in RecBole: command line, then `config_dict`, then config files, then defaults. Defaults are RecBole's own,
+then ours: properties/overall.yaml, properties/model/<Name>.yaml (our models alone), properties/dataset/<data set>.yaml
+(every model, so that all share a vocabulary and a protocol).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from recbole.config import Config as RecBoleConfig
+from recbole.utils import ModelType
+
+from recbole_precise import registry, rules, schema
+from recbole_precise.command_line import parse_arguments
+from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.known_keys import keys_of_model, our_keys, recbole_keys
+from recbole_precise.settings import SettingsLoader, our_settings, parse_value, read_settings
+
+logger = logging.getLogger("recbole_precise")
+
+COMMAND_LINE, DICT = "on the command line", "in config_dict"
+
+_CATEGORIES = {
+    "Run": ("recipe", "run_dir", "result_file", "resume", "checkpoint_seconds", "threads", "log_flops", "tensorboard", "trust_pickle", "amp_dtype"),
+    "Sequence": ("train_rows", "window_stride", "sequence_fields", "time_order", "tie_break", "tie_seed"),
+    "Ranking": ("evaluator", "mask_history", "score_budget_mb", "slices"),
+}
+
+_arguments: list[str] | None = None
+
+
+@contextlib.contextmanager
+def command_line(arguments: Iterable[str]) -> Iterator[None]:
+    """Within it, a Config reads these arguments instead of sys.argv and refuses those that it does not know."""
+    global _arguments
+    before, _arguments = _arguments, list(arguments)
+    try:
+        yield
+    finally:
+        _arguments = before
+
+
+class Config(RecBoleConfig):
+    """Settings of a run, read as `config["key"]`.
+
+    Args:
+        model: name of a model (case, hyphens and underscores do not matter) or a model class.
+        dataset: name of a data set: the folder `<data_path>/<dataset>` with `<dataset>.inter` in it.
+        config_file_list: YAML files; a later one goes before an earlier one.
+        config_dict: settings that go before those of files.
+
+    Raises:
+        ConfigError, DataError: on a mistake in the settings, before any data is read.
+    """
+
+    def __init__(
+        self,
+        model: str | type | None = None,
+        dataset: str | None = None,
+        config_file_list: list[str] | None = None,
+        config_dict: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._where: dict[str, str] = {}
+        self._ignorable: set[str] = set()
+        if isinstance(config_file_list, (str, os.PathLike)):
+            config_file_list = [config_file_list]
+        super().__init__(model, dataset, config_file_list, dict(config_dict or {}))
+
+    # --- What the user gave -------------------------------------------------------------------------------------------
+
+    def _init_parameters_category(self) -> None:
+        super()._init_parameters_category()
+        # Copies: RecBole appends to lists that every Config of the process shares.
+        self.parameters = {name: list(keys) for name, keys in self.parameters.items()}
+        self.parameters.update({name: list(keys) for name, keys in _CATEGORIES.items()})
+        self.parameters["Text"] = [key for key in schema.OVERALL if "text" in key]
+
+    def _build_yaml_loader(self):
+        return SettingsLoader
+
+    def _load_config_files(self, file_list) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for file in file_list or ():
+            content = self._convert_config_dict(read_settings(file), f"in '{file}'")
+            merged.update(content)
+        return merged
+
+    def _load_variable_config_dict(self, config_dict) -> dict[str, Any]:
+        return self._convert_config_dict(config_dict or {}, DICT)
+
+    def _load_cmd_line(self) -> dict[str, Any]:
+        strict = _arguments is not None
+        if not strict and "ipykernel_launcher" in sys.argv[0]:
+            return {}
+        pairs = parse_arguments(_arguments if strict else sys.argv[1:], strict=strict)
+        if not strict:
+            self._ignorable = set(pairs)
+        return self._convert_config_dict(pairs, COMMAND_LINE)
+
+    def _convert_config_dict(self, config_dict, where: str = DICT) -> dict[str, Any]:
+        """The same settings with texts turned into the values that they stand for; remembers where each came from."""
+        converted = {}
+        for key, value in config_dict.items():
+            entry = schema.known_key(key)
+            if isinstance(value, str):
+                value = parse_value(value, entry.types if entry else ())
+            elif entry is not None and entry.types == ("str",) and isinstance(value, (int, float)) and not isinstance(value, bool):
+                value = str(value)  # a data set, a folder or a column may be named by a number
+            converted[key] = value
+            self._where[key] = where
+        return converted
+
+    # --- Model, data set and defaults ---------------------------------------------------------------------------------
+
+    def _get_model_and_dataset(self, model, dataset):
+        given = self.external_config_dict
+        model = model if model is not None else given.get("model")
+        dataset = dataset if dataset is not None else given.get("dataset")
+        if model is None:
+            raise ConfigError("No model was given: say --model=PRECISE-UT, or any model of RecBole.")
+        if dataset is None:
+            raise ConfigError("No data set was given: say --dataset=ml-100k, or the name of a folder in data_path.")
+        dataset = str(dataset)
+        entry = registry.resolve(model) if isinstance(model, str) else registry.entry_of_class(model)
+        rules.check_dataset_exists(dataset, given)
+        return entry.name, entry.load() if isinstance(model, str) else model, dataset
+
+    @property
+    def entry(self) -> registry.Entry:
+        """The model's entry in the registry."""
+        # Looked up each time: what a Config keeps as an attribute goes into the checkpoints of RecBole's trainers.
+        named = registry.find(self.model)
+        return named if named is not None and named.load() is self.model_class else registry.entry_of_class(self.model_class)
+
+    def _load_internal_config_dict(self, model, model_class, dataset) -> None:
+        super()._load_internal_config_dict(model, model_class, dataset)
+        self._check_keys(model_class)
+        recipe = self.external_config_dict.get("recipe", "best")
+        self.internal_config_dict.update(our_settings(self.entry, dataset, recipe))
+
+    def _check_keys(self, model_class: type) -> None:
+        """Refuse keys that nobody reads and values that a key does not take; pass over foreign arguments of a script."""
+        own = keys_of_model(self.entry, model_class)
+        known = recbole_keys() | our_keys() | own.keys()
+        for key in list(self.external_config_dict):
+            where = self._where.get(key, DICT)
+            if key not in known:
+                if key in self._ignorable and where == COMMAND_LINE:
+                    logger.warning("--%s is no setting of RecBole or of this package and is passed over.", key)
+                    del self.external_config_dict[key]
+                    continue
+                raise ConfigError(f"Unknown key '{key}' ({where}) for model {self.entry.name}.{did_you_mean(key, known)}")
+            entry = schema.entry_for(key, ours=self.entry.ours, default=own.get(key))
+            if entry is not None:
+                entry.check(key, self.external_config_dict[key], where)
+
+    def _get_final_config_dict(self) -> dict[str, Any]:
+        final = super()._get_final_config_dict()
+        given = self.external_config_dict
+        if isinstance(given.get("eval_args"), dict):
+            # RecBole replaces the mapping whole, so that naming the mode alone would lose the order of time.
+            final["eval_args"] = {**self.internal_config_dict["eval_args"], **given["eval_args"]}
+        sequential = final["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        if sequential and final["eval_args"].get("order") != "TO" and "eval_args" not in given:
+            # RecBole gives GRU4RecKG and KSR no split of their own, and refuses the general one for sequences.
+            final["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}
+        if sequential and final.get("loss_type") == "CE" and not hasattr(self.model_class, "input_type") and "train_neg_sample_args" not in given:
+            final["train_neg_sample_args"] = None  # RecBole's default draws negatives and then refuses them
+        if "evaluator" not in given and not rules.exact_ranks_suffice(final):
+            final["evaluator"] = "recbole"  # sampled candidates, ratings, or several targets per user
+        rules.check(final, self.entry, self.model_class, given)
+        return final
+
+    def _set_default_parameters(self) -> None:
+        try:
+            super()._set_default_parameters()
+        except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+            raise ConfigError(str(error)) from error  # what RecBole itself refuses
+
+    # --- Device -------------------------------------------------------------------------------------------------------
+
+    def _init_device(self) -> None:
+        """Choose the device: the CPU without use_gpu or gpu_id, and no GPU but those that CUDA_VISIBLE_DEVICES leaves."""
+        import torch
+
+        final = self.final_config_dict
+        gpus = final["gpu_id"]
+        gpus = ",".join(map(str, gpus)) if isinstance(gpus, (list, tuple)) else "" if gpus is None else str(gpus)
+        final["gpu_id"] = gpus
+        use_gpu = final["use_gpu"] and gpus != ""
+        if use_gpu and "CUDA_VISIBLE_DEVICES" not in os.environ:
+            os.environ["CUDA_VISIBLE_DEVICES"] = gpus
+        use_gpu = use_gpu and torch.cuda.is_available()
+        if "local_rank" not in final:
+            final["single_spec"], final["local_rank"] = True, 0
+            final["device"] = torch.device("cuda" if use_gpu else "cpu")
+            return
+        self._join_process_group(use_gpu)
+
+    def _join_process_group(self, use_gpu: bool) -> None:
+        """RecBole's launch of several processes, over gloo where there is no GPU."""
+        import torch
+
+        final = self.final_config_dict
+        rank = final["local_rank"]
+        if use_gpu and torch.cuda.device_count() < final["nproc"]:
+            raise ConfigError(f"nproc is {final['nproc']}, but only {torch.cuda.device_count()} GPUs are visible; list as many in gpu_id.")
+        torch.distributed.init_process_group(
+            backend="nccl" if use_gpu else "gloo",
+            rank=rank + final["offset"],
+            world_size=final["world_size"],
+            init_method=f"tcp://{final['ip']}:{final['port']}",
+        )
+        final["single_spec"] = False
+        final["device"] = torch.device("cuda", rank) if use_gpu else torch.device("cpu")
+        if use_gpu:
+            torch.cuda.set_device(rank)
+        if rank != 0:
+            final.update(state="error", show_progress=False, verbose=False)
+
+    def where(self, key: str) -> str:
+        """Where the value of a key comes from, in words."""
+        return self._where.get(key, "default")

@@ -1,0 +1,227 @@
+"""Models by name: ours, with their variants, and every model of RecBole.
+
+Names are told apart neither by case nor by hyphens and underscores. A class is imported when it is asked for.
+`register()` makes ours known to RecBole's own scripts, without changing a file of RecBole and without importing it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import re
+import sys
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.machinery import ModuleSpec
+from pathlib import Path
+
+from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.importing import after_import
+
+_RECBOLE_KINDS = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
+_DATASET = "recbole_precise.data.dataset:SequenceDataset"
+_TRAINER = "recbole_precise.trainer.trainer:PreciseTrainer"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A model: its `name`, its class as 'module:Class', and what sets a variant apart.
+
+    `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset` what the variant
+    changes in them. `stock` is whether RecBole's own scripts are told of the name. `ours` is false for RecBole's models.
+    """
+
+    name: str
+    target: str
+    settings: str
+    preset: Mapping[str, object] = field(default_factory=dict)
+    stock: bool = True
+    ours: bool = True
+
+    def load(self) -> type:
+        """The model class."""
+        try:
+            return _load(self.target)
+        except ModuleNotFoundError as error:
+            if self.ours or error.name is None or error.name.startswith("recbole"):
+                raise
+            raise ConfigError(f"Model {self.name} of RecBole needs the package '{error.name}', which is not installed: pip install {error.name}.") from error
+
+
+def _precise(name: str, **preset: object) -> Entry:
+    return Entry(name, "recbole_precise.model.precise:PRECISEUT", "PRECISE-UT", preset)
+
+
+def _floor(name: str, stock: bool = True) -> Entry:
+    return Entry(name, f"recbole_precise.model.floors:{name}", name, stock=stock)
+
+
+#: Our models. RecBole has a `Pop` of its own, outside the sequential models: its scripts keep it, ours mean the floor.
+ENTRIES: tuple[Entry, ...] = (
+    _precise("PRECISE-UT"),
+    _precise("PRECISE-ID", variant="id"),
+    _precise("PRECISE-LLM", variant="llm"),
+    _precise("PRECISE-Pool", variant="pool"),
+    _floor("Pop", stock=False),
+    _floor("Transition"),
+    _floor("GraphHeuristic"),
+)
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_\s]", "", name).lower()
+
+
+_OURS = {_plain(entry.name): entry for entry in ENTRIES}
+
+
+@functools.cache
+def _recbole_models() -> dict[str, Entry]:
+    """RecBole's models by plain name, read from its files: importing them all would take seconds."""
+    spec = importlib.util.find_spec("recbole")
+    if spec is None or not spec.submodule_search_locations:
+        return {}
+    found: dict[str, Entry] = {}
+    for kind in _RECBOLE_KINDS:
+        folder = Path(spec.submodule_search_locations[0], "model", f"{kind}_recommender")
+        for file in sorted(folder.glob("*.py")):
+            for name in re.findall(r"^class (\w+)", file.read_text(encoding="utf-8"), flags=re.MULTILINE):
+                if name.lower() == file.stem:
+                    target = f"recbole.model.{kind}_recommender.{file.stem}:{name}"
+                    found.setdefault(_plain(name), Entry(name, target, name, stock=False, ours=False))
+    return found
+
+
+def model_names() -> list[str]:
+    """Every name that `resolve` knows, ours first."""
+    return [entry.name for entry in ENTRIES] + [entry.name for plain, entry in _recbole_models().items() if plain not in _OURS]
+
+
+def find(name: str) -> Entry | None:
+    """The entry of a model name, or None."""
+    return _OURS.get(_plain(name)) or _recbole_models().get(_plain(name))
+
+
+def resolve(name: str) -> Entry:
+    """The entry of a model name; a ConfigError with the nearest name when there is none."""
+    entry = find(name)
+    if entry is None:
+        nearest = did_you_mean(name, model_names())
+        raise ConfigError(f"Unknown model '{name}'.{nearest or ' Ours are: ' + ', '.join(entry.name for entry in ENTRIES) + '.'}")
+    return entry
+
+
+def entry_of_class(cls: type) -> Entry:
+    """The entry of a model class; for a class that is neither ours nor RecBole's one that stands for it."""
+    entry = find(cls.__name__)
+    if entry is not None and entry.target == f"{cls.__module__}:{cls.__qualname__}":
+        return entry
+    return Entry(cls.__name__, f"{cls.__module__}:{cls.__qualname__}", cls.__name__, stock=False, ours=False)
+
+
+def get_model(model_name: str) -> type:
+    """The class of a model by name; takes the place of `recbole.utils.get_model`."""
+    return resolve(model_name).load()
+
+
+def get_trainer(model_type, model_name: str) -> type:
+    """The trainer class of a model; takes the place of `recbole.utils.get_trainer`.
+
+    Ours trains every model for which RecBole has no trainer of its own.
+    """
+    entry = find(model_name)
+    if entry is None or not entry.ours:
+        from recbole.trainer import Trainer
+        from recbole.utils import get_trainer as recbole_get_trainer
+
+        trainer = recbole_get_trainer(model_type, model_name)
+        if trainer is not Trainer:
+            return trainer
+    return _load(_TRAINER)
+
+
+def _load(target: str) -> type:
+    module, name = target.split(":")
+    return getattr(importlib.import_module(module), name)
+
+
+class _ModelModule(types.ModuleType):
+    """What RecBole finds where it looks for a model's file; hands out the class when it is asked for."""
+
+    def __init__(self, name: str, entry: Entry) -> None:
+        super().__init__(name, f"{entry.name} of recbole_precise, where RecBole looks for it.")
+        self.__spec__ = ModuleSpec(name, loader=None)
+        self._entry = entry
+
+    def __getattr__(self, name: str):
+        if _plain(name) == _plain(self._entry.name):
+            return self._entry.load()
+        raise AttributeError(name)
+
+
+def _hand_out(suffix: str, target: str):
+    """A module `__getattr__` (PEP 562) that gives RecBole our class for the attribute `<one of our models><suffix>`."""
+
+    def __getattr__(name: str):
+        if name.endswith(suffix):
+            entry = _OURS.get(_plain(name.removesuffix(suffix)))
+            if entry is not None and entry.stock:
+                return _load(target)
+        raise AttributeError(f"module has no attribute '{name}'")
+
+    def extend(module: types.ModuleType) -> None:
+        module.__getattr__ = __getattr__
+
+    return extend
+
+
+def _read_our_settings(module: types.ModuleType) -> None:
+    """Let RecBole's own Config read the defaults of our models after its own."""
+    original = module.Config._load_internal_config_dict
+
+    @functools.wraps(original)
+    def _load_internal_config_dict(self, model, model_class, dataset):
+        original(self, model, model_class, dataset)
+        entry = _OURS.get(_plain(model))
+        if entry is not None and entry.stock:
+            from recbole_precise.settings import our_settings
+
+            self.internal_config_dict.update(our_settings(entry, dataset))
+
+    module.Config._load_internal_config_dict = _load_internal_config_dict
+
+
+def _replace_load_data_and_model(package: types.ModuleType) -> None:
+    """RecBole's version unpickles whatever file it is given; ours reads run directories and, safely, RecBole's files."""
+
+    def load_data_and_model(model_file, *args, **kwargs):
+        from recbole_precise.quick_start import load_data_and_model as ours
+
+        return ours(model_file, *args, **kwargs)
+
+    for module in (package, sys.modules[f"{package.__name__}.quick_start"]):
+        module.load_data_and_model = load_data_and_model
+
+
+_registered = False
+
+
+def register() -> None:
+    """Tell RecBole of our models, their dataset, trainer and settings; a second call does nothing."""
+    global _registered
+    if _registered:
+        return
+    _registered = True
+    for entry in ENTRIES:
+        if not entry.stock:
+            continue
+        # RecBole lower-cases the name it was given and looks for a module of that name.
+        for alias in {entry.name.lower(), entry.name.lower().replace("-", "_"), _plain(entry.name)}:
+            name = f"recbole.model.sequential_recommender.{alias}"
+            sys.modules[name] = _ModelModule(name, entry)
+    after_import("recbole.data.dataset", _hand_out("Dataset", _DATASET))
+    after_import("recbole.trainer", _hand_out("Trainer", _TRAINER))
+    after_import("recbole.config.configurator", _read_our_settings)
+    after_import("recbole.quick_start", _replace_load_data_and_model)

@@ -1,0 +1,204 @@
+"""Settings that cannot go together, each refused with one sentence before any data is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.registry import Entry
+
+BUNDLED = "ml-100k"  # RecBole carries it and reads it from its own folder, whatever data_path says.
+
+
+def data_sets_in(folder: Path) -> list[str]:
+    """Names of the data sets in a folder: its folders that hold an .inter file of their own name."""
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and any(path.glob(f"{path.name}*.inter")))
+
+
+def check_dataset_exists(dataset: str, given: Mapping[str, Any]) -> None:
+    """Refuse a data set whose .inter file is missing, and list those that are there."""
+    if dataset == BUNDLED:
+        return
+    folder = Path(str(given.get("data_path") or "dataset/"))
+    parts = given.get("benchmark_filename")
+    wanted = [f"{dataset}.{part}.inter" for part in parts] if isinstance(parts, list) and parts else [f"{dataset}.inter"]
+    missing = [name for name in wanted if not (folder / dataset / name).is_file()]
+    if not missing:
+        return
+    if (folder / dataset).is_dir():
+        raise DataError(f"Data set '{dataset}': the file '{folder / dataset / missing[0]}' is missing.")
+    from recbole_precise.known_keys import downloads
+
+    names = [*data_sets_in(folder), BUNDLED]
+    address = downloads().get(dataset)
+    offer = f" RecBole's authors offer it at {address}: unpack it into '{folder / dataset}'." if address else ""
+    raise DataError(
+        f"Data set '{dataset}' is not in data_path '{folder}' (there should be '{folder / dataset / missing[0]}')."
+        f"{offer or did_you_mean(dataset, names)} At hand: {', '.join(names)}."
+    )
+
+
+def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
+    """Check all settings of a run together; `given` holds those that the user gave."""
+    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns):
+        rule(settings, entry, model_class, given)
+
+
+def _variant(settings, entry: Entry, model_class, given) -> None:
+    for key, value in entry.preset.items():
+        if given.get(key, value) != value:
+            raise ConfigError(f"{entry.name} is {entry.settings} with {key}: {value}, which {key}: {given[key]} contradicts; say --model={entry.settings} to choose {key}.")
+
+
+def _recipe(settings, entry: Entry, model_class, given) -> None:
+    from recbole_precise.settings import properties_folder
+
+    if settings.get("recipe") == "paper" and entry.ours and not (properties_folder() / "model" / f"{entry.settings}.paper.yaml").is_file():
+        raise ConfigError(f"{entry.name} has no recipe 'paper'; leave recipe out or set it to best.")
+
+
+def _resume(settings, entry, model_class, given) -> None:
+    if settings.get("resume") and not settings.get("run_dir"):
+        raise ConfigError("resume needs run_dir, the directory of the run to go on with.")
+
+
+def _metric_names(settings) -> list[str]:
+    metrics = settings["metrics"]
+    return [metrics] if isinstance(metrics, str) else list(metrics)
+
+
+def _metrics(settings, entry, model_class, given) -> None:
+    """Metrics exist, cut-offs are counts, and the metric of early stopping is among those computed."""
+    from recbole.evaluator import metric_types, metrics_dict
+
+    known = {cls.__name__ for cls in metrics_dict.values()}
+    names, topk = _metric_names(settings), settings["topk"]
+    if not names:
+        raise ConfigError("metrics must name at least one metric.")
+    for name in names:
+        if not isinstance(name, str) or name.lower() not in metric_types:
+            raise ConfigError(f"metrics: there is no metric {name!r}.{did_you_mean(str(name), known)}")
+    kinds = {metric_types[name.lower()] for name in names}
+    if len(kinds) > 1:
+        raise ConfigError(f"metrics: {', '.join(names)} cannot be computed together, some rank items and some rate pairs; choose one kind.")
+    cuts = [topk] if isinstance(topk, int) else topk
+    if not cuts or not all(isinstance(k, int) and not isinstance(k, bool) and k > 0 for k in cuts):
+        raise ConfigError(f"topk must be a count above 0 or a list of them, not {topk!r}.")
+    possible = {f"{name}@{k}".lower(): f"{name}@{k}" for name in names for k in cuts} | {name.lower(): name for name in names if name.lower() in _WITHOUT_CUT}
+    if settings["valid_metric"].lower() not in possible:
+        raise ConfigError(f"valid_metric '{settings['valid_metric']}' is not among the metrics computed: {', '.join(possible.values())}; change valid_metric, metrics or topk.")
+
+
+_WITHOUT_CUT = {"gauc", "auc", "mae", "rmse", "logloss"}
+
+
+def _evaluator(settings, entry, model_class, given) -> None:
+    if settings.get("evaluator") == "exact" and not exact_ranks_suffice(settings):
+        raise ConfigError(
+            "evaluator: exact ranks the whole catalogue for one target per row (metrics recall, hit, ndcg, mrr, precision, map; "
+            "eval_args mode full; sequential models); set evaluator: recbole or leave it out."
+        )
+
+
+def exact_ranks_suffice(settings: Mapping[str, Any]) -> bool:
+    """Whether everything asked for follows from the rank of one target per row among all items."""
+    from recbole_precise.evaluation.metrics import is_rank_metric
+
+    modes = settings["eval_args"].get("mode", "full")
+    whole = all(mode == "full" for mode in (modes.values() if isinstance(modes, dict) else [modes]))
+    return _is_sequential(settings) and whole and all(is_rank_metric(str(name)) for name in _metric_names(settings))
+
+
+def _is_sequential(settings) -> bool:
+    return getattr(settings.get("MODEL_TYPE"), "name", None) == "SEQUENTIAL"
+
+
+_EVAL_ARGS = ("split", "group_by", "order", "mode")
+_MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d*")
+
+
+def _eval_args(settings, entry, model_class, given) -> None:
+    """The split is one of RecBole's, and sequences are split in order of time."""
+    args = settings["eval_args"]
+    for key in args:
+        if key not in _EVAL_ARGS:
+            raise ConfigError(f"eval_args: unknown key '{key}'.{did_you_mean(str(key), _EVAL_ARGS)}")
+    split = args.get("split")
+    if not isinstance(split, dict) or len(split) != 1:
+        raise ConfigError(f"eval_args: split must be one of {{RS: [0.8, 0.1, 0.1]}}, {{TS: [0.8, 0.1, 0.1]}} or {{LS: valid_and_test}}, not {split!r}.")
+    ((kind, value),) = split.items()
+    if kind in ("RS", "TS"):
+        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(isinstance(x, (int, float)) and x >= 0 for x in value) or sum(value) <= 0:
+            raise ConfigError(f"eval_args: split {kind} needs three shares for training, validation and test such as [0.8, 0.1, 0.1], not {value!r}.")
+    elif kind == "LS":
+        if value not in ("valid_and_test", "valid_only", "test_only"):
+            raise ConfigError(f"eval_args: split LS must be valid_and_test, valid_only or test_only, not {value!r}.")
+    else:
+        raise ConfigError(f"eval_args: unknown split '{kind}'; RecBole has RS (by share), TS (by time) and LS (leave one out).")
+    if args.get("order") not in ("RO", "TO", None):
+        raise ConfigError(f"eval_args: order must be TO (by time) or RO (random), not {args['order']!r}.")
+    if _is_sequential(settings) and args.get("order") != "TO":
+        raise ConfigError(f"eval_args: {entry.name} learns from sequences, so order must be TO (by time).")
+    if args.get("group_by") not in ("user", "none", None):
+        raise ConfigError(f"eval_args: group_by must be user or none, not {args['group_by']!r}.")
+    modes = args.get("mode", "full")
+    for mode in modes.values() if isinstance(modes, dict) else [modes]:
+        if not isinstance(mode, str) or not _MODE.fullmatch(mode):
+            raise ConfigError(f"eval_args: mode must be full, uni<number>, pop<number> or labeled, not {mode!r}.")
+    if _is_sequential(settings) and settings.get("repeatable") is False:
+        raise ConfigError(f"repeatable must be True for {entry.name}: RecBole evaluates sequences only with repeats; mask_history leaves out seen items.")
+
+
+def _rows(settings, entry, model_class, given) -> None:
+    length, stride = settings["MAX_ITEM_LIST_LENGTH"], settings.get("window_stride")
+    if stride is not None and stride > length:
+        raise ConfigError(f"window_stride {stride} is longer than a window (MAX_ITEM_LIST_LENGTH {length}): targets between windows would never be trained.")
+    windows = getattr(model_class, "trains_on_windows", False)
+    if settings.get("train_rows") == "windows" and not windows:
+        raise ConfigError(f"train_rows: windows needs a model that learns at all positions; {entry.name} learns from one target per row (prefixes).")
+    if stride is not None and (settings.get("train_rows") == "prefixes" or not windows) and "window_stride" in given:
+        raise ConfigError("window_stride has no meaning with train_rows: prefixes.")
+
+
+def _widths(settings, entry: Entry, model_class, given) -> None:
+    if entry.settings != "PRECISE-UT":
+        return
+    id_size, token_size, heads = settings["embedding_size"], settings["token_size"], settings["n_heads"]
+    width, formula = id_size + token_size, "embedding_size + token_size"
+    if settings["variant"] in ("id", "llm") and not settings["match_width"]:
+        width, formula = (id_size, "embedding_size") if settings["variant"] == "id" else (token_size, "token_size")
+    if width % heads:
+        raise ConfigError(f"{formula} = {width} cannot be shared evenly by n_heads = {heads}; choose n_heads among the divisors of {width}.")
+
+
+def _experts(settings, entry, model_class, given) -> None:
+    experts, top = settings.get("n_experts"), settings.get("top_experts")
+    if isinstance(experts, int) and isinstance(top, int) and top > experts:
+        raise ConfigError(f"top_experts {top} is more than n_experts {experts}.")
+
+
+def _softmax(settings, entry: Entry, model_class, given) -> None:
+    if entry.ours and settings.get("softmax") == "sampled" and settings.get("label_smoothing"):
+        raise ConfigError("label_smoothing needs the full softmax; set softmax: full or label_smoothing: 0.")
+    if entry.ours and settings.get("train_neg_sample_args") is not None:
+        raise ConfigError(f"train_neg_sample_args must be empty for {entry.name}: it draws its own negatives (n_negatives, negative_source).")
+
+
+def _normalisation(settings, entry, model_class, given) -> None:
+    if settings.get("normalize_field") and settings.get("normalize_all"):
+        raise ConfigError("normalize_field and normalize_all cannot both be set; unset one of them.")
+
+
+def _columns(settings, entry, model_class, given) -> None:
+    """A sequence needs its user, item and time columns."""
+    columns = (settings.get("load_col") or {}).get("inter")
+    if not _is_sequential(settings) or not isinstance(columns, (list, tuple)) or settings.get("benchmark_filename"):
+        return
+    for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
+        if settings[key] not in columns:
+            raise ConfigError(f"load_col: inter lists no column '{settings[key]}' ({key}), which {entry.name} needs.{did_you_mean(settings[key], map(str, columns))}")

@@ -1,0 +1,279 @@
+"""What a key may hold: its types, choices and range, for our keys and for RecBole's that are worth checking."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from recbole_precise.errors import ConfigError, nearest
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "list": (list, tuple), "dict": (dict,),
+}  # fmt: skip
+_WORDS = {
+    "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text", "list": "a list", "dict": "a mapping",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Key:
+    """The values that a key takes.
+
+    `kinds`: its types, as in the comments of the YAML files: "int", "float or str", ... `low` and `high` bound numbers,
+    `above` and `below` bound them without the bound itself. `choices` are compared without case when `any_case`.
+    """
+
+    kinds: str
+    low: float | None = None
+    high: float | None = None
+    above: float | None = None
+    below: float | None = None
+    choices: tuple[str, ...] | None = None
+    nullable: bool = False
+    any_case: bool = False
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return tuple(self.kinds.split(" or "))
+
+    def check(self, name: str, value: Any, where: str) -> None:
+        """Raise a ConfigError when `value`, found in `where`, is none that the key takes."""
+        if value is None:
+            if not self.nullable:
+                raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not empty.")
+            return
+        if not self._has_type(value):
+            raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {value!r}.")
+        if self.choices is not None:
+            for part in value if isinstance(value, (list, tuple)) else (value,):
+                self._check_choice(name, part, where)
+        elif isinstance(value, (int, float)) and not isinstance(value, bool) and not self._in_range(value):
+            raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {value!r}.")
+
+    def wanted(self) -> str:
+        """The values taken, in words: 'a number above 0', 'one of adam, adamw'."""
+        if self.choices is not None and "list" not in self.types:
+            return f"one of {', '.join(self.choices)}"
+        if self.choices is not None:
+            return f"one or a list of {', '.join(self.choices)}"
+        return " or ".join(_WORDS[kind] for kind in self.types) + self._range()
+
+    def _has_type(self, value: Any) -> bool:
+        if isinstance(value, bool):
+            return "bool" in self.types
+        return any(isinstance(value, _TYPES[kind]) for kind in self.types)
+
+    def _in_range(self, value: float) -> bool:
+        if math.isnan(value):
+            return False
+        return (
+            (self.low is None or value >= self.low)
+            and (self.high is None or value <= self.high)
+            and (self.above is None or value > self.above)
+            and (self.below is None or value < self.below)
+        )
+
+    def _range(self) -> str:
+        lower = f"at least {self.low:g}" if self.low is not None else f"above {self.above:g}" if self.above is not None else ""
+        upper = f"at most {self.high:g}" if self.high is not None else f"below {self.below:g}" if self.below is not None else ""
+        return f" {lower} and {upper}" if lower and upper else f" {lower or upper}" if lower or upper else ""
+
+    def _check_choice(self, name: str, value: Any, where: str) -> None:
+        known = {choice.lower() if self.any_case else choice for choice in self.choices or ()}
+        if isinstance(value, str) and (value.lower() if self.any_case else value) in known:
+            return
+        near = nearest(value, self.choices or ()) if isinstance(value, str) else None
+        hint = f" Did you mean '{near}'?" if near else ""
+        raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {value!r}.{hint}")
+
+
+def _positive(kinds: str = "float", **more: Any) -> Key:
+    return Key(kinds, above=0, **more)
+
+
+def _share(**more: Any) -> Key:
+    return Key("float", low=0, below=1, **more)
+
+
+def _count(low: int = 1, **more: Any) -> Key:
+    return Key("int", low=low, **more)
+
+
+def _one_of(*choices: str, **more: Any) -> Key:
+    return Key("str", choices=choices, **more)
+
+
+_TEXT = Key("str")
+_TEXT_OR_NONE = Key("str", nullable=True)
+_SWITCH = Key("bool")
+
+#: Keys of properties/overall.yaml.
+OVERALL: dict[str, Key] = {
+    "recipe": _one_of("best", "paper"),
+    "run_dir": _TEXT_OR_NONE,
+    "result_file": _TEXT_OR_NONE,
+    "resume": _SWITCH,
+    "checkpoint_seconds": Key("float", low=0),
+    "threads": _count(nullable=True),
+    "log_flops": _SWITCH,
+    "tensorboard": _SWITCH,
+    "trust_pickle": _SWITCH,
+    "amp_dtype": _one_of("bf16", "fp16"),
+    "train_rows": _one_of("windows", "prefixes", nullable=True),
+    "window_stride": _count(nullable=True),
+    "sequence_fields": Key("list or str", nullable=True),
+    "time_order": _one_of("exact", "recbole"),
+    "tie_break": _one_of("file", "random"),
+    "tie_seed": _count(0),
+    "evaluator": _one_of("exact", "recbole"),
+    "mask_history": _SWITCH,
+    "score_budget_mb": _positive(),
+    "slices": Key("list", choices=("frequency", "popularity"), nullable=True),
+    "item_text": Key("str or list", nullable=True),
+    "text_file": _TEXT_OR_NONE,
+    "text_encoder": _TEXT,
+    "text_max_tokens": _count(),
+    "text_batch_size": _count(),
+    "text_dtype": _one_of("float32", "bf16", "fp16"),
+    "text_device": _TEXT_OR_NONE,
+    "text_cache_dir": _TEXT_OR_NONE,
+}
+
+#: Keys of properties/model/*.yaml; a key means the same in every model that has it.
+MODEL: dict[str, Key] = {
+    "variant": _one_of("full", "id", "llm", "pool"),
+    "embedding_size": _count(),
+    "token_size": _count(),
+    "match_width": _SWITCH,
+    "token_mode": _one_of("vocab", "item_states", "frozen_states"),
+    "vocab_init": _one_of("context_mean", "random"),
+    "n_experts": _count(),
+    "top_experts": _count(),
+    "gate_noise": Key("float", low=0),
+    "expert_value_proj": _SWITCH,
+    "id_init_std": _positive(),
+    "token_init_std": _positive(),
+    "n_layers": _count(),
+    "n_heads": _count(),
+    "inner_size": _count(nullable=True),
+    "hidden_dropout_prob": _share(),
+    "attn_dropout_prob": _share(),
+    "norm_first": _SWITCH,
+    "layer_norm_eps": _positive(),
+    "initializer_range": _positive(),
+    "softmax": _one_of("auto", "full", "sampled"),
+    "n_negatives": _count(),
+    "negative_source": _one_of("other_sequences", "uniform", "mixed"),
+    "logq": _one_of("none", "standard", "corrected"),
+    "score": _one_of("dot", "cosine"),
+    "temperature": _positive(),
+    "label_smoothing": _share(),
+}
+
+#: RecBole's own keys.
+RECBOLE: dict[str, Key] = {
+    "gpu_id": Key("str or int or list", nullable=True),
+    "worker": _count(0),
+    "use_gpu": _SWITCH,
+    "seed": _count(0),
+    "state": Key("str", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), any_case=True, nullable=True),
+    "reproducibility": _SWITCH,
+    "data_path": _TEXT,
+    "checkpoint_dir": _TEXT,
+    "show_progress": _SWITCH,
+    "save_dataset": _SWITCH,
+    "dataset_save_path": _TEXT_OR_NONE,
+    "save_dataloaders": _SWITCH,
+    "dataloaders_save_path": _TEXT_OR_NONE,
+    "log_wandb": _SWITCH,
+    "wandb_project": _TEXT_OR_NONE,
+    "shuffle": _SWITCH,
+    "epochs": _count(0),
+    "train_batch_size": _count(),
+    "learner": Key("str", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"), any_case=True),
+    "learning_rate": _positive(),
+    "train_neg_sample_args": Key("dict", nullable=True),
+    "eval_step": _count(0),
+    "stopping_step": _count(0),
+    "clip_grad_norm": Key("dict", nullable=True),
+    "weight_decay": Key("float", low=0),
+    "loss_decimal_place": _count(0),
+    "require_pow": _SWITCH,
+    "enable_amp": _SWITCH,
+    "enable_scaler": _SWITCH,
+    "transform": _one_of("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined", nullable=True),
+    "eval_args": Key("dict"),
+    "repeatable": _SWITCH,
+    "metrics": Key("list or str"),
+    "topk": Key("list or int", low=1),
+    "valid_metric": _TEXT,
+    "valid_metric_bigger": _SWITCH,
+    "eval_batch_size": _count(),
+    "metric_decimal_place": _count(0),
+    "loss_type": _one_of("CE", "BPR"),
+    "field_separator": _TEXT,
+    "seq_separator": _TEXT,
+    "USER_ID_FIELD": _TEXT,
+    "ITEM_ID_FIELD": _TEXT,
+    "RATING_FIELD": _TEXT_OR_NONE,
+    "TIME_FIELD": _TEXT,
+    "LABEL_FIELD": _TEXT,
+    "NEG_PREFIX": _TEXT,
+    "LIST_SUFFIX": _TEXT,
+    "ITEM_LIST_LENGTH_FIELD": _TEXT,
+    "POSITION_FIELD": _TEXT,
+    "MAX_ITEM_LIST_LENGTH": _count(),
+    "seq_len": Key("dict", nullable=True),
+    "threshold": Key("dict", nullable=True),
+    "numerical_features": Key("list", nullable=True),
+    "load_col": Key("dict", nullable=True),
+    "unload_col": Key("dict", nullable=True),
+    "unused_col": Key("dict", nullable=True),
+    "additional_feat_suffix": Key("list or str", nullable=True),
+    "rm_dup_inter": _one_of("first", "last", nullable=True),
+    "val_interval": Key("dict", nullable=True),
+    "filter_inter_by_user_or_item": _SWITCH,
+    "user_inter_num_interval": _TEXT_OR_NONE,
+    "item_inter_num_interval": _TEXT_OR_NONE,
+    "normalize_field": Key("list", nullable=True),
+    "normalize_all": Key("bool", nullable=True),
+    "benchmark_filename": Key("list", nullable=True),
+}
+
+#: Keys that RecBole reads without listing them: its launcher's, those of transforms, metrics and deprecated settings.
+RECBOLE_UNLISTED: frozenset[str] = frozenset(
+    "model dataset config_file config_files saved nproc world_size ip port offset group_offset local_rank device "
+    "CROP_ITEM_SEQ CROP_ITEM_SEQ_LEN INVERSE_ITEM_SEQ MASK_INDEX MASK_ITEM_SEQ NEG_ITEMS POS_ITEMS REORDER_ITEM_SEQ "
+    "mask_ratio ft_ratio crop_eta gamma beta convert_token_to_onehot token_num_threshold encoding discretization "
+    "embedding_size numerical_features double_tower tail_ratio alias_of_user_id alias_of_item_id alias_of_entity_id "
+    "alias_of_relation_id preload_weight kg_reverse_r entity_kg_num_interval relation_kg_num_interval url wandb_project "
+    "worker shuffle eval_type neg_sampling training_neg_sample_num loss_type reg_weight".split()
+)
+
+
+def known_key(name: str) -> Key | None:
+    """The entry of a key, ours or RecBole's."""
+    return OVERALL.get(name) or RECBOLE.get(name) or MODEL.get(name)
+
+
+def like(default: Any) -> Key | None:
+    """The entry that a default value suggests, for keys of models that are listed nowhere; None when it suggests nothing."""
+    if isinstance(default, bool):
+        return Key("bool")
+    if isinstance(default, (int, float)):
+        return Key("float", nullable=True)
+    if isinstance(default, dict):
+        return Key("dict", nullable=True)
+    if isinstance(default, list):
+        return Key("list or str", nullable=True)
+    return None
+
+
+def entry_for(name: str, ours: bool, default: Any) -> Key | None:
+    """What a key of a model takes: the listed entry, or for keys of models that are listed nowhere what the default suggests.
+
+    RecBole's models give names such as `score` or `n_layers` meanings of their own, so MODEL serves `ours` alone.
+    """
+    listed = OVERALL.get(name) or RECBOLE.get(name) or (MODEL.get(name) if ours else None)
+    return listed or like(default)
