@@ -1,0 +1,71 @@
+"""Writing RecBole's atomic files so that both RecBole and this package read back what was meant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from recbole_precise.errors import DataError
+
+_BREAKS = re.compile(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+# pandas, with which RecBole reads, takes these for missing values.
+_MISSING = frozenset(
+    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+)
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What a converter wrote."""
+
+    users: int
+    items: int
+    interactions: int
+    files: tuple[Path, ...]
+
+    def __str__(self) -> str:
+        return f"{self.users} users, {self.items} items, {self.interactions} interactions -> {', '.join(map(str, self.files))}"
+
+
+def text_field(text: str) -> str:
+    """A text that fits into one field: no separators, and no quote mark where RecBole's reader would trip over it.
+
+    RecBole's reader takes a quote mark at the beginning of a field for a quoted field and gives up when it is not one.
+    """
+    text = " ".join(_BREAKS.sub(" ", text).split(" ")).strip()
+    return text.replace('"', "'") if text.startswith('"') else text
+
+
+def bad_token(token: str) -> str | None:
+    """Why `token` cannot be an id in an atomic file, or None when it can."""
+    if token in _MISSING:
+        return f"'{token}' is read as a missing value by RecBole" if token else "it is empty"
+    if _BREAKS.search(token):
+        return "it contains a tab or a line break"
+    if token.startswith('"'):
+        return "it begins with a quote mark"
+    return None
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Write a tab-separated atomic file; it appears under its name only when it is complete.
+
+    Raises DataError when the folder or file cannot be written.
+    """
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
+            file.write("\t".join(header) + "\n")
+            for row in rows:
+                file.write("\t".join(map(str, row)) + "\n")
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder or make room.") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
