@@ -1,0 +1,77 @@
+"""What all tests share: one thread, a clean command line, small data sets on disk."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _clean_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RecBole's Config reads sys.argv, which holds pytest's arguments here."""
+    monkeypatch.setattr(sys, "argv", ["test"])
+
+
+Event = tuple  # (user, item, time) or more columns
+
+
+def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    lines = ["\t".join(header), *("\t".join(str(cell) for cell in row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+@pytest.fixture
+def write_dataset(tmp_path: Path) -> Callable[..., Path]:
+    """`write_dataset(name, events, items=None, ...)` writes atomic files and returns data_path.
+
+    `events` are rows of `.inter` (user, item, time by default), `items` rows of `.item` (item, title by default).
+    """
+
+    def write(
+        name: str,
+        events: Iterable[Event],
+        items: Iterable[Sequence[object]] | None = None,
+        inter_header: Sequence[str] = ("user_id:token", "item_id:token", "timestamp:float"),
+        item_header: Sequence[str] = ("item_id:token", "title:token_seq"),
+    ) -> Path:
+        folder = tmp_path / "dataset" / name
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_table(folder / f"{name}.inter", inter_header, events)
+        if items is not None:
+            _write_table(folder / f"{name}.item", item_header, items)
+        return tmp_path / "dataset"
+
+    return write
+
+
+@pytest.fixture
+def stock_config(tmp_path: Path) -> Callable[..., object]:
+    """`stock_config(model, dataset, **settings)`: RecBole's own Config, on the CPU, writing into tmp_path."""
+
+    def build(model: str = "SASRec", dataset: str = "ml-100k", **settings):
+        import recbole_precise  # noqa: F401 - mends RecBole for the versions at hand
+        from recbole.config import Config
+
+        defaults = {"train_neg_sample_args": None, "gpu_id": "", "checkpoint_dir": str(tmp_path / "saved"), "show_progress": False}
+        return Config(model, dataset, config_dict={**defaults, **settings})
+
+    return build
+
+
+@pytest.fixture
+def our_config(tmp_path: Path) -> Callable[..., object]:
+    """`our_config(model, dataset, **settings)`: our Config, on the CPU, writing into tmp_path."""
+
+    def build(model: str = "PRECISE-UT", dataset: str = "ml-100k", **settings):
+        from recbole_precise import Config
+
+        defaults = {"gpu_id": "", "checkpoint_dir": str(tmp_path / "saved"), "show_progress": False}
+        return Config(model, dataset, config_dict={**defaults, **settings})
+
+    return build
