@@ -82,14 +82,21 @@ def our_file(kind: str, name: str) -> dict[str, Any]:
 
 
 def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, Any]:
-    """What we add to RecBole's defaults: overall, then for a model of ours its own, its variant and its recipe, then the data set's."""
+    """What we add to RecBole's defaults: overall, then for a model of ours its own, its recipe, the data set's, and its variant.
+
+    With the recipe `best`, what was tuned for a model of ours on a data set (properties/best/<data set>/<Model>.yaml)
+    goes before the data set's protocol.
+    """
     settings = read_settings(properties_folder() / "overall.yaml")
     if entry.ours:
         settings.update(our_file("model", entry.settings))
         if recipe == "paper":
             settings.update(our_file("model", f"{entry.settings}.paper"))
-        settings.update(entry.preset)
     settings.update(our_file("dataset", dataset))
+    if entry.ours:
+        if recipe == "best":
+            settings.update(our_file(f"best/{dataset}", entry.settings))
+        settings.update(entry.preset)
     return settings
 
 
