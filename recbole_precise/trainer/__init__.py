@@ -1,0 +1,1 @@
+"""Training: phases, checkpoints that survive anything, and RecBole's trainer around them."""
