@@ -32,7 +32,8 @@ class Ranks:
     """The rank of every evaluated row: enough for every metric, slice and test that follows.
 
     Attributes:
-        user_id, target, rank: int64 `[rows]`; the row's user, its target item, and the target's rank from 1.
+        user_id, target: `[rows]`, int64 ids, or tokens (str) where results of several runs meet.
+        rank: int64 `[rows]`, the target's rank from 1.
     """
 
     user_id: np.ndarray
@@ -40,7 +41,7 @@ class Ranks:
     rank: np.ndarray
 
     def __post_init__(self) -> None:
-        self.user_id, self.target, self.rank = (np.asarray(x, dtype=np.int64) for x in (self.user_id, self.target, self.rank))
+        self.user_id, self.target, self.rank = _ids(self.user_id), _ids(self.target), np.asarray(self.rank, dtype=np.int64)
         if not self.user_id.shape == self.target.shape == self.rank.shape or self.rank.ndim != 1:
             raise ValueError(f"user_id, target and rank must be vectors of one length, got {self.user_id.shape}, {self.target.shape}, {self.rank.shape}")
 
@@ -63,6 +64,11 @@ class Ranks:
     def load(cls, path: str | Path) -> Ranks:
         with np.load(path, allow_pickle=False) as arrays:
             return cls(arrays["user_id"], arrays["target"], arrays["rank"])
+
+
+def _ids(values: Any) -> np.ndarray:
+    values = np.asarray(values)
+    return values if values.dtype.kind == "U" else values.astype(np.int64)
 
 
 def rank_by_vectors(

@@ -236,6 +236,8 @@ def test_ranks_travel(tmp_path):
     assert (again.user_id == ranks.user_id).all() and (again.target == ranks.target).all() and (again.rank == ranks.rank).all()
     assert [path.name for path in tmp_path.iterdir()] == ["ranks.npz"]
     assert again.select(np.array([True, False, True])).rank.tolist() == [10, 400]
+    Ranks(np.array(["u1", "u2"]), np.array(["a", "b"]), [3, 4]).save(tmp_path / "ranks.npz")
+    assert Ranks.load(tmp_path / "ranks.npz").user_id.tolist() == ["u1", "u2"]
     with pytest.raises(ValueError, match="one length"):
         Ranks([1], [1, 2], [1, 2])
 
