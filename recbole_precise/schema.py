@@ -156,6 +156,7 @@ MODEL: dict[str, Key] = {
     "gate_noise": Key("float", low=0),
     "expert_value_proj": _SWITCH,
     "id_init_std": _positive(),
+    "id_dropout": _share(),
     "token_init_std": _positive(),
     "id_dropout": _share(),
     "n_layers": _count(),
@@ -173,6 +174,7 @@ MODEL: dict[str, Key] = {
     "score": _one_of("dot", "cosine"),
     "temperature": _positive(),
     "label_smoothing": _share(),
+    "loss_precision": _one_of("auto", "float32", "bf16"),
 }
 
 #: RecBole's own keys.

@@ -16,6 +16,7 @@ from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder, TextEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
 from recbole_precise.nn.losses.full_softmax import full_softmax_pays
 from recbole_precise.nn.losses.sampled_softmax import own_item_mask
+from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import Transformer
 
@@ -58,7 +59,7 @@ class PRECISEUT(TwoSidedRecommender):
         self.label_smoothing = config["label_smoothing"]
         softmax = config["softmax"]
         self.full_softmax = full_softmax_pays(self.n_items) if softmax == "auto" else softmax == "full"
-        self.logq = config["logq"]
+        self.logq, self.loss_precision = config["logq"], config["loss_precision"]
         if not self.full_softmax:
             counts = torch.as_tensor(require(dataset, "train_item_counts", "sampled softmax")())
             self.sampler = NegativeSampler(self.n_items, config["n_negatives"], config["negative_source"], counts)
@@ -92,7 +93,8 @@ class PRECISEUT(TwoSidedRecommender):
         """
         states = self.score.user(states)
         if catalogue is not None:
-            return full_softmax_loss(states, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing)
+            return full_softmax_loss(states, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing,
+                                     product_dtype=product_dtype(self.loss_precision, states.device))
         negatives = self.sampler.draw(all_targets[trained])
         unique, place = torch.unique(torch.cat([targets, negatives]), return_inverse=True)
         vectors = self.score.item(self.item_encoder(unique))

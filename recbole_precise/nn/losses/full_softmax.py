@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recbole_precise.nn.precision import autocast_dtype
+
 #: Bytes of one tile of logits; small enough to stay in a CPU's last-level cache, large enough for full GEMM speed.
 TILE_BYTES = 16 << 20
 
@@ -100,7 +102,7 @@ def full_softmax_loss(
     """
     device = states.device.type
     if product_dtype is None:
-        product_dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+        product_dtype = autocast_dtype(device) or states.dtype
     if states.dtype != torch.float64:
         states, item_vectors = states.float(), item_vectors.float()
     with torch.autocast(device_type=device, enabled=False):
