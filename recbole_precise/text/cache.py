@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recbole_precise.errors import TextError
+from recbole_precise.errors import ConfigError, TextError
 from recbole_precise.text.encoder import HfEncoder, torch_dtype_name
 from recbole_precise.text.sources import EncoderSource, default_cache_dir, resolve_encoder
 from recbole_precise.text.states import TokenStates
@@ -36,7 +36,7 @@ class _Damaged(Exception):
 
 def encode_cached(
     texts: Sequence[str],
-    encoder: str | EncoderSource = "auto",
+    encoder: str | EncoderSource | HfEncoder = "auto",
     *,
     max_tokens: int = 32,
     batch_size: int = 64,
@@ -50,7 +50,7 @@ def encode_cached(
 
     Args:
         texts: N texts; equal texts are encoded once, blank ones have no tokens.
-        encoder: as in `resolve_encoder`.
+        encoder: as in `resolve_encoder`, or a loaded model (its own dtype and device then hold).
         max_tokens: tokens read of each text, those that the tokenizer adds included.
         batch_size: texts of `max_tokens` tokens in a batch; of shorter texts a batch holds more.
         dtype: arithmetic of the encoder (float32, bf16, fp16); states are kept as float16.
@@ -63,12 +63,20 @@ def encode_cached(
     Raises TextError (no such encoder, no text at all, no room on the disk) or ConfigError (bad dtype, device, length).
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
-    settings = {"max_tokens": int(max_tokens), "dtype": torch_dtype_name(dtype)}
+    if min(max_tokens, batch_size) < 1:
+        name = "text_max_tokens" if max_tokens < 1 else "text_batch_size"
+        raise ConfigError(f"{name} must be at least 1, not {min(max_tokens, batch_size)}.")
+    loaded = encoder if isinstance(encoder, HfEncoder) else None
+    dtype = torch_dtype_name(dtype) if loaded is None else loaded.dtype_name
+    settings = {"max_tokens": int(max_tokens), "dtype": dtype}
     position: dict[str, int] = {}
     index = [position.setdefault(text, len(position)) if text.strip() else -1 for text in map(_clean, texts)]
     if not position:
         raise TextError(f"All {len(index)} item texts are empty; let item_text name columns that hold text.")
-    source = encoder if isinstance(encoder, EncoderSource) else resolve_encoder(encoder, folder)
+    if loaded is not None:
+        source = loaded.source
+    else:
+        source = encoder if isinstance(encoder, EncoderSource) else resolve_encoder(encoder, folder)
     unique = list(position)
     digests = _text_digests(unique)
     key = _key(digests, source, settings)
@@ -80,7 +88,7 @@ def encode_cached(
             # Another process may have built it while this one waited.
             found = _usable(entry, key, digests, source, warn=False)
             if found is None:
-                model = HfEncoder(source, dtype, device, progress)
+                model = loaded or HfEncoder(source, dtype, device, progress)
                 EntryBuilder(entry, model, unique, digests).build(
                     {"format": FORMAT, "key": key, "settings": settings},
                     max_tokens=max_tokens,
@@ -186,6 +194,8 @@ def _locked(entry: Path) -> Iterator[None]:
     lock = FileLock(f"{entry}.lock")
     try:
         lock.acquire(timeout=0)
+    except NotImplementedError:
+        raise TextError(f"{entry.parent}: this disk knows no file locks; set text_cache_dir to a local disk.") from None
     except Timeout:
         _log.info("Another process is encoding the same texts; waiting for it (%s).", lock.lock_file)
         lock.acquire()

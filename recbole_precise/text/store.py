@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
+import io
 import json
 import logging
 import os
@@ -94,10 +95,21 @@ class EntryBuilder:
         self.order = np.lexsort((tie, -lengths))
         self.order = self.order[: int((lengths > 0).sum())]
 
-        done = self._resume_or_allocate(max_tokens)
-        with self._states_file() as file, (self.partial / _JOURNAL).open("a", encoding="utf-8") as journal:
-            self._encode(file, journal, done, max_tokens * batch_size, progress, shard_seconds)
-        self._finish(meta)
+        if not len(self.order):
+            raise TextError(f"The tokenizer of {self.model.source.name} finds no token in any of the texts.")
+
+        done = self._resume_or_allocate()
+        budget = self.model.batch_tokens(max_tokens * batch_size)
+        try:
+            with writing(self.entry.parent, self.needed):
+                with self._states_file() as file, (self.partial / _JOURNAL).open("a", encoding="utf-8") as journal:
+                    self._encode(file, journal, done, budget, progress, shard_seconds)
+                self._finish(meta)
+        except TextError:
+            # Finished shards are worth keeping for the next run; an empty shell only takes room.
+            if not self._finished()[0]:
+                shutil.rmtree(self.partial, ignore_errors=True)
+            raise
 
     def _encode(
         self, file: BinaryIO, journal, done: int, budget: int, progress: bool, shard_seconds: float
@@ -127,55 +139,59 @@ class EntryBuilder:
                 begin, started, digest = last, time.monotonic(), hashlib.sha256()
         bar.close()
 
-    def _resume_or_allocate(self, max_tokens: int) -> int:
-        """Texts of `order` that a killed run has finished; else 0 and fresh, fully allocated files."""
+    def _resume_or_allocate(self) -> int:
+        """Texts of `order` that a killed run has finished; else 0 and fresh, fully allocated files.
+
+        Sets `header` (bytes before the states in states.npy) and `needed` (bytes of the whole entry).
+        """
         tokens = hashlib.sha256(self.ids.tobytes() + self.offsets.tobytes() + self.digests.tobytes()).hexdigest()
         plan = {"tokens": tokens, "hidden_size": self.model.hidden_size}
         shape = (int(self.offsets[-1]), self.model.hidden_size)
         header = _npy_header(shape)
         self.header = len(header)
         size = self.header + shape[0] * self.row_bytes
+        self.needed = size + self.ids.nbytes + self.offsets.nbytes + self.digests.nbytes + 4096
         try:
             known = json.loads((self.partial / _PLAN).read_text(encoding="utf-8"))
             if known == plan and (self.partial / "states.npy").stat().st_size == size:
-                done = self._finished()
+                done, valid = self._finished()
+                if valid:  # drop the line that the kill cut off
+                    os.truncate(self.partial / _JOURNAL, valid)
                 _log.info("Going on with %s: %d of %d texts are encoded.", self.partial, done, len(self.order))
                 return done
         except (OSError, ValueError):
             pass
         shutil.rmtree(self.partial, ignore_errors=True)
-        needed = size + self.ids.nbytes + self.offsets.nbytes + self.digests.nbytes + 4096
         try:
-            with writing(self.entry.parent, needed):
+            with writing(self.entry.parent, self.needed):
                 self.partial.mkdir(parents=True)
-                free = shutil.disk_usage(self.partial).free
-                if free < needed:
+                if shutil.disk_usage(self.partial).free < self.needed:
                     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
                 with (self.partial / "states.npy").open("wb", buffering=0) as file:
                     _allocate(file, size)
                     file.seek(0)
                     _write_all(file, memoryview(header))
-                for name, array in (("token_ids.npy", self.ids), ("offsets.npy", self.offsets), ("digests.npy", self.digests)):
-                    with (self.partial / name).open("wb") as file:
-                        np.save(file, array, allow_pickle=False)
-                        _sync(file)
+                (self.partial / _JOURNAL).touch()
                 _write_text(self.partial / _PLAN, json.dumps(plan))
         except TextError:
             shutil.rmtree(self.partial, ignore_errors=True)
             raise
         return 0
 
-    def _finished(self) -> int:
-        """Texts of `order` in shards whose states on disk still have the checksum of the journal."""
-        done = 0
+    def _finished(self) -> tuple[int, int]:
+        """Texts of `order` in shards whose states on disk have the checksum of the journal; bytes of those lines."""
+        done = valid = 0
+        journal = self.partial / _JOURNAL
+        if not journal.exists():
+            return 0, 0
         with self._states_file() as file:
-            for line in (self.partial / _JOURNAL).read_text(encoding="utf-8").splitlines():
+            for line in journal.read_bytes().splitlines(keepends=True):
                 try:
                     shard = json.loads(line)
                     first, last, expected = int(shard["first"]), int(shard["last"]), shard["sha256"]
                 except (ValueError, KeyError, TypeError):
                     break  # the kill came while this line was written
-                if first != done or not first < last <= len(self.order):
+                if first != done or not first < last <= len(self.order) or not line.endswith(b"\n"):
                     break
                 digest = hashlib.sha256()
                 for i in self.order[first:last]:
@@ -183,43 +199,45 @@ class EntryBuilder:
                     digest.update(file.read(int(self.offsets[i + 1] - self.offsets[i]) * self.row_bytes))
                 if digest.hexdigest() != expected:
                     break
-                done = last
-        return done
+                done, valid = last, valid + len(line)
+        return done, valid
 
     def _finish(self, meta: dict) -> None:
         import transformers
 
-        with writing(self.entry.parent):
-            files = {}
-            for name in ARRAYS:
-                path = self.partial / name
-                stat = path.stat()
-                files[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": file_digest(path)}
-            meta = meta | {
-                "encoder": {"name": self.model.source.name, "sha256": self.model.source.fingerprint},
-                "hidden_size": self.model.hidden_size,
-                "vocab_size": self.model.vocab_size,
-                "special_token_ids": list(self.model.special_token_ids),
-                "texts": len(self.texts),
-                "tokens": int(self.offsets[-1]),
-                "files": files,
-                "transformers": transformers.__version__,
-            }
-            _write_text(self.partial / META, json.dumps(meta, indent=1))
-            if self.entry.exists():  # a damaged one; readers that mapped it keep their files
-                shutil.rmtree(self.entry)
-            os.replace(self.partial, self.entry)
-            _sync_folder(self.entry.parent)
-            for name in (_PLAN, _JOURNAL):
-                (self.entry / name).unlink(missing_ok=True)
+        small = {"token_ids.npy": self.ids, "offsets.npy": self.offsets, "digests.npy": self.digests}
+        for name, array in small.items():
+            with (self.partial / name).open("wb") as file:
+                np.save(file, array, allow_pickle=False)
+                _sync(file)
+        files = {}
+        for name in ARRAYS:
+            path = self.partial / name
+            stat = path.stat()
+            files[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": file_digest(path)}
+        meta = meta | {
+            "encoder": {"name": self.model.source.name, "sha256": self.model.source.fingerprint},
+            "hidden_size": self.model.hidden_size,
+            "vocab_size": self.model.vocab_size,
+            "special_token_ids": list(self.model.special_token_ids),
+            "texts": len(self.texts),
+            "tokens": int(self.offsets[-1]),
+            "files": files,
+            "transformers": transformers.__version__,
+        }
+        _write_text(self.partial / META, json.dumps(meta, indent=1))
+        if self.entry.exists():  # a damaged one; readers that mapped it keep their files
+            shutil.rmtree(self.entry)
+        os.replace(self.partial, self.entry)
+        _sync_folder(self.entry.parent)
+        for name in (_PLAN, _JOURNAL):
+            (self.entry / name).unlink(missing_ok=True)
 
     def _states_file(self) -> BinaryIO:
         return (self.partial / "states.npy").open("r+b", buffering=0)
 
 
 def _npy_header(shape: tuple[int, int]) -> bytes:
-    import io
-
     buffer = io.BytesIO()
     description = {"descr": "<f2", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(buffer, description)
@@ -229,9 +247,13 @@ def _npy_header(shape: tuple[int, int]) -> bytes:
 def _allocate(file: BinaryIO, size: int) -> None:
     """Reserve the blocks of a file, so that a disk too small shows now and not in the middle."""
     if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file.fileno(), 0, size)
-    else:
-        file.truncate(size)
+        try:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise
+    file.truncate(size)  # this file system cannot reserve; a full disk then shows while encoding
 
 
 def _write_all(file: BinaryIO, data: memoryview) -> None:
