@@ -129,7 +129,7 @@ class SequenceStore:
         return row, self.fields[field][event]
 
 
-def train_windows(first: Tensor, last: Tensor, max_length: int, stride: int | None = None) -> tuple[Tensor, Tensor, Tensor]:
+def train_windows(first: Tensor, last: Tensor, max_length: int, stride: int | None = None, shift: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     """Cut each user's training targets into windows, so that every target is trained in exactly one of them.
 
     Windows are laid from the last target backwards. Each has up to `max_length` inputs, of which the last `stride`
@@ -140,21 +140,28 @@ def train_windows(first: Tensor, last: Tensor, max_length: int, stride: int | No
         first: int64 `[users]`, index of each user's first event.
         last: int64 `[users]`, index of the last training target; `last <= first` means that there is none.
         max_length: inputs of a row at most. stride: targets of a row at most, 1 .. max_length (the default).
+        shift: targets of the last window of a user who needs several, 0 .. stride - 1 (0: as many as the others);
+            drawn anew for each epoch it lets a target meet histories of all lengths.
 
     Returns: `(end, length, supervised)` int64 `[rows]` each: index of the row's last target, number of inputs before
         it, number of trailing positions that carry loss. Rows are in the order of users and time.
 
-    Raises ValueError when `stride` is out of range.
+    Raises ValueError when `stride` or `shift` is out of range.
     """
     stride = max_length if stride is None else stride
     if not 1 <= stride <= max_length:
         raise ValueError(f"stride must lie between 1 and max_length ({max_length}), not {stride}")
+    if not 0 <= shift < stride:
+        raise ValueError(f"shift must lie between 0 and stride - 1 ({stride - 1}), not {shift}")
     targets = (last - first).clamp_min(0)
-    rows = (targets + stride - 1) // stride
+    tail = torch.where(targets > stride, shift, 0)
+    whole = (targets - tail + stride - 1) // stride
+    rows = whole + (tail > 0)
     owner, number = ranges(torch.zeros_like(rows), rows)
-    end = last[owner] - (rows[owner] - 1 - number) * stride
+    is_tail = number == whole[owner]
+    end = torch.where(is_tail, last[owner], last[owner] - tail[owner] - (whole[owner] - 1 - number) * stride)
     behind = end - first[owner]
-    return end, behind.clamp_max(max_length), behind.clamp_max(stride)
+    return end, behind.clamp_max(max_length), torch.where(is_tail, tail[owner], behind.clamp_max(stride))
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ def test_windows_train_every_target_once_with_enough_history(data, max_length, d
     first = store.offsets[:-1]
     held_out = torch.tensor([draw.draw(st.integers(0, 3)) for _ in first])
     last = store.offsets[1:] - 1 - held_out
-    end, length, supervised = train_windows(first, last, max_length, stride)
+    shift = draw.draw(st.integers(0, stride - 1))
+    end, length, supervised = train_windows(first, last, max_length, stride, shift)
     trained = []
     for target, inputs, loss in zip(end.tolist(), length.tolist(), supervised.tolist()):
         begin = int(store.offsets[store.owner[target]])
@@ -131,7 +132,19 @@ def test_windows_train_every_target_once_with_enough_history(data, max_length, d
     wanted = [t for a, b in zip(first.tolist(), last.tolist()) for t in range(a + 1, b + 1)]
     assert sorted(trained) == wanted
     assert len(trained) == len(set(trained))
-    assert len(end) == sum(-(-max(b - a, 0) // stride) for a, b in zip(first.tolist(), last.tolist()))
+    fewest = [-(-max(b - a, 0) // stride) for a, b in zip(first.tolist(), last.tolist())]
+    assert sum(fewest) <= len(end) <= sum(rows + (rows > 1) for rows in fewest)
+    if not shift:
+        assert len(end) == sum(fewest)
+    for user, rows in enumerate(fewest):  # a user with one window keeps it whole
+        if rows == 1:
+            assert supervised[store.owner[end] == user].tolist() == [int(last[user] - first[user])]
+
+
+@pytest.mark.parametrize("shift", [5, -1])
+def test_a_shift_out_of_range_is_refused(shift):
+    with pytest.raises(ValueError, match="between 0 and stride - 1"):
+        train_windows(torch.tensor([0]), torch.tensor([3]), 5, 5, shift)
 
 
 @pytest.mark.parametrize("stride", [0, 6, -1])
