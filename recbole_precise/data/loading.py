@@ -1,0 +1,170 @@
+"""How RecBole's Dataset reads, filters and numbers atomic files here: same values and ids, less time and memory."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from recbole_precise.data.reading import read_columns
+from recbole_precise.data.scan import ascii_compatible, lines_with, not_numbers, read_header, scan
+from recbole_precise.data.tokens import keep_by_count, number_together
+from recbole_precise.errors import DataError, did_you_mean
+
+
+class AtomicFiles:
+    """Mixed into RecBole's Dataset: overrides its methods of the same names.
+
+    Attributes:
+        times: int64 or float64 `[interactions]`, the times as read, after filtering and before RecBole's normalisation.
+    """
+
+    times: np.ndarray
+
+    def _from_scratch(self) -> None:
+        with warnings.catch_warnings():
+            # RecBole's pandas idioms that are to change; `compat` sees to it that they do what is meant.
+            warnings.simplefilter("ignore", FutureWarning)
+            super()._from_scratch()
+
+    # --- Reading ------------------------------------------------------------------------------------------------------
+
+    def _load_feat(self, filepath, source) -> pd.DataFrame | None:
+        path, config = Path(filepath), self.config
+        name = getattr(source, "value", source)
+        load, unload = self._get_load_and_unload_col(source)
+        if load == set():
+            return None
+        separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
+        header = read_header(path, separator, encoding)
+        types = dict(header)
+        for column in sorted(load or ()):
+            if column not in types:
+                raise DataError(
+                    f"{path}: load_col names the column '{column}' for .{name}, but the file has {', '.join(types)}.{did_you_mean(column, types)}"
+                )
+        wanted = [column for column in types if (load is None or column in load) and column not in (unload or ())]
+        self._check_columns(path, name, types, wanted)
+        if not wanted:
+            return super()._load_feat(filepath, source)  # which logs that nothing is loaded
+        found = scan(path, separator, len(header)) if len(separator) == 1 and ascii_compatible(encoding) else None
+        if found is not None and found.rows < 1:
+            raise DataError(f"{path}: the file holds no rows, only a header.")
+        frame = None
+        if found is None or found.quotes:
+            frame = self._read_like_recbole(path, source, plain=found is not None)
+        if frame is None:
+            options = {"separator": separator, "encoding": encoding, "seq_separator": config["seq_separator"], "seq_len": config["seq_len"]}
+            options["times"] = [self.time_field] if name == "inter" and self.time_field in wanted else []
+            if not found.quotes:
+                options["rows"] = found.rows
+            frame = read_columns(path, header, wanted, quoting=csv.QUOTE_NONE if found.quotes else csv.QUOTE_MINIMAL, **options)
+            self._describe(frame, types, source)
+        self._check_rows(path, name, frame, {column: place for place, (column, _) in enumerate(header)})
+        return frame
+
+    def _check_columns(self, path: Path, name: str, types: dict[str, str], wanted: list[str]) -> None:
+        """The columns that a sequential data set cannot do without."""
+        needed = {"inter": [self.uid_field, self.iid_field, self.time_field], "user": [self.uid_field], "item": [self.iid_field]}
+        for column in needed.get(name, []):
+            if column not in wanted:
+                reason = f"load_col leaves it out: add it under '{name}'" if column in types else f"the file has {', '.join(types)}"
+                raise DataError(f"{path}: the column '{column}' is needed, but {reason}.{'' if column in types else did_you_mean(column or '', types)}")
+        if name == "inter" and types[self.time_field] != "float":
+            raise DataError(f"{path}, line 1: the times in '{self.time_field}' must have the type float, not {types[self.time_field]}, to be put in order.")
+
+    def _read_like_recbole(self, path: Path, source, plain: bool) -> pd.DataFrame | None:
+        """RecBole's reading of a file with quote marks; None when it fails on them and they can be read as characters."""
+        try:
+            return super()._load_feat(str(path), source)
+        except UnicodeDecodeError as error:
+            raise DataError(f"{path}: is not text in {self.config['encoding'] or 'utf-8'} (byte {error.start}).") from None
+        except (ValueError, csv.Error) as error:
+            if plain:
+                self.logger.warning(f"{path}: RecBole cannot read its quote marks ({error}); they are read as ordinary characters.")
+                return None
+            raise DataError(f"{path}: cannot be read: {error}.") from error
+
+    def _describe(self, frame: pd.DataFrame, types: dict[str, str], source) -> None:
+        """Tell RecBole of the columns, as its own reader does."""
+        for field in frame:
+            self.set_field_property(field, self.type_named(types[field]), source, max(map(len, frame[field])) if types[field].endswith("_seq") else 1)
+            if types[field].startswith("float"):
+                self.field2bucketnum[field] = 2
+
+    def _check_rows(self, path: Path, name: str, frame: pd.DataFrame, place: dict[str, int]) -> None:
+        """No row at all, two rows for one user or item, a time that is none."""
+        if frame.empty:
+            raise DataError(f"{path}: the file holds no rows, only a header.")
+        separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
+        key = {"user": self.uid_field, "item": self.iid_field}.get(name)
+        if key is not None:
+            doubled = frame[key][frame[key].duplicated() & frame[key].notna()].unique()
+            if len(doubled):
+                lines = lines_with(path, separator, encoding, place[key], doubled[0])
+                more = f"; {len(doubled) - 1} more stand there twice" if len(doubled) > 1 else ""
+                raise DataError(f"{path}: lines {' and '.join(map(str, lines))} both describe {key} '{doubled[0]}'{more}. Keep one row for each.")
+        if name == "inter" and not np.isfinite(frame[self.time_field].to_numpy()).all():
+            raise not_numbers(path, separator, encoding, place[self.time_field], self.time_field, missing=True) or DataError(
+                f"{path}: column '{self.time_field}' must hold finite numbers."
+            )
+
+    # --- Filtering and ids --------------------------------------------------------------------------------------------
+
+    def _remove_duplication(self) -> None:
+        if self.config["rm_dup_inter"] is not None:
+            # RecBole's sort is not stable, so it must see the type that RecBole sees.
+            self.inter_feat[self.time_field] = self.inter_feat[self.time_field].astype(np.float64)
+        super()._remove_duplication()
+
+    def _filter_by_inter_num(self) -> None:
+        intervals = [self._parse_intervals_str(self.config[f"{side}_inter_num_interval"]) for side in ("user", "item")]
+        if all(not interval or interval == [("[", 0.0, float("inf"), ")")] for interval in intervals):
+            return
+        codes, rows, allowed, least = [], [], [], []
+        for field, feat, interval in zip((self.uid_field, self.iid_field), (self.user_feat, self.item_feat), intervals):
+            ids, _ = number_together([self.inter_feat[field]] + ([] if feat is None else [feat[field]]))
+            codes.append(ids[0])
+            rows.append(None if feat is None else ids[1])
+            allowed.append(lambda n, i=interval: self._within_intervals(n, i) if i else np.ones(len(n), dtype=bool))
+            least.append(interval[0][1] if interval else -1)
+        kept, *feats_kept = keep_by_count(*codes, *allowed, *rows, *least)
+        self.inter_feat = self.inter_feat[kept].reset_index(drop=True)
+        for name, mask in zip(("user_feat", "item_feat"), feats_kept):
+            if mask is not None:
+                setattr(self, name, getattr(self, name)[mask].reset_index(drop=True))
+
+    def _reset_index(self) -> None:
+        for name in self.feat_name_list:
+            if getattr(self, name).empty:
+                raise DataError(
+                    f"{self.dataset_path}: no row of .{name.removesuffix('_feat')} is left after filtering; "
+                    "look at val_interval, user_inter_num_interval, item_inter_num_interval and filter_inter_by_user_or_item."
+                )
+        super()._reset_index()
+
+    def _remap(self, remap_list) -> None:
+        """Number tokens as RecBole does, without one Python string for each cell."""
+        if not remap_list:
+            return
+        columns, lengths = [], []
+        for feat, field, kind in remap_list:
+            cells = feat[field]
+            lengths.append([len(cell) for cell in cells] if kind.value == "token_seq" else None)
+            columns.append(cells if kind.value == "token" else np.concatenate([np.asarray(cell, dtype=object) for cell in cells]))
+        ids, tokens = number_together(columns)
+        names = np.array(["[PAD]", *tokens])
+        numbers = {str(token): number for number, token in enumerate(names)}
+        for (feat, field, _), values, sizes in zip(remap_list, ids, lengths):
+            self.field2id_token.setdefault(field, names)
+            self.field2token_id.setdefault(field, numbers)
+            feat[field] = values if sizes is None else np.split(values, np.cumsum(sizes)[:-1])
+
+    def _normalize(self) -> None:
+        times = self.inter_feat[self.time_field].to_numpy()
+        self.times = times.copy()
+        self.inter_feat[self.time_field] = times.astype(np.float64)
+        super()._normalize()
