@@ -1,20 +1,14 @@
-"""RecBole 1.2.1 on pandas 3: two idioms of its dataset that lost their meaning (see `compat`)."""
+"""Two idioms of RecBole's dataset that pandas 2 warns of and that pandas 3 gave another meaning (see `compat`)."""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import types
+import warnings
 from collections.abc import Iterator
 
 from recbole_precise.importing import after_import
-
-
-def needed() -> bool:
-    """Whether the installed pandas is version 3 or newer."""
-    import pandas
-
-    return int(pandas.__version__.split(".")[0]) >= 3
 
 
 class _FilledReader:
@@ -38,6 +32,14 @@ class _FilledReader:
         return frame
 
 
+@contextlib.contextmanager
+def _no_warnings_of_chained_assignment() -> Iterator[None]:
+    """RecBole's own attempt to fill is harmless once everything is filled."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="(?s).*chained assignment.*")
+        yield
+
+
 def mend_fillna() -> None:
     """Fill missing values of token, float and sequence columns as RecBole means to."""
 
@@ -50,7 +52,8 @@ def mend_fillna() -> None:
             pandas = module.pd
             module.pd = _FilledReader(pandas)
             try:
-                return load(self, *args, **kwargs)
+                with _no_warnings_of_chained_assignment():
+                    return load(self, *args, **kwargs)
             finally:
                 module.pd = pandas
 
@@ -65,7 +68,8 @@ def mend_fillna() -> None:
                         table[field] = table[field].fillna(0)
                     elif kind == number:
                         table[field] = table[field].fillna(table[field].mean())
-            return fill(self)
+            with _no_warnings_of_chained_assignment():
+                return fill(self)
 
         dataset._load_feat, dataset._fill_nan = _load_feat, _fill_nan
 

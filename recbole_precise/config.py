@@ -33,6 +33,9 @@ _CATEGORIES = {
     "Ranking": ("evaluator", "mask_history", "score_budget_mb", "slices"),
 }
 
+#: Columns that RecBole loads of a data set that it does not know; a sequence needs times as well.
+_WITHOUT_TIMES = {"inter": ["user_id", "item_id"]}
+
 _arguments: list[str] | None = None
 
 
@@ -148,11 +151,14 @@ class Config(RecBoleConfig):
         super()._load_internal_config_dict(model, model_class, dataset)
         self._check_keys(model_class)
         recipe = self.external_config_dict.get("recipe", "best")
-        columns = self.internal_config_dict.get("load_col")
+        columns, split = self.internal_config_dict.get("load_col"), self.internal_config_dict["eval_args"]
         self.internal_config_dict.update(our_settings(self.entry, dataset, recipe))
         if dataset == rules.BUNDLED and not self.entry.ours:
             # RecBole gives some models (SASRecF, FDSA, DIN, ...) more columns of ml-100k than our protocol needs.
             self.internal_config_dict["load_col"] = _union(columns, self.internal_config_dict["load_col"])
+        if not self.entry.ours and split.get("mode", "full") != "full":
+            # DIN and DIEN rate pairs against sampled items; their metrics exist for no other mode.
+            self.internal_config_dict["eval_args"] = {**self.internal_config_dict["eval_args"], "mode": split["mode"]}
 
     def _check_keys(self, model_class: type) -> None:
         """Refuse keys that nobody reads and values that a key does not take; pass over foreign arguments of a script."""
@@ -177,6 +183,8 @@ class Config(RecBoleConfig):
             # RecBole replaces the mapping whole, so that naming the mode alone would lose the order of time.
             final["eval_args"] = {**self.internal_config_dict["eval_args"], **given["eval_args"]}
         sequential = final["MODEL_TYPE"] == ModelType.SEQUENTIAL
+        if sequential and "load_col" not in given and final["load_col"] == _WITHOUT_TIMES:
+            final["load_col"] = {"inter": [final["USER_ID_FIELD"], final["ITEM_ID_FIELD"], final["TIME_FIELD"]]}
         if sequential and final["eval_args"].get("order") != "TO" and "eval_args" not in given:
             # RecBole gives GRU4RecKG and KSR no split of their own, and refuses the general one for sequences.
             final["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}

@@ -129,17 +129,16 @@ def get_model(model_name: str) -> type:
 def get_trainer(model_type, model_name: str) -> type:
     """The trainer class of a model; takes the place of `recbole.utils.get_trainer`.
 
-    Ours trains every model for which RecBole has no trainer of its own.
+    Ours trains every model, below the trainer that RecBole has for some of its own.
     """
     entry = find(model_name)
-    if entry is None or not entry.ours:
-        from recbole.trainer import Trainer
-        from recbole.utils import get_trainer as recbole_get_trainer
+    if entry is not None and entry.ours:
+        return _load(_TRAINER)
+    from recbole.utils import get_trainer as recbole_get_trainer
 
-        trainer = recbole_get_trainer(model_type, model_name)
-        if trainer is not Trainer:
-            return trainer
-    return _load(_TRAINER)
+    from recbole_precise.trainer.trainer import combined
+
+    return combined(recbole_get_trainer(model_type, model_name))
 
 
 def _load(target: str) -> type:

@@ -175,6 +175,21 @@ MODEL: dict[str, Key] = {
     "temperature": _positive(),
     "label_smoothing": _share(),
     "loss_precision": _one_of("auto", "float32", "bf16"),
+    "graph_variant": _one_of("window", "forward", "tgh1", "tgh2"),
+    "graph_window": _count(nullable=True),
+    "graph_backward": Key("float", low=0, nullable=True),
+    "graph_distance": _one_of("flat", "inverse", nullable=True),
+    "graph_counts": _one_of("log1p", "raw", nullable=True),
+    "graph_text_weight": Key("float", low=0, nullable=True),
+    "graph_transition_weight": Key("float", low=0, high=1),
+    "loss_precision": _one_of("auto", "float32", "bf16"),
+    "graph_variant": _one_of("window", "forward", "tgh1", "tgh2"),
+    "graph_window": _count(nullable=True),
+    "graph_backward": Key("float", low=0, nullable=True),
+    "graph_distance": _one_of("flat", "inverse", nullable=True),
+    "graph_counts": _one_of("log1p", "raw", nullable=True),
+    "graph_text_weight": Key("float", low=0, nullable=True),
+    "graph_transition_weight": Key("float", low=0, high=1),
 }
 
 #: RecBole's own keys.

@@ -116,10 +116,9 @@ def parse_value(text: str, kinds: Collection[str] = ()) -> Any:
     try:
         value = ast.literal_eval(plain)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        value = text
+        pass
     else:
-        if isinstance(value, (int, float, str, list, tuple, dict)):
-            return value
+        return value if isinstance(value, (int, float, str, list, tuple, dict)) else text
     opening = plain[:1]
     if (opening == "[" and (not kinds or "list" in kinds)) or (opening == "{" and (not kinds or "dict" in kinds)):
         try:

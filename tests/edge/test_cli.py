@@ -1,0 +1,120 @@
+"""The command: its spellings, its exit status, and what it leaves on the screen."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from recbole_precise import cli
+from recbole_precise.report import results_table, text_table
+
+
+def result(model: str, **changes) -> dict:
+    base = {
+        "model": model, "dataset": "shop", "protocol": {"split": "LS", "mask_history": False, "ties": "against"},
+        "test": {"recall@10": 0.125, "ndcg@10": 0.0625, "mrr@10": 0.5}, "parameters": 12345, "seconds": {"train": 3.6},
+    }  # fmt: skip
+    return base | changes
+
+
+def run(capsys, *arguments: str) -> tuple[int, str, str]:
+    status = cli.main(arguments)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+MISTAKES = [
+    (["runn"], "Unknown verb 'runn'. Did you mean 'run'?"),
+    (["--model=PRECISE-UD", "--dataset=ml-100k"], "Unknown model 'PRECISE-UD'. Did you mean 'PRECISE-UT'?"),
+    (["--model=PRECISE-UT"], "No data set was given"),
+    (["--dataset=ml-100k"], "No model was given"),
+    (["--model=PRECISE-UT", "--dataset=ml-1000k"], "Did you mean 'ml-100k'?"),
+    (["--model=PRECISE-UT", "--dataset=ml-100k", "--epoch=3"], "Unknown key 'epoch' (on the command line)"),
+    (["--model", "SASRec", "--dataset", "ml-100k", "--epochs", "three"], "epochs (on the command line) must be a whole number"),
+    (["--model=SASRec", "--dataset=ml-100k", "stray"], "Unexpected argument 'stray'"),
+    (["--model=SASRec", "--dataset=ml-100k", "--seed"], "--seed needs a value"),
+    (["--model=SASRec", "--dataset=ml-100k", "--config_files=nowhere.yaml"], "Config file 'nowhere.yaml' does not exist."),
+    (["encode", "--dataset=nowhere"], "Data set 'nowhere'"),
+    (["convert", "--source=pod", "--input=a", "--output=b"], "Unknown source 'pod'. Did you mean 'pad'?"),
+    (["convert", "--source=pad", "--output=b"], "convert needs --input"),
+    (["convert", "--source=pad", "--input=a", "--output=b", "--outptu=c"], "Unknown option '--outptu' of convert. Did you mean 'output'?"),
+    (["convert", "--source=pad", "--input=nowhere", "--output=b"], "nowhere"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_a_mistake_is_one_line_and_status_2_and_leaves_nothing(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    status, out, err = run(capsys, *arguments)
+    assert status == 2 and out == ""
+    assert err.count("\n") == 1 and message in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("command", [[sys.executable, "-m", "recbole_precise"], [sys.executable, str(Path(cli.__file__).parents[1] / "run_recbole_precise.py")]])
+def test_the_command_as_a_process(command, tmp_path, monkeypatch):
+    if not Path(command[-1]).exists() and command[-1].endswith(".py"):
+        pytest.skip("not in a checkout")
+    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
+    done = subprocess.run([*command, "--model=PRECISE-UT", "--dataset=ml-100k", "--topk=0"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "topk (on the command line) must be a list or a whole number at least 1, not 0.\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("argument", ["--help", "-h", "help"])
+def test_help(argument, capsys):
+    status, out, _ = run(capsys, argument)
+    assert status == 0 and all(verb in out for verb in cli.VERBS)
+
+
+def test_version(capsys):
+    import recbole_precise
+
+    assert run(capsys, "--version") == (0, f"recbole_precise {recbole_precise.__version__}\n", "")
+
+
+def test_a_fault_of_ours_is_a_traceback_and_not_status_2(monkeypatch):
+    def fail(arguments):
+        raise ZeroDivisionError
+
+    monkeypatch.setitem(cli.VERBS, "run", fail)
+    with pytest.raises(ZeroDivisionError):
+        cli.main(["--model=SASRec"])
+
+
+def test_arguments_reach_the_run(monkeypatch):
+    """The verb hands model, data set and files to run_recbole and the other settings to Config."""
+    from recbole_precise import config, quick_start
+
+    seen = {}
+
+    def run_recbole(**options):
+        seen.update(options, arguments=list(config._arguments))
+
+    monkeypatch.setattr(quick_start, "run_recbole", run_recbole)
+    assert cli.main(["run", "--model", "precise_ut", "--dataset=ml-100k", "--config_files=a.yaml b.yaml", "--item_text={title} = x", "--resume"]) == 0
+    assert seen == {
+        "model": "precise_ut", "dataset": "ml-100k", "config_file_list": ["a.yaml", "b.yaml"], "arguments": ["--item_text={title} = x", "--resume=True"],
+    }  # fmt: skip
+    assert config._arguments is None
+
+
+def test_text_table():
+    assert text_table(["model", "n"], [["a", "10"], ["bcdefg", "2"]]).splitlines() == ["model    n", "------  --", "a       10", "bcdefg   2"]
+
+
+def test_results_table():
+    table = results_table([result("PRECISE-UT"), result("Pop", test={"recall@10": 1 / 3}, parameters=0, seconds={})])
+    lines = table.splitlines()
+    assert lines[0] == "shop, test split, all items are candidates"
+    assert lines[-2].split() == ["PRECISE-UT", "0.1250", "0.0625", "0.5000", "12,345", "4"]
+    assert lines[-1].split() == ["Pop", "0.3333", "-", "-", "0", "0"]
+
+
+def test_results_of_different_protocols_are_not_put_side_by_side():
+    with pytest.raises(ValueError, match="different protocols"):
+        results_table([result("A"), result("B", protocol={"mask_history": True})])
