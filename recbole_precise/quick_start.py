@@ -1,0 +1,262 @@
+"""Run a model on a data set: RecBole's functions with RecBole's signatures, and a run directory that tells all."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Mapping, MutableMapping
+from logging import getLogger
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import torch
+from recbole.data.transform import construct_transform
+from recbole.utils import get_environment, get_flops, init_seed, set_color
+
+from recbole_precise import registry
+from recbole_precise.config import Config
+from recbole_precise.data.dataset import create_dataset, data_preparation
+from recbole_precise.errors import CheckpointError
+from recbole_precise.evaluation.slices import item_slices, slice_report
+from recbole_precise.logs import log_to
+from recbole_precise.result import (
+    RESULT, environment, metrics_of, peak_memory_mb, protocol_of, read_result, write_ranks, write_result, write_settings,
+)  # fmt: skip
+from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
+from recbole_precise.trainer.trainer import get_trainer
+
+
+def run(
+    model: str | type,
+    dataset: str,
+    config_file_list: list[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    saved: bool = True,
+    nproc: int = 1,
+    world_size: int = -1,
+    ip: str = "localhost",
+    port: str = "5678",
+    group_offset: int = 0,
+) -> dict[str, Any] | None:
+    """Run in this process, or in `nproc` processes of RecBole's kind; arguments and result as `recbole.quick_start.run`."""
+    if nproc == 1 and world_size <= 0:
+        return run_recbole(model, dataset, config_file_list, config_dict, saved)
+    import torch.multiprocessing as mp
+
+    # Every process must know the one directory, which each would otherwise name by its own clock.
+    first = Config(model, dataset, config_file_list, config_dict)
+    folder = first["run_dir"] or RunFolder.named(Path(first["checkpoint_dir"]), f"{first['model']}-{first['dataset']}").path
+    launch = {"world_size": nproc if world_size == -1 else world_size, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
+    queue = mp.get_context("spawn").SimpleQueue()
+    kwargs = {"config_dict": {**(config_dict or {}), **launch, "run_dir": str(folder)}, "queue": queue, "saved": saved}
+    mp.spawn(run_recboles, args=(model, dataset, config_file_list, kwargs), nprocs=nproc, join=True)
+    return None if queue.empty() else queue.get()
+
+
+def run_recboles(rank: int, *args: Any) -> None:
+    """One of the processes of `run`; as `recbole.quick_start.run_recboles`."""
+    kwargs = args[-1]
+    if not isinstance(kwargs, MutableMapping):
+        raise ValueError(f"The last argument of run_recboles should be a dict, but got {type(kwargs)}")
+    kwargs["config_dict"] = {**kwargs.get("config_dict", {}), "local_rank": rank}
+    run_recbole(*args[:3], **kwargs)
+
+
+def run_recbole(
+    model: str | type | None = None,
+    dataset: str | None = None,
+    config_file_list: list[str] | None = None,
+    config_dict: Mapping[str, Any] | None = None,
+    saved: bool = True,
+    queue: Any = None,
+) -> dict[str, Any]:
+    """Train, validate and test a model; arguments and result as `recbole.quick_start.run_recbole`.
+
+    With `saved`, the run directory holds result.json, config.yaml, ranks.npz, the weights and the log. With `resume`, a
+    run goes on where it stopped, and one that has ended gives its result again.
+    """
+    started = perf_counter()
+    config = Config(model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict)
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    init_seed(config["seed"], config["reproducibility"])
+    first = config["local_rank"] == 0
+    saved_here = saved and first
+    folder = _folder_of(config) if saved else None
+    if saved_here:
+        folder.claim(bool(config["resume"]))
+    with log_to(folder.path / "train.log" if saved_here else None, config["state"]):
+        logger = getLogger()
+        try:
+            if saved_here and config["resume"] and (folder.path / RESULT).exists():
+                result = _result_again(config, folder)
+            else:
+                result = _run(config, folder if saved_here else None, saved, started)
+        except KeyboardInterrupt:
+            if saved_here:
+                logger.warning(f"Interrupted. Go on with: --run_dir={shlex.quote(str(folder.path))} --resume=True")
+            raise
+    if not config["single_spec"]:
+        torch.distributed.destroy_process_group()
+    if first and queue is not None:
+        queue.put(result)
+    return result
+
+
+def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) -> dict[str, Any]:
+    logger = getLogger()
+    logger.info(sys.argv)
+    logger.info(config)
+    if folder is not None:
+        write_settings(folder.path / "config.yaml", config)
+    seconds: dict[str, float] = {}
+
+    dataset = create_dataset(config)
+    logger.info(dataset)
+    train_data, valid_data, test_data = data_preparation(config, dataset)
+    seconds["data"] = perf_counter() - started
+    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    begin = perf_counter()
+    model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    # A model with text has its item texts read, or their cache opened, while it is built.
+    seconds["encode"] = perf_counter() - begin if getattr(model, "text_encoder", None) else 0.0
+    logger.info(model)
+    if config["log_flops"]:
+        flops = get_flops(model, dataset, config["device"], logger, construct_transform(config))
+        logger.info(set_color("FLOPs", "blue") + f": {flops}")
+    trainer = get_trainer(config)(config, model)
+
+    best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
+    begin = perf_counter()
+    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=config["show_progress"])
+    tested = perf_counter() - begin
+
+    logger.info("The running environment of this training is as follows:\n" + get_environment(config).draw())
+    logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")
+    logger.info(set_color("test result", "yellow") + f": {test_result}")
+    if folder is not None:
+        if "test" in getattr(trainer, "ranks", {}):
+            write_ranks(folder.path / "ranks.npz", {"test": trainer.ranks["test"]}, dataset)
+        spent = trainer.progress.seconds if hasattr(trainer, "progress") else {"train": 0.0, "evaluate": 0.0}
+        seconds.update(train=spent["train"], evaluate=spent["evaluate"] + tested)
+        # Sessions before an interruption count too.
+        seconds["total"] = max(sum(seconds.values()), perf_counter() - started)
+        report = _report(config, model, trainer, train_data._dataset, best_valid_result, test_result, seconds)
+        write_result(folder.path / RESULT, report, copy=config["result_file"])
+        logger.info(f"Result written: {folder.path / RESULT}")
+    return {
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid_result,
+        "test_result": test_result,
+    }
+
+
+def _report(config, model, trainer, train_set, best_valid, test, seconds: Mapping[str, float]) -> dict[str, Any]:
+    """The content of result.json."""
+    progress, exact = getattr(trainer, "progress", None), getattr(trainer, "results", {})
+    slices: dict[str, Any] = {}
+    if "test" in getattr(trainer, "ranks", {}) and config["slices"] and hasattr(train_set, "train_item_counts"):
+        parts = item_slices(train_set.train_item_counts(), config["slices"])
+        slices = slice_report(trainer.ranks["test"], parts, config["metrics"], config["topk"])
+    return {
+        "model": config["model"],
+        "dataset": config["dataset"],
+        "recipe": config["recipe"],
+        "seed": config["seed"],
+        "protocol": protocol_of(config, train_set.item_num),
+        "valid": metrics_of(progress.best_exact if progress is not None and progress.best_exact else best_valid),
+        "test": metrics_of(exact.get("test") or test),
+        "slices": slices,
+        "phases": progress.phases if progress is not None else [],
+        "seconds": dict(seconds),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "peak_memory_mb": peak_memory_mb(),
+        "environment": environment(config),
+        "text_encoder": getattr(model, "text_encoder", None),
+    }
+
+
+def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """The return value of a run that has ended, from what it left; nothing is trained or evaluated."""
+    report = read_result(folder.path)
+    finished = folder.load_final()
+    if finished is None:
+        raise CheckpointError(f"'{folder.path}' holds a {RESULT} but no state.json: it was not left by a run that can be resumed. Choose another run_dir.")
+    from recbole_precise.trainer.identity import settings_identity
+
+    folder.check_identity({"settings": finished["identity"]["settings"]}, {"settings": settings_identity(config.final_config_dict)})
+    getLogger().info(f"The run in '{folder.path}' has ended; this is its result.")
+    if config["result_file"]:
+        write_result(Path(config["result_file"]), report)
+    places = config["metric_decimal_place"]
+    rounded = [{name: round(value, places) for name, value in report[split].items()} or None for split in ("valid", "test")]
+    score = finished["progress"]["best_score"]
+    return {
+        "best_valid_score": score if score is not None else -float("inf"),
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": rounded[0],
+        "test_result": rounded[1],
+    }
+
+
+def _folder_of(config: Config) -> RunFolder:
+    """The run directory, named by the time where the settings name none; the settings know it afterwards."""
+    if not config["run_dir"]:
+        config["run_dir"] = str(RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}").path)
+    return RunFolder(Path(config["run_dir"]))
+
+
+def objective_function(config_dict: Mapping[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True) -> dict[str, Any]:
+    """One trial of RecBole's HyperTuning; arguments and result as `recbole.quick_start.objective_function`."""
+    config = Config(config_dict=config_dict, config_file_list=config_file_list)
+    init_seed(config["seed"], config["reproducibility"])
+    with log_to(None, "error"):
+        dataset = create_dataset(config)
+        train_data, valid_data, test_data = data_preparation(config, dataset)
+        init_seed(config["seed"], config["reproducibility"])
+        model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
+        trainer = get_trainer(config)(config, model)
+        best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, verbose=False, saved=saved)
+        test_result = trainer.evaluate(test_data, load_best_model=saved)
+    return {
+        "model": config["model"],
+        "best_valid_score": best_valid_score,
+        "valid_score_bigger": config["valid_metric_bigger"],
+        "best_valid_result": best_valid_result,
+        "test_result": test_result,
+    }
+
+
+def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+    """(config, model, dataset, train_data, valid_data, test_data) of a run, as `recbole.quick_start.load_data_and_model`.
+
+    Args:
+        model_file: a run directory, the model.safetensors in one, or a .pth that RecBole wrote.
+        config_dict: settings to change, such as `data_path` on another machine.
+    """
+    path = Path(model_file)
+    if path.suffix == ".pth":
+        from recbole_precise.compat_checkpoints import load_recbole_checkpoint
+
+        checkpoint = load_recbole_checkpoint(path, bool((config_dict or {}).get("trust_pickle")))
+        config, weights, other = checkpoint["config"], checkpoint["state_dict"], checkpoint.get("other_parameter")
+        for key, value in (config_dict or {}).items():
+            config[key] = value
+    else:
+        folder = find_run(path)
+        settings = folder.path / "config.yaml"
+        if not settings.is_file():
+            raise CheckpointError(f"'{settings}' is missing: without the settings of the run its model cannot be built.")
+        weights, other = read_weights(folder.path)
+        config = Config(config_file_list=[str(settings)], config_dict=config_dict)
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    train_data, valid_data, test_data = data_preparation(config, dataset)
+    init_seed(config["seed"], config["reproducibility"])
+    model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    load_into(model, weights, path)
+    model.load_other_parameter(other)
+    return config, model, dataset, train_data, valid_data, test_data

@@ -1,0 +1,206 @@
+"""What a run leaves for tables and tests: result.json, config.yaml and ranks.npz."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import sys
+from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from recbole_precise.errors import CheckpointError
+from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.trainer.checkpoint import read_json, write_atomically, write_json
+
+PACKAGES = ("recbole_precise", "recbole", "torch", "numpy", "scipy", "pandas", "transformers")
+RESULT = "result.json"
+#: Where a run stands and how it was launched: not part of what it computed.
+_NOT_SETTINGS = frozenset(
+    "run_dir result_file resume config_files config_file_list device MODEL_TYPE MODEL_INPUT_TYPE eval_type valid_metric_bigger "
+    "single_spec local_rank nproc world_size ip port offset group_offset valid_neg_sample_args test_neg_sample_args saved verbose".split()
+)
+
+
+# --- Ranks ------------------------------------------------------------------------------------------------------------
+
+
+def write_ranks(path: Path, ranks: Mapping[str, Ranks], dataset: Any) -> None:
+    """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already there and not given stay.
+
+    Args:
+        ranks: split -> ranks by internal id. dataset: RecBole's, which knows the tokens.
+    """
+    arrays = _read_arrays(path) if path.exists() else {}
+    users, items = (np.asarray(dataset.field2id_token[field]) for field in (dataset.uid_field, dataset.iid_field))
+    for split, found in ranks.items():
+        arrays.update({f"{split}_user": users[found.user_id], f"{split}_item": items[found.target], f"{split}_rank": found.rank})
+
+    def write(partial: Path) -> None:
+        with open(partial, "wb") as file:
+            np.savez_compressed(file, **{name: _without_objects(array) for name, array in arrays.items()})
+
+    write_atomically(path, write, "the ranks")
+
+
+def read_ranks(path: str | os.PathLike, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run directory."""
+    path = Path(path)
+    path = path / "ranks.npz" if path.is_dir() else path
+    arrays = _read_arrays(path)
+    if f"{split}_rank" not in arrays:
+        raise CheckpointError(f"'{path}' holds no ranks of the split '{split}'.")
+    return arrays[f"{split}_user"], arrays[f"{split}_item"], arrays[f"{split}_rank"]
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            return {name: content[name] for name in content.files}
+    except FileNotFoundError:
+        raise CheckpointError(f"'{path}' does not exist.") from None
+    except Exception as error:  # noqa: BLE001 - zipfile, zlib and NumPy each have their own
+        raise CheckpointError(f"'{path}' is damaged: {error}. Delete it and evaluate the run again.") from error
+
+
+def _without_objects(array: np.ndarray) -> np.ndarray:
+    """Object arrays (tokens of some data sets) as text, so that nothing is pickled."""
+    return array.astype(str) if array.dtype == object else array
+
+
+# --- Settings ---------------------------------------------------------------------------------------------------------
+
+
+def effective_settings(config: Any) -> dict[str, Any]:
+    """All settings of a run as plain values that a config file may hold, so that the file gives the same run again."""
+    settings = {key: _plain(value) for key, value in config.final_config_dict.items() if key not in _NOT_SETTINGS}
+    settings["model"], settings["dataset"] = config["model"], config["dataset"]
+    path = Path(str(config["data_path"]))
+    # RecBole appends the data set's name to data_path, and reads the one that it carries from its own folder.
+    if config["dataset"] == "ml-100k":
+        settings.pop("data_path", None)
+    elif path.name == config["dataset"]:
+        settings["data_path"] = str(path.parent)
+    sampling = settings.get("train_neg_sample_args")
+    if isinstance(sampling, dict) and sampling.get("distribution") == "none":
+        settings["train_neg_sample_args"] = None
+    return settings
+
+
+def write_settings(path: Path, config: Any) -> None:
+    """Write config.yaml."""
+    head = f"# Settings of a run of {config['model']} on {config['dataset']}; run it again with --config_files={path.name}\n"
+    text = head + yaml.dump(effective_settings(config), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000)
+    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"), "the settings")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML whose floats read back as floats: YAML 1.1 takes `1e-05` for text."""
+
+
+def _float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
+    text = repr(value)
+    if "e" in text and "." not in text:
+        text = text.replace("e", ".0e", 1)
+    special = {"inf": ".inf", "-inf": "-.inf", "nan": ".nan"}
+    return dumper.represent_scalar("tag:yaml.org,2002:float", special.get(text, text))
+
+
+_Dumper.add_representer(float, _float)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {key if isinstance(key, str) else str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set)):
+        return [_plain(item) for item in (sorted(value) if isinstance(value, set) else value)]
+    return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
+
+
+# --- result.json ------------------------------------------------------------------------------------------------------
+
+
+def protocol_of(config: Any, item_num: int) -> dict[str, Any]:
+    """How the numbers were made: two results compare only when this is equal."""
+    exact = config["evaluator"] != "recbole"
+    args = config["eval_args"]
+    modes = set(args["mode"].values())
+    return {
+        "split": _plain(args["split"]),
+        "mask_history": bool(config["mask_history"]),
+        "ties": "against the target" if exact else "as torch.topk leaves them",
+        "candidates": item_num - 1 if modes == {"full"} else ", ".join(sorted(modes)),
+        "target_scene": config["target_scene"],
+    }
+
+
+def environment(config: Any) -> dict[str, Any]:
+    """Versions and machine, as far as they can change a number or a time."""
+    import torch
+
+    device = config["device"]
+    return {
+        "python": platform.python_version(),
+        **{name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "machine": platform.machine(),
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if getattr(device, "type", "") == "cuda" else str(device),
+    }
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of the process so far, in MiB."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0.0
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
+
+
+def write_result(path: Path, result: Mapping[str, Any], copy: str | os.PathLike | None = None) -> None:
+    """Write result.json and, where asked for, its copy."""
+    write_json(path, numbers(result), "the result")
+    if copy:
+        write_json(Path(copy), numbers(result), "the copy of the result")
+
+
+def read_result(folder: str | os.PathLike) -> dict[str, Any]:
+    """The result.json of a run directory."""
+    return read_json(Path(folder) / RESULT)
+
+
+def numbers(value: Any) -> Any:
+    """Plain JSON values; what is not finite (an empty slice, a diverged metric) is null, as JSON knows no NaN."""
+    value = _plain(value)
+    if isinstance(value, dict):
+        return {key: numbers(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [numbers(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value
+
+
+def metrics_of(results: Iterable[tuple[str, float]] | Mapping[str, float] | None) -> dict[str, float]:
+    """Metrics as a plain mapping, empty for none."""
+    return {name: float(value) for name, value in dict(results or {}).items()}
+
+
+def _version(package: str) -> str | None:
+    if package == "recbole_precise":
+        import recbole_precise
+
+        return recbole_precise.__version__
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None

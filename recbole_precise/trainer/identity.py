@@ -1,0 +1,60 @@
+"""What makes two runs the same run: settings and data that decide the result, as plain values that can be compared."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from enum import Enum
+from typing import Any
+
+import numpy as np
+
+#: Settings that decide where, how fast or how loudly a run goes, but not what comes out.
+HARMLESS = frozenset(
+    "run_dir result_file resume checkpoint_seconds threads log_flops tensorboard trust_pickle score_budget_mb slices "
+    "text_batch_size text_device text_cache_dir gpu_id use_gpu device state data_path checkpoint_dir show_progress "
+    "save_dataset dataset_save_path save_dataloaders dataloaders_save_path log_wandb wandb_project config_files "
+    "config_file_list eval_batch_size loss_decimal_place metric_decimal_place verbose local_rank nproc ip port offset "
+    "valid_metric_bigger saved url".split()
+)
+
+
+def settings_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that decide a result, as plain JSON values sorted by key."""
+    return {key: _plain(settings[key]) for key in sorted(settings) if key not in HARMLESS}
+
+
+def data_identity(dataset: Any) -> dict[str, Any]:
+    """Size and SHA-256 of the training events and of the items' names.
+
+    Args:
+        dataset: the training part of a RecBole dataset; ours gives its sequences, RecBole's its rows.
+    """
+    digest = hashlib.sha256()
+    if hasattr(dataset, "train_sequences"):
+        arrays = dataset.train_sequences()
+        events = len(arrays[0])
+    else:
+        arrays = [dataset.inter_feat[field] for field in (dataset.uid_field, dataset.iid_field) if field is not None]
+        events = len(arrays[0])
+    for array in arrays:
+        digest.update(np.ascontiguousarray(np.asarray(array, dtype=np.int64)).tobytes())
+    for name in dataset.field2id_token.get(dataset.iid_field, ()):
+        digest.update(str(name).encode("utf-8", "surrogatepass") + b"\0")
+    return {"users": int(dataset.user_num), "items": int(dataset.item_num), "training_events": int(events), "sha256": digest.hexdigest()}
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, Mapping):
+        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(_plain(item) for item in value)
+    return str(value)

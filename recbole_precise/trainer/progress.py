@@ -1,0 +1,73 @@
+"""Where a training stands: everything between two batches that the next one depends on, beside weights and randomness."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Position and records of a training, in plain values.
+
+    Attributes:
+        phase: index of the phase under way; `phase_start`: epochs trained before it.
+        epoch: epochs trained in all phases, the number of the one under way.
+        batch: batches trained in this epoch; `loss`: their sum (`LossSum.state`).
+        epoch_generator: state of the loader's generator when the epoch began.
+        train_loss: of this epoch when all its batches are done and its evaluation is not.
+        stopped: early stopping has ended the phase.
+        best_score, waited: early stopping's state. best_epoch, best_result, best_exact: of the best evaluation of the
+            phase; rounded as RecBole prints it, and exact.
+        evaluations: validations so far, in all phases.
+        history: one record per epoch. phases: one record per finished phase.
+        seconds: spent on training and on evaluation; `phase_seconds`: on both, in this phase.
+    """
+
+    phase: int = 0
+    phase_start: int = 0
+    epoch: int = 0
+    batch: int = 0
+    loss: dict[str, Any] | None = None
+    epoch_generator: str | None = None
+    train_loss: float | tuple[float, ...] | None = None
+    stopped: bool = False
+    best_score: float | None = None
+    waited: int = 0
+    best_epoch: int | None = None
+    best_result: dict[str, float] | None = None
+    best_exact: dict[str, float] | None = None
+    evaluations: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+    phases: list[dict[str, Any]] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
+    phase_seconds: float = 0.0
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> Progress:
+        """Undo `state`."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{key: value for key, value in state.items() if key in known})
+
+    def spend(self, kind: str, seconds: float) -> None:
+        """Book time on `train` or `evaluate`."""
+        self.seconds[kind] += seconds
+        self.phase_seconds += seconds
+
+    def next_epoch(self) -> None:
+        """The epoch under way is done, its evaluation too."""
+        self.epoch += 1
+        self.batch, self.loss, self.train_loss, self.epoch_generator = 0, None, None, None
+
+    def next_phase(self, name: str, last: bool) -> None:
+        """The phase under way is done: record it and, unless it was the last, forget its best."""
+        best = None if self.best_epoch is None else self.best_epoch - self.phase_start
+        self.phases.append({"name": name, "epochs": self.epoch - self.phase_start, "best_epoch": best, "seconds": self.phase_seconds})
+        self.phase += 1
+        self.phase_start, self.phase_seconds, self.stopped = self.epoch, 0.0, False
+        if not last:
+            self.waited, self.best_score, self.best_epoch, self.best_result, self.best_exact = 0, None, None, None, None
