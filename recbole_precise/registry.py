@@ -188,6 +188,7 @@ def _read_our_settings(module: types.ModuleType) -> None:
             from recbole_precise.settings import our_settings
 
             self.internal_config_dict.update(our_settings(entry, dataset))
+            self.model = entry.name  # one name for all spellings, in the log and in the names of files
 
     module.Config._load_internal_config_dict = _load_internal_config_dict
 
