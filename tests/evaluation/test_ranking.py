@@ -242,6 +242,7 @@ def test_ranks_travel(tmp_path):
         Ranks([1], [1, 2], [1, 2])
 
 
+@pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_agrees():
     users, items = torch.randint(-3, 4, (3000, 6)).float(), torch.randint(-3, 4, (20_000, 6)).float()
