@@ -185,13 +185,23 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         columns.visible = [name for name in columns.visible if name in all_rows.visible or name == SUPERVISED_FIELD]
         return columns
 
-    def _window_columns(self) -> RowColumns:
+    def _window_columns(self, shift: int = 0) -> RowColumns:
         stride, longest = self.config["window_stride"], self.max_item_list_len
         if stride is not None and not 1 <= stride <= longest:
             raise ConfigError(f"window_stride must lie between 1 and MAX_ITEM_LIST_LENGTH ({longest}), not {stride}.")
         stride = stride or longest
-        end, _, _ = train_windows(self.store.offsets[:-1], self._train_last, longest, stride)
-        return self._columns(end, stride)
+        end, _, supervised = train_windows(self.store.offsets[:-1], self._train_last, longest, stride, shift)
+        columns = self._columns(end, stride)
+        columns[SUPERVISED_FIELD] = supervised
+        return columns
+
+    def shift_windows(self, generator: torch.Generator | None) -> bool:
+        """Draw anew where the training windows begin, if `window_shift` asks for it; whether it did."""
+        if not self.config["window_shift"] or not self._windows:
+            return False
+        shift = torch.randint(self.inter_feat.interaction.stride, (1,), generator=generator)
+        self.inter_feat = Rows(self._window_columns(int(shift)))
+        return True
 
     def _last_targets(self, train: Tensor) -> Tensor:
         """int64 `[users]`: each user's last training target, or its first event when there is none."""

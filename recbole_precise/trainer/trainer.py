@@ -154,7 +154,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         elif progress:
             progress.epoch_generator = generator_state(generator)
         if getattr(train_data._dataset, "shift_windows", lambda _: False)(generator):
-            train_data.dataset[:] = range(len(train_data._dataset))  # the list of rows that RecBole's loader draws from
+            train_data.sampler.data_source[:] = range(len(train_data._dataset))  # the list of rows that RecBole's loader draws from
         total = len(train_data)
         batches = iter(train_data)
         for _ in range(done):  # the sampler gives its batches in order alone
