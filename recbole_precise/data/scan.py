@@ -45,8 +45,8 @@ def read_header(path: Path, separator: str, encoding: str) -> list[tuple[str, st
         raise DataError(f"{path}: the file is empty; line 1 must name its columns, for example user_id:token.")
     columns = []
     for cell in line.split(separator):
-        name, colon, kind = cell.rpartition(":")
-        if not colon or not name:
+        name, _, kind = cell.partition(":")
+        if cell.count(":") != 1 or not name:
             raise DataError(f"{path}, line 1: '{cell}' is not of the form name:type (types: {', '.join(TYPES)}; columns are separated by {separator!r}).")
         if kind not in TYPES:
             raise DataError(f"{path}, line 1: column '{name}' has the type '{kind}'; RecBole knows {', '.join(TYPES)}.")
