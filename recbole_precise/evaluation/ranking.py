@@ -99,11 +99,11 @@ class VectorRanker:
     """The catalogue of `rank_by_vectors`, checked and prepared once for many batches of users."""
 
     def __init__(self, item_vectors: Tensor, item_bias: Tensor | None = None, budget_bytes: int = DEFAULT_BUDGET) -> None:
-        self.items = item_vectors
+        self.items = item_vectors = item_vectors.detach()
         self.dtype = torch.promote_types(item_vectors.dtype, torch.float32)
         self.device = item_vectors.device
         self.budget = budget_bytes
-        self.bias = None if item_bias is None else item_bias.to(device=self.device, dtype=self.dtype)
+        self.bias = None if item_bias is None else item_bias.detach().to(device=self.device, dtype=self.dtype)
         if self.bias is not None:
             if self.bias.shape != item_vectors.shape[:1]:
                 raise ValueError(f"{len(item_vectors)} items need {len(item_vectors)} biases, got {tuple(self.bias.shape)}")
@@ -112,6 +112,7 @@ class VectorRanker:
                 raise _not_finite("item biases")
         self.largest = _largest(item_vectors, "item vectors")
 
+    @torch.no_grad()
     def rank(self, user_vectors: Tensor, targets: Tensor, excluded: Excluded | None = None) -> Tensor:
         """As `rank_by_vectors`.
 
@@ -162,6 +163,7 @@ class VectorRanker:
         return scores
 
 
+@torch.no_grad()
 def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None = None) -> Tensor:
     """Ranks from scores that somebody else made.
 

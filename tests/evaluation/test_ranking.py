@@ -10,6 +10,11 @@ from recbole_precise.evaluation import ranking
 from recbole_precise.evaluation.ranking import Ranks, VectorRanker, rank_by_scores, rank_by_vectors, rank_rows
 
 
+@pytest.fixture(autouse=True)
+def _same_numbers_every_time():
+    torch.manual_seed(0)
+
+
 def brute(scores, targets, excluded=()):
     """The definition, one comparison at a time."""
     excluded, n_items = set(excluded), scores.shape[1]
@@ -203,6 +208,14 @@ def test_both_kinds_of_models_get_the_same_ranks():
 def test_scores_of_the_wrong_size_are_named():
     with pytest.raises(ValueError, match=r"Scores gave scores of shape \(12,\) for 3 rows and 5 items"):
         rank_rows(Scores(torch.zeros(3, 4)), np.arange(3), lambda lo, hi: (torch.arange(lo, hi), torch.ones(hi - lo), None), n_items=5)
+
+
+def test_weights_that_are_being_trained_can_be_ranked():
+    users, items = torch.randn(4, 3, requires_grad=True), torch.nn.Parameter(torch.randn(9, 3))
+    targets = torch.tensor([1, 2, 3, 4])
+    bias = torch.nn.Parameter(torch.zeros(9))
+    ranks = rank_by_vectors(users, items, targets, item_bias=bias)
+    assert torch.equal(ranks, rank_by_scores(users @ items.t() + bias, targets)) and not ranks.requires_grad
 
 
 def test_no_rows():
