@@ -83,25 +83,27 @@ def main() -> None:
         "models": rows,
     }
     if arguments.against:
-        from recbole_precise.evaluation.significance import compare
         from recbole_precise.evaluation.ranking import Ranks
+        from recbole_precise.evaluation.significance import compare
+        from recbole_precise.result import read_ranks
 
         def ranks(model: str) -> list:
-            return [Ranks.load(folder / "ranks.npz", "test") for (m, _), folder in zip(cells, folders) if m == model]
+            return [Ranks(*read_ranks(folder, "test")) for (m, _), folder in zip(cells, folders) if m == model]
 
         ours, theirs = ranks(models[0]), ranks(arguments.against)
         payload["paired_test"] = {
             "of": models[0],
             "against": arguments.against,
-            **{metric: compare(ours, theirs, metric).as_dict() for metric in METRICS},
+            **{metric: compare(ours, theirs, metric).to_dict() for metric in METRICS},
         }
+    payload = json.loads(json.dumps(payload, default=lambda x: x.tolist() if isinstance(x, (np.generic, np.ndarray)) else str(x)))
     write_atomically(RESULTS / f"quality_{arguments.dataset}{arguments.suffix}.json", payload)
     print(f"\n| {arguments.dataset} | Recall@10 | NDCG@10 | seeds | train s |\n|---|---|---|---|---|")
     for model, row in rows.items():
         cell = [f"{row['mean'][k]:.4f} ± {row['std'][k]:.4f}" if len(row["seeds"]) > 1 else f"{row['mean'][k]:.4f}" for k in METRICS]
         print(f"| {model} | {cell[0]} | {cell[1]} | {len(row['seeds'])} | {row['train_seconds']:.0f} |")
     if "paired_test" in payload:
-        print(json.dumps(payload["paired_test"], indent=1, default=lambda x: x.item() if isinstance(x, np.generic) else str(x)))
+        print(json.dumps(payload["paired_test"], indent=1))
 
 
 if __name__ == "__main__":
