@@ -33,8 +33,11 @@ print(", ".join([f"python {platform.python_version()}", *(f"{n} {have[n]}" for n
 run_one() { # name, python, packages
     local name=$1 python=$2 env="$DIR/$1" outcome
     shift 2
-    if ! "$python" --version >/dev/null 2>&1; then
-        echo "$name: $python is not at hand"
+    if ! "$python" --version >/dev/null 2>&1; then # one that pyenv has installed, but not chosen
+        python=$(ls -d "${PYENV_ROOT:-$HOME/.pyenv}/versions/${python#python}".*/bin/python 2>/dev/null | tail -1)
+    fi
+    if [ -z "$python" ]; then
+        echo "$name: its Python is not at hand"
         return
     fi
     [ -x "$env/bin/python" ] || "$python" -m venv "$env"

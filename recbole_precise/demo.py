@@ -13,19 +13,24 @@ from recbole_precise.report import results_table
 MODELS = ("PRECISE-UT", "Pop", "Transition", "GraphHeuristic")
 DATASET = "ml-100k"
 
+#: Settings of the first run that hold for the floors too: where things lie, what is shown, how items become text.
+_SHARED = frozenset(
+    "data_path checkpoint_dir load_col item_text text_file text_encoder text_cache_dir threads show_progress state tensorboard gpu_id use_gpu".split()
+)
+
 
 def demo(arguments: Sequence[str] = (), models: Sequence[str] = MODELS) -> str:
     """Train PRECISE-UT, evaluate the floors, and return a table of the four.
 
-    Each run leaves its own run directory. `arguments` are settings of the PRECISE-UT run, as on a command line; those
-    that say where data and results lie hold for all runs.
+    Each run leaves its own run directory. `arguments` are settings of the PRECISE-UT run, as on a command line; the floors
+    share those of `_SHARED`.
     """
     from recbole_precise.config import command_line
     from recbole_precise.quick_start import run_recbole
 
     settings = parse_arguments(arguments, strict=True)
     dataset = settings.pop("dataset", DATASET)
-    shared = {key: value for key, value in settings.items() if key in ("checkpoint_dir", "data_path", "text_cache_dir", "threads")}
+    shared = {key: value for key, value in settings.items() if key in _SHARED}
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
