@@ -8,12 +8,14 @@ import sys
 from collections.abc import Mapping, MutableMapping
 from logging import getLogger
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
+import psutil
 import torch
 from recbole.data.transform import construct_transform
-from recbole.utils import get_environment, get_flops, init_seed, set_color
+from recbole.utils import get_flops, get_gpu_usage, init_seed, set_color
+from texttable import Texttable
 
 from recbole_precise import registry
 from recbole_precise.config import Config
@@ -24,6 +26,7 @@ from recbole_precise.logs import log_to
 from recbole_precise.result import (
     RESULT, environment, metrics_of, peak_memory_mb, protocol_of, read_result, write_ranks, write_result, write_settings,
 )  # fmt: skip
+from recbole_precise.trainer.identity import settings_identity
 from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
 from recbole_precise.trainer.trainer import get_trainer
 
@@ -87,6 +90,8 @@ def run_recbole(
     folder = _folder_of(config) if saved else None
     if saved_here:
         folder.claim(bool(config["resume"]))
+        if config["resume"]:
+            folder.check_settings(settings_identity(config.final_config_dict))
     with log_to(folder.path / "train.log" if saved_here else None, config["state"]):
         logger = getLogger()
         try:
@@ -109,7 +114,7 @@ def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) 
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
-    if folder is not None:
+    if folder is not None and not folder.begun:
         write_settings(folder.path / "config.yaml", config)
     seconds: dict[str, float] = {}
 
@@ -133,7 +138,7 @@ def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) 
     test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=config["show_progress"])
     tested = perf_counter() - begin
 
-    logger.info("The running environment of this training is as follows:\n" + get_environment(config).draw())
+    logger.info("The running environment of this training is as follows:\n" + _usage(config, perf_counter() - started))
     logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")
     logger.info(set_color("test result", "yellow") + f": {test_result}")
     if folder is not None:
@@ -152,6 +157,22 @@ def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) 
         "best_valid_result": best_valid_result,
         "test_result": test_result,
     }
+
+
+def _usage(config: Config, seconds: float) -> str:
+    """RecBole's table of the machine, with the mean load of this process instead of the load of one more second."""
+    memory, total = psutil.Process().memory_info().rss / 2**30, psutil.virtual_memory().total / 2**30
+    table = Texttable()
+    table.set_cols_align(["l", "c"])
+    table.add_rows(
+        [
+            ["Environment", "Usage"],
+            ["CPU", f"{100 * process_time() / max(seconds, 1e-9) / (psutil.cpu_count() or 1):.2f} %"],
+            ["GPU", get_gpu_usage(config["device"]) if config["device"].type == "cuda" else "0.0 / 0.0"],
+            ["Memory", f"{memory:.2f} G/{total:.2f} G"],
+        ]
+    )
+    return table.draw()
 
 
 def _report(config, model, trainer, train_set, best_valid, test, seconds: Mapping[str, float]) -> dict[str, Any]:
@@ -185,9 +206,6 @@ def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
     finished = folder.load_final()
     if finished is None:
         raise CheckpointError(f"'{folder.path}' holds a {RESULT} but no state.json: it was not left by a run that can be resumed. Choose another run_dir.")
-    from recbole_precise.trainer.identity import settings_identity
-
-    folder.check_identity({"settings": finished["identity"]["settings"]}, {"settings": settings_identity(config.final_config_dict)})
     getLogger().info(f"The run in '{folder.path}' has ended; this is its result.")
     if config["result_file"]:
         write_result(Path(config["result_file"]), report)

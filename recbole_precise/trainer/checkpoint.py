@@ -168,6 +168,15 @@ class CheckpointStore:
             raise CheckpointError(f"No checkpoint in '{self.folder}' can be used. {' '.join(damage)} Delete the folder to start the run anew.")
         return None
 
+    def peek(self) -> dict[str, Any] | None:
+        """Structure of the newest readable state file's parts, without tensors: for a look before anything is loaded."""
+        for number in sorted(self._numbers(), reverse=True):
+            try:
+                return {name: part["structure"] for name, part in unsealed(self.folder / f"state-{number:06d}.json")["parts"].items()}
+            except (CheckpointError, KeyError, TypeError, AttributeError):
+                continue
+        return None
+
     def exists(self) -> bool:
         """Whether a checkpoint was ever committed here."""
         return bool(self._numbers())

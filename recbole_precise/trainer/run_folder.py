@@ -41,6 +41,11 @@ class RunFolder:
     def weights(self) -> Path:
         return self.path / WEIGHTS
 
+    @property
+    def begun(self) -> bool:
+        """Whether a checkpoint or a finished training stands here."""
+        return self.store.exists() or (self.path / STATE).exists()
+
     def claim(self, resume: bool) -> None:
         """Make the directory for a run; a CheckpointError when another run's results are in it.
 
@@ -97,6 +102,18 @@ class RunFolder:
         difference = differing_key(saved, now)
         if difference is not None:
             raise CheckpointError(f"run_dir '{self.path}' holds another run: {difference}. Resume with its settings (config.yaml there), or choose another run_dir.")
+
+    def check_settings(self, now: Mapping[str, Any]) -> None:
+        """`check_identity` of the settings alone, before data is read; what is damaged is left for `load_checkpoint` to tell.
+
+        Only settings that both have: data and models of RecBole's add some while they are built.
+        """
+        finished = self.load_final()
+        parts = {"training": finished} if finished is not None else self.store.peek()
+        if parts is not None:
+            then = parts["training"]["identity"]["settings"]
+            common = [key for key in then if key in now]
+            self.check_identity({"settings": {key: then[key] for key in common}}, {"settings": {key: now[key] for key in common}})
 
     def _hint(self) -> str:
         return " Its training was interrupted: run it again with resume: True." if self.store.exists() else ""
