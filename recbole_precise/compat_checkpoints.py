@@ -67,11 +67,11 @@ def _trusted() -> dict[tuple[str, str], Any]:
         ("torch", "Size"): torch.Size,
         ("numpy", "dtype"): np.dtype,
         ("numpy", "ndarray"): np.ndarray,
-        # Names of Python's own types that pickles of protocol 2 spell out.
-        ("builtins", "set"): set,
-        ("builtins", "complex"): complex,
         ("_codecs", "encode"): _latin1,
     }
+    for kind in (set, frozenset, complex, bytearray, range, slice):
+        # Pickles up to protocol 2 call the module by its name in Python 2.
+        trusted["builtins", kind.__name__] = trusted["__builtin__", kind.__name__] = kind
     for name in ("_rebuild_tensor_v2", "_rebuild_parameter"):
         trusted["torch._utils", name] = getattr(torch._utils, name)
     scalar = np.float64(0).__reduce__()[0]

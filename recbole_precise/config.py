@@ -200,6 +200,7 @@ class Config(RecBoleConfig):
             super()._set_default_parameters()
         except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:
             raise ConfigError(str(error)) from error  # what RecBole itself refuses
+        rules.check_additional_files(self.final_config_dict, self.model)
 
     # --- Device -------------------------------------------------------------------------------------------------------
 

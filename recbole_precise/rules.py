@@ -43,6 +43,14 @@ def check_dataset_exists(dataset: str, given: Mapping[str, Any]) -> None:
     )
 
 
+def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
+    """Refuse a missing file of additional features, such as the entity vectors of GRU4RecKG and KSR."""
+    for suffix in settings.get("additional_feat_suffix") or ():
+        file = Path(settings["data_path"], f"{settings['dataset']}.{suffix}")
+        if not file.is_file():
+            raise DataError(f"{model} reads the file '{file.name}' (additional_feat_suffix), which is not in '{file.parent.resolve()}'.")
+
+
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
     for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns):

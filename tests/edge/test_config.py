@@ -17,7 +17,10 @@ from recbole_precise.config import Config, command_line
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings import read_settings
 
-SEQUENTIAL = [entry.name for name, entry in registry._recbole_models().items() if ".sequential_recommender." in entry.target]
+# GRU4RecKG and KSR read vectors of entities, which ml-100k does not have.
+SEQUENTIAL = [
+    entry.name for entry in registry._recbole_models().values() if ".sequential_recommender." in entry.target and entry.name not in ("GRU4RecKG", "KSR")
+]
 OURS = [entry.name for entry in registry.ENTRIES if entry.target.endswith("PRECISEUT")]
 
 

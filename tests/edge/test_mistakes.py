@@ -102,6 +102,12 @@ def test_a_data_set_that_recbole_offers(tmp_path):
         Config("PRECISE-UT", "ml-1m", config_dict={"data_path": str(tmp_path)})
 
 
+@pytest.mark.parametrize("model", ["GRU4RecKG", "KSR"])
+def test_a_model_that_needs_files_which_the_data_set_lacks(model):
+    with pytest.raises(DataError, match=f"{model} reads the file 'ml-100k.ent'"):
+        Config(model, "ml-100k")
+
+
 def test_neither_model_nor_data_set():
     with pytest.raises(ConfigError, match="--model=PRECISE-UT"):
         Config(dataset="ml-100k")

@@ -42,7 +42,7 @@ def checkpoint(stock_config) -> dict:
     optimizer.step()
     return {
         "config": stock_config("SASRec"), "epoch": 3, "cur_step": 0, "best_valid_score": np.float64(0.25), "state_dict": model.state_dict(),
-        "other_parameter": None, "optimizer": optimizer.state_dict(),
+        "other_parameter": {"seen": {1, 2}, "place": 1j, "raw": b"\x00\xff"}, "optimizer": optimizer.state_dict(),
     }  # fmt: skip
 
 
@@ -59,6 +59,7 @@ def test_a_checkpoint_of_recbole_comes_back_whole(checkpoint, tmp_path, protocol
     expected = checkpoint["config"].final_config_dict
     assert loaded["config"].final_config_dict == expected
     assert loaded["config"]["MODEL_TYPE"] is expected["MODEL_TYPE"] and loaded["config"].model_class is checkpoint["config"].model_class
+    assert loaded["other_parameter"] == checkpoint["other_parameter"]
     assert loaded["best_valid_score"] == 0.25 and loaded["epoch"] == 3
     for key, value in checkpoint["state_dict"].items():
         assert torch.equal(loaded["state_dict"][key], value)
