@@ -164,7 +164,10 @@ class ItemEncoder(nn.Module):
         self.n_items = n_items
 
     def _rows(self, item_ids: Tensor | None) -> Tensor:
-        return torch.cat([part.rows(item_ids) for part in self.parts], -1)
+        # the weighted token sums want one type for all they add; they are too small a share of a step to gain from bf16
+        device = next(self.parameters()).device
+        with torch.autocast(device_type=device.type, enabled=False):
+            return torch.cat([part.rows(item_ids) for part in self.parts], -1)
 
     def forward(self, item_ids: Tensor) -> Tensor:
         """int64 `item_ids [...]` -> `[..., width]`; every item is encoded once, however often it occurs."""

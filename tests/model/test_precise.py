@@ -112,3 +112,15 @@ def test_frozen_states_are_never_trained_nor_saved(cache):
 def test_its_plan_is_one_universal_phase(cache):
     _, _, _, model = build("PRECISE-UT", cache, epochs=7)
     assert model.phases() == [Phase(name="universal", epochs=7)]
+
+
+@pytest.mark.parametrize("token_mode", ["vocab", "frozen_states"])
+def test_a_bf16_step_stays_near_the_float32_step(token_mode, cache):
+    _, train, _, model = build("PRECISE-UT", cache, token_mode=token_mode, loss_precision="float32")
+    batch = next(iter(train))
+    exact = model.calculate_loss(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        near = model.calculate_loss(batch)
+    near.backward()
+    torch.testing.assert_close(near, exact, rtol=2e-2, atol=2e-2)
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
