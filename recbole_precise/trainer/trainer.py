@@ -132,7 +132,10 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.eval_collector.data_collect(train_data)
         if self.config["train_neg_sample_args"].get("dynamic", False):
             train_data.get_model(self.model)
-        return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        # Importing RecBole's sequential models switches anomaly detection on for the whole process (sine.py): every backward
+        # pass is slower for it, and a NaN is a stack trace. Losses are looked at here anyway.
+        with torch.autograd.set_detect_anomaly(False):
+            return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
     def _default_phases(self) -> list[Phase]:
         return [Phase(name="train", epochs=self.epochs)]
@@ -331,9 +334,11 @@ def combined(own: type) -> type:
     if hasattr(own, "save_pretrained_model"):
 
         def save_pretrained_model(self, epoch, saved_model_file) -> None:
-            """As RecBole's, into the run directory."""
+            """As RecBole's, into the run directory and in the pickle protocol of its other checkpoints."""
             self.run_folder.path.mkdir(parents=True, exist_ok=True)
-            own.save_pretrained_model(self, epoch, saved_model_file)
+            state = {"config": self.config, "epoch": epoch, "state_dict": self.model.state_dict(), "other_parameter": self._other_parameter()}
+            torch.save({**state, "optimizer": self.optimizer.state_dict()}, saved_model_file, pickle_protocol=4)
+            self.saved_model_file = saved_model_file
 
         members["save_pretrained_model"] = save_pretrained_model
     return type(f"Precise{own.__name__}", (own, PreciseTrainer), members)
