@@ -96,8 +96,7 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for file in file_list or ():
-            content = self._convert_config_dict(read_settings(file), f"in '{file}'")
-            merged.update(content)
+            merged.update(self._convert_config_dict(read_settings(file), f"in '{file}'", typed=True))
         return merged
 
     def _load_variable_config_dict(self, config_dict) -> dict[str, Any]:
@@ -112,14 +111,17 @@ class Config(RecBoleConfig):
             self._ignorable = set(pairs)
         return self._convert_config_dict(pairs, COMMAND_LINE)
 
-    def _convert_config_dict(self, config_dict, where: str = DICT) -> dict[str, Any]:
-        """The same settings with texts turned into the values that they stand for; remembers where each came from."""
+    def _convert_config_dict(self, config_dict, where: str = DICT, typed: bool = False) -> dict[str, Any]:
+        """The same settings with texts turned into the values that they stand for; remembers where each came from.
+
+        YAML has given the values of a file their types already (`typed`); RecBole's tuning hands over lists as texts.
+        """
         converted = {}
         for key, value in config_dict.items():
             entry = schema.known_key(key)
-            if isinstance(value, str):
+            if isinstance(value, str) and not typed:
                 value = parse_value(value, entry.types if entry else ())
-            elif entry is not None and entry.types == ("str",) and isinstance(value, (int, float)) and not isinstance(value, bool):
+            if entry is not None and entry.types == ("str",) and isinstance(value, (int, float)) and not isinstance(value, bool):
                 value = str(value)  # a data set, a folder or a column may be named by a number
             converted[key] = value
             self._where[key] = where

@@ -42,6 +42,13 @@ def test_model_and_data_set_may_stand_in_a_file(tmp_path: Path):
     assert (config["model"], config["dataset"]) == ("SASRec", "ml-100k")
 
 
+def test_yaml_alone_gives_the_values_of_a_file_their_types(tmp_path: Path):
+    file = tmp_path / "run.yaml"
+    file.write_text("item_text: '[not a list'\nwandb_project: 'None'\nUSER_ID_FIELD: 'user_id'\nload_col: {inter: [user_id, item_id, timestamp]}\n")
+    config = Config("PRECISE-UT", "ml-100k", str(file), {"topk": "[5, 10]", "wandb_project": 3})
+    assert config["item_text"] == "[not a list" and config["topk"] == [5, 10] and config["wandb_project"] == "3"
+
+
 def test_model_class_instead_of_a_name():
     from recbole.model.sequential_recommender import GRU4Rec
 
