@@ -9,22 +9,27 @@ from typing import Any
 
 import numpy as np
 import torch
+from scipy import sparse
 
 from recbole_precise.errors import CheckpointError
 
-_MARKS = ("__tensor__", "__numpy__", "__tuple__", "__pairs__", "__float__", "__bytes__")
+_MARKS = ("__tensor__", "__numpy__", "__sparse__", "__tuple__", "__pairs__", "__float__", "__bytes__")
 
 
 def pack(value: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
     """`value` as plain JSON; its tensors go into `tensors` under their paths (`optimizer/state/0/exp_avg`).
 
-    Dictionaries (of any plain keys), lists, tuples, numbers, text, bytes, tensors and numeric arrays are kept; NumPy's
-    numbers become Python's. Anything else is a CheckpointError that names its path.
+    Dictionaries (of any plain keys), lists, tuples, numbers, text, bytes, tensors, numeric arrays and SciPy's sparse
+    matrices are kept; NumPy's numbers become Python's. Anything else is a CheckpointError that names its path.
     """
     if isinstance(value, torch.Tensor):
         return {"__tensor__": _put(value.detach(), tensors, path)}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
         return {"__numpy__": _put(torch.from_numpy(np.ascontiguousarray(value)), tensors, path)}
+    if sparse.issparse(value):
+        rows = value.tocsr()
+        arrays = {name: getattr(rows, name) for name in ("data", "indices", "indptr")}
+        return {"__sparse__": [value.format, list(value.shape), pack(arrays, tensors, path)]}
     if isinstance(value, np.generic):
         return pack(value.item(), tensors, path)
     if value is None or isinstance(value, (bool, int, str)):
@@ -57,6 +62,10 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
             return tensors[content]
         if mark == "__numpy__":
             return tensors[content].numpy()
+        if mark == "__sparse__":
+            kind, shape, arrays = content
+            arrays = unpack(arrays, tensors)
+            return sparse.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape).asformat(kind)
         if mark == "__tuple__":
             return tuple(unpack(item, tensors) for item in content)
         if mark == "__pairs__":

@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import sparse
 
 from recbole_precise.errors import CheckpointError
 from recbole_precise.trainer.checkpoint import CheckpointStore, differing_key, load_tensors, write_json, write_tensors
@@ -37,6 +38,14 @@ def test_values_survive_json(value) -> None:
 @pytest.mark.parametrize("value", [{"__tensor__": "x"}, {"__tuple__": [1]}, {"a": {"__pairs__": 3}}])
 def test_values_that_look_like_marks_survive(value) -> None:
     assert unpack(json.loads(json.dumps(pack(value, {}))), {}) == value
+
+
+@pytest.mark.parametrize("kind", ["csr", "coo", "lil"])
+def test_sparse_matrices_survive(kind: str) -> None:
+    matrix = sparse.random(7, 5, density=0.4, random_state=1, dtype=np.float32).asformat(kind)
+    tensors: dict[str, torch.Tensor] = {}
+    loaded = unpack(json.loads(json.dumps(pack({"m": matrix}, tensors))), tensors)["m"]
+    assert loaded.format == kind and loaded.dtype == matrix.dtype and (loaded != matrix).nnz == 0
 
 
 def test_not_a_number_survives() -> None:
