@@ -243,7 +243,7 @@ def test_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     while process.poll() is None and not list((tmp_path / "run" / "checkpoint").glob("state-*.json")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=300)
     assert process.returncode == 130
     assert "Traceback" not in errors and f"--run_dir={tmp_path / 'run'} --resume=True" in errors
 

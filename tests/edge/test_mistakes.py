@@ -58,8 +58,8 @@ MISTAKES = [
     # combinations
     ("PRECISE-ID", {"variant": "llm"}, ["PRECISE-ID", "variant", "--model=PRECISE-UT"]),
     ("PRECISE-UT", {"top_experts": 5}, ["top_experts 5", "n_experts 4"]),
-    ("PRECISE-UT", {"n_heads": 3}, ["128", "n_heads = 3"]),
-    ("PRECISE-ID", {"n_heads": 3, "match_width": False}, ["embedding_size = 64"]),
+    ("PRECISE-UT", {"n_heads": 3, "embedding_size": 64, "token_size": 64}, ["128", "n_heads = 3"]),
+    ("PRECISE-ID", {"n_heads": 3, "match_width": False, "embedding_size": 64}, ["embedding_size = 64"]),
     ("PRECISE-UT", {"softmax": "sampled", "label_smoothing": 0.1}, ["label_smoothing", "full softmax"]),
     ("PRECISE-UT", {"window_stride": 51}, ["window_stride 51", "MAX_ITEM_LIST_LENGTH 50"]),
     ("PRECISE-UT", {"window_stride": 10, "train_rows": "prefixes"}, ["window_stride", "prefixes"]),

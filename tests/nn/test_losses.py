@@ -124,7 +124,8 @@ def test_a_position_without_competitors_teaches_nothing():
         states, torch.randn(2, 3), torch.randn(4, 3), forbidden=torch.tensor([[True] * 4, [False] * 4]),
         log_probability=torch.full((4,), 0.25).log(), logq="corrected",
     )
-    gradient = torch.autograd.grad(loss, states)[0]
+    with torch.autograd.detect_anomaly(check_nan=True):  # RecBole's trainer turns this on for good
+        gradient = torch.autograd.grad(loss, states)[0]
     assert torch.isfinite(loss) and gradient[0].abs().max() == 0 and gradient[1].abs().max() > 0
 
 

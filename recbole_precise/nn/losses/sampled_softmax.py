@@ -96,10 +96,10 @@ def sampled_softmax_loss(
     if forbidden is not None:
         negative = negative.masked_fill(forbidden, -torch.inf)
     if logq == "corrected":
-        # a position whose every negative is forbidden has nothing to learn from
-        competitors = torch.logsumexp(negative, 1)
-        usable = torch.isfinite(competitors)
-        gap = torch.where(usable, competitors - positive, torch.zeros_like(positive))
-        weight = torch.where(usable, torch.sigmoid(gap), torch.zeros_like(gap)).detach()
-        return (weight * gap).mean()
+        usable = torch.ones_like(positive)
+        if forbidden is not None:  # a position whose every negative is forbidden has nothing to learn from
+            lonely = forbidden.all(1, keepdim=True)
+            negative, usable = negative.masked_fill(lonely, 0.0), usable.masked_fill(lonely[:, 0], 0.0)
+        gap = torch.logsumexp(negative, 1) - positive
+        return (usable * torch.sigmoid(gap).detach() * gap).mean()
     return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()
