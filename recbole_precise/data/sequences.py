@@ -223,7 +223,7 @@ class RowColumns(MutableMapping[str, Tensor]):
         """int64 `[targets]`: index of every event that the rows train or test."""
         if self.stride is None:
             return self.end
-        supervised = self.store.history_length(self.end, self.stride)
+        supervised = self[self.names.supervised]
         return ranges(self.end - supervised + 1, supervised)[1]
 
     def dictionary(self) -> dict[str, Tensor]:

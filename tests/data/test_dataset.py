@@ -70,6 +70,19 @@ def test_windows_train_each_target_of_recboles_rows_once(synthetic_config, name,
         assert all(torch.equal(column, all_rows(theirs)[field]) for field, column in all_rows(mine).items())
 
 
+def test_shifted_windows_count_each_target_once(synthetic_config):
+    config = synthetic_config(train_rows="windows", window_shift=True)
+    train, _, _ = ours(config).build()
+    items, total, matrix = train.item_counter, train.inter_num, train.inter_matrix("csr")
+    starts = set()
+    for seed in range(6):
+        assert train.shift_windows(torch.Generator().manual_seed(seed))
+        starts.add(len(train))
+        assert train.item_counter == items and train.inter_num == total
+        assert (train.inter_matrix("csr") != matrix).nnz == 0
+    assert len(starts) > 1
+
+
 def test_models_say_which_rows_they_train_on(synthetic_config, our_config):
     config = synthetic_config(train_rows=None)
     assert "supervised_length" not in ours(config).build()[0].inter_feat
