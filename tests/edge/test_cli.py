@@ -59,7 +59,7 @@ def test_the_command_as_a_process(command, tmp_path, monkeypatch):
     if not Path(command[-1]).exists() and command[-1].endswith(".py"):
         pytest.skip("not in a checkout")
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
-    done = subprocess.run([*command, "--model=PRECISE-UT", "--dataset=ml-100k", "--topk=0"], capture_output=True, text=True, cwd=tmp_path, timeout=120, check=False)
+    done = subprocess.run([*command, "--model=PRECISE-UT", "--dataset=ml-100k", "--topk=0"], capture_output=True, text=True, cwd=tmp_path, timeout=900, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "topk (on the command line) must be a list or a whole number at least 1, not 0.\n"
     assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from recbole_precise.importing import after_import, before_import
 
 
 def run_python(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=180, check=False)
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=900, check=False)
     assert result.returncode == 0, result.stderr
     return result.stdout
 

@@ -42,7 +42,7 @@ def test_encode_and_then_run_without_a_language_model(shop, capsys):
     code = "import sys; sys.modules['transformers'] = None; from recbole_precise.cli import main; sys.exit(main(sys.argv[1:]))"
     command = [sys.executable, "-c", code, "--model=PRECISE-UT", "--dataset=shop", *settings]
     environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=900, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -106,7 +106,7 @@ def test_our_names_are_no_trap_for_introspection():
 
 
 def run_python(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=900, check=False)
 
 
 def test_importing_the_package_imports_neither_recbole_nor_torch():
