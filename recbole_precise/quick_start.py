@@ -211,9 +211,9 @@ def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
         write_result(Path(config["result_file"]), report)
     places = config["metric_decimal_place"]
     rounded = [{name: round(value, places) for name, value in report[split].items()} or None for split in ("valid", "test")]
-    score = finished["progress"]["best_score"]
+    worst = -float("inf") if config["valid_metric_bigger"] else float("inf")
     return {
-        "best_valid_score": score if score is not None else -float("inf"),
+        "best_valid_score": report["valid"].get(config["valid_metric"].lower(), worst),
         "valid_score_bigger": config["valid_metric_bigger"],
         "best_valid_result": rounded[0],
         "test_result": rounded[1],

@@ -104,7 +104,6 @@ class PhasedTraining:
         while not progress.stopped and progress.epoch - progress.phase_start < phase.epochs:
             epoch = progress.epoch
             if progress.train_loss is None:
-                self._start_epoch_of(train_data, epoch)
                 started = perf_counter()
                 self._epoch_started = started
                 loss = self._train_epoch(train_data, epoch, show_progress=show_progress)
@@ -177,13 +176,6 @@ class PhasedTraining:
     def _has_own_loop(self) -> bool:
         """Whether the epoch is ours; RecBole's trainers of single models make several passes that have one position each."""
         return type(self)._train_epoch.__module__ == "recbole_precise.trainer.trainer"
-
-    @staticmethod
-    def _start_epoch_of(train_data, epoch: int) -> None:
-        """Tell a dataset that draws its rows anew before every epoch which epoch begins."""
-        start = getattr(train_data._dataset, "start_epoch", None)
-        if start is not None:
-            start(epoch)
 
     # --- Checkpoints --------------------------------------------------------------------------------------------------
 

@@ -27,7 +27,7 @@ from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric, met
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.trainer.events import EventWriter
 from recbole_precise.trainer.judging import rank_split, score_by_pairs
-from recbole_precise.trainer.packing import generator_state, set_generator_state, set_rng_state
+from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
 from recbole_precise.trainer.phases import Phase
 from recbole_precise.trainer.phased import PhasedTraining
 from recbole_precise.trainer.run_folder import RunFolder, free_name, load_into, read_weights
@@ -49,7 +49,11 @@ class PreciseTrainer(PhasedTraining, Trainer):
 
     def __init__(self, config, model) -> None:
         # Not Trainer's own __init__: it makes directories wherever the process happens to run.
-        super(Trainer, self).__init__(config, model)
+        if config["single_spec"] is not False or config["device"].type != "cpu":
+            super(Trainer, self).__init__(config, model)
+        else:  # RecBole's launch of several processes knows GPUs alone
+            self.config, self.model = config, model
+            self.distributed_model = torch.nn.parallel.DistributedDataParallel(model)
         self.logger = getLogger()
         self.run_folder = self._choose_folder()
         self.checkpoint_dir, self.saved_model_file = str(self.run_folder.path), str(self.run_folder.weights)
@@ -104,7 +108,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         for split, mode in config["eval_args"]["mode"].items():
             if mode != "full":
                 raise ConfigError(f"eval_args: mode '{mode}' of {split} samples candidates, exact ranks are over all items: set evaluator: recbole, or mode: full.")
-        return config["single_spec"] is not False
+        return True
 
     # --- Training -----------------------------------------------------------------------------------------------------
 
@@ -124,9 +128,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
             callback_fn: called with (epoch, validation score) after each validation.
         """
         if not self.config["single_spec"]:
-            if saved and self.config["local_rank"] == 0:
-                self._make_folder()
-            return super(PhasedTraining, self).fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            return self._fit_distributed(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         if saved:
             self._make_folder()
         self.eval_collector.data_collect(train_data)
@@ -136,6 +138,18 @@ class PreciseTrainer(PhasedTraining, Trainer):
         # pass is slower for it, and a NaN is a stack trace. Losses are looked at here anyway.
         with torch.autograd.set_detect_anomaly(False):
             return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def _fit_distributed(self, train_data, valid_data, verbose: bool, saved: bool, show_progress: bool, callback_fn: Callable | None):
+        """RecBole's own loop in several processes: one phase, without checkpoints to resume from."""
+        phases = self.model.phases() if hasattr(self.model, "phases") else self._default_phases()
+        if len(phases) > 1:
+            raise ConfigError(f"{self.config['model']} trains in {len(phases)} phases, which needs a single process (nproc: 1).")
+        if saved and self.config["local_rank"] == 0:
+            self._make_folder()
+        self._valid_data, started = valid_data, perf_counter()
+        result = super(PhasedTraining, self).fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+        self.progress.spend("train", perf_counter() - started)
+        return result
 
     def _default_phases(self) -> list[Phase]:
         return [Phase(name="train", epochs=self.epochs)]
@@ -217,7 +231,8 @@ class PreciseTrainer(PhasedTraining, Trainer):
         if not self.config["single_spec"] and self.config["local_rank"] != 0:
             return
         folder = RunFolder(Path(kwargs.get("saved_model_file", self.saved_model_file)).parent)
-        folder.save_final(self._weights(), self._other_parameter(), {"epoch": epoch, "identity": self._settings_identity()})
+        state = {"epoch": epoch, "progress": self.progress.state(), "identity": self._settings_identity(), "rng": rng_state()}
+        folder.save_final(self._weights(), self._other_parameter(), state)
         if verbose:
             self.logger.info(set_color("Saving current", "blue") + f": {folder.weights}")
 

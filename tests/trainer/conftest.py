@@ -14,7 +14,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "SASRec": {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "train_neg_sample_args": None},
     "BERT4Rec": {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "train_neg_sample_args": None},
     "GRU4Rec": {"embedding_size": 16, "hidden_size": 16, "num_layers": 1, "loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
-    "PRECISE-ID": {"embedding_size": 8, "token_size": 8, "n_layers": 1, "softmax": "sampled", "n_negatives": 16, "train_batch_size": 20},
+    "PRECISE-ID": {"embedding_size": 8, "token_size": 8, "n_layers": 1, "softmax": "sampled", "n_negatives": 16, "train_batch_size": 20, "window_shift": True},
 }
 
 

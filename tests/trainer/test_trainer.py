@@ -343,6 +343,25 @@ def test_mixed_precision_trains(settings, model: str) -> None:
     assert 0 <= trained["test_result"]["ndcg@10"] <= 1
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("amp", [None, "bf16", "fp16"])
+@pytest.mark.parametrize("model", ["SASRec", "PRECISE-ID"])
+def test_on_a_gpu(settings, tmp_path: Path, model: str, amp: str | None) -> None:
+    """Trains, is stopped, and goes on; on a GPU the bits may differ, the run must not."""
+    more = {"gpu_id": "0", "checkpoint_seconds": 0, "epochs": 4, "enable_amp": amp is not None, "amp_dtype": amp or "bf16", "clip_grad_norm": {"max_norm": 5.0}}
+    trained, trainer, (train, valid, test) = ours(settings(model, run_dir=str(tmp_path / "run"), **more))
+
+    def stop(epoch: int, score: float) -> None:
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        trainer.fit(train, valid, verbose=False, callback_fn=stop)
+    result = run_small(settings(model, run_dir=str(tmp_path / "run"), resume=True, **more))
+    assert math.isfinite(result["best_valid_score"]) and 0 <= result["test_result"]["ndcg@10"] <= 1
+
+
 def test_loading_the_wrong_weights_is_told(settings, tmp_path: Path) -> None:
     run_small(settings("SASRec", run_dir=str(tmp_path / "a")))
     model, trainer, (train, valid, test) = ours(settings("SASRec", hidden_size=32))
