@@ -58,6 +58,16 @@ def read_ranks(path: str | os.PathLike, split: str = "test") -> tuple[np.ndarray
     return arrays[f"{split}_user"], arrays[f"{split}_item"], arrays[f"{split}_rank"]
 
 
+def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> list[Ranks]:
+    """Ranks of several runs with one numbering of users and items for all, ready for `evaluation.significance`."""
+    read = [read_ranks(folder, split) for folder in folders]
+    numbered = []
+    for column in (0, 1):
+        _, ids = np.unique(np.concatenate([run[column] for run in read]), return_inverse=True)
+        numbered.append(np.split(ids, np.cumsum([len(run[column]) for run in read])[:-1]))
+    return [Ranks(users, items, run[2]) for users, items, run in zip(*numbered, read)]
+
+
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as content:

@@ -94,6 +94,18 @@ def test_ranks_give_the_metrics_and_the_slices(finished) -> None:
         read_ranks(folder, "train")
 
 
+def test_ranks_of_several_runs_share_their_numbers(finished, tmp_path: Path) -> None:
+    from recbole_precise.evaluation.significance import compare
+    from recbole_precise.result import ranks_of_runs
+
+    folder, _, _ = finished
+    run_small(small(tmp_path, "Pop", run_dir=str(tmp_path / "pop"), epochs=0, state="ERROR", tensorboard=False))
+    ours, floor = ranks_of_runs([folder, tmp_path / "pop"])
+    result = [json.loads((run / "result.json").read_text())["test"]["ndcg@10"] for run in (folder, tmp_path / "pop")]
+    assert sorted(zip(ours.user_id, ours.target)) == sorted(zip(floor.user_id, floor.target))
+    assert compare(ours, floor, "ndcg@10", n_resamples=99).to_dict()["difference"] == pytest.approx(result[0] - result[1])
+
+
 def test_the_log_reads_like_recboles(finished) -> None:
     folder, returned, _ = finished
     log = (folder / "train.log").read_text(encoding="utf-8")
