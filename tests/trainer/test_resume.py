@@ -198,8 +198,8 @@ def test_killed_ten_times_on_movielens(tmp_path: Path, model: str) -> None:
     """The acceptance test: MovieLens-100k, ten kills with SIGKILL, weights and metrics equal to the last bit."""
     small = {
         "model": model, "dataset": "ml-100k", "gpu_id": "", "show_progress": False, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 10,
-        "epochs": 3 if model == "SASRec" else 8, "checkpoint_seconds": 0.5, "valid_metric": "NDCG@10", "tensorboard": False,
-        "checkpoint_dir": str(tmp_path / "saved"),
+        "epochs": 8, "checkpoint_seconds": 0.5, "valid_metric": "NDCG@10", "tensorboard": False,
+        "checkpoint_dir": str(tmp_path / "saved"), "text_cache_dir": str(tmp_path / "cache"),
     }  # fmt: skip
     if model == "SASRec":
         small |= {"hidden_size": 32, "inner_size": 32, "n_layers": 1, "train_neg_sample_args": None}
