@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import recbole_precise
 from recbole_precise import registry
-from recbole_precise.command_line import parse_arguments
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
+from recbole_precise.settings.arguments import parse_arguments
 
 USAGE = """\
 usage: recbole-precise [run] --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"] [--key=value ...]

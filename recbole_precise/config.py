@@ -17,11 +17,11 @@ from typing import Any
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import ModelType
 
-from recbole_precise import registry, rules, schema
-from recbole_precise.command_line import parse_arguments
+from recbole_precise import registry
 from recbole_precise.errors import ConfigError, did_you_mean
-from recbole_precise.known_keys import keys_of_model, our_keys, recbole_keys
-from recbole_precise.settings import SettingsLoader, our_settings, parse_value, read_settings
+from recbole_precise.settings import SettingsLoader, our_settings, parse_value, read_settings, rules, schema
+from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
 
 logger = logging.getLogger("recbole_precise")
 

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_precise.command_line import parse_arguments
 from recbole_precise.report import results_table
+from recbole_precise.settings.arguments import parse_arguments
 
 MODELS = ("PRECISE-UT", "Pop", "Transition", "GraphHeuristic")
 DATASET = "ml-100k"

@@ -24,7 +24,14 @@ from recbole_precise.errors import CheckpointError
 from recbole_precise.evaluation.slices import item_slices, slice_report
 from recbole_precise.logs import log_to
 from recbole_precise.result import (
-    RESULT, environment, metrics_of, peak_memory_mb, protocol_of, read_result, write_ranks, write_result, write_settings,
+    RESULT,
+    environment,
+    metrics_of,
+    peak_memory_mb,
+    protocol_of,
+    read_result,
+    write_ranks,
+    write_result,
 )  # fmt: skip
 from recbole_precise.trainer.identity import settings_identity
 from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
@@ -114,8 +121,6 @@ def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) 
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
-    if folder is not None and not folder.begun:
-        write_settings(folder.path / "config.yaml", config)
     seconds: dict[str, float] = {}
 
     dataset = create_dataset(config)
@@ -257,7 +262,7 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
     """
     path = Path(model_file)
     if path.suffix == ".pth":
-        from recbole_precise.compat_checkpoints import load_recbole_checkpoint
+        from recbole_precise.compat.checkpoints import load_recbole_checkpoint
 
         checkpoint = load_recbole_checkpoint(path, bool((config_dict or {}).get("trust_pickle")))
         config, weights, other = checkpoint["config"], checkpoint["state_dict"], checkpoint.get("other_parameter")

@@ -246,6 +246,8 @@ def test_stock_scripts_train_our_model(tmp_path: Path, monkeypatch) -> None:
     result = run_recbole(model="PRECISE-ID", dataset="ml-100k", config_dict={**settings, "run_dir": str(tmp_path / "run")})
     logging.getLogger().handlers.clear()
     assert result["test_result"]["ndcg@10"] >= 0 and (tmp_path / "run" / "model.safetensors").exists()
+    model = load_data_and_model(str(tmp_path / "run" / "model.safetensors"))[1]
+    assert type(model).__name__ == "PRECISEUT"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

@@ -12,7 +12,14 @@ import torch
 
 from recbole_precise.errors import CheckpointError
 from recbole_precise.trainer.checkpoint import (
-    CheckpointStore, differing_key, load_tensors, read_tensors, sealed, unsealed, write_json, write_tensors,
+    CheckpointStore,
+    differing_key,
+    load_tensors,
+    read_tensors,
+    sealed,
+    unsealed,
+    write_json,
+    write_tensors,
 )  # fmt: skip
 from recbole_precise.trainer.packing import pack, unpack
 

@@ -19,17 +19,18 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
-from recbole.utils import EvaluatorType, ModelType, WandbLogger, dict2str, get_gpu_usage, set_color
+from recbole.utils import ModelType, WandbLogger, dict2str, get_gpu_usage, set_color
 from tqdm import tqdm
 
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric, metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.result import write_settings
 from recbole_precise.trainer.events import EventWriter
 from recbole_precise.trainer.judging import rank_split, score_by_pairs
 from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
-from recbole_precise.trainer.phases import Phase
 from recbole_precise.trainer.phased import PhasedTraining
+from recbole_precise.trainer.phases import Phase
 from recbole_precise.trainer.run_folder import RunFolder, free_name, load_into, read_weights
 from recbole_precise.trainer.schedule import learning_rate_factor
 from recbole_precise.trainer.steps import LossSum, Stepper
@@ -94,6 +95,8 @@ class PreciseTrainer(PhasedTraining, Trainer):
             self.checkpoint_dir, self.saved_model_file = str(self.run_folder.path), str(self.run_folder.weights)
             self.tensorboard.move(self.run_folder.path)
         self.run_folder.claim(bool(self.config["resume"]))
+        if not self.run_folder.begun:
+            write_settings(self.run_folder.path / "config.yaml", self.config)
 
     def _can_rank_exactly(self) -> bool:
         """Whether evaluation goes through exact ranks; a ConfigError when it should and cannot."""
@@ -241,7 +244,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
             torch.distributed.barrier()  # the first process may still be writing
         file = Path(model_file or self.saved_model_file)
         if file.suffix == ".pth":
-            from recbole_precise.compat_checkpoints import load_recbole_checkpoint
+            from recbole_precise.compat.checkpoints import load_recbole_checkpoint
 
             checkpoint = load_recbole_checkpoint(file, bool(self.config["trust_pickle"]))
             weights, other = checkpoint["state_dict"], checkpoint.get("other_parameter")

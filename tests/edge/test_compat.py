@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 import torch
 
-from recbole_precise import compat, compat_pandas
+from recbole_precise import compat
+from recbole_precise.compat import pandas as compat_pandas
 from recbole_precise.importing import after_import, before_import
 
 

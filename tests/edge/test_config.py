@@ -73,7 +73,7 @@ def test_a_model_class_of_the_users_own_has_the_keys_that_its_source_reads(tmp_p
 @pytest.mark.parametrize("name", SEQUENTIAL)
 def test_every_sequential_model_of_recbole_keeps_its_own_defaults(name):
     """Only keys that RecBole does not know, the data set's protocol and what RecBole itself refuses may differ."""
-    from recbole_precise.known_keys import _recbole_properties, our_keys
+    from recbole_precise.settings.known_keys import _recbole_properties, our_keys
     from recbole_precise.settings import our_file
 
     ours = Config(name, "ml-100k")

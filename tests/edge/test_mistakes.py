@@ -61,6 +61,8 @@ MISTAKES = [
     ("PRECISE-UT", {"n_heads": 3, "embedding_size": 64, "token_size": 64}, ["128", "n_heads = 3"]),
     ("PRECISE-ID", {"n_heads": 3, "match_width": False, "embedding_size": 64}, ["embedding_size = 64"]),
     ("PRECISE-UT", {"softmax": "sampled", "label_smoothing": 0.1}, ["label_smoothing", "full softmax"]),
+    ("PRECISE-UT", {"softmax": "sampled", "target_horizon": 3}, ["target_horizon", "full softmax"]),
+    ("PRECISE-UT", {"target_horizon": 0}, ["target_horizon", "1"]),
     ("PRECISE-UT", {"window_stride": 51}, ["window_stride 51", "MAX_ITEM_LIST_LENGTH 50"]),
     ("PRECISE-UT", {"window_stride": 10, "train_rows": "prefixes"}, ["window_stride", "prefixes"]),
     ("SASRec", {"train_rows": "windows"}, ["train_rows", "SASRec"]),

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from recbole_precise import schema
+from recbole_precise.settings import schema
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings import properties_folder, read_settings
 
@@ -44,7 +44,7 @@ def test_every_entry_has_a_key():
 
 
 def test_our_overall_settings_touch_no_key_of_recbole():
-    from recbole_precise.known_keys import recbole_keys
+    from recbole_precise.settings.known_keys import recbole_keys
 
     assert not read_settings(FOLDER / "overall.yaml").keys() & recbole_keys()
     assert not schema.OVERALL.keys() & (schema.RECBOLE.keys() | schema.MODEL.keys())
@@ -52,7 +52,7 @@ def test_our_overall_settings_touch_no_key_of_recbole():
 
 def test_recbole_accepts_its_own_defaults():
     """No entry for RecBole's keys is stricter than RecBole's own YAML files."""
-    from recbole_precise.known_keys import _recbole_properties
+    from recbole_precise.settings.known_keys import _recbole_properties
 
     for name in ("overall.yaml", "dataset/sample.yaml", "dataset/ml-100k.yaml", "quick_start_config/sequential.yaml"):
         for key, value in read_settings(_recbole_properties() / name).items():

@@ -13,7 +13,7 @@ import pytest
 import torch
 from recbole.config import Config as RecBoleConfig
 
-from recbole_precise.compat_checkpoints import load_recbole_checkpoint, safe_load
+from recbole_precise.compat.checkpoints import load_recbole_checkpoint, safe_load
 from recbole_precise.errors import CheckpointError
 
 
@@ -105,7 +105,7 @@ def test_attributes_of_named_modules_cannot_be_reached():
     """A dotted name in a pickle of protocol 4 would otherwise walk from an allowed class to anything."""
     module, name = b"recbole.config.configurator", b"Config.__init__.__globals__"
     stream = io.BytesIO(b"\x80\x04\x8c" + bytes([len(module)]) + module + b"\x8c" + bytes([len(name)]) + name + b"\x93.")
-    from recbole_precise.compat_checkpoints import _Unpickler
+    from recbole_precise.compat.checkpoints import _Unpickler
 
     named = _Unpickler(stream).load()
     assert isinstance(named, type)

@@ -68,7 +68,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 def properties_folder() -> Path:
     """Our YAML files: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     for folder in (package / "properties", package.parent / "properties"):
         if (folder / "overall.yaml").is_file():
             return folder

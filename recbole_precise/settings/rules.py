@@ -32,7 +32,7 @@ def check_dataset_exists(dataset: str, given: Mapping[str, Any]) -> None:
         return
     if (folder / dataset).is_dir():
         raise DataError(f"Data set '{dataset}': the file '{folder / dataset / missing[0]}' is missing.")
-    from recbole_precise.known_keys import downloads
+    from recbole_precise.settings.known_keys import downloads
 
     names = [*data_sets_in(folder), BUNDLED]
     address = downloads().get(dataset)
@@ -191,8 +191,11 @@ def _experts(settings, entry, model_class, given) -> None:
 
 
 def _softmax(settings, entry: Entry, model_class, given) -> None:
-    if entry.ours and settings.get("softmax") == "sampled" and settings.get("label_smoothing"):
-        raise ConfigError("label_smoothing needs the full softmax; set softmax: full or label_smoothing: 0.")
+    if entry.ours and settings.get("softmax") == "sampled":
+        if settings.get("label_smoothing"):
+            raise ConfigError("label_smoothing needs the full softmax; set softmax: full or label_smoothing: 0.")
+        if settings.get("target_horizon", 1) > 1:
+            raise ConfigError("target_horizon needs the full softmax; set softmax: full or target_horizon: 1.")
     if entry.ours and settings.get("train_neg_sample_args") is not None:
         raise ConfigError(f"train_neg_sample_args must be empty for {entry.name}: it draws its own negatives (n_negatives, negative_source).")
 

@@ -158,7 +158,6 @@ MODEL: dict[str, Key] = {
     "id_init_std": _positive(),
     "id_dropout": _share(),
     "token_init_std": _positive(),
-    "id_dropout": _share(),
     "n_layers": _count(),
     "n_heads": _count(),
     "inner_size": _count(nullable=True),
@@ -174,7 +173,8 @@ MODEL: dict[str, Key] = {
     "score": _one_of("dot", "cosine"),
     "temperature": _positive(),
     "label_smoothing": _share(),
-    "loss_precision": _one_of("auto", "float32", "bf16"),
+    "target_horizon": _count(),
+    "target_decay": _positive(),
     "graph_variant": _one_of("window", "forward", "tgh1", "tgh2"),
     "graph_window": _count(nullable=True),
     "graph_backward": Key("float", low=0, nullable=True),
@@ -183,13 +183,6 @@ MODEL: dict[str, Key] = {
     "graph_text_weight": Key("float", low=0, nullable=True),
     "graph_transition_weight": Key("float", low=0, high=1),
     "loss_precision": _one_of("auto", "float32", "bf16"),
-    "graph_variant": _one_of("window", "forward", "tgh1", "tgh2"),
-    "graph_window": _count(nullable=True),
-    "graph_backward": Key("float", low=0, nullable=True),
-    "graph_distance": _one_of("flat", "inverse", nullable=True),
-    "graph_counts": _one_of("log1p", "raw", nullable=True),
-    "graph_text_weight": Key("float", low=0, nullable=True),
-    "graph_transition_weight": Key("float", low=0, high=1),
 }
 
 #: RecBole's own keys.
@@ -255,8 +248,8 @@ RECBOLE: dict[str, Key] = {
     "rm_dup_inter": _one_of("first", "last", nullable=True),
     "val_interval": Key("dict", nullable=True),
     "filter_inter_by_user_or_item": _SWITCH,
-    "user_inter_num_interval": _TEXT_OR_NONE,
-    "item_inter_num_interval": _TEXT_OR_NONE,
+    "user_inter_num_interval": Key("str or list", nullable=True),  # "[5,inf)", or [5, 30] as YAML reads it
+    "item_inter_num_interval": Key("str or list", nullable=True),
     "normalize_field": Key("list", nullable=True),
     "normalize_all": Key("bool", nullable=True),
     "benchmark_filename": Key("list", nullable=True),

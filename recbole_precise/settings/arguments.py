@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from recbole_precise import schema
 from recbole_precise.errors import ConfigError
+from recbole_precise.settings import schema
 
 _BOOLEANS = {"true", "false"}
 

@@ -10,9 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recbole_precise import schema
 from recbole_precise.registry import Entry
-from recbole_precise.settings import our_file, properties_folder, read_settings
+from recbole_precise.settings import our_file, properties_folder, read_settings, schema
 
 _READS = re.compile(r"""config(?:\[|\.get\(\s*)f?["'](\w+)["']""")
 
