@@ -10,12 +10,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from recbole_precise.errors import ConfigError
 from recbole_precise.model.sequential import TwoSidedRecommender, require
 from recbole_precise.nn.experts import ExpertPooling, MeanPooling
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder, TextEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
 from recbole_precise.nn.losses.full_softmax import full_softmax_pays
 from recbole_precise.nn.losses.sampled_softmax import own_item_mask
+from recbole_precise.nn.next_item import NextItems, upcoming_items
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import Transformer
@@ -57,10 +59,12 @@ class PRECISEUT(TwoSidedRecommender):
         self._init_parts(config["initializer_range"])
         self.score = Score(config["score"], config["temperature"])
         self.label_smoothing = config["label_smoothing"]
+        self.target_horizon, self.target_decay = config["target_horizon"], config["target_decay"]
         softmax = config["softmax"]
         self.full_softmax = full_softmax_pays(self.n_items) if softmax == "auto" else softmax == "full"
         self.logq, self.loss_precision = config["logq"], config["loss_precision"]
         if not self.full_softmax:
+            self._refuse_soft_targets()
             counts = torch.as_tensor(require(dataset, "train_item_counts", "sampled softmax")())
             self.sampler = NegativeSampler(self.n_items, config["n_negatives"], config["negative_source"], counts)
 
@@ -76,6 +80,11 @@ class PRECISEUT(TwoSidedRecommender):
             width=width, pooling=pooling, mode=config["token_mode"], vocab_init=config["vocab_init"], std=config["token_init_std"],
         )
 
+    def _refuse_soft_targets(self) -> None:
+        for key, unset in (("label_smoothing", 0), ("target_horizon", 1)):
+            if getattr(self, key) != unset:
+                raise ConfigError(f"{key} needs the full softmax, but softmax: auto samples with {self.n_items:,} items; set softmax: full or {key}: {unset}.")
+
     def sequence_items(self, item_seq: Tensor) -> tuple[Tensor, Tensor | None]:
         """The full softmax needs every item's vector, so the input is looked up there; else only the batch's items are fused."""
         if not self.full_softmax:
@@ -83,27 +92,30 @@ class PRECISEUT(TwoSidedRecommender):
         catalogue = self.item_encoder.all_items()
         return catalogue[item_seq], catalogue
 
-    def objective(self, states: Tensor, targets: Tensor, sequences: Tensor, trained: Tensor, all_targets: Tensor, catalogue: Tensor | None) -> Tensor:
-        """Next-item loss (Eq. 5) at the trained positions.
+    def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
+        """Next-item loss (Eq. 5) at the trained positions; with `target_horizon` over 1 the items after it share the target.
 
         Args:
-            states: `[positions, width]`. targets: int64 `[positions]`.
-            sequences, trained, all_targets: `[batch, length]`, the inputs, the trained positions and every position's target.
+            states: `[positions, width]`, of the trained positions.
             catalogue: `[items, width]` when the full softmax is used.
         """
         states = self.score.user(states)
         if catalogue is not None:
-            return full_softmax_loss(states, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing,
-                                     product_dtype=product_dtype(self.loss_precision, states.device))
-        negatives = self.sampler.draw(all_targets[trained])
+            targets, weights = upcoming_items(batch.targets, self.target_horizon, self.target_decay)
+            return full_softmax_loss(
+                states, self.score.item(catalogue), targets[batch.trained], target_weights=weights[batch.trained],
+                label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, states.device),
+            )
+        targets = batch.targets[batch.trained]
+        negatives = self.sampler.draw(targets)
         unique, place = torch.unique(torch.cat([targets, negatives]), return_inverse=True)
         vectors = self.score.item(self.item_encoder(unique))
-        row = trained.nonzero()[:, 0]
+        row = batch.trained.nonzero()[:, 0]
         return sampled_softmax_loss(
             states.float(),
             vectors[place[: len(targets)]],
             vectors[place[len(targets) :]],
-            forbidden=own_item_mask(sequences, all_targets, negatives)[row],
+            forbidden=own_item_mask(batch.item_seq, batch.targets, negatives)[row],
             log_probability=self.sampler.log_probability.to(negatives.device)[negatives],
             logq=self.logq,
         )

@@ -8,7 +8,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
-from recbole_precise.nn.next_item import next_item_targets
+from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
 from recbole_precise.trainer.phases import Phase
 
@@ -39,7 +39,7 @@ class TwoSidedRecommender(SequentialRecommender):
         """The training plan; one phase over all parameters unless a subclass says otherwise."""
         return [Phase(name="universal", epochs=self.epochs)]
 
-    def objective(self, states: Tensor, targets: Tensor, sequences: Tensor, trained: Tensor, all_targets: Tensor, catalogue: Tensor | None) -> Tensor:
+    def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
         """Scalar loss of the trained positions; see `PRECISEUT.objective`."""
         raise NotImplementedError
 
@@ -50,12 +50,10 @@ class TwoSidedRecommender(SequentialRecommender):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the trained positions of a batch of windows (or of RecBole's rows): a scalar."""
         fields = interaction.interaction
-        item_seq, mask, targets, trained = next_item_targets(
-            fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], fields.get(SUPERVISED_FIELD)
-        )
-        vectors, catalogue = self.sequence_items(item_seq)
-        states = self.sequence_encoder.packed_states(vectors, mask)[trained[mask]]
-        return self.objective(states, targets[trained], item_seq, trained, targets, catalogue)
+        batch = next_item_targets(fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], fields.get(SUPERVISED_FIELD))
+        vectors, catalogue = self.sequence_items(batch.item_seq)
+        states = self.sequence_encoder.packed_states(vectors, batch.mask)[batch.trained[batch.mask]]
+        return self.objective(states, batch, catalogue)
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 
-def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, supervised: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Next-item targets of every position of right-padded sequences (METHODS A.3).
+class NextItems(NamedTuple):
+    """Right-padded sequences and what follows each of their positions; all `[batch, longest]`."""
+
+    item_seq: Tensor  #: int64, 0 where padded
+    mask: Tensor  #: True at real positions
+    targets: Tensor  #: int64, the next item at real positions, 0 elsewhere
+    trained: Tensor  #: True at the positions that carry loss
+
+
+def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, supervised: Tensor | None = None) -> NextItems:
+    """Next-item targets of every position of right-padded sequences (METHODS A.3), cut to the longest row.
 
     Args:
         item_seq: int64 `[batch, length]`, 0 where padded. lengths: int64 `[batch]`.
         last_target: int64 `[batch]`, the item after each row's last.
         supervised: int64 `[batch]`, number of a row's trailing positions that carry loss; None means the
             last alone, which is what RecBole's own rows (one per target) ask for.
-
-    Returns:
-        (item_seq, mask, targets, trained), each `[batch, longest]`, cut to the longest row of the batch:
-        the sequences, True at real positions, the next item at real positions, True at trained positions.
     """
     longest = int(lengths.max())
     item_seq = item_seq[:, :longest]
@@ -26,4 +33,22 @@ def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, su
     targets = torch.cat([item_seq[:, 1:], item_seq.new_zeros(len(item_seq), 1)], 1)
     targets = targets.scatter(1, lengths[:, None] - 1, last_target[:, None])
     first = lengths - (1 if supervised is None else supervised)
-    return item_seq, mask, targets, mask & (position >= first[:, None])
+    return NextItems(item_seq, mask, targets, mask & (position >= first[:, None]))
+
+
+def upcoming_items(targets: Tensor, horizon: int, decay: float) -> tuple[Tensor, Tensor]:
+    """The next `horizon` items of every position, and how much of its mass each of them gets.
+
+    The h-th item after a position weighs in proportion to `decay ** (h - 1)`; what would lie beyond the row's last
+    target has no weight, and the weights of a position sum to 1.
+
+    Args:
+        targets: int64 `[batch, length]`, the next item of each position, 0 beyond a row's end.
+
+    Returns: `(items, weights)` `[batch, length, horizon]` each; an item without weight is the position's next item.
+    """
+    later = [torch.nn.functional.pad(targets[:, step:], (0, min(step, targets.shape[1]))) for step in range(horizon)]
+    items = torch.stack(later, 2)
+    weights = decay ** torch.arange(horizon, dtype=torch.float32, device=targets.device) * (items > 0)
+    weights = weights / weights.sum(2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
+    return torch.where(items > 0, items, targets[..., None]), weights

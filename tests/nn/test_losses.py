@@ -36,6 +36,26 @@ def test_full_softmax_equals_cross_entropy_whatever_the_tile(rows, n_items, widt
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.integers(1, 20), n_items=st.integers(2, 30), k=st.integers(1, 4), tile=st.integers(1, 4000),
+    smoothing=st.sampled_from([0.0, 0.3]), seed=st.integers(0, 10**6),
+)
+def test_soft_targets_equal_cross_entropy_against_probabilities(rows, n_items, k, tile, smoothing, seed):
+    generator = torch.Generator().manual_seed(seed)
+    states = torch.randn(rows, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    items = torch.randn(n_items, 5, dtype=torch.float64, generator=generator, requires_grad=True)
+    targets = torch.randint(1, n_items, (rows, k), generator=generator)  # an item may stand in it twice
+    weights = torch.rand(rows, k, dtype=torch.float64, generator=generator)
+    weights = weights / weights.sum(1, keepdim=True)
+    probabilities = torch.zeros(rows, n_items, dtype=torch.float64).scatter_add(1, targets, weights)[:, 1:]
+    ours = full_softmax_loss(states, items, targets, target_weights=weights, label_smoothing=smoothing, tile_bytes=tile)
+    wanted = F.cross_entropy((states @ items.t())[:, 1:], probabilities, label_smoothing=smoothing)
+    torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-10)
+    for mine, theirs in zip(torch.autograd.grad(ours, [states, items]), torch.autograd.grad(wanted, [states, items])):
+        torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
+
+
 def test_full_softmax_in_float32_is_cross_entropy_to_1e5():
     states, items = torch.randn(300, 64, requires_grad=True), torch.randn(2000, 64, requires_grad=True)
     targets = torch.randint(1, 2000, (300,))

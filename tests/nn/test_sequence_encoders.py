@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from recbole_precise.nn.next_item import next_item_targets
 from recbole_precise.nn.sequence_encoders import Transformer
 
 
@@ -77,15 +76,6 @@ def test_padding_and_batch_order_change_nothing():
     torch.testing.assert_close(model(wider, mask_of(lengths, 9))[:, :6], states)
     order = torch.tensor([2, 0, 3, 1])
     torch.testing.assert_close(model(vectors[order], mask_of(lengths, 6)[order]), states[order])
-
-
-def test_targets_are_the_next_items_and_only_the_wanted_positions_train():
-    item_seq = torch.tensor([[4, 5, 6, 0, 0], [7, 0, 0, 0, 0]])
-    lengths, last = torch.tensor([3, 1]), torch.tensor([9, 8])
-    seq, mask, targets, trained = next_item_targets(item_seq, lengths, last, torch.tensor([2, 1]))
-    assert seq.tolist() == [[4, 5, 6], [7, 0, 0]] and mask.tolist() == [[True] * 3, [True, False, False]]
-    assert targets[trained].tolist() == [6, 9, 8] and trained.tolist() == [[False, True, True], [True, False, False]]
-    assert next_item_targets(item_seq, lengths, last)[3].sum(1).tolist() == [1, 1]
 
 
 def test_width_must_fit_the_heads():

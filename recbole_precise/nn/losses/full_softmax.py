@@ -15,9 +15,11 @@ class _TiledCrossEntropy(torch.autograd.Function):
     """Forward computes the gradients as it goes, so that no tile is ever stored or computed twice."""
 
     @staticmethod
-    def forward(ctx, states: Tensor, items: Tensor, targets: Tensor, bias: Tensor | None, smoothing: float, tile_bytes: int, product_dtype: torch.dtype) -> Tensor:
+    def forward(
+        ctx, states: Tensor, items: Tensor, targets: Tensor, weights: Tensor, bias: Tensor | None, smoothing: float, tile_bytes: int, product_dtype: torch.dtype
+    ) -> Tensor:
         n_rows, n_items = states.shape[0], items.shape[0]
-        want_states, want_items, _, want_bias = ctx.needs_input_grad[:4]
+        want_states, want_items, _, _, want_bias = ctx.needs_input_grad[:5]
         grad_states = torch.empty_like(states) if want_states else None
         grad_items = torch.zeros_like(items) if want_items else None
         grad_bias = torch.zeros_like(bias) if want_bias else None
@@ -29,7 +31,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
         total = states.new_zeros(())
         for start in range(0, n_rows, step):
             rows = states[start : start + step].to(product_dtype)
-            target = targets[start : start + step, None]
+            target, weight = targets[start : start + step], (1 - smoothing) * weights[start : start + step]
             logits = buffer[: rows.shape[0]]
             if exact:
                 torch.mm(rows, factors.t(), out=logits)
@@ -38,18 +40,18 @@ class _TiledCrossEntropy(torch.autograd.Function):
             if bias is not None:
                 logits += bias
             logits[:, 0] = -torch.inf
-            picked = logits.gather(1, target).sum()
+            picked = (logits.gather(1, target) * weight).sum()
             mean_logit = logits[:, 1:].mean(1).sum() if smoothing else 0.0
             top = logits.amax(1, keepdim=True)
             logits.sub_(top).exp_()
             norm = logits.sum(1, keepdim=True)
-            total += (norm.log() + top).sum() - (1 - smoothing) * picked - smoothing * mean_logit
+            total += (norm.log() + top).sum() - picked - smoothing * mean_logit
             if not (want_states or want_items or want_bias):
                 continue
             logits.div_(norm)  # now d loss / d logits, once the targets are subtracted
             if smoothing:
                 logits[:, 1:] -= smoothing / real_items
-            logits.scatter_add_(1, target, logits.new_full(target.shape, smoothing - 1))
+            logits.scatter_add_(1, target, -weight)
             if want_bias:
                 grad_bias += logits.sum(0)
             gradient = logits.to(product_dtype)
@@ -69,7 +71,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
         factor = grad_output * ctx.scale
         states, items, bias = (None if g is None else g.mul_(factor) for g in ctx.gradients)
         ctx.gradients = None
-        return states, items, None, bias, None, None, None
+        return states, items, None, None, bias, None, None, None
 
 
 def full_softmax_loss(
@@ -77,6 +79,7 @@ def full_softmax_loss(
     item_vectors: Tensor,
     targets: Tensor,
     *,
+    target_weights: Tensor | None = None,
     item_bias: Tensor | None = None,
     label_smoothing: float = 0.0,
     tile_bytes: int = TILE_BYTES,
@@ -90,9 +93,10 @@ def full_softmax_loss(
     Args:
         states: `[positions, width]` transformer outputs, already divided by a temperature where one is used.
         item_vectors: `[items, width]`; row 0 is padding.
-        targets: int64 `[positions]` in `1..items-1`.
+        targets: int64 `[positions]` in `1..items-1`, or `[positions, k]` for soft targets.
+        target_weights: `[positions, k]`, the share of each of the k targets; the shares of a position sum to 1.
         item_bias: optional `[items]` added to the logits.
-        label_smoothing: share of the target's mass spread evenly over the real items.
+        label_smoothing: share of the targets' mass spread evenly over the real items.
         tile_bytes: memory for one tile of logits; at least one row is always computed at a time.
         product_dtype: type of the factors of the matrix products; sums, exponentials and the returned gradients
             stay in float32. Default: autocast's type where autocast is on, the inputs' otherwise.
@@ -105,8 +109,12 @@ def full_softmax_loss(
         product_dtype = autocast_dtype(device) or states.dtype
     if states.dtype != torch.float64:
         states, item_vectors = states.float(), item_vectors.float()
+    if target_weights is None:
+        targets = targets[:, None]
+        target_weights = torch.ones(targets.shape, device=targets.device)
+    target_weights = target_weights.to(states.dtype)
     with torch.autocast(device_type=device, enabled=False):
-        return _TiledCrossEntropy.apply(states, item_vectors, targets, item_bias, label_smoothing, tile_bytes, product_dtype)
+        return _TiledCrossEntropy.apply(states, item_vectors, targets, target_weights, item_bias, label_smoothing, tile_bytes, product_dtype)
 
 
 #: Above this many items an epoch with the full softmax costs more than it gains over sampling on a CPU
