@@ -1,4 +1,4 @@
-"""Item frequencies in training, and buckets of items that hold equal shares of it (PAD, METHODS B.6).
+"""Item frequencies in training, and buckets of items that hold equal shares of it (as PAD weighs its experts by).
 
 All counts here come from training events alone (`SequenceDataset.train_item_counts`); bucket 1 holds the most frequent
 items, the last bucket those that were rarely or never trained.

@@ -99,7 +99,7 @@ GRAPH_VARIANTS = (*GRAPHS, *RINGS)
 
 
 class GraphHeuristic:
-    """Transitions joined with the likeness of texts, without training (METHODS E.1).
+    """Transitions joined with the likeness of texts, without training (docs/methods.md 5).
 
     `tgh1` and `tgh2` are the published heuristics (arXiv 2605.07125), which fill a list of ten. Ring h of an anchor holds the
     items at exactly h hops along transitions. In a ring, items are ordered by cos(text anchor, text b), in ring 1 plus
@@ -144,7 +144,7 @@ class GraphHeuristic:
         """float32 `[batch, items]`.
 
         Args:
-            skip: (row [M], item [M]) that take no place in a list (METHODS 0.5); only tgh1 and tgh2 have places.
+            skip: (row [M], item [M]) that take no place in a list (docs/methods.md 4); only tgh1 and tgh2 have places.
         """
         last = last_items(histories, lengths)
         likeness = self.text[last] @ self.text.T

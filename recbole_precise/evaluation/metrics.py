@@ -1,6 +1,6 @@
 """Top-k metrics of rows with one target each, from the targets' ranks: the numbers of RecBole's evaluator, unrounded.
 
-With one relevant item at rank r (METHODS 0.3): hit@k = recall@k = [r <= k], ndcg@k = [r <= k] / log2(r + 1),
+With one relevant item at rank r (docs/methods.md 4): hit@k = recall@k = [r <= k], ndcg@k = [r <= k] / log2(r + 1),
 mrr@k = map@k = [r <= k] / r, precision@k = [r <= k] / k.
 """
 

@@ -14,9 +14,9 @@ from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.evaluation.metrics import metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks
 
-#: Lowest and highest count of training events of each slice of kind `frequency` (METHODS B.8).
+#: Lowest and highest count of training events of each slice of kind `frequency` (PAD, experiments).
 FREQUENCY = {"warm": (51, math.inf), "median": (7, 50), "cold": (1, 6), "unseen": (0, 0)}
-#: Share of the items seen in training that are the head (PRECISE, METHODS A.7).
+#: Share of the items seen in training that are the head (PRECISE, Table IV).
 HEAD_SHARE = 0.2
 KINDS = ("frequency", "popularity")
 

@@ -77,7 +77,7 @@ class Transition(Floor):
 
 
 class GraphHeuristic(Floor):
-    """Transitions joined with the likeness of item texts (METHODS E.1, after arXiv 2605.07125)."""
+    """Transitions joined with the likeness of item texts (docs/methods.md 5, after arXiv 2605.07125)."""
 
     needs_text = True
 

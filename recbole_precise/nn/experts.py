@@ -55,7 +55,7 @@ class MeanPooling(nn.Module):
 
 
 class ExpertPooling(nn.Module):
-    """Embedding Fusion's experts and gate: c_v = sum_k w_k(v) sum_j alpha_kj t_j (METHODS A.1, steps 3 to 5).
+    """Embedding Fusion's experts and gate: c_v = sum_k w_k(v) sum_j alpha_kj t_j (PRECISE Sec. IV-B; docs/methods.md 1, steps 3 to 5).
 
     alpha_k = softmax_j(q_k . W_k t_j / sqrt(d)); since only the product q_k W_k enters, it is one trainable
     vector per expert. The gate reads the mean of the item's tokens, so that unseen items are gated too.

@@ -33,7 +33,7 @@ def standardised(vectors: Tensor, std: float) -> Tensor:
 
 
 class IdEncoder(nn.Module):
-    """One trainable vector per item; row 0 is padding and stays zero (METHODS A.1, step 1).
+    """One trainable vector per item; row 0 is padding and stays zero (docs/methods.md 1, step 1).
 
     With `dropout` an item's whole ID vector is absent from a training step with that probability, as a
     new item's would be: what is left, its text, must then carry it. The vectors are not rescaled.
@@ -58,7 +58,7 @@ class IdEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Token vectors of each item, pooled (METHODS A.1 steps 2 to 5, and A.2 for what a token vector is).
+    """Token vectors of each item, pooled (docs/methods.md 1, steps 2 to 5, and 2 for what a token vector is).
 
     Args:
         states: contextual token states, one row a token, `[tokens, hidden]` (float16, may be memory-mapped).
@@ -149,7 +149,7 @@ class TextEncoder(nn.Module):
 
 
 class ItemEncoder(nn.Module):
-    """e_v = [a_v ; c_v]: the parts' vectors side by side (METHODS A.1, step 5; PRECISE Eq. 4).
+    """e_v = [a_v ; c_v]: the parts' vectors side by side (PRECISE Eq. 4; docs/methods.md 1, step 5).
 
     Args:
         parts: encoders with `rows(item_ids | None)`; one part alone gives PRECISE-ID or PRECISE-LLM.

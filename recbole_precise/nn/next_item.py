@@ -18,7 +18,7 @@ class NextItems(NamedTuple):
 
 
 def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, supervised: Tensor | None = None) -> NextItems:
-    """Next-item targets of every position of right-padded sequences (METHODS A.3), cut to the longest row.
+    """Next-item targets of every position of right-padded sequences (docs/methods.md 3), cut to the longest row.
 
     Args:
         item_seq: int64 `[batch, length]`, 0 where padded. lengths: int64 `[batch]`.

@@ -9,7 +9,7 @@ SCORES = ("dot", "cosine")
 
 
 class Score:
-    """Dot product (the paper's training) or cosine over a temperature (its serving index; METHODS A.3).
+    """Dot product (the paper's training) or cosine over a temperature (its serving index; docs/methods.md 3).
 
     Both are inner products of the two prepared sides, so ranking and export need no special case.
     """

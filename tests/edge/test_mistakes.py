@@ -67,7 +67,7 @@ MISTAKES = [
     ("PRECISE-UT", {"window_stride": 10, "train_rows": "prefixes"}, ["window_stride", "prefixes"]),
     ("SASRec", {"train_rows": "windows"}, ["train_rows", "SASRec"]),
     ("PRECISE-UT", {"resume": True}, ["resume", "run_dir"]),
-    ("PRECISE-UT", {"recipe": "paper"}, ["PRECISE-UT", "recipe"]),
+    ("GraphHeuristic", {"recipe": "paper"}, ["GraphHeuristic", "recipe"]),
     ("PRECISE-UT", {"normalize_all": True, "normalize_field": ["timestamp"]}, ["normalize_field", "normalize_all"]),
     ("PRECISE-UT", {"load_col": {"inter": ["user_id", "item_id"]}}, ["load_col", "timestamp"]),
     ("PRECISE-UT", {"train_neg_sample_args": {"distribution": "uniform"}}, ["train_neg_sample_args"]),

@@ -18,7 +18,7 @@ def tokens(n_items=7, hidden=12, seed=0):
 
 
 def slow_pooling(pooling, table, index, offsets):
-    """Item by item, expert by expert, as METHODS A.1 spells it."""
+    """Item by item, expert by expert, as docs/methods.md 1 spells it."""
     out = []
     scale = table.pow(2).mean().rsqrt() / table.shape[1] ** 0.5
     for begin, end in zip(offsets[:-1], offsets[1:]):

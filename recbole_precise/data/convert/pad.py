@@ -1,4 +1,4 @@
-"""The files that the authors of PAD released (METHODS B.8): one CSV of user histories, one of item titles."""
+"""The files that the authors of PAD released: one CSV of user histories, one of item titles."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ def full_softmax_loss(
     tile_bytes: int = TILE_BYTES,
     product_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Mean cross entropy of every state against every real item of the catalogue (METHODS A.3, full form of Eq. 5).
+    """Mean cross entropy of every state against every real item of the catalogue (PRECISE Sec. IV-C, full form of Eq. 5).
 
     The same value and gradients as `F.cross_entropy(states @ item_vectors.T, targets)` with the padding
     row excluded from the classes, in `tile_bytes` of extra memory instead of positions x catalogue.

@@ -10,7 +10,7 @@ LOGQ = ("none", "standard", "corrected")
 
 
 class NegativeSampler:
-    """Draws the step's pool of negative items and knows their log probabilities (METHODS A.3).
+    """Draws the step's pool of negative items and knows their log probabilities (docs/methods.md 3).
 
     Args:
         n_items: catalogue rows with row 0 = padding.
@@ -70,7 +70,7 @@ def sampled_softmax_loss(
     log_probability: Tensor | None = None,
     logq: str = "none",
 ) -> Tensor:
-    """Mean over positions of -log softmax of the target against the pool of negatives (METHODS A.3, Eq. 5).
+    """Mean over positions of -log softmax of the target against the pool of negatives (PRECISE Sec. IV-C, Eq. 5).
 
     `logq="standard"` subtracts log Q from the negatives' logits, which is right only up to the
     target, present with probability 1. `logq="corrected"` (Zhelnin et al. 2025, arXiv 2507.09331)
