@@ -34,7 +34,10 @@ def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        partial.touch()
+        mode = partial.stat().st_mode  # what the user's umask says; safetensors makes files that nobody else may read
         write(partial)
+        partial.chmod(mode)
         with open(partial, "rb+") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)

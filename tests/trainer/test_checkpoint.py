@@ -40,6 +40,12 @@ def test_values_that_look_like_marks_survive(value) -> None:
     assert unpack(json.loads(json.dumps(pack(value, {}))), {}) == value
 
 
+def test_others_may_read_weights_as_the_umask_says(tmp_path: Path) -> None:
+    (tmp_path / "plain").touch()
+    write_tensors(tmp_path / "w.safetensors", {"w": torch.ones(2)})
+    assert (tmp_path / "w.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize("kind", ["csr", "coo", "lil"])
 def test_sparse_matrices_survive(kind: str) -> None:
     matrix = sparse.random(7, 5, density=0.4, random_state=1, dtype=np.float32).asformat(kind)
