@@ -10,6 +10,7 @@ import pytest
 
 from recbole_precise import cli
 from recbole_precise.report import results_table, text_table
+from recbole_precise.verbs import run_options
 
 
 def result(model: str, **changes) -> dict:
@@ -79,7 +80,7 @@ def test_version(capsys):
 
 def test_arguments_are_told_apart():
     """Model, data set and files go to run_recbole, the other settings to Config, values with '=' and spaces whole."""
-    options, rest = cli._run_options(["--model", "precise_ut", "--dataset=ml-100k", "--config_files=a.yaml b.yaml", "--item_text={title} = x", "--resume"])
+    options, rest = run_options(["--model", "precise_ut", "--dataset=ml-100k", "--config_files=a.yaml b.yaml", "--item_text={title} = x", "--resume"])
     assert options == {"model": "precise_ut", "dataset": "ml-100k", "config_file_list": ["a.yaml", "b.yaml"]}
     assert rest == ["--item_text={title} = x", "--resume=True"]
 

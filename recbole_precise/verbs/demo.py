@@ -1,4 +1,4 @@
-"""PRECISE-UT beside the training-free floors on the data set that comes with RecBole."""
+"""`demo`: PRECISE-UT beside the training-free floors on the data set that comes with RecBole."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 
 from recbole_precise.report import results_table
 from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.verbs import need_recbole
 
 MODELS = ("PRECISE-UT", "Pop", "Transition", "GraphHeuristic")
 DATASET = "ml-100k"
@@ -40,3 +41,9 @@ def demo(arguments: Sequence[str] = (), models: Sequence[str] = MODELS) -> str:
                 run_recbole(model=model, dataset=dataset)
             results.append(json.loads(file.read_text(encoding="utf-8")))
     return "\n" + results_table(results)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the table of `demo`."""
+    need_recbole()
+    print(demo(arguments))

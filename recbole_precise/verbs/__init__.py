@@ -1,0 +1,86 @@
+"""What the command can do: one module a verb, whose `main(arguments)` does it. A new verb is a module and a line here."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import recbole_precise
+from recbole_precise.errors import ConfigError
+from recbole_precise.settings.arguments import parse_arguments
+
+
+@dataclass(frozen=True)
+class Verb:
+    """`usage`: what follows the command's name; `help`: one line; `module`: of this package, imported when the verb is used."""
+
+    usage: str
+    help: str
+    module: str
+
+    def run(self, arguments: Sequence[str]) -> None:
+        importlib.import_module(f"recbole_precise.verbs.{self.module}").main(arguments)
+
+
+VERBS: dict[str, Verb] = {
+    "run": Verb(
+        '[run] --model=NAME --dataset=NAME [--config_files="a.yaml b.yaml"] [--key=value ...]',
+        "train a model, evaluate it, and leave result.json, ranks.npz and the weights in its run directory",
+        "run",
+    ),
+    "encode": Verb(
+        "encode --dataset=NAME [--key=value ...]",
+        "read the item texts with the text encoder and cache its output; runs then load no language model",
+        "encode",
+    ),
+    "convert": Verb(
+        "convert --source=NAME --input=FOLDER --output=dataset/NAME",
+        "turn a raw download into RecBole's atomic files (sources: pad)",
+        "convert",
+    ),
+    "demo": Verb("demo [--key=value ...]", "PRECISE-UT and the training-free floors on MovieLens-100k, and a table of their results", "demo"),
+}
+
+
+def usage() -> str:
+    """The help text of the command."""
+    width = max(map(len, VERBS))
+    begins = ("usage:", *("      " for _ in range(len(VERBS) - 1)))
+    lines = [f"{begin} recbole-precise {verb.usage}" for begin, verb in zip(begins, VERBS.values())]
+    lines += ["", *(f"{name.ljust(width)}  {verb.help}" for name, verb in VERBS.items())]
+    return "\n".join(lines) + "\n\n" + _NOTES
+
+
+_NOTES = """\
+--key value works too. Every key, its default and its meaning stand in the YAML files of properties/; RecBole's keys keep
+their meaning. Models are ours (PRECISE-UT, ...) and every model of RecBole; case, hyphens and underscores do not matter.
+"""
+
+
+def need_recbole() -> None:
+    """A ConfigError that says how to install RecBole where it is missing."""
+    if not recbole_precise.has_recbole():
+        raise ConfigError("RecBole is not installed: run `pip install --no-deps recbole==1.2.1`.")
+
+
+def run_options(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]:
+    """Model, data set and config files of a command line, and the arguments that are left for Config."""
+    settings = parse_arguments(arguments, strict=True)
+    options: dict[str, object] = {"model": settings.pop("model", None), "dataset": settings.pop("dataset", None)}
+    options["config_file_list"] = settings.pop("config_files", "").split() or None
+    return options, [f"--{key}={value}" for key, value in settings.items()]
+
+
+def own_options(verb: str, arguments: Sequence[str], required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, str]:
+    """The options of a verb that takes no settings of a run; a ConfigError for one that it does not know or that is missing."""
+    from recbole_precise.errors import did_you_mean
+
+    settings, known = parse_arguments(arguments, strict=True), (*required, *optional)
+    for key in settings:
+        if key not in known:
+            raise ConfigError(f"Unknown option '--{key}' of {verb}.{did_you_mean(key, known)} It takes {', '.join('--' + name for name in known)}.")
+    for key in required:
+        if key not in settings:
+            raise ConfigError(f"{verb} needs --{key}: recbole-precise {VERBS[verb].usage}.")
+    return settings

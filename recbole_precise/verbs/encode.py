@@ -1,0 +1,22 @@
+"""`encode`: fill the cache of token states."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from recbole_precise.verbs import need_recbole, run_options
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Encode the item texts of a data set, and say how many there are."""
+    options, rest = run_options(arguments)
+    need_recbole()
+    from recbole_precise.config import Config, command_line
+    from recbole_precise.data.dataset import create_dataset
+
+    options["model"] = options["model"] or "PRECISE-UT"
+    with command_line(rest):
+        config = Config(**options)
+    tokens = create_dataset(config).token_states()
+    with_text = int((tokens.lengths > 0).sum())
+    print(f"{config['dataset']}: {with_text} texts, {int(tokens.lengths.sum())} tokens of width {tokens.hidden_size}, read by {tokens.encoder['name']}")
