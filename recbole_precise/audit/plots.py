@@ -42,7 +42,7 @@ def write(folder: Path, name: str, audit: Audit) -> list[Path]:
                 for suffix in ("png", "svg"):
                     (folder / f"{stem}.{suffix}").unlink(missing_ok=True)  # of an earlier audit with other settings
                 continue
-            axes.set_title(f"{name}: {title}", fontsize=10, loc="left")
+            axes.set_title(f"{name}\n{title}", fontsize=10, loc="left")
             for suffix in ("png", "svg"):
                 metadata = {"Date": None} if suffix == "svg" else None
                 write_atomically(
@@ -54,6 +54,8 @@ def write(folder: Path, name: str, audit: Audit) -> list[Path]:
 
 def history_lengths(axes: Any, audit: Audit) -> str | None:
     """How many users have how many events."""
+    from matplotlib.ticker import LogLocator
+
     counts = np.array(audit.curves["history lengths"])
     longest = len(counts) - 1
     if longest <= 60:
@@ -64,6 +66,7 @@ def history_lengths(axes: Any, audit: Audit) -> str | None:
         found, _ = np.histogram(np.arange(len(counts)), edges, weights=counts)
         axes.stairs(found, edges, fill=True, color=_DATA)
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         _plain_ticks(axes.xaxis)
     axes.axvline(audit.lengths["median"], color=_OTHER, linestyle="--", label=f"median: {audit.lengths['median']:g} events")
     axes.set(xlabel="events of a user", ylabel="users" if longest <= 60 else "users per step")
@@ -100,7 +103,7 @@ def catalogue_order(axes: Any, audit: Audit) -> str | None:
         axes.plot(distance, 100 * share, marker="o", markersize=3, color=colour, label=f"order by {name} (band: 95% interval)")
     axes.axhline(50, color=_CHANCE, linestyle="--", label="random order")
     pairs = max(rows[0]["n"] for rows in curves.values())
-    axes.set(xlabel="distance between two events of a user (places)", ylabel="pairs in ascending catalogue order (%)")
+    axes.set(xlabel="distance between two events of a user, of unequal items (places)", ylabel="pairs in ascending catalogue order (%)")
     axes.xaxis.get_major_locator().set_params(integer=True)
     # At least ten points, so that a difference of nothing does not look like one.
     low, high = axes.get_ylim()
@@ -119,8 +122,9 @@ def sizes_of_ties(axes: Any, audit: Audit) -> str | None:
     edges = [1, 2, 3, 4, 5, 6, 11, 21, 51, np.inf]
     names = ["alone", "2", "3", "4", "5", "6-10", "11-20", "21-50", "over 50"]
     found = np.histogram(np.arange(len(events)), edges, weights=events)[0]
-    bars = axes.bar(names, 100 * found / events.sum(), color=[_CHANCE, *[_DATA] * 8])
-    axes.bar_label(bars, [f"{value:,.0f}" for value in found], fontsize=7)
+    shown = np.flatnonzero(found)[-1] + 1
+    bars = axes.bar(names[:shown], 100 * found[:shown] / events.sum(), color=[_CHANCE, *[_DATA] * (shown - 1)])
+    axes.bar_label(bars, [f"{value:,.0f}" for value in found[:shown]], fontsize=7)
     axes.set(xlabel="events of the user at the same time", ylabel="share of all events (%)")
     return f"tied times, n = {int(events.sum()):,} events (numbers: events)"
 

@@ -27,18 +27,19 @@ class Section:
 
 def sections(name: str, audit: Audit, verdict: Verdict, facts: dict[str, object]) -> list[Section]:
     """The page. `facts`: text, split and what else says where the data came from."""
-    settings = audit.settings
-    part = ""
+    settings, part = audit.settings, ""
+    split = ", ".join(f"{mode}: {how}" for mode, how in facts["split"].items())
     if settings["events compared with copies"] < audit.sizes["events"]:
         part = f" Figures beside chance are of {settings['users compared with copies']:,} random users with {settings['events compared with copies']:,} events."
     note = (
         f"Intervals are 95%, over users. `by chance` is the middle 95% of the same figure in {settings['shuffles']} random copies of the data; p is the share of copies "
-        f"at least as far out, after Holm's correction over all questions: what is found at {LEVEL} is found wrongly in at most one of {round(1 / LEVEL)} data sets without it.{part}"
+        f"at least as far out, after Holm's correction over all questions: what is found at {LEVEL} is found wrongly in at most one of {round(1 / LEVEL)} data sets "
+        f"without it.{part}"
     )
     return [
         Section(f"Audit of {name}", [verdict.summary]),
         Section("Findings", [], ["question", "found", "answer"], [[f.name, _MARK[f.found], f.sentence] for f in verdict.findings]),
-        Section("Sizes", [f"Split: {', '.join(f'{mode}: {how}' for mode, how in facts['split'].items())}. Text: {facts['text']}."], ["", "count"], [[key, _number(value)] for key, value in audit.sizes.items()]),
+        Section("Sizes", [f"Split: {split}. Text: {facts['text']}."], ["", "count"], [[key, _number(value)] for key, value in audit.sizes.items()]),
         Section("Distributions", _distribution_notes(audit), ["", *audit.lengths], [
             ["events of a user", *map(_number, audit.lengths.values())],
             ["training events of an item", *map(_number, audit.frequencies["training events of an item"].values())],

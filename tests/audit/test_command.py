@@ -45,7 +45,7 @@ def test_one_page_from_atomic_files_alone(write_dataset, capsys, tmp_path):
     for name in files:
         if name.endswith(".svg"):
             svg = (tmp_path / "out" / name).read_text()
-            assert "shop: " in svg and re.search(r"[0-9] (users|training events|pairs|events|test targets)", svg), name
+            assert ">shop<" in svg and re.search(r"[0-9] (users|training events|pairs|events|test targets)", svg), name
 
 
 def test_ties_redrawn_as_a_setting_of_the_run_mend_the_leak(write_dataset, capsys, tmp_path):
