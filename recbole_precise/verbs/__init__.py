@@ -39,6 +39,11 @@ VERBS: dict[str, Verb] = {
         "turn a raw download into RecBole's atomic files (sources: pad)",
         "convert",
     ),
+    "tune": Verb(
+        "tune --model=NAME --dataset=NAME [--params_file=x.hyper --trials=30 --hours=H --sampler=tpe|random|grid --storage=FILE ...]",
+        "search for a model's settings on validation data; processes that name the same storage share the study",
+        "tune",
+    ),
     "demo": Verb("demo [--key=value ...]", "PRECISE-UT and the training-free floors on MovieLens-100k, and a table of their results", "demo"),
 }
 
