@@ -12,6 +12,7 @@ its number, and nothing is evaluated. Lines that begin with # are comments.
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3, "uniformint": 2}
 KINDS = ("choice", *_NUMBERS)
 _FORMS = {
-    "choice": "choice [a, b, c]", "uniform": "uniform low,high", "loguniform": "loguniform low,high (powers of e)",
+    "choice": "choice [1, 2, 'x']", "uniform": "uniform low,high", "loguniform": "loguniform low,high (powers of e)",
     "quniform": "quniform low,high,step", "uniformint": "uniformint low,high",
 }  # fmt: skip
 
@@ -217,9 +218,12 @@ def _read_line(line: str, number: int, at: str) -> Parameter:
     if kind not in KINDS:
         raise ConfigError(f"{at}: unknown kind '{kind}' of {name}.{did_you_mean(kind, KINDS)} The kinds are {', '.join(KINDS)}.")
     if kind == "choice":
-        choices = parse_value(rest, ("list",))
+        try:
+            choices = ast.literal_eval(rest)
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            choices = None
         if not isinstance(choices, (list, tuple)) or not choices:
-            raise ConfigError(f"{at}: '{rest}' is no list of values; write {name} choice [a, b, c].")
+            raise ConfigError(f"{at}: '{rest}' is no list of values; write {name} {_FORMS['choice']}, with text in quotes.")
         if any(_same(first, second) for index, first in enumerate(choices) for second in choices[:index]):
             raise ConfigError(f"{at}: {name} has a value twice.")
         return Parameter(name, kind, number, choices=tuple(choices))
@@ -244,10 +248,11 @@ def _read_line(line: str, number: int, at: str) -> Parameter:
         step = numbers[2]
         if step <= 0:
             raise ConfigError(f"{at}: the step of {name} must be above 0, not {step:g}.")
-        # hyperopt draws between the ends and rounds to the nearest multiple.
-        low, high = round(low / step) * step, round(high / step) * step
-        if low == high:
-            raise ConfigError(f"{at}: {name} has one multiple of {step:g} between its ends, which is nothing to search.")
+        # hyperopt draws between the ends and rounds to the nearest multiple: those that more than a single number leads to.
+        first, last = math.floor(round(low / step, 9) + 0.5), math.ceil(round(high / step, 9) - 0.5)
+        if last <= first:
+            raise ConfigError(f"{at}: {name} can only be {first * step:g}, the one multiple of {step:g} near its ends, which is nothing to search.")
+        low, high = first * step, last * step
     return Parameter(name, kind, number, low=low, high=high, step=step, whole=kind == "uniformint")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import uuid
 from pathlib import Path
@@ -31,7 +32,7 @@ def open_storage(path: Path) -> BaseStorage:
     from optuna.exceptions import StorageInternalError
     from optuna.storages import JournalStorage, RDBStorage
 
-    if "://" in str(path):
+    if re.match(r"\w{2,}:/", str(path)):
         raise ConfigError(f"storage is a file, not the address '{path}': name a journal, or a .db file for SQLite.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
