@@ -1,6 +1,6 @@
 """A study that processes share: which point is tried next, what was found, and what a killed process left behind.
 
-Points are a function of the seed, the number of the trial and, for TPE, the trials before it, whichever process asks. A
+Points are a function of the seed, their number and, for TPE, the trials before them, whichever process asks. A
 trial whose process died is marked and its point is handed out again, at most `ATTEMPTS` times in all.
 """
 
@@ -82,10 +82,9 @@ class SharedStudy:
         self._store = open_storage(storage)
         self._workers = Workers(storage)
         with self._workers.turn:
-            self.study = optuna.create_study(
-                storage=self._store, study_name=name, direction="maximize" if plan.bigger else "minimize",
-                sampler=self._sampler(0), pruner=self._pruner(), load_if_exists=True,
-            )  # fmt: skip
+            if name not in optuna.get_all_study_names(self._store):
+                optuna.create_study(storage=self._store, study_name=name, direction="maximize" if plan.bigger else "minimize")
+            self.study = optuna.load_study(storage=self._store, study_name=name, sampler=self._sampler(0), pruner=self._pruner())
             self._same_plan(storage)
 
     def _same_plan(self, storage: Path) -> None:
@@ -112,8 +111,8 @@ class SharedStudy:
                     return None
                 if self.plan.start is not None and not trials:
                     self.study.enqueue_trial(dict(self.plan.start))
-            # The next number, also when a waiting trial is taken: it draws what its point leaves open.
-            self.study.sampler = self._sampler(len(trials))
+            # Points are numbered without their further attempts, so that a kill changes no later point.
+            self.study.sampler = self._sampler(sum("again" not in trial.user_attrs for trial in trials))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # choices that are None, and TPE's experimental arguments
                 trial = self.study.ask(fixed_distributions=self._distributions)
@@ -145,7 +144,7 @@ class SharedStudy:
                 self.study.enqueue_trial(point_of(trial), user_attrs={"again": trial.number, "attempt": attempt + 1})
 
     def _sampler(self, number: int) -> BaseSampler:
-        """Draws for the trial of that number; one generator for all would draw the same points in every process."""
+        """Draws for the point of that number; one generator for all would draw the same points in every process."""
         from optuna.samplers import RandomSampler, TPESampler
 
         seed = int(np.random.SeedSequence([self.plan.seed, number]).generate_state(1)[0])
