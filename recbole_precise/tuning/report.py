@@ -156,9 +156,13 @@ def _summary(study: SharedStudy, rows: Sequence[Row], trials: Sequence[FrozenTri
     chosen = f"best validation {metric} {best.value:.4f} in trial {best.number}" if best is not None else "no trial is complete"
     plan = study.plan
     return (
-        f"{total} trials ({', '.join(parts)}) in {seconds_of(trials) / 3600:.2f} hours of trials, sampler {plan.sampler}, pruner {plan.pruner}, "
+        f"{total} trials ({', '.join(parts)}) in {_duration(seconds_of(trials))} of trials, sampler {plan.sampler}, pruner {plan.pruner}, "
         f"seed {plan.seed}: {chosen}. Chosen on validation data alone."
     )
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds / 3600:.2f} hours" if seconds >= 360 else f"{seconds:.0f} seconds"
 
 
 def _pipes(cells: Sequence[str]) -> str:

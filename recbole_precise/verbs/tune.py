@@ -119,12 +119,15 @@ def _space(entry: Entry, file: str | None, config: Config, settings: dict[str, s
     from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
     from recbole_precise.tuning.space import read_space
 
-    folder = properties_folder() / "tune"
-    if file is None and not (folder / f"{entry.settings}.hyper").is_file():
-        at_hand = ", ".join(sorted(path.stem for path in folder.glob("*.hyper")))
-        raise ConfigError(f"There is no space for {entry.name} (there is for {at_hand}): write one and say --params_file=FILE.hyper.")
+    if file is None:
+        folder = properties_folder() / "tune"
+        shipped = [path for name in (entry.name, entry.settings) if (path := folder / f"{name}.hyper").is_file()]
+        if not shipped:
+            at_hand = ", ".join(sorted(path.stem for path in folder.glob("*.hyper")))
+            raise ConfigError(f"There is no space for {entry.name} (there is for {at_hand}): write one and say --params_file=FILE.hyper.")
+        file = str(shipped[0])
     own = keys_of_model(entry, config.model_class)
-    space = read_space(file or folder / f"{entry.settings}.hyper").checked(
+    space = read_space(file).checked(
         recbole_keys() | our_keys() | own.keys(),
         lambda key: schema.entry_for(key, ours=entry.ours, default=own.get(key)),
         config.final_config_dict,

@@ -67,7 +67,8 @@ def test_recbole_draws_the_same_values(file, tmp_path):
         assert all(parameter.holds(value) for value in drawn), parameter
         values = parameter.values()
         if values is not None:
-            met = [value for value in values if any(replace(parameter, choices=(value,), low=0, high=0).holds(other) if parameter.choices else math.isclose(value, other) for other in drawn)]
+            one = [replace(parameter, choices=(value,)) if parameter.choices else replace(parameter, low=value, high=value) for value in values]
+            met = [value for value, alone in zip(values, one) if any(alone.holds(other) for other in drawn)]
             assert met == values
         else:
             scale = math.log if parameter.kind == "loguniform" else float
@@ -140,7 +141,7 @@ COMMAND = [
     ("n_heads choice [1, 2]", ["--run_dir=a"], "tune takes no --run_dir"),
     ("n_heads choice [1, 2]", ["--eval_step=0"], "eval_step must be at least 1"),
     ("n_heads choice [1, 2]", ["--params_file=y.hyper"], "Params file 'y.hyper' does not exist."),
-    (None, ["--model=Pop"], "There is no space for Pop (there is for BERT4Rec, GRU4Rec, GraphHeuristic, PRECISE-UT, SASRec)"),
+    (None, ["--model=Pop"], "There is no space for Pop (there is for BERT4Rec, GRU4Rec, GraphHeuristic, PRECISE-ID, PRECISE-LLM, PRECISE-UT, SASRec)"),
     (None, ["--model=PRECISE-UD"], "Unknown model 'PRECISE-UD'. Did you mean 'PRECISE-UT'?"),
 ]
 
