@@ -1,7 +1,7 @@
 """Models by seeds on one data set through the command line, with means, spreads and a paired test.
 
-    python benchmarks/quality.py --dataset=ml-100k --models="PRECISE-UT PRECISE-ID Pop Transition GraphHeuristic" --seeds="2020 2021 2022 2023 2024" --against=PRECISE-ID
-    python benchmarks/quality.py --dataset=prime-pantry --data_path=dataset --models="PRECISE-UT Pop Transition GraphHeuristic" --seeds="2020 2021 2022"
+    python benchmarks/quality.py --dataset=ml-100k --models="PRECISE-UT PRECISE-ID Pop Transition GraphHeuristic GraphForward" --seeds="2020 2021 2022 2023 2024" --against=PRECISE-ID
+    python benchmarks/quality.py --dataset=prime-pantry --data_path=dataset --models="PRECISE-UT Pop Transition GraphHeuristic GraphForward" --seeds="2020 2021 2022"
 
 Every cell is a process of its own (`python -m recbole_precise --model=... --seed=...`) with a run
 directory under `--runs`; cells whose result.json exists are not run again. Models that draw no random
@@ -24,7 +24,7 @@ import numpy as np
 
 from sasrec_curve import RESULTS, write_atomically
 
-FLOORS = {"Pop", "Transition", "GraphHeuristic"}
+FLOORS = {"Pop", "Transition", "GraphHeuristic", "GraphForward"}
 METRICS = ("recall@10", "ndcg@10")
 
 

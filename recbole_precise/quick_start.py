@@ -22,7 +22,7 @@ from recbole_precise import registry
 from recbole_precise.config import Config
 from recbole_precise.data.dataset import create_dataset, data_preparation
 from recbole_precise.errors import CheckpointError
-from recbole_precise.evaluation.slices import item_slices, slice_report
+from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.logs import log_to
 from recbole_precise.result import (
     RESULT,
@@ -154,7 +154,7 @@ def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) 
         seconds.update(train=spent["train"], evaluate=spent["evaluate"] + tested)
         # Sessions before an interruption count too.
         seconds["total"] = max(sum(seconds.values()), perf_counter() - started)
-        report = _report(config, model, trainer, train_data._dataset, best_valid_result, test_result, seconds)
+        report = _report(config, model, trainer, train_data._dataset, test_data._dataset, best_valid_result, test_result, seconds)
         write_result(folder.path / RESULT, report, copy=config["result_file"])
         logger.info(f"Result written: {folder.path / RESULT}")
     return {
@@ -181,13 +181,14 @@ def _usage(config: Config, seconds: float) -> str:
     return table.draw()
 
 
-def _report(config, model, trainer, train_set, best_valid, test, seconds: Mapping[str, float]) -> dict[str, Any]:
+def _report(config, model, trainer, train_set, test_set, best_valid, test, seconds: Mapping[str, float]) -> dict[str, Any]:
     """The content of result.json."""
     progress, exact = getattr(trainer, "progress", None), getattr(trainer, "results", {})
     slices: dict[str, Any] = {}
     if "test" in getattr(trainer, "ranks", {}) and config["slices"] and hasattr(train_set, "train_item_counts"):
-        parts = item_slices(train_set.train_item_counts(), config["slices"])
-        slices = slice_report(trainer.ranks["test"], parts, config["metrics"], config["topk"])
+        ranks = trainer.ranks["test"]
+        cases = Cases.of(ranks.target, test_set.history(slice(None)), train_set.train_item_counts())
+        slices = slice_report(ranks, row_slices(cases, config["slices"]), config["metrics"], config["topk"])
     return {
         "model": config["model"],
         "dataset": config["dataset"],

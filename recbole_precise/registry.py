@@ -67,6 +67,7 @@ ENTRIES: tuple[Entry, ...] = (
     _floor("Pop", stock=False),
     _floor("Transition"),
     _floor("GraphHeuristic"),
+    Entry("GraphForward", "recbole_precise.model.floors:GraphHeuristic", "GraphHeuristic", {"graph_variant": "forward"}),
 )
 
 

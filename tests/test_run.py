@@ -90,6 +90,9 @@ def test_ranks_give_the_metrics_and_the_slices(finished) -> None:
     counted = {name: part["n"] for name, part in result["slices"].items()}
     assert counted["warm"] + counted["median"] + counted["cold"] + counted["unseen"] == len(ranks)
     assert counted["top20"] + counted["rest80"] + counted["unseen"] == len(ranks)
+    for begin in ("frequency_bucket_", "history_"):
+        assert sum(n for name, n in counted.items() if name.startswith(begin)) == len(ranks)
+    assert (counted["repeat_target"], counted["new_target"]) == (0, len(ranks))  # MovieLens: a film is rated once
     with pytest.raises(CheckpointError, match="holds no ranks of the split 'train'"):
         read_ranks(folder, "train")
 

@@ -3,10 +3,11 @@
 from recbole_precise.evaluation.metrics import RANK_METRICS, metrics_from_ranks, per_case
 from recbole_precise.evaluation.ranking import Ranks, VectorRanker, rank_by_scores, rank_by_vectors, rank_rows
 from recbole_precise.evaluation.significance import Comparison, compare, paired_test
-from recbole_precise.evaluation.slices import item_slices, slice_report
+from recbole_precise.evaluation.slices import Cases, item_slices, row_slices, slice_report
 
 __all__ = [
     "RANK_METRICS",
+    "Cases",
     "Comparison",
     "Ranks",
     "VectorRanker",
@@ -18,5 +19,6 @@ __all__ = [
     "rank_by_scores",
     "rank_by_vectors",
     "rank_rows",
+    "row_slices",
     "slice_report",
 ]

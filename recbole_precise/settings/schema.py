@@ -132,7 +132,7 @@ OVERALL: dict[str, Key] = {
     "evaluator": _one_of("exact", "recbole"),
     "mask_history": _SWITCH,
     "score_budget_mb": _positive(),
-    "slices": Key("list", choices=("frequency", "popularity"), nullable=True),
+    "slices": Key("list", choices=("frequency", "popularity", "buckets", "history", "repeat"), nullable=True),
     "item_text": Key("str or list", nullable=True),
     "text_file": _TEXT_OR_NONE,
     "text_encoder": _TEXT,

@@ -44,6 +44,11 @@ VERBS: dict[str, Verb] = {
         "search for a model's settings on validation data; processes that name the same storage share the study",
         "tune",
     ),
+    "audit": Verb(
+        "audit --dataset=NAME [--output=FOLDER] [--text=words|encoder|none] [--key=value ...]",
+        "can the data set support a claim about sequence models? Report, figures and plots",
+        "audit",
+    ),
     "demo": Verb("demo [--key=value ...]", "PRECISE-UT and the training-free floors on MovieLens-100k, and a table of their results", "demo"),
 }
 

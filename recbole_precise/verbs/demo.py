@@ -11,7 +11,7 @@ from recbole_precise.report import results_table
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import need_recbole
 
-MODELS = ("PRECISE-UT", "Pop", "Transition", "GraphHeuristic")
+MODELS = ("PRECISE-UT", "Pop", "Transition", "GraphHeuristic", "GraphForward")
 DATASET = "ml-100k"
 
 #: Settings of the first run that hold for the floors too: where things lie, what is shown, how items become text.

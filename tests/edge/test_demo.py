@@ -29,9 +29,9 @@ def shop(write_dataset) -> dict[str, object]:
 def test_the_demo_prints_a_table_and_leaves_results(shop, capsys):
     assert cli.main(["demo", "--dataset=shop", *(f"--{key}={value}" for key, value in shop.items())]) == 0
     lines = capsys.readouterr().out.strip().splitlines()
-    assert [line.split()[0] for line in lines[-4:]] == ["PRECISE-UT", "Pop", "Transition", "GraphHeuristic"]
+    assert [line.split()[0] for line in lines[-5:]] == ["PRECISE-UT", "Pop", "Transition", "GraphHeuristic", "GraphForward"]
     found = [json.loads(file.read_text()) for file in Path(shop["checkpoint_dir"]).glob("*/result.json")]
-    assert {result["model"] for result in found} == {"PRECISE-UT", "Pop", "Transition", "GraphHeuristic"}
+    assert {result["model"] for result in found} == {"PRECISE-UT", "Pop", "Transition", "GraphHeuristic", "GraphForward"}
     assert len({json.dumps(result["protocol"], sort_keys=True) for result in found}) == 1
 
 
