@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
+from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter, process_time
@@ -236,22 +237,52 @@ def _folder_of(config: Config) -> RunFolder:
 def objective_function(config_dict: Mapping[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True) -> dict[str, Any]:
     """One trial of RecBole's HyperTuning; arguments and result as `recbole.quick_start.objective_function`."""
     config = Config(config_dict=config_dict, config_file_list=config_file_list)
-    init_seed(config["seed"], config["reproducibility"])
     with log_to(None, "error"):
-        dataset = create_dataset(config)
-        train_data, valid_data, test_data = data_preparation(config, dataset)
-        init_seed(config["seed"], config["reproducibility"])
-        model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
-        trainer = get_trainer(config)(config, model)
-        best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, verbose=False, saved=saved)
-        test_result = trainer.evaluate(test_data, load_best_model=saved)
+        trained = train_model(config, saved=saved)
+        test_result = trained.trainer.evaluate(trained.loaders[2], load_best_model=saved)
     return {
         "model": config["model"],
-        "best_valid_score": best_valid_score,
+        "best_valid_score": trained.best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
-        "best_valid_result": best_valid_result,
+        "best_valid_result": trained.best_valid_result,
         "test_result": test_result,
     }
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A model after training: its trainer, the loaders (training, validation, test), and the best validation.
+
+    `best_valid_score` and `valid` are exact, `best_valid_result` is rounded as RecBole prints it.
+    """
+
+    trainer: Any
+    loaders: tuple
+    best_valid_score: float
+    best_valid_result: Mapping[str, float] | None
+
+    @property
+    def valid(self) -> dict[str, float]:
+        progress = getattr(self.trainer, "progress", None)
+        return metrics_of(progress.best_exact if progress is not None and progress.best_exact else self.best_valid_result)
+
+
+def train_model(
+    config: Config, prepare: Callable[[Config], tuple] | None = None, callback_fn: Callable[[int, float], Any] | None = None, saved: bool = True
+) -> Trained:
+    """Train and validate a model, as quietly as the log allows; the test data is not looked at.
+
+    Args:
+        prepare: settings -> loaders; default: read and split the data.
+        callback_fn: called with (epoch, validation score) after each validation; what it raises ends the training.
+    """
+    init_seed(config["seed"], config["reproducibility"])
+    loaders = data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
+    init_seed(config["seed"], config["reproducibility"])
+    model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
+    trainer = get_trainer(config)(config, model)
+    score, result = trainer.fit(loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn)
+    return Trained(trainer, loaders, score, result)
 
 
 def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str, Any] | None = None) -> tuple[Any, ...]:

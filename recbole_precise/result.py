@@ -105,8 +105,13 @@ def effective_settings(config: Any) -> dict[str, Any]:
 def write_settings(path: Path, config: Any) -> None:
     """Write config.yaml."""
     head = f"# Settings of a run of {config['model']} on {config['dataset']}; run it again with --config_files={path.name}\n"
-    text = head + yaml.dump(effective_settings(config), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000)
+    text = head + settings_text(effective_settings(config))
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"), "the settings")
+
+
+def settings_text(settings: Mapping[str, Any]) -> str:
+    """Settings as YAML that reads back to the same values."""
+    return yaml.dump(_plain(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000)
 
 
 class _Dumper(yaml.SafeDumper):

@@ -375,11 +375,11 @@ def create_dataset(config) -> Dataset:
     return dataset
 
 
-def data_preparation(config, dataset: Dataset) -> tuple:
-    """Loaders `(train, valid, test)` over the split data set: RecBole's loaders, never its saved ones."""
+def data_preparation(config, dataset: Dataset, built: list | None = None) -> tuple:
+    """Loaders `(train, valid, test)` over the split data set (`built` where it is split already): RecBole's, never its saved ones."""
     if config["dataloaders_save_path"] is not None or config["save_dataloaders"]:
         logger.warning("save_dataloaders and dataloaders_save_path are passed over: loaders are always made anew.")
-    built = dataset.build()
+    built = dataset.build() if built is None else built
     if isinstance(dataset, SequenceDataset) and "popularity" in (config[f"{phase}_neg_sample_args"]["distribution"] for phase in ("train", "valid", "test")):
         dataset.sort(by=dataset.time_field)  # the order in which RecBole's sampler meets the items
     samplers = create_samplers(config, dataset, built)

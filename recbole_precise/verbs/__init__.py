@@ -39,6 +39,11 @@ VERBS: dict[str, Verb] = {
         "turn a raw download into RecBole's atomic files (sources: pad)",
         "convert",
     ),
+    "tune": Verb(
+        "tune --model=NAME --dataset=NAME [--params_file=x.hyper --trials=30 --hours=H --sampler=tpe|random|grid --storage=FILE ...]",
+        "search for a model's settings on validation data; processes that name the same storage share the study",
+        "tune",
+    ),
     "audit": Verb(
         "audit --dataset=NAME [--output=FOLDER] [--text=words|encoder|none] [--key=value ...]",
         "can the data set support a claim about sequence models? Report, figures and plots",

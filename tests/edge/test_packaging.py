@@ -32,7 +32,7 @@ def wheel(tmp_path_factory) -> Path:
 
 def test_every_file_of_the_package_and_of_properties_is_in_it(wheel):
     names = set(zipfile.ZipFile(wheel).namelist())
-    for file in [*(ROOT / "recbole_precise").rglob("*.py"), *(ROOT / "properties").rglob("*.yaml")]:
+    for file in [*(ROOT / "recbole_precise").rglob("*.py"), *(ROOT / "properties").rglob("*.yaml"), *(ROOT / "properties").rglob("*.hyper")]:
         place = file.relative_to(ROOT).as_posix()
         assert (place if place.startswith("recbole_precise") else f"recbole_precise/{place}") in names
     assert not [name for name in names if name.startswith(("tests", "benchmarks"))]

@@ -1,0 +1,175 @@
+"""`tune`: search for the settings of a model on validation data, alone or with other processes that share the study."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from recbole_precise import registry
+from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.settings import properties_folder
+from recbole_precise.verbs import need_recbole, run_options
+
+if TYPE_CHECKING:
+    from recbole_precise.config import Config
+    from recbole_precise.registry import Entry
+    from recbole_precise.tuning.space import Space
+    from recbole_precise.tuning.study import Budget
+
+#: Options of the verb itself; all others are settings of every trial.
+OPTIONS = ("params_file", "trials", "hours", "sampler", "study", "storage", "metric", "pruner", "prune_after", "start")
+TRIALS, METRIC, PRUNE_AFTER = 30, "NDCG@10", 5
+_PACKAGES = ("optuna", "filelock", "matplotlib")
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run trials until the budget is used, then print the table and where the files are."""
+    run, rest = run_options(arguments)
+    need_recbole()
+    for package in _PACKAGES:
+        if importlib.util.find_spec(package) is None:
+            raise ConfigError(f"tune needs the package '{package}': run `pip install {' '.join(_PACKAGES)}`.")
+    settings = dict(argument[2:].split("=", 1) for argument in rest)
+    own = {key: settings.pop(key) for key in OPTIONS if key in settings}
+    if run["model"] is None:
+        raise ConfigError("No model was given: say --model=PRECISE-UT, or any model of RecBole.")
+    _tune(registry.resolve(str(run["model"])), run, settings, own)
+
+
+def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict[str, str]) -> None:
+    import torch
+
+    from recbole_precise.trainer.identity import data_identity, settings_identity
+    from recbole_precise.tuning.plot import plot_report
+    from recbole_precise.tuning.report import report_of, write_report
+    from recbole_precise.tuning.session import work
+    from recbole_precise.tuning.study import PRUNERS, SAMPLERS, Plan, SharedStudy
+    from recbole_precise.tuning.trial import PreparedData
+
+    sampler, pruner = _one_of(own, "sampler", SAMPLERS), _one_of(own, "pruner", PRUNERS)
+    start = _one_of(own, "start", ("settings", "drawn"), default="settings" if sampler == "tpe" else "drawn")
+    task, config = _task(entry, run, settings, own.get("metric"))
+    metric = config["valid_metric"].lower()
+    space = _space(entry, own.get("params_file"), config, settings)
+    budget = _budget(own, len(space.grid()) if sampler == "grid" else TRIALS)
+    first = None
+    if start == "settings" and sampler != "grid":
+        first = space.labels(config.final_config_dict)
+        if first is None:
+            outside = [p.name for p in space.parameters if not p.holds(config[p.name])]
+            print(f"The settings as they are lie outside the space ({', '.join(f'{name} {config[name]}' for name in outside)}): the first trial is drawn.")
+    name = own.get("study") or f"{entry.name}-{config['dataset']}"
+    storage = Path(own.get("storage") or Path(config["checkpoint_dir"], "tune", f"{name}.journal"))
+    prune_after = _number(own, "prune_after", int, PRUNE_AFTER)
+    identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key not in space.names}
+    if config["threads"]:
+        torch.set_num_threads(config["threads"])
+    data = PreparedData()
+    found = data_identity(data(config)[0]._dataset)
+    plan = Plan(space, sampler, pruner, config["seed"], bool(config["valid_metric_bigger"]), prune_after, first, {"settings": identity, "data": found})
+    study = SharedStudy(storage, name, plan, budget)
+    folder = storage.parent / name
+    print(f"Study '{name}' in {storage}: {', '.join(space.names)}; {_budget_line(budget)}; {metric} on validation data.", flush=True)
+    try:
+        work(study, task, data, metric, say=lambda line: print(line, flush=True))
+    except KeyboardInterrupt:
+        print("The same command goes on with the study.", file=sys.stderr)
+        raise
+    finally:
+        study.leave()
+        report = report_of(study, entry.name, config["dataset"], metric)
+        given = task.config(report.best.settings).external_config_dict if report.best else {}
+        files = [*write_report(folder, report, given), *plot_report(folder, report, space)]
+    print(f"\n{report.terminal()}\n\n{' '.join(map(str, files))}")
+    if report.best is None:
+        raise ConfigError(f"No trial is complete; '{folder / 'trials.md'}' says why.")
+
+
+def _task(entry: Entry, run: dict[str, Any], settings: dict[str, str], metric: str | None) -> tuple[Any, Config]:
+    """What all trials share, and the settings as they are without a space."""
+    from recbole_precise.tuning.trial import Task
+
+    if metric is not None:
+        if settings.setdefault("valid_metric", metric) != metric:
+            raise ConfigError(f"--metric={metric} and --valid_metric={settings['valid_metric']} are two names of one setting: give one.")
+    settings.setdefault("show_progress", "False")
+    for key in ("run_dir", "result_file", "resume"):
+        if key in settings:
+            raise ConfigError(f"tune takes no --{key}: trials leave no run directory; the study is kept in --storage.")
+    files = tuple(run["config_file_list"] or ())
+
+    def task_of() -> Task:
+        return Task(entry.name, run["dataset"], files, tuple(f"--{key}={value}" for key, value in settings.items()))
+
+    config = task_of().config()
+    if "valid_metric" not in config.external_config_dict:
+        settings["valid_metric"] = METRIC  # RecBole's models would be stopped by MRR@10 and ours by NDCG@10
+        config = task_of().config()
+    if not config["eval_step"]:
+        raise ConfigError("tune needs validation after epochs: eval_step must be at least 1.")
+    return task_of(), config
+
+
+def _space(entry: Entry, file: str | None, config: Config, settings: dict[str, str]) -> Space:
+    """The space of a file, without what the command line or the name of a variant says already."""
+    from recbole_precise.settings import schema
+    from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
+    from recbole_precise.tuning.space import read_space
+
+    if file is None:
+        folder = properties_folder() / "tune"
+        shipped = [path for name in (entry.name, entry.settings) if (path := folder / f"{name}.hyper").is_file()]
+        if not shipped:
+            at_hand = ", ".join(sorted(path.stem for path in folder.glob("*.hyper")))
+            raise ConfigError(f"There is no space for {entry.name} (there is for {at_hand}): write one and say --params_file=FILE.hyper.")
+        file = str(shipped[0])
+    own = keys_of_model(entry, config.model_class)
+    space = read_space(file).checked(
+        recbole_keys() | our_keys() | own.keys(),
+        lambda key: schema.entry_for(key, ours=entry.ours, default=own.get(key)),
+        config.final_config_dict,
+    )
+    fixed = [name for name in space.names if name in settings or name in entry.preset]
+    if fixed:
+        print(f"Not searched, because it is fixed: {', '.join(f'{name} {config[name]}' for name in fixed)}.")
+    space = space.without(fixed)
+    if not space.parameters:
+        raise ConfigError(f"{space.file} has nothing to search that is not fixed already ({', '.join(fixed)}).")
+    return space
+
+
+def _one_of(own: dict[str, str], key: str, choices: Sequence[str], default: str | None = None) -> str:
+    value = own.get(key, default or choices[0])
+    if value not in choices:
+        raise ConfigError(f"--{key} must be one of {', '.join(choices)}, not '{value}'.{did_you_mean(value, choices)}")
+    return value
+
+
+def _number(own: dict[str, str], key: str, kind: type, default: Any) -> Any:
+    if key not in own:
+        return default
+    words = "a whole number above 0" if kind is int else "a number above 0"
+    try:
+        value = kind(own[key])
+    except ValueError:
+        raise ConfigError(f"--{key} must be {words}, not '{own[key]}'.") from None
+    if not 0 < value < float("inf"):
+        raise ConfigError(f"--{key} must be {words}, not {own[key]}.")
+    return value
+
+
+def _budget(own: dict[str, str], trials: int) -> Budget:
+    """Trials and hours in all; without either so many trials."""
+    from recbole_precise.tuning.study import Budget
+
+    hours = _number(own, "hours", float, None)
+    return Budget(_number(own, "trials", int, trials if hours is None else None), None if hours is None else 3600 * hours)
+
+
+def _budget_line(budget: Budget) -> str:
+    parts = [f"{budget.trials} trials"] if budget.trials is not None else []
+    parts += [f"{budget.seconds / 3600:g} hours of trials"] if budget.seconds is not None else []
+    return f"{' or '.join(parts)} in all"
