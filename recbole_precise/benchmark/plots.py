@@ -6,6 +6,7 @@ Each picture stands alone: it names data set, metric, unit, number of test cases
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,8 @@ def need_matplotlib() -> None:
 def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draw what the summary has data for; returns the PNG files, each with an SVG beside it."""
     need_matplotlib()
+    import matplotlib
+
     made = []
     for dataset, part in summary["datasets"].items():
         if not part["rows"]:
@@ -44,9 +47,10 @@ def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
             if figure is None:
                 continue
             folder.mkdir(parents=True, exist_ok=True)
-            for ending in ("svg", "png"):
-                file = folder / f"{dataset}-{kind}.{ending}"
-                figure.savefig(file, dpi=150, bbox_inches="tight", metadata={"Date": None} if ending == "svg" else None)
+            with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_precise"}):  # text stays text, the same numbers the same file
+                for ending in ("svg", "png"):
+                    file = folder / f"{dataset}-{kind}.{ending}"
+                    figure.savefig(file, dpi=150, bbox_inches="tight", metadata={"Date": None} if ending == "svg" else None)
             made.append(file)
     return made
 
@@ -67,16 +71,18 @@ def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
             if _mean(entry) is None:
                 continue
             colour, marker, _ = _style(place)
-            panel.errorbar(factor * entry["mean"], place, xerr=factor * entry["std"] if entry["std"] else None, fmt=marker, color=colour, capsize=2, markersize=5)
+            panel.errorbar(factor * entry["mean"], place, xerr=factor * entry["std"] if entry["std"] else None, fmt=marker, color=colour, capsize=2, markersize=5, clip_on=False)
+        if panel.get_xlim()[1] < 1e-9 or not any(row["slices"].get(name, {}).get(metric, {}).get("mean") for row in rows):
+            panel.set_xlim(0, factor)  # nobody hits anything here
         count = next(row["slices"][name]["n"] for row in rows if name in row["slices"])
         panel.set_title(f"{name}, n = {count:,}\n" + _MEANING.get(name, ""), fontsize=8)
-        panel.set_xlim(left=0)
         panel.margins(x=0.12)
+        panel.set_xlim(left=0)
         panel.grid(axis="x", alpha=0.3)
         panel.tick_params(labelsize=8)
     panels[0].set_yticks(range(len(rows)), [row["name"] for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.supxlabel(f"{_axis(summary, 'test')}, higher is better (scales differ between panels)", fontsize=9)
+    figure.supxlabel(f"{metric} on the test cases of the slice{_unit(summary)}, higher is better (scales differ between panels)", fontsize=9)
     _title(figure, summary, dataset, f"{metric} by how often the target was seen, mean and standard deviation over seeds, {_seed_text(rows)}")
     return figure
 
@@ -87,7 +93,7 @@ def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
     shown = [(place, row) for place, row in enumerate(rows) if _mean(row["test"].get(metric)) is not None]
     if not shown:
         return None
-    figure = _figure(7.5, 4.2)
+    figure = _figure(8.5, 4.8)
     axes, factor = figure.subplots(), 100 if summary["percent"] else 1
     for place, row in shown:
         colour, marker, _ = _style(place)
@@ -99,7 +105,7 @@ def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
     axes.set_xscale("log")
     _time_ticks(axes)
     axes.set_xlabel(f"Wall time of a run, reading, training and ranking ({_machine(summary)}; log scale)")
-    axes.set_ylabel(f"{_axis(summary, 'test')}")
+    axes.set_ylabel(_axis(summary, dataset, "test"))
     axes.grid(alpha=0.3, which="major")
     axes.legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
     _title(figure, summary, dataset, "Quality against wall time; up and to the left is better; bars: standard deviation over seeds")
@@ -113,7 +119,7 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
     trained = [row for row in rows if any(record["valid"] is not None for curve in row["curves"] for record in curve)]
     if not trained:
         return None
-    figure = _figure(7.5, 4.2)
+    figure = _figure(8.5, 4.8)
     axes = figure.subplots()
     for place, row in enumerate(rows):
         colour, marker, dash = _style(place)
@@ -132,7 +138,7 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
     _time_ticks(axes)
     axes.set_ylim(bottom=0)
     axes.set_xlabel(f"Wall time of training and validation so far ({_machine(summary)}; log scale)")
-    axes.set_ylabel(_axis(summary, "validation"))
+    axes.set_ylabel(_axis(summary, dataset, "validation"))
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
     _title(figure, summary, dataset, "Validation while training: a line a seed, a point an evaluation, a star the best of a run, whose weights are tested")
@@ -154,12 +160,18 @@ def _style(place: int) -> tuple[str, str, str]:
 
 
 def _title(figure: Any, summary: Mapping[str, Any], dataset: str, what: str) -> None:
-    figure.suptitle(f"{dataset}: {what}\n{protocol_text(summary, dataset)}", fontsize=9, wrap=True)
+    width = int(14 * figure.get_figwidth())
+    lines = [line for text in (f"{dataset}: {what}", protocol_text(summary, dataset)) for line in textwrap.wrap(text, width)]
+    figure.suptitle("\n".join(lines), fontsize=9)
 
 
-def _axis(summary: Mapping[str, Any], split: str) -> str:
-    unit = " (%)" if summary["percent"] else " (fraction, 0 to 1)"
-    return f"{summary['metrics'][0]} on the {split} cases{unit}"
+def _unit(summary: Mapping[str, Any]) -> str:
+    return " (%)" if summary["percent"] else " (fraction)"
+
+
+def _axis(summary: Mapping[str, Any], dataset: str, split: str) -> str:
+    part = summary["datasets"][dataset]
+    return f"{summary['metrics'][0]}, {split}, n = {part['cases' if split == 'test' else 'valid_cases']:,}{_unit(summary)}"
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float | None:

@@ -207,11 +207,14 @@ class Runner:
 
 
 def remaining_seconds(left: Sequence[Cell], taken: dict[Cell, float]) -> tuple[float, dict[Cell, float]]:
-    """Seconds that the cells `left` will take one after the other, and of each: the mean of its row, else of its data set, else of all."""
+    """Seconds that the cells `left` will take one after the other, and of each: the mean of its row, else of its data set, else of all
+    (0 where nothing like it has ended)."""
     guesses = {}
     for cell in left:
+        # Floors take seconds, what is trained minutes or hours: neither tells of the other.
+        alike = {other: seconds for other, seconds in taken.items() if other.row.draws_nothing == cell.row.draws_nothing}
         for like in (lambda other: other.folder.parent == cell.folder.parent, lambda other: other.dataset == cell.dataset, lambda other: True):
-            times = [seconds for other, seconds in taken.items() if like(other)]
+            times = [seconds for other, seconds in alike.items() if like(other)]
             if times:
                 break
         guesses[cell] = sum(times) / len(times) if times else 0.0

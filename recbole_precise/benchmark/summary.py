@@ -25,7 +25,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
 
     Returns:
         {"plan", "title", "command", "commit", "made", "environment", "hours", "metrics", "slices", "percent",
-        "datasets": {name: {"protocol", "cases", "rows": [...], "published": [...], "best_baseline": {metric: row}}},
+        "datasets": {name: {"protocol", "cases", "valid_cases", "rows": [...], "published": [...], "best_baseline": {metric: row}}},
         "significance": {"against", "confidence", "tests": [...]} or None, "failed": [...], "waiting": [...]}
     """
     datasets, runs, hours, environments = {}, {}, 0.0, []
@@ -46,10 +46,8 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
         published = [
             {"name": entry.name, "source": entry.source, "note": entry.note, "test": dict(entry.values[dataset])} for entry in plan.published if dataset in entry.values
         ]
-        cases = rows[0]["cases"] if rows else 0
-        datasets[dataset] = {
-            "protocol": rows[0]["protocol"] if rows else None, "cases": cases, "rows": rows, "published": published, "best_baseline": best,
-        }  # fmt: skip
+        counts = {key: rows[0][key] if rows else 0 for key in ("cases", "valid_cases")}
+        datasets[dataset] = {"protocol": rows[0]["protocol"] if rows else None, **counts, "rows": rows, "published": published, "best_baseline": best}
     return numbers(
         {
             "plan": plan.name,
@@ -119,7 +117,8 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], results: Sequence[Mappin
         "folders": [str(folder) for folder in folders],
         "protocol": results[0]["protocol"],
         "protocols": [result["protocol"] for result in results],
-        "cases": _cases(folders[0]),
+        "cases": _cases(folders[0], "test"),
+        "valid_cases": _cases(folders[0], "valid"),
         **splits,
         "slices": slices,
         "curves": curves,
@@ -141,9 +140,9 @@ def _value(folder: Path, result: Mapping[str, Any], split: str, metric: str) -> 
         return None
 
 
-def _cases(folder: Path) -> int:
+def _cases(folder: Path, split: str) -> int:
     try:
-        return len(read_ranks(folder, "test")[2])
+        return len(read_ranks(folder, split)[2])
     except UserError:
         return 0
 

@@ -142,21 +142,21 @@ def csv_text(summary: Mapping[str, Any]) -> str:
     """One line for each data set, row and metric, numbers in full precision, as fractions."""
     out = io.StringIO()
     write = csv.writer(out, lineterminator="\n").writerow
-    write("dataset row model recipe kind metric mean std seeds valid_mean gain difference low high p_value p_holm cases train_seconds total_seconds parameters peak_memory_mb source".split())
+    write("dataset row model recipe kind metric mean std seeds valid_mean gain difference low high p_value p_holm against cases train_seconds total_seconds parameters peak_memory_mb source".split())
     against = (summary["significance"] or {}).get("against")
     for dataset, part in summary["datasets"].items():
         for row in part["rows"]:
             for metric, entry in row["test"].items():
                 test = sign_test(summary, dataset, row["name"], metric) or {}
-                kind = "baseline" if row["baseline"] else "measured"
+                sort = "baseline" if row["baseline"] else "measured"
                 valid = row["valid"].get(metric, {}).get("mean")
                 paired = [test.get(key) for key in ("difference", "low", "high", "p_value", "p_holm")]
                 seconds = [row["seconds"][kind]["mean"] for kind in ("train", "total")]
-                write([dataset, row["name"], row["model"], row["recipe"], kind, metric, entry["mean"], entry["std"], len(row["seeds"]), valid, entry["gain"], *paired,
-                       part["cases"], *seconds, row["parameters"], row["peak_memory_mb"], f"against {against}" if test else None])  # fmt: skip
+                write([dataset, row["name"], row["model"], row["recipe"], sort, metric, entry["mean"], entry["std"], len(row["seeds"]), valid, entry["gain"], *paired,
+                       against if test else None, part["cases"], *seconds, row["parameters"], row["peak_memory_mb"], None])  # fmt: skip
         for entry in part["published"]:
             for metric, value in entry["test"].items():
-                write([dataset, entry["name"], None, None, "published", metric, value, *[None] * 14, entry["source"]])
+                write([dataset, entry["name"], None, None, "published", metric, value, *[None] * 15, entry["source"]])
     return out.getvalue()
 
 
@@ -232,7 +232,7 @@ def _method(summary: Mapping[str, Any]) -> str:
 def _origin(summary: Mapping[str, Any]) -> str:
     environment = summary["environment"]
     versions = ", ".join(f"{key} {_both(environment[key])}" for key in ("recbole_precise", "recbole", "torch", "numpy", "python", "platform", "device") if environment.get(key))
-    lines = [f"`{summary['command']}`" if summary["command"] else "", f"{summary['made']}; commit {summary['commit'] or 'unknown'}; {versions}; {_both(environment.get('threads', '?'))} threads a cell"]
+    lines = [f"`{summary['command']}`" if summary["command"] else "", f"{summary['made']}; commit {summary['commit'] or 'unknown'}; {versions}; threads a cell: {_both(environment.get('threads', '?'))}"]
     lines.append(f"{summary['hours']:.2f} hours of runs (sum over cells)")
     return "  \n".join(filter(None, lines))
 
