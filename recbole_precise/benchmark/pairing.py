@@ -13,6 +13,8 @@ from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.evaluation.significance import Comparison, compare, holm, one_test
 from recbole_precise.result import RESULT, read_ranks, read_result
+from recbole_precise.settings import read_settings
+from recbole_precise.trainer.identity import HARMLESS
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def find_runs(text: str) -> list[Path]:
 
 
 def read_runs(folders: Sequence[Path], split: str = "test") -> Runs:
-    """Results and ranks of runs of one model; a sentence for one that is not finished, has no ranks, or is of another model."""
+    """Results and ranks of runs of one model; a sentence for one that is not finished, has no ranks, or is of another model or settings."""
     results = []
     for folder in folders:
         if not (folder / RESULT).is_file():
@@ -65,12 +67,23 @@ def read_runs(folders: Sequence[Path], split: str = "test") -> Runs:
         if (results[-1]["model"], results[-1]["recipe"]) != (results[0]["model"], results[0]["recipe"]):
             first, other = (f"'{at}' is {result['model']} (recipe {result['recipe']})" for at, result in ((folders[0], results[0]), (folder, results[-1])))
             raise ConfigError(f"One side of a comparison is one model with several seeds, but {first} and {other}.")
+    _check_one_setting(folders)
     ranks = []
     for folder in folders:
         if not (folder / "ranks.npz").is_file():
             raise CheckpointError(f"'{folder}' holds no ranks.npz: its run was not ranked exactly (evaluator: exact) and cannot be paired.")
         ranks.append(Ranks(*read_ranks(folder, split)))
     return Runs(tuple(folders), tuple(results), tuple(ranks))
+
+
+def _check_one_setting(folders: Sequence[Path]) -> None:
+    """A ConfigError that names the first setting, other than the seed, in which runs of one side differ (by their config.yaml)."""
+    settings = [(folder, read_settings(folder / "config.yaml")) for folder in folders if (folder / "config.yaml").is_file()]
+    for folder, other in settings[1:]:
+        at, first = settings[0]
+        for key in dict.fromkeys((*first, *other)):
+            if key not in HARMLESS and key != "seed" and first.get(key) != other.get(key):
+                raise ConfigError(f"The runs of one side must differ in their seed alone, but '{at}' has {key}: {first.get(key)} and '{folder}' has {key}: {other.get(key)}.")
 
 
 def check_comparable(a: Runs, b: Runs) -> None:

@@ -79,6 +79,15 @@ def test_what_cannot_be_compared_is_a_sentence(leave_run, tmp_path, capsys):
     assert "is one model with several seeds" in run(capsys, a, tmp_path / "x" / "*")[2]
 
 
+def test_one_side_is_one_setting(leave_run, tmp_path, capsys):
+    for seed, width in ((1, 64), (2, 64), (3, 32)):
+        leave_run(tmp_path / f"{seed}", A, seed=seed)
+        (tmp_path / f"{seed}" / "config.yaml").write_text(f"hidden_size: {width}\nseed: {seed}\ncheckpoint_dir: here-{seed}\n")
+    assert run(capsys, tmp_path / "[12]", tmp_path / "3")[0] == 0
+    status, _, err = run(capsys, tmp_path / "[123]", tmp_path / "3")
+    assert status == 2 and f"must differ in their seed alone, but '{tmp_path / '1'}' has hidden_size: 64 and '{tmp_path / '3'}' has hidden_size: 32." in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

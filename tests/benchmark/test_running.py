@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from recbole_precise import cli
 from recbole_precise.benchmark import memory
 from recbole_precise.benchmark.cells import Cell
 from recbole_precise.benchmark.plan import Row
@@ -72,6 +73,18 @@ def test_killed_halfway_and_run_again(write_plan, ring, tmp_path):
     third = start(command(plan, runs, "--report_only=True", "--plots=False"))
     out, errors = third.communicate(timeout=600)
     assert (third.returncode, errors) == (0, "") and "## Not run yet\n\n- ring Pop again" in out
+
+
+def test_floors_of_a_shipped_plan_and_their_comparison(tmp_path, capsys):
+    """ml-100k as it ships: the floors alone, beside each other in the table, and through `compare`."""
+    runs = tmp_path / "runs"
+    done = start([sys.executable, "-m", "recbole_precise", "benchmark", "ml-100k", f"--runs={runs}", "--models=Pop Transition", "--against=Pop", "--plots=False"])
+    out, errors = done.communicate(timeout=600)
+    assert done.returncode == 0, errors
+    assert "| Pop | <u>0.0220</u> |" in out and "**0.0552**\\*" in out and "**0.1092**\\*" in out and "1 (draws nothing)" in out
+    assert cli.main(["compare", f"{runs}/ml-100k/Transition-*/seed-*", f"{runs}/ml-100k/Pop-*/seed-*", "--metric=ndcg@10"]) == 0
+    (test,) = json.loads((runs / "report-ml-100k" / "results.json").read_text())["significance"]["tests"][:1]
+    assert f"{test['low']:+.4f} to {test['high']:+.4f}" in capsys.readouterr().out
 
 
 def make_cell(folder: Path, model: str = "SASRec", row: str = "row", seed: int = 1, dataset: str = "ring") -> Cell:
