@@ -199,6 +199,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
         "test": metrics_of(exact.get("test") or test),
         "slices": slices,
         "phases": progress.phases if progress is not None else [],
+        "curve": progress.curve() if progress is not None else [],
         "seconds": dict(seconds),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "peak_memory_mb": peak_memory_mb(),

@@ -16,6 +16,12 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([line(header), "  ".join("-" * width for width in widths), *map(line, rows)])
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """The same in Markdown; a bar inside a cell is escaped."""
+    lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
 def results_table(results: Sequence[Mapping], metrics: Sequence[str] = ("recall@10", "ndcg@10", "mrr@10")) -> str:
     """One line for each result.json: the test metrics, the number of parameters and the seconds of training.
 

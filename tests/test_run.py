@@ -61,7 +61,7 @@ def test_result_json_is_as_documented(finished) -> None:
     folder, returned, settings = finished
     result = json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
     assert list(result) == [
-        "model", "dataset", "recipe", "seed", "protocol", "valid", "test", "slices", "phases", "seconds", "parameters", "peak_memory_mb",
+        "model", "dataset", "recipe", "seed", "protocol", "valid", "test", "slices", "phases", "curve", "seconds", "parameters", "peak_memory_mb",
         "environment", "text_encoder",
     ]  # fmt: skip
     assert (result["model"], result["dataset"], result["recipe"], result["seed"]) == ("SASRec", "ml-100k", "best", 7)
@@ -70,6 +70,9 @@ def test_result_json_is_as_documented(finished) -> None:
     assert set(result["seconds"]) == {"data", "encode", "train", "evaluate", "total"}
     assert result["seconds"]["total"] >= result["seconds"]["train"] > 0
     assert [set(phase) for phase in result["phases"]] == [{"name", "epochs", "best_epoch", "seconds"}]
+    assert [set(record) for record in result["curve"]] == [{"epoch", "phase", "train_loss", "valid", "seconds"}] * 2
+    assert max(record["valid"]["ndcg@10"] for record in result["curve"]) == result["valid"]["ndcg@10"]
+    assert 0 < result["curve"][0]["seconds"] < result["curve"][1]["seconds"] <= result["seconds"]["total"]
     assert result["parameters"] > 1682 * 16 and result["peak_memory_mb"] > 50 and result["text_encoder"] is None
     for split, key in (("valid", "best_valid_result"), ("test", "test_result")):
         assert list(result[split]) == list(returned[key])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,13 +112,3 @@ def beside(value: float, draws: Sequence[float] | np.ndarray, how: str, side: st
         # Sums in another order differ in the last bits.
         p = float(np.mean(out >= out[-1] - 1e-12 * max(1.0, abs(out[-1]))))
     return Chance(how, float(draws.mean()), float(low), float(high), len(draws), p)
-
-
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
-    """Holm's adjusted p-values: taking those up to a level as found errs at most that often over the whole family."""
-    adjusted, least = {}, 0.0
-    ascending = sorted(p_values, key=p_values.__getitem__)
-    for place, name in enumerate(ascending):
-        least = max(least, min(1.0, (len(ascending) - place) * p_values[name]))
-        adjusted[name] = least
-    return adjusted

@@ -10,12 +10,13 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from recbole_precise.audit import describe, transitions
-from recbole_precise.audit.chance import Chance, Estimate, beside, holm, interval, mean, per_user, share
+from recbole_precise.audit.chance import Chance, Estimate, beside, interval, mean, per_user, share
 from recbole_precise.audit.histories import Histories
 from recbole_precise.audit.order import Ascending
 from recbole_precise.audit.text import Likeness
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.metrics import per_case
+from recbole_precise.evaluation.significance import holm
 
 CUT = 10
 MEMORY = (1, 2, 3, 5, 10)  # last items that a score is made from

@@ -7,7 +7,7 @@ users' differences.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from recbole_precise.evaluation.metrics import per_case
 from recbole_precise.evaluation.ranking import Ranks
 
 _CHUNK_NUMBERS = 1 << 22  # random numbers at hand at a time
+_SAME_TEST = {"recall": "hit", "precision": "hit", "map": "mrr"}
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,29 @@ def paired_test(
     low, high = _bootstrap_interval(a * weights, b * weights, weights, confidence, n_resamples, rng)
     p_value = _sign_flip_p(weights * (a.mean(0) - b.mean(0)), n_resamples, rng)
     return Comparison(float(mean_a), float(mean_b), float(mean_a - mean_b), low, high, p_value, confidence, n_users, len(a), len(b))
+
+
+def holm(p_values: Mapping[Hashable, float]) -> dict[Hashable, float]:
+    """Holm's adjusted p-value of every test of a family (Holm 1979): below alpha for any wrong finding with a chance of at most alpha.
+
+    With p_(1) <= ... <= p_(m), the i-th becomes max over j <= i of min(1, (m - j + 1) p_(j)). SciPy has corrections for the
+    false discovery rate alone.
+    """
+    for key, p in p_values.items():
+        if not 0 <= p <= 1:
+            raise ValueError(f"the p-value of {key} is {p}, not in 0 .. 1")
+    adjusted, highest = {}, 0.0
+    for place, key in enumerate(sorted(p_values, key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[key]))
+        adjusted[key] = highest
+    return {key: adjusted[key] for key in p_values}
+
+
+def one_test(metric: str) -> str:
+    """The same text for metrics that ask the same question: with one target per row recall, hit and precision at k differ by a
+    constant factor, and mrr and map not at all, so that a family counts them once."""
+    name, _, cut = metric.lower().partition("@")
+    return f"{_SAME_TEST.get(name, name)}@{cut}"
 
 
 def _bootstrap_interval(

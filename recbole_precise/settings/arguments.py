@@ -50,3 +50,18 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
             raise ConfigError(f"--{key} is given twice, as '{settings[key]}' and as '{value}'.")
         settings[key] = value
     return settings
+
+
+def positional(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
+    """(what is neither a `--key` nor the value behind one, the rest), both in their order."""
+    named, rest, takes = [], [], False
+    for argument in arguments:
+        if argument.startswith("--"):
+            takes = "=" not in argument and not is_switch(argument[2:])
+            rest.append(argument)
+        elif takes:
+            takes = False
+            rest.append(argument)
+        else:
+            named.append(argument)
+    return named, rest

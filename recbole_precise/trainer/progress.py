@@ -53,6 +53,17 @@ class Progress:
         known = {f.name for f in fields(cls)}
         return cls(**{key: value for key, value in state.items() if key in known})
 
+    def curve(self) -> list[dict[str, Any]]:
+        """One record per epoch for result.json: number, phase, summed training loss, validation metrics (None without), and
+        the seconds of training and validation since the beginning."""
+        records, spent = [], 0.0
+        for record in self.history:
+            spent += record["train_seconds"] + record.get("valid_seconds", 0.0)
+            loss = record["train_loss"]
+            total = sum(loss) if isinstance(loss, (tuple, list)) else loss
+            records.append({"epoch": record["epoch"], "phase": record["phase"], "train_loss": total, "valid": record.get("valid"), "seconds": spent})
+        return records
+
     def spend(self, kind: str, seconds: float) -> None:
         """Book time on `train` or `evaluate`."""
         self.seconds[kind] += seconds

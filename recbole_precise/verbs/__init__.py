@@ -49,6 +49,16 @@ VERBS: dict[str, Verb] = {
         "can the data set support a claim about sequence models? Report, figures and plots",
         "audit",
     ),
+    "benchmark": Verb(
+        "benchmark --plan=NAME_OR_YAML [--runs=FOLDER] [--jobs=2] [--key=value ...]",
+        "run the models, data sets and seeds of a plan, and write tables, paired tests and plots; goes on where it stopped",
+        "benchmark",
+    ),
+    "compare": Verb(
+        'compare RUN_A RUN_B [--metric="ndcg@10 recall@10"] [--output=FILE.json]',
+        "paired test of two finished runs, or of several seeds each ('runs/A/seed-*' 'runs/B/seed-*')",
+        "compare",
+    ),
     "demo": Verb("demo [--key=value ...]", "PRECISE-UT and the training-free floors on MovieLens-100k, and a table of their results", "demo"),
 }
 

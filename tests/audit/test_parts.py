@@ -189,18 +189,6 @@ def test_intervals_hold_what_they_promise_for_users_with_many_pairs():
     assert 363 <= covered <= 395 and narrow < 340
 
 
-@given(st.lists(st.floats(0.001, 1), min_size=1, max_size=8))
-def test_holm_as_written_in_textbooks(p_values):
-    adjusted = chance.holm({str(place): p for place, p in enumerate(p_values)})
-    for level in (0.01, 0.05, 0.2):
-        rejected = set()
-        for step, place in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-            if p_values[place] * (len(p_values) - step) > level:
-                break
-            rejected.add(str(place))
-        assert rejected == {name for name, p in adjusted.items() if p <= level}
-
-
 @settings(max_examples=30)
 @given(st.lists(st.integers(0, 20), min_size=5, max_size=30, unique=True))
 def test_p_values_count_the_data_among_the_copies(values):

@@ -11,7 +11,7 @@ from recbole_precise.errors import ConfigError
 from recbole_precise.settings import properties_folder, read_settings
 
 FOLDER = properties_folder()
-FILES = sorted(FOLDER.rglob("*.yaml"))
+FILES = sorted(file for file in FOLDER.rglob("*.yaml") if file.parent.name != "benchmark")  # plans have keys of their own
 MODEL_FILES = sorted((FOLDER / "model").glob("*.yaml"))
 
 

@@ -1,6 +1,6 @@
 """Paired tests against full enumeration, SciPy, and what they promise on average."""
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from scipy import stats
 
 from recbole_precise.evaluation.metrics import per_case
 from recbole_precise.evaluation.ranking import Ranks
-from recbole_precise.evaluation.significance import compare, paired_test
+from recbole_precise.evaluation.significance import compare, holm, one_test, paired_test
 
 values = st.integers(0, 4).map(lambda x: x / 4)
 
@@ -103,3 +103,30 @@ def test_bad_values_are_refused():
         paired_test(np.ones(0), np.ones(0))
     with pytest.raises(ValueError, match="NaN"):
         paired_test([np.nan], [1.0])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.01, 0.02, 0.5])), min_size=1, max_size=6))
+def test_holm_is_closed_testing_with_bonferroni(p_values):
+    """The adjusted p-value of a test is the largest Bonferroni p-value of all families that hold it."""
+    number = len(p_values)
+    families = [family for size in range(1, number + 1) for family in combinations(range(number), size)]
+    bonferroni = {family: min(1.0, len(family) * min(p_values[i] for i in family)) for family in families}
+    expected = [max(p for family, p in bonferroni.items() if i in family) for i in range(number)]
+    assert holm(dict(enumerate(p_values))) == pytest.approx(dict(enumerate(expected)))
+
+
+def test_holm_keeps_keys_and_refuses_what_is_no_p_value():
+    assert holm({}) == {}
+    assert holm({"b": 0.04, "a": 0.01, "c": 0.03}) == pytest.approx({"b": 0.06, "a": 0.03, "c": 0.06})
+    with pytest.raises(ValueError, match="the p-value of x is 1.5"):
+        holm({"x": 1.5})
+
+
+@pytest.mark.parametrize(("metric", "other"), [("recall@10", "hit@10"), ("precision@10", "Hit@10"), ("map@5", "mrr@5")])
+def test_metrics_that_are_one_test_have_one_p_value(metric, other):
+    rng = np.random.default_rng(4)
+    a, b = (Ranks(np.arange(80), np.arange(80), rng.integers(1, 30, 80)) for _ in range(2))
+    assert one_test(metric) == one_test(other)
+    assert compare(a, b, metric, n_resamples=999).p_value == compare(a, b, other, n_resamples=999).p_value
+    assert one_test("ndcg@10") != one_test("recall@10") != one_test("recall@5")

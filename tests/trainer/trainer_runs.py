@@ -24,8 +24,8 @@ def run_small(settings: dict[str, Any]) -> dict[str, Any]:
 def outcome(run_dir: Path) -> dict[str, Any]:
     """Everything that a run leaves, without what the clock decides: bytes of the weights, results and ranks."""
     result = json.loads((run_dir / "result.json").read_text())
-    for phase in result["phases"]:
-        del phase["seconds"]
+    for record in (*result["phases"], *result["curve"]):
+        del record["seconds"]
     with np.load(run_dir / "ranks.npz", allow_pickle=False) as arrays:
         ranks = {name: arrays[name].tolist() for name in arrays.files}
     return {

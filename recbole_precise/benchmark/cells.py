@@ -1,0 +1,157 @@
+"""The cells of a plan: one run each, with its command line and a directory that is its own as long as its settings are the same."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from recbole_precise import registry
+from recbole_precise.benchmark.plan import RESERVED, Plan, Row
+from recbole_precise.errors import ConfigError, UserError, did_you_mean
+from recbole_precise.settings import parse_value, schema
+from recbole_precise.trainer.checkpoint import write_json
+
+RESULT = "result.json"
+_PROTOCOL_KEYS = ("eval_args", "mask_history", "evaluator", "target_scene")
+_DIGITS = 8  # of the SHA-256 in a directory's name
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """One run.
+
+    Attributes:
+        settings: key -> text, as on a command line, without what the benchmark itself gives.
+        identity: all settings that decide the result, but the seed, and digests of the data set's files.
+        folder: the run directory `<runs>/<data set>/<row>-<digest of identity>/seed-<seed>`.
+    """
+
+    dataset: str
+    row: Row
+    seed: int
+    settings: Mapping[str, str] = field(repr=False)
+    identity: Mapping[str, Any] = field(repr=False)
+    folder: Path
+
+    @property
+    def name(self) -> str:
+        seed = "" if self.row.draws_nothing else f" seed {self.seed}"
+        return f"{self.dataset} {self.row.name}{seed}"
+
+    @property
+    def finished(self) -> bool:
+        """Whether its result is there; the directory's name says that it has the same settings."""
+        return (self.folder / RESULT).is_file()
+
+    def arguments(self) -> list[str]:
+        """What follows `python -m recbole_precise`."""
+        given = {"model": self.row.model, "dataset": self.dataset, "seed": str(self.seed), **self.settings}
+        return [f"--{key}={value}" for key, value in given.items()] + [f"--run_dir={self.folder}", "--resume=True"]
+
+    def describe(self) -> None:
+        """Write row.json beside the seeds' directories: what its name stands for."""
+        file = self.folder.parent / "row.json"
+        if not file.exists():
+            content = {"row": self.row.name, "model": self.row.model, "dataset": self.dataset, "settings": dict(self.settings), "identity": self.identity}
+            write_json(file, content, "the description of a row")
+
+
+def as_text(key: str, value: Any) -> str:
+    """A value of a YAML file as it is written on a command line, so that `parse_value` reads the same value again."""
+    entry = schema.known_key(key)
+    kinds = entry.types if entry else ()
+    if isinstance(value, str):
+        return value if value.strip() == value and value and parse_value(value, kinds) == value else repr(value)
+    return repr(value)
+
+
+def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, threads: int | None = None) -> list[Cell]:
+    """Every cell of a plan, checked as a run itself would check it, before any runs.
+
+    Args:
+        runs: where run directories lie.
+        extra: settings of the command line, as texts; like the plan's own they go to every row whose model knows the key.
+        threads: of each cell; does not change its result.
+
+    Raises:
+        ConfigError, DataError: a mistake in the settings of a row, or rows that would not be comparable.
+    """
+    from recbole_precise.config import Config, command_line
+    from recbole_precise.trainer.identity import settings_identity
+
+    for key in extra or ():
+        if key in RESERVED:
+            raise ConfigError(f"--{key}: the benchmark sets '{key}' itself; {'--seeds' if key == 'seed' else 'the plan'} says which.")
+    shared = {key: as_text(key, value) for key, value in plan.settings.items()} | dict(extra or {})
+    reach = _reach(plan, shared)
+    cells, digests, protocols = [], {}, {}
+    for dataset, own in plan.datasets.items():
+        for row in plan.rows:
+            common = {key: as_text(key, value) for key, value in {**plan.settings, **own}.items()}
+            mine = {key: as_text(key, value) for key, value in {**row.settings, **row.by_dataset.get(dataset, {})}.items()}
+            given = {"recipe": row.recipe} if row.recipe else {}
+            kept = {key: text for key, text in common.items() if key in own or key in reach[row.name]}
+            last = {key: text for key, text in (extra or {}).items() if key in reach[row.name]}
+            settings = {**given, **({"threads": str(threads)} if threads else {}), "show_progress": "False", **kept, **mine, **last}
+            try:
+                with command_line([f"--{key}={text}" for key, text in settings.items()]):
+                    config = Config(model=row.model, dataset=dataset)
+            except UserError as error:
+                raise type(error)(f"Plan '{plan.file}', row '{row.name}' on {dataset}: {error}") from error
+            identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key != "seed"}
+            if dataset not in digests:
+                digests[dataset] = _file_digests(Path(config["data_path"]), dataset)
+            identity = {"model": row.model, "settings": identity, "data": digests[dataset]}
+            _same_protocol(plan, dataset, row, {key: identity["settings"].get(key) for key in _PROTOCOL_KEYS}, protocols)
+            digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
+            folder = runs / dataset / f"{_slug(row.name)}-{digest}"
+            cells += [Cell(dataset, row, seed, settings, identity, folder / f"seed-{seed}") for seed in row.seeds]
+    return cells
+
+
+def _reach(plan: Plan, shared: Mapping[str, str]) -> dict[str, set[str]]:
+    """Row -> the shared settings that its model knows; a ConfigError for one that no row's model knows."""
+    from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
+
+    known: dict[str, set[str]] = {}
+    for row in plan.rows:
+        entry = registry.resolve(row.model)
+        known[row.name] = set(recbole_keys() | our_keys() | keys_of_model(entry, entry.load()).keys())
+    everything = set().union(*known.values())
+    for key in shared:
+        if key not in everything:
+            raise ConfigError(f"Unknown key '{key}': no model of the plan '{plan.file}' reads it.{did_you_mean(key, everything)}")
+    return {name: keys & shared.keys() for name, keys in known.items()}
+
+
+def _same_protocol(plan: Plan, dataset: str, row: Row, protocol: dict[str, Any], seen: dict[str, tuple[str, dict[str, Any]]]) -> None:
+    """Refuse a row that would be ranked otherwise than the first of its data set."""
+    first, wanted = seen.setdefault(dataset, (row.name, protocol))
+    for key, value in protocol.items():
+        if value != wanted[key]:
+            raise ConfigError(
+                f"Plan '{plan.file}' on {dataset}: rows '{first}' and '{row.name}' would be ranked under different protocols ({key}: {wanted[key]} "
+                f"and {value}) and cannot stand in one table."
+            )
+
+
+def _file_digests(folder: Path, dataset: str) -> dict[str, str]:
+    """SHA-256 of the atomic files of a data set, by name: the same settings on other data are another run."""
+    digests = {}
+    for file in sorted(folder.glob(f"{dataset}.*")):
+        digest = hashlib.sha256()
+        with open(file, "rb") as content:
+            while block := content.read(1 << 20):
+                digest.update(block)
+        digests[file.name] = digest.hexdigest()
+    return digests
+
+
+def _slug(name: str) -> str:
+    """A row's name as a directory's."""
+    return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "row"

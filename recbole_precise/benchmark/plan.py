@@ -1,0 +1,272 @@
+"""A benchmark's YAML: which models, data sets, seeds and metrics stand in the table, and what each row changes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from recbole_precise import registry
+from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric
+from recbole_precise.settings import properties_folder, read_settings
+
+#: Settings that the benchmark itself gives to a cell.
+RESERVED = frozenset("model dataset seed run_dir result_file resume config_files recipe nproc world_size".split())
+_PLAN_KEYS = ("title", "datasets", "models", "seeds", "metrics", "slices", "settings", "against", "published", "percent", "confidence", "resamples")
+_ROW_KEYS = ("model", "recipe", "settings", "datasets", "seeds", "baseline", "note")
+_PUBLISHED_KEYS = ("source", "note", "datasets")
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table: `model` with `settings`, changed by `by_dataset[name]` on one data set, run with each of `seeds`."""
+
+    name: str
+    model: str
+    recipe: str | None
+    settings: Mapping[str, Any]
+    by_dataset: Mapping[str, Mapping[str, Any]]
+    seeds: tuple[int, ...]
+    baseline: bool
+    note: str | None
+
+    @property
+    def draws_nothing(self) -> bool:
+        """Whether every seed gives the same: the training-free floors."""
+        return draws_nothing(self.model)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Numbers that were not measured here: `values[data set][metric]`, as fractions, from `source`."""
+
+    name: str
+    source: str
+    note: str | None
+    values: Mapping[str, Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A benchmark. `datasets[name]` and `settings` are settings of every cell; `against` names the row of the paired tests.
+
+    `metrics`: the first is the one that plots show. `percent`: numbers are printed times 100.
+    """
+
+    name: str
+    file: Path
+    title: str
+    datasets: Mapping[str, Mapping[str, Any]]
+    rows: tuple[Row, ...]
+    metrics: tuple[str, ...]
+    slices: tuple[str, ...]
+    settings: Mapping[str, Any]
+    against: str | None
+    published: tuple[Published, ...]
+    percent: bool
+    confidence: float
+    resamples: int
+
+    def row(self, name: str) -> Row:
+        """The row of a name."""
+        return next(row for row in self.rows if row.name == name)
+
+
+def draws_nothing(model: str) -> bool:
+    """Whether a model (as the registry spells it) is a training-free floor."""
+    return registry.resolve(model).target.startswith("recbole_precise.model.floors:")
+
+
+def shipped_plans() -> dict[str, Path]:
+    """The plans in properties/benchmark, by name."""
+    return {file.stem: file for file in sorted((properties_folder() / "benchmark").glob("*.yaml"))}
+
+
+def find_plan(name: str) -> Path:
+    """The file of a plan: a path, or the name of one that we ship; a ConfigError when there is neither."""
+    path, shipped = Path(name), shipped_plans()
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml") or path.name != name:
+        raise ConfigError(f"Plan '{name}' does not exist.")
+    if name not in shipped:
+        raise ConfigError(f"There is no plan '{name}'.{did_you_mean(name, shipped)} Those that come with the package: {', '.join(shipped)}; or name a YAML file.")
+    return shipped[name]
+
+
+def read_plan(
+    name: str,
+    *,
+    seeds: Collection[int] | None = None,
+    models: Collection[str] | None = None,
+    datasets: Collection[str] | None = None,
+    against: str | None = None,
+) -> Plan:
+    """Read and check a plan.
+
+    Args:
+        name: of a shipped plan, or a YAML file.
+        seeds, against: instead of the plan's. models, datasets: rows and data sets to keep.
+
+    Raises:
+        ConfigError: names the file, the place in it and what to do.
+    """
+    file = find_plan(name)
+    content = read_settings(file)
+    return _Reader(file, content if against is None else {**content, "against": against}).plan(seeds, models, datasets)
+
+
+class _Reader:
+    def __init__(self, file: Path, content: dict[str, Any]) -> None:
+        self.file, self.content = file, content
+
+    def fail(self, where: str, what: str) -> ConfigError:
+        return ConfigError(f"Plan '{self.file}'{', ' + where if where else ''}: {what}")
+
+    def plan(self, seeds, models, datasets) -> Plan:
+        content = self.content
+        self.check_keys(content, _PLAN_KEYS, "")
+        for key in ("datasets", "models"):
+            if not content.get(key):
+                raise self.fail("", f"the key '{key}' is missing: it names what is compared.")
+        by_name = self.mappings("datasets", content["datasets"])
+        for dataset, settings in by_name.items():
+            self.settings(settings, f"datasets: {dataset}")
+        plan_seeds = tuple(seeds) if seeds else self.seeds(content.get("seeds", [2020]), "seeds")
+        rows = [self.row(row, options, by_name, plan_seeds, bool(seeds)) for row, options in self.mappings("models", content["models"]).items()]
+        metrics = tuple(self.texts(content.get("metrics", ["recall@10", "ndcg@10"]), "metrics"))
+        for metric in metrics:
+            self.metric(metric, "metrics")
+        against = content.get("against")
+        if against is not None and against not in [row.name for row in rows]:
+            raise self.fail("against", f"there is no row '{against}'.{did_you_mean(str(against), [row.name for row in rows])}")
+        confidence, resamples = content.get("confidence", 0.95), content.get("resamples", 9999)
+        if not isinstance(confidence, float) or not 0 < confidence < 1:
+            raise self.fail("confidence", f"must be a number between 0 and 1, not {confidence!r}.")
+        if not isinstance(resamples, int) or isinstance(resamples, bool) or resamples < 99:
+            raise self.fail("resamples", f"must be a whole number from 99 on, not {resamples!r}.")
+        kept = self.kept(models, {row.name: row for row in rows}, "row", "--models")
+        chosen = self.kept(datasets, by_name, "data set", "--datasets")
+        return Plan(
+            name=self.file.stem,
+            file=self.file,
+            title=str(content.get("title") or self.file.stem),
+            datasets=chosen,
+            rows=tuple(kept.values()),
+            metrics=metrics,
+            slices=tuple(self.texts(content.get("slices", []), "slices")),
+            settings=self.settings(content.get("settings") or {}, "settings"),
+            against=against if against in kept else None,
+            published=tuple(self.published(name, entry, chosen) for name, entry in self.mappings("published", content.get("published") or {}).items()),
+            percent=self.switch(content.get("percent", False), "percent"),
+            confidence=confidence,
+            resamples=resamples,
+        )
+
+    def row(self, name: str, options: Mapping[str, Any], datasets: Mapping, seeds: tuple[int, ...], given: bool) -> Row:
+        where = f"models: {name}"
+        self.check_keys(options, _ROW_KEYS, where)
+        model = options.get("model", name)
+        if not isinstance(model, str):
+            raise self.fail(where, f"model must be a name, not {model!r}.")
+        try:
+            model = registry.resolve(model).name
+        except ConfigError as error:
+            hint = "" if "model" in options else " A row of another name says which model it is: `model: ...`."
+            raise self.fail(where, f"{error}{hint}") from None
+        changes = self.mappings(f"{where}: datasets", options.get("datasets") or {})
+        for dataset, settings in changes.items():
+            if dataset not in datasets:
+                raise self.fail(where, f"the plan has no data set '{dataset}'.{did_you_mean(dataset, datasets)}")
+            self.settings(settings, f"{where}: datasets: {dataset}")
+        own = self.seeds(options["seeds"], f"{where}: seeds") if "seeds" in options and not given else seeds
+        for key in ("recipe", "note"):
+            if options.get(key) is not None and not isinstance(options[key], str):
+                raise self.fail(where, f"{key} must be text, not {options[key]!r}.")
+        return Row(
+            name=name,
+            model=model,
+            recipe=options.get("recipe"),
+            settings=self.settings(options.get("settings") or {}, f"{where}: settings"),
+            by_dataset=changes,
+            seeds=own[:1] if draws_nothing(model) else own,
+            baseline=self.switch(options.get("baseline", False), f"{where}: baseline"),
+            note=options.get("note"),
+        )
+
+    def published(self, name: str, entry: Mapping[str, Any], datasets: Mapping) -> Published:
+        where = f"published: {name}"
+        self.check_keys(entry, _PUBLISHED_KEYS, where)
+        if not isinstance(entry.get("source"), str):
+            raise self.fail(where, "say where the numbers stand: `source: ...`.")
+        values = self.mappings(f"{where}: datasets", entry.get("datasets") or {})
+        for dataset, numbers in values.items():
+            if dataset not in self.mappings("datasets", self.content["datasets"]):
+                raise self.fail(where, f"the plan has no data set '{dataset}'.")
+            for metric, value in numbers.items():
+                self.metric(metric, where)
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
+                    raise self.fail(where, f"{metric} must be a fraction from 0 to 1, not {value!r}.")
+        return Published(name, entry["source"], entry.get("note"), {dataset: values[dataset] for dataset in values if dataset in datasets})
+
+    # --- Kinds of values ----------------------------------------------------------------------------------------------
+
+    def check_keys(self, content: Mapping[str, Any], known: Collection[str], where: str) -> None:
+        for key in content:
+            if key not in known:
+                raise self.fail(where, f"unknown key '{key}'.{did_you_mean(str(key), known)} It takes {', '.join(known)}.")
+
+    def mappings(self, where: str, value: Any) -> dict[str, dict[str, Any]]:
+        """A list of names, or names with a mapping (or nothing) each."""
+        if isinstance(value, list):
+            names = self.texts(value, where)
+            if len(set(names)) < len(names):
+                raise self.fail(where, "a name stands there twice; write names and settings as a mapping, with a name for each.")
+            return {name: {} for name in names}
+        if not isinstance(value, dict):
+            raise self.fail(where, f"must be a list of names or a mapping, not {value!r}.")
+        for name, content in value.items():
+            if content is not None and not isinstance(content, dict):
+                raise self.fail(where, f"'{name}' must hold lines of the form 'key: value', not {content!r}.")
+        return {str(name): content or {} for name, content in value.items()}
+
+    def settings(self, value: Any, where: str) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise self.fail(where, f"must hold lines of the form 'key: value', not {value!r}.")
+        for key in value:
+            if key in RESERVED:
+                hint = " Seeds stand in `seeds`." if key == "seed" else " A row names its recipe beside its settings." if key == "recipe" else ""
+                raise self.fail(where, f"the benchmark sets '{key}' itself.{hint}")
+        return value
+
+    def seeds(self, value: Any, where: str) -> tuple[int, ...]:
+        seeds = [value] if isinstance(value, int) else value
+        if not isinstance(seeds, list) or not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+            raise self.fail(where, f"must be a list of whole numbers from 0 on, not {value!r}.")
+        if len(set(seeds)) < len(seeds):
+            raise self.fail(where, "a seed stands there twice.")
+        return tuple(seeds)
+
+    def texts(self, value: Any, where: str) -> list[str]:
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or any(not isinstance(name, str) for name in names):
+            raise self.fail(where, f"must be a list of names, not {value!r}.")
+        return names
+
+    def switch(self, value: Any, where: str) -> bool:
+        if not isinstance(value, bool):
+            raise self.fail(where, f"must be True or False, not {value!r}.")
+        return value
+
+    def metric(self, metric: str, where: str) -> None:
+        name, _, cut = str(metric).partition("@")
+        if not is_rank_metric(name) or metric != metric.lower() or not cut.isdigit() or int(cut) < 1:
+            raise self.fail(where, f"'{metric}' is no metric of ranks: write one of {', '.join(RANK_METRICS)} with a cut-off, as in ndcg@10.")
+
+    def kept(self, wanted: Collection[str] | None, known: Mapping[str, Any], what: str, option: str) -> dict[str, Any]:
+        for name in wanted or ():
+            if name not in known:
+                raise ConfigError(f"{option}: the plan '{self.file}' has no {what} '{name}'.{did_you_mean(name, known)} It has {', '.join(known)}.")
+        return {name: value for name, value in known.items() if not wanted or name in wanted}

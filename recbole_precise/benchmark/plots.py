@@ -1,0 +1,219 @@
+"""A summary as pictures, PNG and SVG: metric by slice, metric against wall time, and validation while training.
+
+Each picture stands alone: it names data set, metric, unit, number of test cases and of seeds.
+"""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from recbole_precise.benchmark.summary import is_number
+from recbole_precise.benchmark.tables import protocol_text
+from recbole_precise.errors import ConfigError
+
+#: Okabe and Ito's colours, told apart by colour-blind readers too; the second round of rows gets other markers and dashes.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", "--", ":")
+_MEANING = {
+    "warm": "target seen more than\n50 times in training", "median": "target seen 7 to 50\ntimes in training", "cold": "target seen 1 to 6\ntimes in training",
+    "unseen": "target never seen\nin training", "top20": "target among the 20%\nmost frequent items", "rest80": "target among the\nother 80% of items",
+}  # fmt: skip
+
+
+def need_matplotlib() -> None:
+    """A ConfigError that says how to install matplotlib where it is missing."""
+    try:
+        import matplotlib  # noqa: F401
+    except ImportError:
+        raise ConfigError("Plots need matplotlib, which is not installed: pip install 'recbole-precise[plots]', or say --plots=False.") from None
+
+
+def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
+    """Draw what the summary has data for; returns the PNG files, each with an SVG beside it."""
+    need_matplotlib()
+    import matplotlib
+
+    made = []
+    for dataset, part in summary["datasets"].items():
+        if not part["rows"]:
+            continue
+        for kind, make in (("slices", by_slice), ("time", against_time), ("curves", curves)):
+            figure = make(summary, dataset)
+            if figure is None:
+                continue
+            folder.mkdir(parents=True, exist_ok=True)
+            with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_precise"}):  # text stays text, the same numbers the same file
+                for ending in ("svg", "png"):
+                    file = folder / f"{dataset}-{kind}.{ending}"
+                    figure.savefig(file, dpi=150, bbox_inches="tight", metadata={"Date": None} if ending == "svg" else None)
+            made.append(file)
+    return made
+
+
+def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
+    """A panel for each slice: one dot a row, with its spread over seeds."""
+    part, metric = summary["datasets"][dataset], summary["metrics"][0]
+    names = [name for name in summary["slices"] if any(_mean(row["slices"].get(name, {}).get(metric)) is not None for row in part["rows"])]
+    if not names:
+        return None
+    rows = part["rows"]
+    figure = _figure(1.9 * len(names) + 1.8, 0.3 * len(rows) + 2.2)
+    panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    factor = 100 if summary["percent"] else 1
+    for panel, name in zip(panels, names, strict=True):
+        for place, row in enumerate(rows):
+            entry = row["slices"].get(name, {}).get(metric)
+            if _mean(entry) is None:
+                continue
+            colour, marker, _ = _style(place)
+            panel.errorbar(factor * entry["mean"], place, xerr=factor * entry["std"] if entry["std"] else None, fmt=marker, color=colour, capsize=2, markersize=5, clip_on=False)
+        if panel.get_xlim()[1] < 1e-9 or not any(row["slices"].get(name, {}).get(metric, {}).get("mean") for row in rows):
+            panel.set_xlim(0, factor)  # nobody hits anything here
+        count = next(row["slices"][name]["n"] for row in rows if name in row["slices"])
+        panel.set_title(f"{name}, n = {count:,}\n" + _MEANING.get(name, ""), fontsize=8)
+        panel.margins(x=0.12)
+        panel.set_xlim(left=0)
+        panel.grid(axis="x", alpha=0.3)
+        panel.tick_params(labelsize=8)
+    panels[0].set_yticks(range(len(rows)), [row["name"] for row in rows])
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    figure.supxlabel(f"{metric} on the test cases of the slice{_unit(summary)}, higher is better (scales differ between panels)", fontsize=9)
+    _title(figure, summary, dataset, f"{metric} by how often the target was seen, mean and standard deviation over seeds, {_seed_text(rows)}")
+    return figure
+
+
+def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
+    """Test metric against the wall time of a whole run."""
+    rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
+    shown = [(place, row) for place, row in enumerate(rows) if _mean(row["test"].get(metric)) is not None]
+    if not shown:
+        return None
+    figure = _figure(8.5, 4.8)
+    axes, factor = figure.subplots(), 100 if summary["percent"] else 1
+    for place, row in shown:
+        colour, marker, _ = _style(place)
+        entry, seconds = row["test"][metric], row["seconds"]["total"]
+        axes.errorbar(
+            seconds["mean"], factor * entry["mean"], xerr=seconds["std"] or None, yerr=factor * entry["std"] if entry["std"] else None,
+            fmt=marker, color=colour, capsize=2, label=f"{row['name']} ({_seed_count(row)})",
+        )  # fmt: skip
+    axes.set_xscale("log")
+    _time_ticks(axes)
+    axes.set_xlabel(f"Wall time of a run, reading, training and ranking ({_machine(summary)}; log scale)")
+    axes.set_ylabel(_axis(summary, dataset, "test"))
+    axes.grid(alpha=0.3, which="major")
+    axes.legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
+    _title(figure, summary, dataset, "Quality against wall time; up and to the left is better; bars: standard deviation over seeds")
+    return figure
+
+
+def curves(summary: Mapping[str, Any], dataset: str) -> Any:
+    """Validation metric against seconds of training: a thin line for each seed; what is not trained is a level."""
+    rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
+    factor = 100 if summary["percent"] else 1
+    trained = [row for row in rows if any(record["valid"] is not None for curve in row["curves"] for record in curve)]
+    if not trained:
+        return None
+    figure = _figure(8.5, 4.8)
+    axes = figure.subplots()
+    for place, row in enumerate(rows):
+        colour, marker, dash = _style(place)
+        label = f"{row['name']} ({_seed_count(row)})"
+        if row in trained:
+            for number, curve in enumerate(row["curves"]):
+                points = [(record["seconds"], factor * record["valid"]) for record in curve if record["valid"] is not None]
+                if not points:
+                    continue
+                axes.plot(*zip(*points, strict=True), dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
+                best = max(points, key=lambda point: point[1])
+                axes.plot(*best, marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
+        elif row["draws_nothing"] and _mean(row["valid"].get(metric)) is not None:
+            axes.axhline(factor * row["valid"][metric]["mean"], color=colour, linestyle="-.", linewidth=1, label=f"{row['name']} (not trained)")
+    axes.set_xscale("log")
+    _time_ticks(axes)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel(f"Wall time of training and validation so far ({_machine(summary)}; log scale)")
+    axes.set_ylabel(_axis(summary, dataset, "validation"))
+    axes.grid(alpha=0.3)
+    axes.legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
+    _title(figure, summary, dataset, "Validation while training: a line a seed, a point an evaluation, a star the best of a run, whose weights are tested")
+    return figure
+
+
+# --- Pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def _style(place: int) -> tuple[str, str, str]:
+    turn = place // len(COLOURS)
+    return COLOURS[place % len(COLOURS)], MARKERS[(place + turn) % len(MARKERS)], DASHES[turn % len(DASHES)]
+
+
+def _title(figure: Any, summary: Mapping[str, Any], dataset: str, what: str) -> None:
+    width = int(14 * figure.get_figwidth())
+    lines = [line for text in (f"{dataset}: {what}", protocol_text(summary, dataset)) for line in textwrap.wrap(text, width)]
+    figure.suptitle("\n".join(lines), fontsize=9)
+
+
+def _unit(summary: Mapping[str, Any]) -> str:
+    return " (%)" if summary["percent"] else " (fraction)"
+
+
+def _axis(summary: Mapping[str, Any], dataset: str, split: str) -> str:
+    part = summary["datasets"][dataset]
+    return f"{summary['metrics'][0]}, {split}, n = {part['cases' if split == 'test' else 'valid_cases']:,}{_unit(summary)}"
+
+
+def _mean(entry: Mapping[str, Any] | None) -> float | None:
+    return entry["mean"] if entry and is_number(entry["mean"]) else None
+
+
+def _seed_count(row: Mapping[str, Any]) -> str:
+    return f"{len(row['seeds'])} seed{'s' if len(row['seeds']) > 1 else ''}"
+
+
+def _seed_text(rows: list[Mapping[str, Any]]) -> str:
+    counts = sorted({len(row["seeds"]) for row in rows if not row["draws_nothing"]})
+    text = " or ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds") if counts else ""
+    floors = "1 for floors, which draw no random numbers" if any(row["draws_nothing"] for row in rows) else ""
+    return "; ".join(filter(None, (text, floors)))
+
+
+def _machine(summary: Mapping[str, Any]) -> str:
+    environment = summary["environment"]
+    threads = environment.get("threads")
+    device = environment.get("device")
+    device = ", ".join(map(str, device)) if isinstance(device, list) else str(device)
+    return f"{threads} thread{'s' if threads != 1 else ''}, {device}" if isinstance(threads, int) else device
+
+
+def _time_ticks(axes: Any) -> None:
+    """Ticks at round durations, in words, instead of powers of ten."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+    low, high = axes.get_xlim()
+    round_times = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400)
+    ticks = [time for time in round_times if low <= time <= high]
+    if len(ticks) < 2:
+        step = (high / low) ** 0.5
+        ticks = [low * step**0.25, low * step, low * step**1.75]
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda seconds, _: _duration(seconds)))
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        digits = max(0, 1 - math.floor(math.log10(seconds))) if seconds < 10 else 0
+        return f"{round(seconds, digits):g} s"
+    return f"{seconds / 60:.3g} min" if seconds < 3600 else f"{seconds / 3600:.3g} h"

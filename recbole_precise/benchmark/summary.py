@@ -1,0 +1,240 @@
+"""The numbers of a benchmark, as plain values for results.json: what its tables and plots show and nothing that they do not."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from recbole_precise.benchmark.pairing import Runs, compare_runs, corrected, protocol_difference, read_runs
+from recbole_precise.benchmark.plan import Plan, Row
+from recbole_precise.benchmark.running import Outcome
+from recbole_precise.errors import DataError, UserError
+from recbole_precise.evaluation.metrics import per_case
+from recbole_precise.result import numbers, read_ranks, read_result
+
+
+def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dict[str, Any]:
+    """Means, spreads, places, gains and paired tests of what is finished; a DataError when rows are not comparable.
+
+    Returns:
+        {"plan", "title", "command", "commit", "made", "environment", "hours", "metrics", "slices", "percent",
+        "datasets": {name: {"protocol", "cases", "valid_cases", "rows": [...], "published": [...], "best_baseline": {metric: row}}},
+        "significance": {"against", "confidence", "tests": [...]} or None, "failed": [...], "waiting": [...]}
+    """
+    datasets, runs, hours, environments = {}, {}, 0.0, []
+    for dataset in plan.datasets:
+        rows = []
+        for row in plan.rows:
+            mine = [outcome for outcome in outcomes if outcome.cell.dataset == dataset and outcome.cell.row.name == row.name]
+            folders = [outcome.cell.folder for outcome in mine if outcome.status == "finished"]
+            if not folders:
+                continue
+            results = [read_result(folder) for folder in folders]
+            hours += sum(result["seconds"]["total"] for result in results) / 3600
+            environments += [result["environment"] for result in results]
+            rows.append(_row(plan, row, folders, results))
+            runs[dataset, row.name] = folders
+        _check_protocols(dataset, rows)
+        best = _judge(plan, rows)
+        published = [
+            {"name": entry.name, "source": entry.source, "note": entry.note, "test": dict(entry.values[dataset])} for entry in plan.published if dataset in entry.values
+        ]
+        counts = {key: rows[0][key] if rows else 0 for key in ("cases", "valid_cases")}
+        datasets[dataset] = {"protocol": rows[0]["protocol"] if rows else None, **counts, "rows": rows, "published": published, "best_baseline": best}
+    return numbers(
+        {
+            "plan": plan.name,
+            "title": plan.title,
+            "command": command,
+            "commit": commit(),
+            "made": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+            "environment": _one_environment(environments),
+            "hours": hours,
+            "metrics": list(plan.metrics),
+            "slices": list(plan.slices),
+            "percent": plan.percent,
+            "datasets": datasets,
+            "significance": _significance(plan, runs),
+            "failed": [{"cell": o.cell.name, "folder": str(o.cell.folder), "words": o.words} for o in outcomes if o.status == "failed"],
+            "waiting": [o.cell.name for o in outcomes if o.status == "waiting"],
+        }
+    )
+
+
+def commit(folder: Path | None = None) -> str | None:
+    """The commit of this package where it stands in a checkout, with `+changes` when files differ from it; None elsewhere."""
+    folder = folder or Path(__file__).resolve().parents[2]
+
+    def git(*arguments: str) -> str:
+        return subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=30).stdout.strip()
+
+    try:
+        if not git("ls-files", "recbole_precise/benchmark/summary.py"):
+            return None  # an installed copy inside another repository
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """`values`, their mean and their sample standard deviation (None for a single one)."""
+    return {"values": list(values), "mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
+
+
+def _row(plan: Plan, row: Row, folders: Sequence[Path], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    splits = {}
+    for split in ("valid", "test"):
+        splits[split] = {}
+        for metric in plan.metrics:
+            values = [_value(folder, result, split, metric) for folder, result in zip(folders, results, strict=True)]
+            if None not in values:
+                splits[split][metric] = spread(values)
+    slices = {}
+    for name in plan.slices:
+        parts = [result["slices"].get(name) for result in results]
+        if None in parts:
+            continue
+        # The rows of a slice follow from the training data, which all seeds share.
+        slices[name] = {"n": parts[0]["n"], **{metric: spread([part["test"][metric] for part in parts]) for metric in plan.metrics if all(metric in part["test"] for part in parts)}}
+    curves = [[{key: record[key] for key in ("epoch", "seconds")} | {"valid": (record["valid"] or {}).get(plan.metrics[0])} for record in result.get("curve", [])] for result in results]
+    return {
+        "name": row.name,
+        "model": row.model,
+        "recipe": results[0]["recipe"],
+        "baseline": row.baseline,
+        "note": row.note,
+        "draws_nothing": row.draws_nothing,
+        "seeds": [result["seed"] for result in results],
+        "seeds_wanted": len(row.seeds),
+        "folders": [str(folder) for folder in folders],
+        "protocol": results[0]["protocol"],
+        "protocols": [result["protocol"] for result in results],
+        "cases": _cases(folders[0], "test"),
+        "valid_cases": _cases(folders[0], "valid"),
+        **splits,
+        "slices": slices,
+        "curves": curves,
+        "seconds": {kind: spread([result["seconds"].get(kind, 0.0) for result in results]) for kind in ("train", "total")},
+        "epochs": [sum(phase["epochs"] for phase in result["phases"]) for result in results],
+        "parameters": results[0]["parameters"],
+        "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
+        "text_encoder": results[0]["text_encoder"],
+    }
+
+
+def _value(folder: Path, result: Mapping[str, Any], split: str, metric: str) -> float | None:
+    """A metric of a run: as it stands in result.json, else from its ranks; None where neither has it."""
+    if result[split].get(metric) is not None:
+        return result[split][metric]
+    try:
+        return float(per_case(read_ranks(folder, split)[2], metric).mean())
+    except UserError:
+        return None
+
+
+def _cases(folder: Path, split: str) -> int:
+    try:
+        return len(read_ranks(folder, split)[2])
+    except UserError:
+        return 0
+
+
+def _check_protocols(dataset: str, rows: list[dict[str, Any]]) -> None:
+    """Refuse rows of different protocols; leaves one protocol in each row."""
+    for row in rows:
+        for protocol in row.pop("protocols"):
+            difference = protocol_difference(rows[0]["protocol"], protocol)
+            if difference:
+                key, first, other = difference
+                raise DataError(
+                    f"'{rows[0]['name']}' and '{row['name']}' on {dataset} were ranked under different protocols ({key}: {first} and {other}) and cannot "
+                    f"stand in one table; their results are in '{rows[0]['folders'][0]}' and '{row['folders'][0]}'."
+                )
+
+
+def _judge(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, str]:
+    """Give each row its place (1 best, 2 second) and its gain over the best baseline, by metric; returns the best baselines."""
+    best = {}
+    for metric in plan.metrics:
+        having = [row for row in rows if metric in row["test"]]
+        order = sorted({row["test"][metric]["mean"] for row in having}, reverse=True)
+        baselines = [row for row in having if row["baseline"]]
+        top = max(baselines, key=lambda row: row["test"][metric]["mean"]) if baselines else None
+        if top is not None:
+            best[metric] = top["name"]
+        for row in having:
+            entry = row["test"][metric]
+            entry["place"] = order.index(entry["mean"]) + 1 if order.index(entry["mean"]) < 2 else None
+            base = top["test"][metric]["mean"] if top is not None and not row["baseline"] else None
+            entry["gain"] = entry["mean"] / base - 1 if base else None
+    return best
+
+
+def _significance(plan: Plan, runs: Mapping[tuple[str, str], Sequence[Path]]) -> dict[str, Any] | None:
+    """Paired tests of every row against the plan's, Holm-corrected over the whole benchmark; `skipped` says what could not be paired."""
+    if plan.against is None:
+        return None
+    found, skipped = {}, []
+    for dataset in plan.datasets:
+        if (dataset, plan.against) not in runs:
+            continue
+        opponent: Runs | None = None
+        for row in plan.rows:
+            if row.name == plan.against or (dataset, row.name) not in runs:
+                continue
+            try:
+                opponent = opponent or read_runs(runs[dataset, plan.against])
+                tests = compare_runs(read_runs(runs[dataset, row.name]), opponent, plan.metrics, confidence=plan.confidence, n_resamples=plan.resamples)
+            except UserError as error:
+                skipped.append({"dataset": dataset, "row": row.name, "why": str(error)})
+                continue
+            found.update({(dataset, row.name, metric): test for metric, test in tests.items()})
+    adjusted = corrected({key: test.p_value for key, test in found.items()})
+    tests = [
+        {
+            "dataset": key[0], "row": key[1], "metric": key[2], **test.to_dict(), "p_holm": adjusted[key],
+            "significant": adjusted[key] < 1 - plan.confidence and (test.low > 0 or test.high < 0),
+        }
+        for key, test in found.items()
+    ]  # fmt: skip
+    return {"against": plan.against, "confidence": plan.confidence, "resamples": plan.resamples, "tests": tests, "skipped": skipped}
+
+
+def _one_environment(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the cells ran on: a value, or a list of values where cells differ."""
+    merged: dict[str, Any] = {}
+    for key in dict.fromkeys(key for environment in environments for key in environment):
+        values = list(dict.fromkeys(environment.get(key) for environment in environments))
+        merged[key] = values[0] if len(values) == 1 else values
+    return merged
+
+
+def scale(value: float, percent: bool) -> str:
+    """A metric as it is printed: two decimals of a percentage, or four of a fraction."""
+    if value is None or not np.isfinite(value):
+        return "-"
+    return f"{100 * value:.2f}" if percent else f"{value:.4f}"
+
+
+def sign_test(summary: Mapping[str, Any], dataset: str, row: str, metric: str) -> Mapping[str, Any] | None:
+    """The paired test of a row and a metric, None without one."""
+    tests = (summary["significance"] or {}).get("tests", [])
+    return next((test for test in tests if (test["dataset"], test["row"], test["metric"]) == (dataset, row, metric)), None)
+
+
+def p_text(p: float) -> str:
+    """A p-value with two digits, `<0.001` below that."""
+    return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value of results.json is a number that can be drawn."""
+    return isinstance(value, (int, float)) and math.isfinite(value)

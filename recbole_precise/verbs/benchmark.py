@@ -1,0 +1,119 @@
+"""`benchmark`: models by data sets by seeds, each cell a run of its own; tables, tests and plots of what came out."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_precise.errors import ConfigError
+from recbole_precise.settings import parse_value
+from recbole_precise.settings.arguments import parse_arguments, positional
+from recbole_precise.verbs import VERBS, need_recbole
+
+_RUNS = "saved/benchmark"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run what a plan still lacks, write its report and print its tables; CellsFailed when a cell failed."""
+    named, rest = positional(arguments)
+    settings = parse_arguments(rest, strict=True)
+    if named[1:] or (named and "plan" in settings):
+        raise ConfigError(f"benchmark takes one plan: recbole-precise {VERBS['benchmark'].usage}.")
+    plan_name = named[0] if named else settings.pop("plan", None)
+    if plan_name is None:
+        from recbole_precise.benchmark.plan import shipped_plans
+
+        raise ConfigError(f"benchmark needs --plan: one of {', '.join(shipped_plans())}, or a YAML file.")
+    runs = Path(settings.pop("runs", _RUNS))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    jobs = int(_number(settings, "jobs", min(2, cores), least=1, whole=True))
+    memory_gb = float(_number(settings, "memory_gb", 2.0, least=0))
+    plots, dry_run, report_only = (_switch(settings, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
+    seeds = [int(_whole("seeds", seed)) for seed in settings.pop("seeds").split()] if "seeds" in settings else None
+    models, datasets = (settings.pop(key).split() if key in settings else None for key in ("models", "datasets"))
+    if models:
+        models = _rows(models)
+    against, output = settings.pop("against", None), settings.pop("output", None)
+    need_recbole()
+    from recbole_precise.benchmark import plots as pictures
+    from recbole_precise.benchmark.cells import make_cells
+    from recbole_precise.benchmark.plan import read_plan
+    from recbole_precise.benchmark.running import CellsFailed, Outcome, Runner
+
+    if plots:
+        pictures.need_matplotlib()
+    plan = read_plan(plan_name, seeds=seeds, models=models, datasets=datasets, against=against)
+    threads = None if "threads" in settings else max(1, cores // jobs)
+    cells = make_cells(plan, runs, settings, threads)
+    if dry_run:
+        for cell in cells:
+            print(f"{'finished' if cell.finished else 'to run  '}  {cell.name}: recbole-precise {shlex.join(cell.arguments())}")
+        return
+    folder = Path(output) if output else runs / f"report-{plan.name}"
+    if report_only:
+        outcomes = [Outcome(cell, "finished" if cell.finished else "waiting") for cell in cells]
+    else:
+        runner = Runner(cells, jobs, memory_gb, threads or int(_whole("threads", settings["threads"])), say=_say)
+        try:
+            outcomes = runner.run()
+        except KeyboardInterrupt:
+            _say("Stopped; the same command goes on where it stopped.")
+            raise
+    print(write_report(plan, outcomes, folder, "recbole-precise benchmark " + shlex.join(arguments), plots))
+    failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+    if failed:
+        raise CellsFailed(
+            f"{len(failed)} of {len(cells)} cells failed, the first {failed[0].cell.name}: {failed[0].words} The others stand in '{folder}'; the same command tries again what failed."
+        )
+
+
+def write_report(plan, outcomes, folder: Path, command: str, plots: bool) -> str:
+    """Write table.md, table.csv, table-<data set>.tex, results.json and plots; returns what to print."""
+    from recbole_precise.benchmark import plots as pictures
+    from recbole_precise.benchmark import tables
+    from recbole_precise.benchmark.summary import summarize
+    from recbole_precise.trainer.checkpoint import write_atomically, write_json
+
+    summary = summarize(plan, outcomes, command)
+    texts = {"table.md": tables.markdown(summary), "table.csv": tables.csv_text(summary)}
+    texts |= {f"table-{dataset}.tex": tables.latex(summary, dataset) for dataset, part in summary["datasets"].items() if part["rows"]}
+    write_json(folder / "results.json", summary, "the results of the benchmark")
+    for name, text in texts.items():
+        write_atomically(folder / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"), "a table")
+    drawn = pictures.draw(summary, folder / "plots") if plots else []
+    files = ", ".join([*texts, "results.json", *(f"plots/{file.name}" for file in drawn)])
+    return f"{texts['table.md']}\nWritten to '{folder}': {files}"
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def _rows(words: list[str]) -> list[str]:
+    """Names of rows; a name with a space in it stands in quotes."""
+    return shlex.split(" ".join(words))
+
+
+def _number(settings: dict[str, str], key: str, default: float, least: float, whole: bool = False) -> float:
+    if key not in settings:
+        return default
+    value = parse_value(settings.pop(key))
+    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value < least:
+        raise ConfigError(f"--{key} must be a {'whole ' if whole else ''}number from {least:g} on, not {value!r}.")
+    return value
+
+
+def _whole(key: str, text: str) -> int:
+    if not text.strip().isdigit():
+        raise ConfigError(f"--{key} must be whole numbers, not '{text}'.")
+    return int(text)
+
+
+def _switch(settings: dict[str, str], key: str, default: bool) -> bool:
+    value = parse_value(settings.pop(key, str(default)))
+    if not isinstance(value, bool):
+        raise ConfigError(f"--{key} must be True or False, not {value!r}.")
+    return value

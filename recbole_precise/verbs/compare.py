@@ -1,0 +1,75 @@
+"""`compare`: is one model better than another, or is it luck? Any two finished runs, or several seeds of each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from recbole_precise.errors import ConfigError
+from recbole_precise.settings.arguments import positional
+from recbole_precise.verbs import VERBS, own_options
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print means, differences, intervals and p-values of every metric."""
+    sides, rest = positional(arguments)
+    settings = own_options("compare", rest, required=(), optional=("metric", "split", "confidence", "resamples", "seed", "output"))
+    if len(sides) != 2:
+        many = " Quote a pattern, so that the shell leaves it alone." if len(sides) > 2 else ""
+        raise ConfigError(f"compare takes two sides, not {len(sides)}: recbole-precise {VERBS['compare'].usage}.{many}")
+    split = settings.get("split", "test")
+    if split not in ("valid", "test"):
+        raise ConfigError(f"--split must be valid or test, not '{split}'.")
+    confidence = _number(settings, "confidence", 0.95)
+    if not 0 < confidence < 1:
+        raise ConfigError(f"--confidence must lie between 0 and 1, not {confidence:g}.")
+    resamples, seed = int(_number(settings, "resamples", 9999)), int(_number(settings, "seed", 0))
+    if resamples < 99 or seed < 0:
+        raise ConfigError("--resamples must be a whole number from 99 on, --seed one from 0 on.")
+    from recbole_precise.benchmark.pairing import check_comparable, compare_runs, corrected, find_runs, rank_metrics, read_runs
+
+    a, b = (read_runs(find_runs(side), split) for side in sides)
+    check_comparable(a, b)
+    metrics = settings["metric"].lower().replace(",", " ").split() if "metric" in settings else rank_metrics([*a.results, *b.results], split)
+    tests = compare_runs(a, b, metrics, confidence=confidence, n_resamples=resamples, seed=seed)
+    adjusted = {key[0]: p for key, p in corrected({(metric,): test.p_value for metric, test in tests.items()}).items()}
+    print(_report(a, b, tests, adjusted, split))
+    if "output" in settings:
+        from recbole_precise.trainer.checkpoint import write_json
+
+        content = {metric: {**test.to_dict(), "p_holm": adjusted[metric]} for metric, test in tests.items()}
+        sides = {name: {"model": runs.model, "seeds": runs.seeds, "folders": [str(folder) for folder in runs.folders]} for name, runs in (("a", a), ("b", b))}
+        write_json(Path(settings["output"]), {"split": split, **sides, "metrics": content}, "the comparison")
+
+
+def _report(a, b, tests, adjusted, split: str) -> str:
+    from recbole_precise.benchmark.summary import p_text
+    from recbole_precise.report import text_table
+
+    any_test = next(iter(tests.values()))
+    percent = f"{100 * any_test.confidence:g}%"
+    rows = [
+        [
+            metric, f"{test.mean_a:.4f}", f"{test.mean_b:.4f}", f"{test.difference:+.4f}", f"{test.low:+.4f} to {test.high:+.4f}", p_text(test.p_value),
+            p_text(adjusted[metric]),
+        ]
+        for metric, test in tests.items()
+    ]  # fmt: skip
+    head = f"{a.results[0]['dataset']}, {split} split, {any_test.users:,} users\n  A: {_side(a)}\n  B: {_side(b)}"
+    note = (
+        f"{percent} interval: bootstrap over users and, where a side has several, its seeds; p: sign flips of whole users' differences; p (Holm): corrected for the "
+        "metrics above, those that ask the same question counted once."
+    )
+    return f"{head}\n\n{text_table(['metric', 'A', 'B', 'A - B', f'{percent} interval', 'p', 'p (Holm)'], rows)}\n\n{note}"
+
+
+def _side(runs) -> str:
+    seeds = ", ".join(map(str, runs.seeds))
+    return f"{runs.model}, {len(runs.folders)} run{'s' if len(runs.folders) > 1 else ''} (seed{'s' if len(runs.folders) > 1 else ''} {seeds}), {runs.folders[0]}{', ...' if len(runs.folders) > 1 else ''}"
+
+
+def _number(settings: dict[str, str], key: str, default: float) -> float:
+    try:
+        return float(settings.get(key, default))
+    except ValueError:
+        raise ConfigError(f"--{key} must be a number, not '{settings[key]}'.") from None

@@ -1,0 +1,74 @@
+"""Plans: those that ship hold what they promise, and every mistake in one is a sentence that says where."""
+
+from __future__ import annotations
+
+import pytest
+
+from recbole_precise.benchmark.plan import read_plan, shipped_plans
+from recbole_precise.errors import ConfigError
+
+ROWS = ["PRECISE-UT", "PRECISE-ID", "PRECISE-LLM", "PRECISE-Pool", "SASRec", "GRU4Rec", "BERT4Rec", "Pop", "Transition", "GraphHeuristic", "GraphForward"]
+
+
+@pytest.mark.parametrize("name", ["ml-100k", "prime-pantry"])
+def test_shipped_plans_hold_our_models_recboles_and_the_floors(name):
+    plan = read_plan(name)
+    assert [row.name for row in plan.rows] == ROWS and list(plan.datasets) == [name] and plan.against == "SASRec"
+    assert [len(row.seeds) for row in plan.rows] == [3] * 7 + [1] * 4
+    assert {row.name for row in plan.rows if row.baseline} == set(ROWS[4:])
+
+
+def test_published_numbers_of_pantry():
+    plan = read_plan("prime-pantry")
+    found = {entry.name: tuple(round(100 * entry.values["prime-pantry"][metric], 2) for metric in ("recall@10", "ndcg@10")) for entry in plan.published}
+    assert found == {"SASRec": (2.63, 1.29), "SMEM": (3.43, 1.74), "PAD": (3.83, 1.91)} and plan.percent
+
+
+def test_every_shipped_plan_can_be_read():
+    assert {"ml-100k", "prime-pantry"} <= set(shipped_plans())
+    assert all(read_plan(name).rows for name in shipped_plans())
+
+
+def test_rows_seeds_and_opponent_can_be_chosen():
+    plan = read_plan("ml-100k", seeds=[7], models=["SASRec", "Pop"], against="Pop")
+    assert [(row.name, row.seeds) for row in plan.rows] == [("SASRec", (7,)), ("Pop", (7,))] and plan.against == "Pop"
+    assert read_plan("ml-100k", models=["Pop"]).against is None  # its opponent is not among the rows
+
+
+MISTAKES = [
+    ({"modles": ["Pop"]}, "unknown key 'modles'. Did you mean 'models'?"),
+    ({"models": []}, "the key 'models' is missing"),
+    ({"models": {"Pop": {"modle": "Pop"}}}, "models: Pop: unknown key 'modle'. Did you mean 'model'?"),
+    ({"models": ["Popp"]}, "models: Popp: Unknown model 'Popp'. Did you mean 'Pop'?"),
+    ({"models": ["Pop", "Pop"]}, "a name stands there twice"),
+    ({"models": {"Pop": 3}}, "'Pop' must hold lines of the form 'key: value'"),
+    ({"models": {"Pop": {"settings": {"seed": 1}}}}, "the benchmark sets 'seed' itself. Seeds stand in `seeds`."),
+    ({"models": {"Pop": {"datasets": {"shp": {}}}}}, "the plan has no data set 'shp'. Did you mean 'shop'?"),
+    ({"models": {"Pop": {"baseline": "yes"}}}, "baseline: must be True or False, not 'yes'."),
+    ({"seeds": [1, 1]}, "seeds: a seed stands there twice."),
+    ({"seeds": ["a"]}, "seeds: must be a list of whole numbers"),
+    ({"metrics": ["NDCG@10"]}, "'NDCG@10' is no metric of ranks"),
+    ({"metrics": ["ndcg"]}, "with a cut-off, as in ndcg@10"),
+    ({"against": "Pap"}, "there is no row 'Pap'. Did you mean 'Pop'?"),
+    ({"confidence": 95}, "confidence: must be a number between 0 and 1"),
+    ({"resamples": 3}, "resamples: must be a whole number from 99 on"),
+    ({"published": {"X": {"datasets": {"shop": {"ndcg@10": 0.1}}}}}, "say where the numbers stand"),
+    ({"published": {"X": {"source": "a paper", "datasets": {"shop": {"ndcg@10": 3.83}}}}}, "ndcg@10 must be a fraction from 0 to 1, not 3.83."),
+]
+
+
+@pytest.mark.parametrize(("content", "message"), MISTAKES, ids=[message for _, message in MISTAKES])
+def test_a_mistake_says_where(content, message, write_plan):
+    file = write_plan(**{"datasets": ["shop"], "models": ["Pop"], **content})
+    with pytest.raises(ConfigError) as caught:
+        read_plan(str(file))
+    assert str(caught.value).startswith(f"Plan '{file}'") and message in str(caught.value)
+
+
+def test_no_such_plan():
+    with pytest.raises(ConfigError, match="There is no plan 'ml-100'. Did you mean 'ml-100k'?"):
+        read_plan("ml-100")
+    with pytest.raises(ConfigError, match="Plan 'nowhere.yaml' does not exist."):
+        read_plan("nowhere.yaml")
+    with pytest.raises(ConfigError, match="--models: .* no row 'Popp'. Did you mean 'Pop'?"):
+        read_plan("ml-100k", models=["Popp"])
