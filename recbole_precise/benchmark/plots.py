@@ -160,7 +160,7 @@ def _style(place: int) -> tuple[str, str, str]:
 
 
 def _title(figure: Any, summary: Mapping[str, Any], dataset: str, what: str) -> None:
-    width = int(14 * figure.get_figwidth())
+    width = int(15 * figure.get_figwidth())
     lines = [line for text in (f"{dataset}: {what}", protocol_text(summary, dataset)) for line in textwrap.wrap(text, width)]
     figure.suptitle("\n".join(lines), fontsize=9)
 

@@ -35,7 +35,7 @@ def start(arguments: list[str], **more) -> subprocess.Popen:
 
 def test_killed_halfway_and_run_again(write_plan, ring, tmp_path):
     """SIGKILL to the benchmark and its cells: what is finished is not touched, what was under way goes on, what fails is told."""
-    small = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "epochs": 40, "stopping_step": 100, "checkpoint_seconds": 0}
+    small = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "epochs": 15, "stopping_step": 100, "checkpoint_seconds": 0.05}
     plan = write_plan(
         datasets={"ring": ring}, seeds=[1, 2], metrics=["ndcg@10"], slices=["warm", "cold"], against="Pop", resamples=199,
         models={"Pop": None, "SASRec": {"settings": small}, "Broken": {"model": "SASRec", "seeds": [1], "settings": {"hidden_size": 16, "n_heads": 3}}},
@@ -62,7 +62,7 @@ def test_killed_halfway_and_run_again(write_plan, ring, tmp_path):
     assert "[4/4]" in errors or "[3/4]" in errors
     assert errors.strip().splitlines()[-1].startswith("1 of 4 cells failed, the first ring Broken seed 1: ") and "hidden size (16) is not a multiple" in errors
     results = {file.parents[1].name.split("-")[0]: json.loads(file.read_text()) for file in runs.glob("ring/*/seed-2/result.json")}
-    assert results["SASRec"]["curve"][-1]["epoch"] == 39
+    assert results["SASRec"]["curve"][-1]["epoch"] == 14
     report = runs / "report-plan"
     assert {"results.json", "table.md", "table.csv", "table-ring.tex", "plots"} == {path.name for path in report.iterdir()}
     table = (report / "table.md").read_text()
@@ -89,6 +89,21 @@ def test_floors_of_a_shipped_plan_and_their_comparison(tmp_path, capsys):
 
 def make_cell(folder: Path, model: str = "SASRec", row: str = "row", seed: int = 1, dataset: str = "ring") -> Cell:
     return Cell(dataset, Row(row, model, None, {}, {}, (seed,), False, None), seed, {}, {}, folder / row / f"seed-{seed}")
+
+
+def test_sigterm_stops_the_cells_too(write_plan, ring, tmp_path):
+    plan, runs = write_plan(datasets={"ring": ring}, models={"SASRec": {"settings": {"epochs": 5000, "stopping_step": 5000}}}), tmp_path / "runs"
+    process = start(command(plan, runs))
+    while process.poll() is None and not list(runs.glob("ring/SASRec-*/seed-2020/train.log")):
+        time.sleep(0.05)
+    (folder,) = runs.glob("ring/SASRec-*/seed-2020")
+    assert _lock(folder) is False  # the cell holds it
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 130 and "the same command goes on where it stopped" in errors
+    lock = _lock(folder)
+    assert lock  # nobody is at work there any more
+    _unlock(lock)
 
 
 def test_a_cell_at_work_elsewhere_is_waited_for(tmp_path, leave_run):
