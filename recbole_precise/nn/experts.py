@@ -46,6 +46,16 @@ class TopKGate(nn.Module):
         return torch.zeros_like(scores).scatter(-1, chosen, kept.softmax(-1))
 
 
+def weighted_sums(table: Tensor, token_index: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
+    """Sum of `weights [tokens]` times the rows `token_index [tokens]` of `table [rows, width]`, item by item: `[items, width]`."""
+    if table.requires_grad or not weights.requires_grad:
+        return F.embedding_bag(token_index, table, offsets[:-1], mode="sum", per_sample_weights=weights)
+    # embedding_bag of torch before 2.3 cannot differentiate the weights alone
+    lengths = offsets[1:] - offsets[:-1]
+    segment = torch.repeat_interleave(torch.arange(len(lengths), device=offsets.device), lengths, output_size=len(token_index))
+    return table.new_zeros(len(lengths), table.shape[1]).index_add(0, segment, table[token_index] * weights[:, None])
+
+
 class MeanPooling(nn.Module):
     """Mean of an item's token vectors: the variant PRECISE-Pool."""
 
@@ -95,6 +105,6 @@ class ExpertPooling(nn.Module):
         attention = segment_softmax(scores[token_index], segment, n_items)
         mixed = attention * weights[segment]
         if self.value is None:
-            return F.embedding_bag(token_index, table, offsets[:-1], mode="sum", per_sample_weights=mixed.sum(1))
-        pooled = [F.embedding_bag(token_index, table, offsets[:-1], mode="sum", per_sample_weights=mixed[:, k].contiguous()) for k in range(mixed.shape[1])]
+            return weighted_sums(table, token_index, offsets, mixed.sum(1))
+        pooled = [weighted_sums(table, token_index, offsets, mixed[:, k].contiguous()) for k in range(mixed.shape[1])]
         return torch.einsum("end,edf->nf", torch.stack(pooled), self.value)
