@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,14 @@ settings.load_profile("house")
 def _clean_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """RecBole's Config reads sys.argv, which holds pytest's arguments here."""
     monkeypatch.setattr(sys, "argv", ["test"])
+
+
+@pytest.fixture(autouse=True)
+def _same_log_level() -> Iterator[None]:
+    """RecBole's objective_function leaves the root logger at ERROR."""
+    level = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(level)
 
 
 Event = tuple  # (user, item, time) or more columns

@@ -259,7 +259,10 @@ def test_stock_scripts_train_our_model(tmp_path: Path, monkeypatch) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
 def test_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
     arguments = [f"--{key}={value}" for key, value in small(tmp_path, epochs=500, stopping_step=500, checkpoint_seconds=0.1, run_dir=str(tmp_path / "run")).items()]
-    process = subprocess.Popen([sys.executable, "-m", "recbole_precise", *arguments], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "recbole_precise", *arguments], cwd=ROOT, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background job would ignore it, and so would we
+    )  # fmt: skip
     while process.poll() is None and not list((tmp_path / "run" / "checkpoint").glob("state-*.json")):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
