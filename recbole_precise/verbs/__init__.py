@@ -44,6 +44,11 @@ VERBS: dict[str, Verb] = {
         "can the data set support a claim about sequence models? Report, figures and plots",
         "audit",
     ),
+    "doctor": Verb(
+        "doctor --dataset=NAME [--fix=FOLDER] [--key=value ...]",
+        "all faults of a data set's files at once, with line numbers; --fix writes mended copies",
+        "doctor",
+    ),
     "demo": Verb("demo [--key=value ...]", "PRECISE-UT and the training-free floors on MovieLens-100k, and a table of their results", "demo"),
 }
 
