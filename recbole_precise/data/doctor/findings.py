@@ -94,7 +94,7 @@ class Findings:
         finding.lines += [int(line) for line in lines[: SHOWN - len(finding.lines)]]
 
     def __iter__(self) -> Iterator[Finding]:
-        return iter(sorted(self._found.values(), key=lambda f: (ERROR, WARNING, NOTE).index(f.severity)))
+        return iter(sorted(self._found.values(), key=lambda f: ((ERROR, WARNING, NOTE).index(f.severity), f.file)))
 
     def of(self, severity: str) -> list[Finding]:
         return [finding for finding in self if finding.severity == severity]

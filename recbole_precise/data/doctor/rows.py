@@ -61,13 +61,14 @@ def read_layout(plan: Plan, suffix: str, found: Findings) -> Layout | None:
     text, end = _ended(line)
     text = text.removeprefix("\ufeff")
     if "\r" in text or "\0" in text or not text.strip():
-        found.add("unreadable", file, detail="line 1 holds carriage returns or NUL characters; save the file as plain text with line feeds")
+        found.add("unreadable", file, detail="line 1 holds carriage returns or NUL characters; save the file as plain text with line feeds (is it UTF-16? then set the key `encoding`)")
         return None
     cells = text.split(plan.separator)
     if len(cells) == 1:
         for other in ("\t", ",", ";", "|", " "):
             if other != plan.separator and len(parts := text.split(other)) > 1 and all(part.count(":") == 1 for part in parts):
-                found.add("separator", file, detail=f"line 1 has {other!r} between its columns, field_separator is {plan.separator!r}; set the key or convert the file")
+                detail = f"line 1 has {other!r} between its columns, field_separator is {plan.separator!r}; set the key or convert the file"
+                found.add("separator", file, detail=detail)
                 return None
     columns: list[tuple[str, str]] = []
     for place, cell in enumerate(cells, start=1):

@@ -15,7 +15,7 @@ from recbole_precise.data.item_text import default_template
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.text.corpus import read_text_file, render
 
-_BATCH = 4096  # texts made at a time
+_BATCH = 1024  # texts made at a time
 
 
 @dataclass
