@@ -139,7 +139,7 @@ def not_numbers(path: Path, separator: str, encoding: str, place: int, name: str
             fields = line.rstrip("\r\n").split(separator)
             if len(fields) == 1 and not fields[0].strip():
                 continue
-            reason = _why_no_number(fields[place].strip() if place < len(fields) else "", missing)
+            reason = why_no_number(fields[place].strip() if place < len(fields) else "", missing)
             if reason:
                 total += 1
                 if len(faults) < _SHOWN:
@@ -150,11 +150,12 @@ def not_numbers(path: Path, separator: str, encoding: str, place: int, name: str
     return DataError(f"{path}: column '{name}' must hold finite numbers. {'; '.join(faults)}{more}.")
 
 
-def _why_no_number(value: str, missing: bool) -> str | None:
+def why_no_number(value: str, missing: bool) -> str | None:
+    """Why a field (white space at its ends removed) is no finite number, or None when it is one; an empty one is none when `missing`."""
     if value in ("", "NA", "N/A", "null", "NULL", "None", "NaN", "nan"):
         return "no value" if missing else None
     try:
         number = float(value)
     except ValueError:
         return f"'{value}'"
-    return None if np.isfinite(number) and "_" not in value else f"'{value}'"
+    return None if np.isfinite(number) and "_" not in value and value.isascii() else f"'{value}'"

@@ -59,6 +59,11 @@ VERBS: dict[str, Verb] = {
         "paired test of two finished runs, or of several seeds each ('runs/A/seed-*' 'runs/B/seed-*')",
         "compare",
     ),
+    "doctor": Verb(
+        "doctor --dataset=NAME [--fix=FOLDER] [--key=value ...]",
+        "all faults of a data set's files at once, with line numbers; --fix writes mended copies",
+        "doctor",
+    ),
     "demo": Verb("demo [--key=value ...]", "PRECISE-UT and the training-free floors on MovieLens-100k, and a table of their results", "demo"),
 }
 
