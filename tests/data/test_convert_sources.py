@@ -229,7 +229,7 @@ def test_an_unclosed_quote_does_not_swallow_the_file(tmp_path, capsys):
         ((*NAMES, "--scene=kind"), "scene: there is no 'kind' here. This source has none."),
         ((*NAMES, "--min_rating=3"), "these interactions have no ratings"),
         ((*NAMES, "--min_user_events=9"), "no interaction is left (left out 3 interactions of 2 users with fewer than 9)"),
-        ((*NAMES, "--min_user_event=9"), "Unknown option '--min_user_event' of the source csv. Did you mean 'min_user_events'?"),
+        ((*NAMES, "--min_user_event=9"), "Unknown option '--min_user_event' of convert. Did you mean 'min_user_events'?"),
         ((*NAMES, "--min_user_events=-1"), "--min_user_events must be a whole number above 0, not '-1'."),
         ((*NAMES, "--last_of_longer=3"), "last_of_longer is a number up to last_events"),
         ((*NAMES, "--tie_break=rand"), "--tie_break is random or file, not 'rand'."),

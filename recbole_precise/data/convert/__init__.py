@@ -49,7 +49,8 @@ class Source:
         known = [*own, *options.NAMES]
         for key in given:
             if key not in known:
-                raise ConfigError(f"Unknown option '--{key}' of the source {self.name}.{did_you_mean(key, known)} It takes {', '.join('--' + name for name in known)}.")
+                near = did_you_mean(key, [*known, "source", "input", "output", "overwrite"])
+                raise ConfigError(f"Unknown option '--{key}' of convert.{near} With --source={self.name} it takes {', '.join('--' + name for name in known)}.")
         missing = [key for key, needed in own.items() if needed and key not in given]
         if missing:
             raise ConfigError(f"The source {self.name} needs {' and '.join(f'--{key}=COLUMN' for key in missing)}.")
