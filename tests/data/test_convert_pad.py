@@ -31,7 +31,7 @@ def test_histories_keep_their_order_and_every_item_is_a_candidate(raw, tmp_path)
     item = read_table(tmp_path / "toy" / "toy.item")
     assert [tuple(row.values()) for row in item.rows] == [("a", "Tea, 5 oz & cup"), ("b", "'Best' beans red"), ("c", ""), ("d", "茶 ☕")]
     assert (tmp_path / "toy" / "toy.inter").read_text().startswith("user_id:token\titem_id:token\ttimestamp:float\n")
-    assert sorted(f.name for f in (tmp_path / "toy").iterdir()) == ["toy.inter", "toy.item"]
+    assert sorted(f.name for f in (tmp_path / "toy").iterdir()) == ["toy.inter", "toy.item", "toy.yaml"]
 
 
 def test_entities_can_stay(raw, tmp_path):
@@ -55,15 +55,15 @@ def test_texts_fit_into_a_field():
         (HISTORY, ",user,history\n0,u,\"['a'\"\n", "line 2: the history of user 'u' is not a list of ids"),
         (HISTORY, ",user,history\n0,u,[1]\n", "line 2: the history of user 'u' is not a list of ids"),
         (HISTORY, ",user,history\n0,u,[]\n", "line 2: the history of user 'u' is empty"),
-        (HISTORY, ",user,history\n0,u,\"['a']\"\n1,u,\"['a']\"\n", "line 3: user 'u': it stands there twice"),
+        (HISTORY, ",user,history\n0,u,\"['a']\"\n1,u,\"['a']\"\n", "line 3: user 'u' stands there twice"),
         (HISTORY, ",user,history\n0,NA,\"['a']\"\n", "line 2: user 'NA': 'NA' is read as a missing value"),
         (HISTORY, ",user,history\n0,u,\"['zz']\"\n", "line 2: item 'zz' of user 'u' is not in metadata_Toy.csv"),
-        (HISTORY, ",user,history\n", "holds no users"),
-        (HISTORY, ",user,history\n0,u\n", "line 2 has 2 fields where the header has 3"),
-        (HISTORY, ",user,history\n0,u,\"['a']\"x\n", "line 2 is not proper CSV"),
-        (HISTORY, b"\xff\xfe\x00", "not UTF-8"),
-        (TITLES, "asin,title\na,x\na,y\n", "line 3: item 'a': it stands there twice"),
-        (TITLES, "asin,title\n", "holds no items"),
+        (HISTORY, ",user,history\n", "holds no rows"),
+        (HISTORY, ",user,history\n0,u\n", "line 2: it has 2 fields where the header has 3"),
+        (HISTORY, ",user,history\n0,u,\"['a']\"x\n", "line 2: it is not proper CSV"),
+        (HISTORY, b"\xff\xfe\x00", "is not UTF-8"),
+        (TITLES, "asin,title\na,x\na,y\n", "line 3: item 'a' stands there twice"),
+        (TITLES, "asin,title\n", "holds no rows"),
         (TITLES, "asin,name\na,x\n", "no column 'title'"),
     ],
 )
@@ -93,6 +93,15 @@ def test_wrong_folders(raw, tmp_path):
     (tmp_path / "taken").touch()
     with pytest.raises(DataError, match="cannot be written"):
         SOURCES["pad"](raw, tmp_path / "taken" / "toy")
+
+
+def test_bad_rows_are_left_out_only_when_asked_and_then_listed(raw, tmp_path):
+    (raw / HISTORY).write_text(",user,history\n0,u1,[]\n1,u2,x\n2,u3,\"['a', 'zz']\"\n3,u4,\"['a']\"\n4,u4,\"['b']\"\n5,u5,\"['b', 'c']\"\n")
+    done = SOURCES["pad"](raw, tmp_path / "toy", skip_bad_rows=True)
+    assert (done.users, done.items, done.interactions) == (2, 4, 3)
+    assert done.notes[0].startswith(f"skipped 4 bad rows of {HISTORY} (line 2: ")
+    listed = [line.split("\t")[:2] for line in (tmp_path / "toy" / "toy.bad_rows.tsv").read_text().splitlines()[1:]]
+    assert listed == [[HISTORY, "2"], [HISTORY, "3"], [HISTORY, "4"], [HISTORY, "6"]]
 
 
 @pytest.mark.skipif(not PANTRY.is_dir(), reason="PAD's files are not at hand")

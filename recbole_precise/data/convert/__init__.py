@@ -1,10 +1,78 @@
-"""Raw downloads to RecBole's atomic files: one function `convert(input_dir, output_dir, **options)` per source."""
+"""Raw downloads to RecBole's atomic files.
+
+A source is a module whose `open_raw(path, **its options)` says which files there are and what a row of them means (a `Raw`);
+reading, filtering and writing are the same for all. A new source is a module and an entry of SOURCES.
+"""
 
 from __future__ import annotations
 
-from recbole_precise.data.convert import pad
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-#: Name of a source -> its converter; each returns a `Converted` and raises DataError for a file that it cannot use.
-SOURCES = {"pad": pad.convert}
+from recbole_precise.data.convert import amazon, kaggle_books, mind, movielens, options, pad, table
+from recbole_precise.data.convert.atomic import Converted
+from recbole_precise.data.convert.pipeline import Raw, write_dataset
+from recbole_precise.errors import ConfigError, did_you_mean
 
-__all__ = ["SOURCES"]
+
+@dataclass(frozen=True)
+class Source:
+    """A kind of download.
+
+    Args:
+        holds: what `--input` must be, in words.
+        open_raw: `open_raw(path, **own options)`.
+        defaults: Options that differ from the general defaults.
+    """
+
+    name: str
+    holds: str
+    open_raw: Callable[..., Raw]
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def own_options(self) -> dict[str, bool]:
+        """Name of an option that this source alone takes -> whether it is needed."""
+        parameters = list(inspect.signature(self.open_raw).parameters.values())[1:]
+        return {parameter.name: parameter.default is parameter.empty for parameter in parameters if parameter.name != "release"}
+
+    def __call__(self, path: str | Path, output: str | Path, **given: Any) -> Converted:
+        """Convert `path` into the data set `output`.
+
+        Raises ConfigError for options that the source does not take, DataError for files that cannot be used.
+        """
+        own = self.own_options
+        known = [*own, *options.NAMES]
+        for key in given:
+            if key not in known:
+                near = did_you_mean(key, [*known, "source", "input", "output", "overwrite"])
+                raise ConfigError(f"Unknown option '--{key}' of convert.{near} With --source={self.name} it takes {', '.join('--' + name for name in known)}.")
+        missing = [key for key, needed in own.items() if needed and key not in given]
+        if missing:
+            raise ConfigError(f"The source {self.name} needs {' and '.join(f'--{key}=COLUMN' for key in missing)}.")
+        chosen = options.read_options({key: value for key, value in given.items() if key not in own}, self.name, self.defaults)
+        return write_dataset(self.open_raw(path, **{key: value for key, value in given.items() if key in own}), Path(output), chosen)
+
+
+def _amazon(release: str) -> Source:
+    return Source(release, "a folder with the reviews and metadata of one category or several", partial(amazon.open_raw, release=release))
+
+
+SOURCES: dict[str, Source] = {
+    source.name: source
+    for source in (
+        *map(_amazon, amazon.RELEASES),
+        Source("kaggle-books", "the folder with Books_rating.csv and books_data.csv", kaggle_books.open_raw),
+        Source("mind", "the folder with behaviors.tsv and news.tsv, or with the folders of several parts", mind.open_raw),
+        Source("movielens", "the folder with u.data, ratings.dat or ratings.csv", movielens.open_raw),
+        Source("pad", "the folder with the authors' CSV files", pad.open_raw, pad.DEFAULTS),
+        Source("csv", "a file with a header and one event a row", table.open_raw),
+        Source("parquet", "a file with one event a row", table.open_raw),
+    )
+}
+
+__all__ = ["SOURCES", "Source"]

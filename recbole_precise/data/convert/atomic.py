@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_precise.errors import DataError
 
-_BREAKS = re.compile(r"[\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
+_BREAKS = re.compile(r"[\x00\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # pandas, with which RecBole reads, takes these for missing values.
 _MISSING = frozenset(
     ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
@@ -26,9 +27,11 @@ class Converted:
     items: int
     interactions: int
     files: tuple[Path, ...]
+    notes: tuple[str, ...] = ()  # what was left out or is missing, one sentence each
 
     def __str__(self) -> str:
-        return f"{self.users} users, {self.items} items, {self.interactions} interactions -> {', '.join(map(str, self.files))}"
+        first = f"{self.users} users, {self.items} items, {self.interactions} interactions -> {', '.join(map(str, self.files))}"
+        return "\n".join([first, *self.notes])
 
 
 def text_field(text: str) -> str:
@@ -45,9 +48,11 @@ def bad_token(token: str) -> str | None:
     if token in _MISSING:
         return f"'{token}' is read as a missing value by RecBole" if token else "it is empty"
     if _BREAKS.search(token):
-        return "it contains a tab or a line break"
+        return "it contains a tab, a line break or a NUL byte"
     if token.startswith('"'):
         return "it begins with a quote mark"
+    if not token.isascii() and any("\ud800" <= sign <= "\udfff" for sign in token):
+        return "it holds bytes that are no text"
     return None
 
 
@@ -56,16 +61,26 @@ def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[objec
 
     Raises DataError when the folder or file cannot be written.
     """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    write_together({path: itertools.chain(["\t".join(header) + "\n"], ("\t".join(map(str, row)) + "\n" for row in rows))})
+
+
+def write_together(contents: Mapping[Path, Iterable[str]]) -> None:
+    """Write files, given as pieces of text, that appear under their names when all of them are complete.
+
+    Raises DataError when a folder or file cannot be written.
+    """
+    temporary = {path: path.with_name(f"{path.name}.{os.getpid()}.tmp") for path in contents}
+    path = Path()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-            file.write("\t".join(header) + "\n")
-            for row in rows:
-                file.write("\t".join(map(str, row)) + "\n")
-        os.replace(temporary, path)
+        for path, pieces in contents.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(temporary[path], "w", encoding="utf-8", newline="\n") as file:
+                file.writelines(pieces)
+        for path in contents:
+            os.replace(temporary[path], path)
     except OSError as error:
         raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder or make room.") from error
     finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+        for left in temporary.values():
+            with contextlib.suppress(OSError):
+                left.unlink()

@@ -1,0 +1,76 @@
+"""Rows that cannot be used: counted, remembered by file and line, and an error unless the user asked to leave them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NoReturn
+
+from recbole_precise.errors import DataError
+
+_SHOWN = 5  # faults of a file named in one message
+_HOPELESS = 1000  # bad rows after which a file without a good one is given up
+
+
+class BadRow(ValueError):
+    """A row that cannot be used; the message says why and names the value."""
+
+
+class Faults:
+    """The bad rows of a conversion.
+
+    Args:
+        skip: whether bad rows are left out instead of being an error.
+        listing: file that takes one line `file, line, reason` for each bad row.
+
+    Attributes:
+        total: bad rows so far.
+    """
+
+    def __init__(self, skip: bool, listing: Path) -> None:
+        self.skip, self.listing, self.total = skip, listing, 0
+        self._shown: dict[Path, list[str]] = {}
+        self._count: dict[Path, int] = {}
+        self._file = open(listing, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
+        self._file.write("file\tline\treason\n")
+
+    def add(self, path: Path, line: int, reason: str, *, good: int = 1, unit: str = "line") -> None:
+        """Remember a bad row; `good` counts the good rows of the file so far.
+
+        Raises DataError when the file has had nothing but bad rows for long.
+        """
+        self.total += 1
+        self._count[path] = self._count.get(path, 0) + 1
+        shown = self._shown.setdefault(path, [])
+        if len(shown) < _SHOWN:
+            shown.append(f"{unit} {line}: {reason}")
+        self._file.write(f"{path.name}\t{line}\t{' '.join(reason.split())}\n")
+        if not good and self._count[path] >= _HOPELESS:
+            self.hopeless(path)
+
+    def hopeless(self, path: Path) -> NoReturn:
+        """Raise the DataError of a file without a single good row."""
+        if path not in self._count:
+            raise DataError(f"{path}: holds no rows.")
+        raise DataError(f"{path}: none of the first {self._count[path]} rows can be used ({'; '.join(self._shown[path][:2])}). Is --source the right one?")
+
+    def check(self) -> None:
+        """Raise DataError with the faults of all files, unless they are to be left out."""
+        if not self.total or self.skip:
+            return
+        parts = []
+        for path, shown in self._shown.items():
+            more = self._count[path] - len(shown)
+            parts.append(f"{path}: {'; '.join(shown)}{f'; and {more} more' if more else ''}")
+        rows = f"{self.total} row{'s' * (self.total > 1)}"
+        raise DataError(f"{'. '.join(parts)}. Mend or remove {rows}, or leave them out with --skip_bad_rows=True.")
+
+    def summary(self) -> list[str]:
+        """One line for each file with bad rows."""
+        lines = []
+        for path, count in self._count.items():
+            more = ", ..." if count > len(self._shown[path]) else ""
+            lines.append(f"skipped {count} bad row{'s' * (count > 1)} of {path.name} ({'; '.join(self._shown[path])}{more})")
+        return lines
+
+    def close(self) -> None:
+        self._file.close()

@@ -1,0 +1,126 @@
+"""What a conversion keeps and how: options of the command, and the presets of the papers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from recbole_precise.errors import ConfigError, did_you_mean
+
+
+@dataclass(frozen=True)
+class Options:
+    """How raw rows become a data set; the same for every source. Filters are applied in this order.
+
+    known_items: leave out events of items without metadata.
+    min_rating: leave out events rated lower.
+    min_user_events, min_item_events: leave out users and items with fewer events; when both are given, again and again
+        until none is left with fewer.
+    last_events: a user's latest events to keep; `last_of_longer`: as many of a user who has more than `last_events`.
+    items: `interacted`, the items that have an event left, or `all` that have metadata.
+    tie_break: `random` puts events of one user and one time in a random order fixed by `tie_seed`, `file` leaves them as they
+        stand in the raw file, where they often stand in catalogue order.
+    scene: what becomes the column `scene`; `scene_rating`: for `scene: rating`, from which rating on the scene is `high`.
+    skip_bad_rows: leave out rows that cannot be used, and list them, instead of refusing them.
+    """
+
+    known_items: bool = False
+    min_rating: float | None = None
+    min_user_events: int = 1
+    min_item_events: int = 1
+    last_events: int | None = None
+    last_of_longer: int | None = None
+    items: str = "interacted"
+    tie_break: str = "random"
+    tie_seed: int = 2020
+    scene: str | None = None
+    scene_rating: float = 4.0
+    skip_bad_rows: bool = False
+    preset: str | None = None
+    protocol: Mapping[str, Any] = field(default_factory=dict)  # settings of a run that the preset adds to the YAML
+
+
+@dataclass(frozen=True)
+class Preset:
+    """`filters`: Options of each source that it is meant for; `protocol`: settings of a run that belong to it."""
+
+    filters: Mapping[str, Mapping[str, Any]]
+    protocol: Mapping[str, Any]
+
+
+_PAD_AMAZON = {"known_items": True, "min_rating": 4.0, "min_user_events": 5, "last_events": 23, "last_of_longer": 22, "tie_break": "file"}
+
+PRESETS: dict[str, Preset] = {
+    # PAD (arXiv 2412.04107), data sets. The text keeps a user's latest 23 events; the released files, which have the published
+    # sizes, keep 22 of a user who has more: `last_events: 23` on the command line is the rule of the text.
+    "pad": Preset(
+        {"amazon-2018": _PAD_AMAZON, "amazon-2014": _PAD_AMAZON, "mind": {"min_user_events": 5, "last_events": 23, "tie_break": "file"}},
+        {"MAX_ITEM_LIST_LENGTH": 20, "mask_history": True, "item_text": "{title}"},
+    ),
+    # PRECISE (arXiv 2412.06308), Amazon Books: reviews of 3 stars and more, users with at least 3 of them; titles,
+    # descriptions and categories are the text.
+    "precise-books": Preset(
+        {"kaggle-books": {"min_rating": 3.0, "min_user_events": 3}},
+        {"item_text": ["title", "description", "categories"]},
+    ),
+}
+
+_CHOICES = {"items": ("interacted", "all"), "tie_break": ("random", "file")}
+_COUNTS = ("min_user_events", "min_item_events", "last_events", "last_of_longer")
+_SWITCHES = ("known_items", "skip_bad_rows")
+NAMES = tuple(option.name for option in fields(Options) if option.name != "protocol")
+
+
+def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, Any]) -> Options:
+    """Options from texts of a command line or from values: the source's defaults, then the preset's, then what is given.
+
+    Raises ConfigError for a value that an option does not take, and for a preset that is not meant for the source.
+    """
+    values: dict[str, Any] = dict(defaults)
+    name = given.get("preset")
+    if name is not None:
+        preset = PRESETS.get(name)
+        if preset is None:
+            raise ConfigError(f"Unknown preset '{name}'.{did_you_mean(name, PRESETS)} The presets are {', '.join(PRESETS)}.")
+        if source not in preset.filters:
+            raise ConfigError(f"The preset '{name}' is meant for {' and '.join(preset.filters)}, not for the source {source}.")
+        values.update(preset.filters[source], protocol=preset.protocol)
+        if "last_events" in given and "last_of_longer" not in given:
+            values.pop("last_of_longer", None)
+    values.update({key: _value(key, value) for key, value in given.items()})
+    options = Options(**values)
+    if options.last_of_longer is not None and (options.last_events is None or options.last_of_longer > options.last_events):
+        raise ConfigError("last_of_longer is a number up to last_events, which must be given with it.")
+    return options if options.last_events is None or options.last_of_longer is not None else replace(options, last_of_longer=options.last_events)
+
+
+def _value(key: str, value: Any) -> Any:
+    """The value of an option, from its text."""
+    if key in _CHOICES and value not in _CHOICES[key]:
+        raise ConfigError(f"--{key} is {' or '.join(_CHOICES[key])}, not '{value}'.")
+    if key in _SWITCHES:
+        return switch(key, value)
+    try:
+        if key in _COUNTS or key == "tie_seed":
+            count = int(value)
+            if count < (key != "tie_seed"):
+                raise ValueError
+            return count
+        if key in ("min_rating", "scene_rating"):
+            number = float(value)
+            if number != number:
+                raise ValueError
+            return number
+    except ValueError:
+        raise ConfigError(f"--{key} must be a {'number' if 'rating' in key else 'whole number above 0'}, not '{value}'.") from None
+    return value
+
+
+def switch(key: str, value: Any) -> bool:
+    """True or False, from its text."""
+    if isinstance(value, bool):
+        return value
+    if str(value).lower() not in ("true", "false"):
+        raise ConfigError(f"--{key} is True or False, not '{value}'.")
+    return str(value).lower() == "true"
