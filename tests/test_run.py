@@ -69,7 +69,7 @@ def test_result_json_is_as_documented(finished) -> None:
     assert result["protocol"]["candidates"] == 1682 and result["protocol"]["mask_history"] is False
     assert set(result["seconds"]) == {"data", "encode", "train", "evaluate", "total"}
     assert result["seconds"]["total"] >= result["seconds"]["train"] > 0
-    assert [set(phase) for phase in result["phases"]] == [{"name", "epochs", "best_epoch", "seconds"}]
+    assert [set(phase) for phase in result["phases"]] == [{"name", "epochs", "best_epoch", "ended", "seconds"}]
     assert [set(record) for record in result["curve"]] == [{"epoch", "phase", "train_loss", "valid", "seconds"}] * 2
     assert max(record["valid"]["ndcg@10"] for record in result["curve"]) == result["valid"]["ndcg@10"]
     assert 0 < result["curve"][0]["seconds"] < result["curve"][1]["seconds"] <= result["seconds"]["total"]

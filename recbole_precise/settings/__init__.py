@@ -85,7 +85,7 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     """What we add to RecBole's defaults: overall, then for a model of ours its own, its recipe, the data set's, and its variant.
 
     With the recipe `best`, what was tuned for a model of ours on a data set (properties/best/<data set>/<Model>.yaml)
-    goes before the data set's protocol.
+    goes before the data set's protocol; `default` leaves it out.
     """
     settings = read_settings(properties_folder() / "overall.yaml")
     if entry.ours:

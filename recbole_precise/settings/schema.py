@@ -110,7 +110,7 @@ _SWITCH = Key("bool")
 
 #: Keys of properties/overall.yaml.
 OVERALL: dict[str, Key] = {
-    "recipe": _one_of("best", "paper"),
+    "recipe": _one_of("best", "default", "paper"),
     "run_dir": _TEXT_OR_NONE,
     "result_file": _TEXT_OR_NONE,
     "resume": _SWITCH,
@@ -121,6 +121,8 @@ OVERALL: dict[str, Key] = {
     "trust_pickle": _SWITCH,
     "amp_dtype": _one_of("bf16", "fp16"),
     "lr_schedule": _one_of("constant", "cosine", "linear"),
+    "train_minutes": _positive(nullable=True),
+    "keep_freed_memory": _SWITCH,
     "warmup_steps": _count(0),
     "train_rows": _one_of("windows", "prefixes", nullable=True),
     "window_stride": _count(nullable=True),

@@ -12,7 +12,7 @@ import numpy as np
 #: Settings that decide where, how fast or how loudly a run goes, but not what comes out.
 HARMLESS = frozenset(
     "run_dir result_file resume checkpoint_seconds threads log_flops tensorboard trust_pickle score_budget_mb slices "
-    "text_batch_size text_device text_cache_dir gpu_id use_gpu device state data_path checkpoint_dir show_progress "
+    "text_batch_size text_device text_cache_dir keep_freed_memory gpu_id use_gpu device state data_path checkpoint_dir show_progress "
     "save_dataset dataset_save_path save_dataloaders dataloaders_save_path log_wandb wandb_project config_files "
     "config_file_list eval_batch_size loss_decimal_place metric_decimal_place verbose local_rank nproc ip port offset "
     "valid_metric_bigger saved url".split()

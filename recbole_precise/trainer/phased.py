@@ -115,6 +115,9 @@ class PhasedTraining:
                 self._checkpoint_if(monotonic() - self._last_checkpoint > self._checkpoint_seconds())
             if validates and (epoch - progress.phase_start + 1) % eval_step == 0:
                 self._validate(phase, valid_data, epoch, verbose, show_progress, callback)
+            if self.train_minutes and progress.phase_seconds >= 60 * self.train_minutes and not progress.stopped:
+                progress.stopped, progress.ended = True, "train_minutes"
+                self.logger.info(f"{self.train_minutes:g} minutes of training (train_minutes) are over after epoch {epoch}")
             progress.next_epoch()
             self._checkpoint_if(monotonic() - self._last_checkpoint > min(_COST_SHARE * self._checkpoint_cost, self._checkpoint_seconds()))
 
@@ -126,6 +129,8 @@ class PhasedTraining:
         progress.spend("evaluate", seconds)
         stopping = self._early_stopping(phase)
         improved, progress.stopped = stopping.update(score)
+        if progress.stopped:
+            progress.ended = "stopping_step"
         progress.best_score, progress.waited = self.best_valid_score, self.cur_step = stopping.best, stopping.waited
         progress.history[-1].update(valid_score=score, valid=exact, valid_seconds=seconds)
         self._log_validation(epoch, seconds, score, result, progress.evaluations, verbose)

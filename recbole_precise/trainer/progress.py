@@ -16,7 +16,7 @@ class Progress:
         batch: batches trained in this epoch; `loss`: their sum (`LossSum.state`).
         epoch_generator: state of the loader's generator when the epoch began.
         train_loss: of this epoch when all its batches are done and its evaluation is not.
-        stopped: early stopping has ended the phase.
+        stopped: the phase is at its end before its last epoch. ended: the key that ends it: epochs, stopping_step or train_minutes.
         best_score, waited: early stopping's state. best_epoch, best_result, best_exact: of the best evaluation of the
             phase; rounded as RecBole prints it, and exact.
         evaluations: validations so far, in all phases.
@@ -32,6 +32,7 @@ class Progress:
     epoch_generator: str | None = None
     train_loss: float | tuple[float, ...] | None = None
     stopped: bool = False
+    ended: str = "epochs"
     best_score: float | None = None
     waited: int = 0
     best_epoch: int | None = None
@@ -77,8 +78,8 @@ class Progress:
     def next_phase(self, name: str, last: bool) -> None:
         """The phase under way is done: record it and, unless it was the last, forget its best."""
         best = None if self.best_epoch is None else self.best_epoch - self.phase_start
-        self.phases.append({"name": name, "epochs": self.epoch - self.phase_start, "best_epoch": best, "seconds": self.phase_seconds})
+        self.phases.append({"name": name, "epochs": self.epoch - self.phase_start, "best_epoch": best, "ended": self.ended, "seconds": self.phase_seconds})
         self.phase += 1
-        self.phase_start, self.phase_seconds, self.stopped = self.epoch, 0.0, False
+        self.phase_start, self.phase_seconds, self.stopped, self.ended = self.epoch, 0.0, False, "epochs"
         if not last:
             self.waited, self.best_score, self.best_epoch, self.best_result, self.best_exact = 0, None, None, None, None

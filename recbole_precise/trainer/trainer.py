@@ -28,6 +28,7 @@ from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.result import write_settings
 from recbole_precise.trainer.events import EventWriter
 from recbole_precise.trainer.judging import rank_split, score_by_pairs
+from recbole_precise.trainer.memory import keep_freed_memory
 from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
 from recbole_precise.trainer.phased import PhasedTraining
 from recbole_precise.trainer.phases import Phase
@@ -61,7 +62,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.tensorboard = EventWriter(self.run_folder.path if config["tensorboard"] is not False else None)
         self.wandblogger = WandbLogger(config)
         self.learner, self.learning_rate, self.weight_decay = config["learner"], config["learning_rate"], config["weight_decay"]
-        self.epochs, self.stopping_step = config["epochs"], config["stopping_step"]
+        self.epochs, self.stopping_step, self.train_minutes = config["epochs"], config["stopping_step"], config["train_minutes"]
         self.eval_step = min(config["eval_step"], self.epochs)
         self.clip_grad_norm = config["clip_grad_norm"]
         self.valid_metric, self.valid_metric_bigger = config["valid_metric"].lower(), config["valid_metric_bigger"]
@@ -130,6 +131,8 @@ class PreciseTrainer(PhasedTraining, Trainer):
             saved: write checkpoints, and the best weights at the end, into the run directory.
             callback_fn: called with (epoch, validation score) after each validation.
         """
+        if self.device.type == "cpu" and self.config["keep_freed_memory"] is not False:
+            keep_freed_memory()
         if not self.config["single_spec"]:
             return self._fit_distributed(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         if saved:
@@ -147,6 +150,8 @@ class PreciseTrainer(PhasedTraining, Trainer):
         phases = self.model.phases() if hasattr(self.model, "phases") else self._default_phases()
         if len(phases) > 1:
             raise ConfigError(f"{self.config['model']} trains in {len(phases)} phases, which needs a single process (nproc: 1).")
+        if self.train_minutes:
+            raise ConfigError("train_minutes needs a single process (nproc: 1): several would stop at different epochs.")
         if saved and self.config["local_rank"] == 0:
             self._make_folder()
         self._valid_data, started = valid_data, perf_counter()

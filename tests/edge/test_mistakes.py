@@ -68,6 +68,7 @@ MISTAKES = [
     ("SASRec", {"train_rows": "windows"}, ["train_rows", "SASRec"]),
     ("PRECISE-UT", {"resume": True}, ["resume", "run_dir"]),
     ("GraphHeuristic", {"recipe": "paper"}, ["GraphHeuristic", "recipe"]),
+    ("SASRec", {"train_minutes": 0}, ["train_minutes", "above 0"]),
     ("PRECISE-UT", {"normalize_all": True, "normalize_field": ["timestamp"]}, ["normalize_field", "normalize_all"]),
     ("PRECISE-UT", {"load_col": {"inter": ["user_id", "item_id"]}}, ["load_col", "timestamp"]),
     ("PRECISE-UT", {"train_neg_sample_args": {"distribution": "uniform"}}, ["train_neg_sample_args"]),
