@@ -35,8 +35,8 @@ VERBS: dict[str, Verb] = {
         "encode",
     ),
     "convert": Verb(
-        "convert --source=NAME --input=FOLDER --output=dataset/NAME",
-        "turn a raw download into RecBole's atomic files (sources: pad)",
+        "convert --source=NAME --input=DOWNLOAD --output=dataset/NAME [--preset=pad|precise-books ...]",
+        "turn a raw download (Amazon, MIND, MovieLens, a CSV or Parquet file, ...) into RecBole's atomic files",
         "convert",
     ),
     "tune": Verb(

@@ -136,7 +136,8 @@ class Staging:
 
     def events(self, columns: str) -> Iterator[tuple]:
         """`columns` (SQL over `events` and `items`) user by user, as they first occur, and in the order of time; after `count_users`."""
-        return self.rows(f"SELECT {columns} FROM events JOIN users USING (user) LEFT JOIN items ON items.item = events.item ORDER BY users.first, events.time, events.tie, events.seq")
+        joined = "events JOIN users USING (user) LEFT JOIN items ON items.item = events.item"
+        return self.rows(f"SELECT {columns} FROM {joined} ORDER BY users.first, events.time, events.tie, events.seq")
 
     def count_items(self, everything: bool) -> int:
         """Choose the items to write: those with an event, or also the others; the number of them."""
