@@ -47,13 +47,13 @@ def markdown(summary: Mapping[str, Any]) -> str:
 
 
 def main_table(summary: Mapping[str, Any], dataset: str) -> str:
-    """Rows by metrics: mean ± standard deviation over seeds, the best bold, the second underlined; published numbers below."""
+    """Rows by metrics: mean ± standard deviation over seeds, the best bold, the second underlined; published numbers in columns of their own."""
     metrics, unit = summary["metrics"], " %" if summary["percent"] else ""
     part = summary["datasets"][dataset]
-    gains = bool(part["best_baseline"])
+    gains, published = bool(part["best_baseline"]), _published(part)
     header = ["model"]
     for metric in metrics:
-        header += [metric + unit, "gain"] if gains else [metric + unit]
+        header += [metric + unit, *(["gain"] if gains else []), *([f"{metric}{unit} published"] if published else [])]
     header += ["seeds", "training s", "parameters"]
     rows = []
     for row in part["rows"]:
@@ -66,13 +66,31 @@ def main_table(summary: Mapping[str, Any], dataset: str) -> str:
             line.append(text)
             if gains:
                 line.append("best baseline" if part["best_baseline"].get(metric) == row["name"] else _gain(entry))
+            if published:
+                line.append(_published_text(published, row["name"], metric, summary["percent"]))
         rows.append([*line, _seeds(row), f"{row['seconds']['train']['mean']:.0f}", f"{row['parameters']:,}"])
-    for entry in part["published"]:
-        line = [f"*published:* {entry['name']}"]
+    for name in _not_measured(part):
+        line = [name]
         for metric in metrics:
-            line += [scale(entry["test"].get(metric), summary["percent"]), ""] if gains else [scale(entry["test"].get(metric), summary["percent"])]
+            line += ["", *([""] if gains else []), _published_text(published, name, metric, summary["percent"])]
         rows.append([*line, "", "", ""])
     return markdown_table(header, rows)
+
+
+def _published(part: Mapping[str, Any]) -> dict[str, Mapping[str, float]]:
+    """Row -> its published metrics."""
+    return {entry["name"]: entry["test"] for entry in part["published"]}
+
+
+def _not_measured(part: Mapping[str, Any]) -> list[str]:
+    """Names with published numbers that no row of the benchmark has."""
+    measured = {row["name"] for row in part["rows"]}
+    return [entry["name"] for entry in part["published"] if entry["name"] not in measured]
+
+
+def _published_text(published: Mapping[str, Mapping[str, float]], name: str, metric: str, percent: bool) -> str:
+    value = published.get(name, {}).get(metric)
+    return "" if value is None else scale(value, percent)
 
 
 def slice_table(summary: Mapping[str, Any], dataset: str) -> str:
@@ -110,9 +128,12 @@ def significance_table(summary: Mapping[str, Any]) -> str:
 def latex(summary: Mapping[str, Any], dataset: str) -> str:
     """A table environment with booktabs rules; needs \\usepackage{booktabs}."""
     metrics, part = summary["metrics"], summary["datasets"][dataset]
-    gains = bool(part["best_baseline"])
+    gains, published = bool(part["best_baseline"]), _published(part)
     unit = r" (\%)" if summary["percent"] else ""
-    header = ["Model", *(cell for metric in metrics for cell in ([escape(metric) + unit, "Gain"] if gains else [escape(metric) + unit])), "Seeds"]
+    header = ["Model"]
+    for metric in metrics:
+        header += [escape(metric) + unit, *(["Gain"] if gains else []), *(["Published"] if published else [])]
+    header.append("Seeds")
     lines = []
     for row in part["rows"]:
         cells = [escape(row["name"])]
@@ -124,10 +145,14 @@ def latex(summary: Mapping[str, Any], dataset: str) -> str:
             cells.append(text)
             if gains:
                 cells.append("base" if part["best_baseline"].get(metric) == row["name"] else escape(_gain(entry)))
+            if published:
+                cells.append(_published_text(published, row["name"], metric, summary["percent"]))
         lines.append(" & ".join([*cells, str(len(row["seeds"]))]) + r" \\")
-    for number, entry in enumerate(part["published"]):
-        values = [cell for metric in metrics for cell in ([scale(entry["test"].get(metric), summary["percent"]), ""] if gains else [scale(entry["test"].get(metric), summary["percent"])])]
-        lines += ([r"\midrule"] if number == 0 else []) + [" & ".join([rf"\textit{{published:}} {escape(entry['name'])}", *values, ""]) + r" \\"]
+    for number, name in enumerate(_not_measured(part)):
+        cells = [escape(name)]
+        for metric in metrics:
+            cells += ["", *([""] if gains else []), _published_text(published, name, metric, summary["percent"])]
+        lines += ([r"\midrule"] if number == 0 else []) + [" & ".join([*cells, ""]) + r" \\"]
     caption = f"{escape(dataset)}: {escape(protocol_text(summary, dataset))}. {escape(_latex_legend(summary, dataset))}"
     return "\n".join(
         [

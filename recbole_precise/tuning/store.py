@@ -45,14 +45,30 @@ def open_storage(path: Path) -> BaseStorage:
 
 
 def _whole_lines() -> type:
-    from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
+    from filelock import FileLock
+
+    from optuna.storages.journal import JournalFileBackend
+
+    class Guard:
+        """Optuna's interface of a lock over one that the operating system frees. Optuna's own locks are files that outlive a
+        killed process, and its test of their age never ends when the journal's path is relative."""
+
+        def __init__(self, file: str) -> None:
+            self._lock = FileLock(f"{file}.lock")
+
+        def acquire(self) -> bool:
+            self._lock.acquire()
+            return True
+
+        def release(self) -> None:
+            self._lock.release()
 
     class WholeLines(JournalFileBackend):
         """Optuna's journal file, which a line cut short (a full disk, a power cut) does not spoil."""
 
         def __init__(self, file: str) -> None:
             self._journal = Path(file)
-            self._guard = JournalFileSymlinkLock(file)
+            self._guard = Guard(file)
             super().__init__(file, lock_obj=self._guard)
 
         def append_logs(self, logs: list[dict[str, Any]]) -> None:

@@ -35,7 +35,7 @@ def summary(tmp_path, leave_run, write_plan) -> dict:
     file = write_plan(
         title="A shop", datasets=["shop"], seeds=[1, 2, 3], metrics=list(METRICS), slices=["warm", "cold"], against="SASRec", resamples=9999,
         models={"Ours_1": {"model": "PRECISE-ID", "note": "50% off & more"}, "SASRec": {"baseline": True}, "GRU4Rec": {"baseline": True}, "Pop": {"baseline": True}},
-        published={"PAD": {"source": "a paper", "datasets": {"shop": {"ndcg@10": 0.9}}}},
+        published={name: {"source": "a paper", "datasets": {"shop": {"ndcg@10": value}}} for name, value in (("SASRec", 0.8), ("PAD", 0.9))},
     )  # fmt: skip
     return summarize(read_plan(str(file)), outcomes(read_plan(str(file)), tmp_path, leave_run), "recbole-precise benchmark plan.yaml")
 
@@ -98,9 +98,12 @@ def test_markdown_says_it_all(summary):
     assert f"| **{mean:.4f} ± {std:.4f}**\\* |" in line and "| 3 |" in line
     assert sum(text.count(f"<u>{mean_std(name, metric)[0]:.4f}") for name in RANKS for metric in METRICS) >= 3
     for part in ("# A shop", "`recbole-precise benchmark plan.yaml`", "torch 2.13.0", "120 test cases, ranked among 50 candidates", "warm (n = 60)", "| 2 of 3 |",
-                 "1 (draws nothing)", "*published:* PAD", "*Published:* PAD: a paper.", "Ours_1: 50% off & more", "## Failed cells", "out of luck", "p (Holm)"):  # fmt: skip
+                 "1 (draws nothing)", "*Published:* PAD: a paper.", "Ours_1: 50% off & more", "## Failed cells", "out of luck", "p (Holm)"):  # fmt: skip
         assert part in text, part
-    assert "**0.9" not in text  # a published number is never the best
+    assert "**0.9" not in text and "**0.8" not in text  # a published number is never the best
+    header, _, *rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in main_table(summary, "shop").splitlines()]
+    published = {row[0]: row[header.index("ndcg@10 published")] for row in rows}
+    assert {name: value for name, value in published.items() if value} == {"SASRec": "0.8000", "PAD": "0.9000"} and list(published).count("SASRec") == 1
     widths = {line.count(" | ") for line in significance_table(summary).splitlines()}
     assert widths == {7}
 
@@ -123,8 +126,8 @@ def test_latex_is_a_table_of_equal_rows(summary):
 
 def test_csv_keeps_full_precision(summary):
     lines = list(csv.DictReader(io.StringIO(csv_text(summary))))
-    assert len(lines) == 4 * 3 + 1 and None not in lines[-1].values() and all(None not in line for line in lines)
-    for line in lines[:-1]:
+    assert len(lines) == 4 * 3 + 2 and None not in lines[-1].values() and all(None not in line for line in lines)
+    for line in lines[:-2]:
         mean, _ = mean_std(line["row"], line["metric"])
         assert float(line["mean"]) == pytest.approx(mean, rel=1e-12) and line["against"] == ("" if line["row"] == "SASRec" else "SASRec") and line["cases"] == "120"
     assert (lines[-1]["kind"], lines[-1]["mean"], lines[-1]["source"]) == ("published", "0.9", "a paper")

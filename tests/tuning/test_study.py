@@ -269,6 +269,23 @@ def test_a_killed_process_is_known_to_be_dead(tmp_path):
     assert list((tmp_path / "s.workers").iterdir()) == []
 
 
+def test_a_process_killed_while_it_writes_blocks_nobody(tmp_path):
+    """With a relative path too, which Optuna's own lock waits on for ever."""
+    holds = (
+        "import sys, pathlib; from recbole_precise.tuning.store import open_storage\n"
+        "store = open_storage(pathlib.Path('s.journal')); store._backend._guard.acquire(); print('held', flush=True); sys.stdin.read()"
+    )
+    writes = "import optuna, pathlib; from recbole_precise.tuning.store import open_storage; optuna.create_study(storage=open_storage(pathlib.Path('s.journal')), study_name='s')"
+    holder = subprocess.Popen([sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    assert holder.stdout.readline() == "held\n"
+    writer = subprocess.Popen([sys.executable, "-c", writes], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    with pytest.raises(subprocess.TimeoutExpired):
+        writer.wait(5)
+    holder.kill()
+    assert writer.wait(60) == 0
+    holder.wait()
+
+
 def test_turns_are_taken_one_at_a_time(grid, tmp_path):
     """Threads with a hold each stand for processes: no point is handed out twice."""
     points: list = []
