@@ -14,7 +14,7 @@ from recbole_precise.settings import properties_folder, read_settings
 
 #: Settings that the benchmark itself gives to a cell.
 RESERVED = frozenset("model dataset seed run_dir result_file resume config_files recipe nproc world_size".split())
-_PLAN_KEYS = ("title", "datasets", "models", "seeds", "metrics", "slices", "settings", "against", "published", "percent", "confidence", "resamples")
+_PLAN_KEYS = ("title", "note", "datasets", "models", "seeds", "metrics", "slices", "settings", "against", "published", "percent", "confidence", "resamples")
 _ROW_KEYS = ("model", "recipe", "settings", "datasets", "seeds", "baseline", "note")
 _PUBLISHED_KEYS = ("source", "note", "datasets")
 
@@ -52,12 +52,13 @@ class Published:
 class Plan:
     """A benchmark. `datasets[name]` and `settings` are settings of every cell; `against` names the row of the paired tests.
 
-    `metrics`: the first is the one that plots show. `percent`: numbers are printed times 100.
+    `note`: printed above the tables. `metrics`: the first is the one that plots show. `percent`: numbers are printed times 100.
     """
 
     name: str
     file: Path
     title: str
+    note: str | None
     datasets: Mapping[str, Mapping[str, Any]]
     rows: tuple[Row, ...]
     metrics: tuple[str, ...]
@@ -153,6 +154,7 @@ class _Reader:
             name=self.file.stem,
             file=self.file,
             title=str(content.get("title") or self.file.stem),
+            note=self.note(content, ""),
             datasets=chosen,
             rows=tuple(kept.values()),
             metrics=metrics,
@@ -182,9 +184,8 @@ class _Reader:
                 raise self.fail(where, f"the plan has no data set '{dataset}'.{did_you_mean(dataset, datasets)}")
             self.settings(settings, f"{where}: datasets: {dataset}")
         own = self.seeds(options["seeds"], f"{where}: seeds") if "seeds" in options and not given else seeds
-        for key in ("recipe", "note"):
-            if options.get(key) is not None and not isinstance(options[key], str):
-                raise self.fail(where, f"{key} must be text, not {options[key]!r}.")
+        if options.get("recipe") is not None and not isinstance(options["recipe"], str):
+            raise self.fail(where, f"recipe must be text, not {options['recipe']!r}.")
         return Row(
             name=name,
             model=model,
@@ -193,7 +194,7 @@ class _Reader:
             by_dataset=changes,
             seeds=own[:1] if draws_nothing(model) else own,
             baseline=self.switch(options.get("baseline", False), f"{where}: baseline"),
-            note=options.get("note"),
+            note=self.note(options, where),
         )
 
     def published(self, name: str, entry: Mapping[str, Any], datasets: Mapping) -> Published:
@@ -210,6 +211,11 @@ class _Reader:
                 if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
                     raise self.fail(where, f"{metric} must be a fraction from 0 to 1, not {value!r}.")
         return Published(name, entry["source"], entry.get("note"), {dataset: values[dataset] for dataset in values if dataset in datasets})
+
+    def note(self, content: Mapping[str, Any], where: str) -> str | None:
+        if content.get("note") is not None and not isinstance(content["note"], str):
+            raise self.fail(where, f"note must be text, not {content['note']!r}.")
+        return content.get("note")
 
     # --- Kinds of values ----------------------------------------------------------------------------------------------
 

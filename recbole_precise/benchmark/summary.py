@@ -24,7 +24,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
     """Means, spreads, places, gains and paired tests of what is finished; a DataError when rows are not comparable.
 
     Returns:
-        {"plan", "title", "command", "commit", "made", "environment", "hours", "metrics", "slices", "percent",
+        {"plan", "title", "note", "command", "commit", "made", "environment", "hours", "metrics", "slices", "percent",
         "datasets": {name: {"protocol", "cases", "valid_cases", "rows": [...], "published": [...], "best_baseline": {metric: row}}},
         "significance": {"against", "confidence", "tests": [...]} or None, "failed": [...], "waiting": [...]}
     """
@@ -52,6 +52,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
         {
             "plan": plan.name,
             "title": plan.title,
+            "note": plan.note,
             "command": command,
             "commit": commit(),
             "made": time.strftime("%Y-%m-%d %H:%M:%S%z"),

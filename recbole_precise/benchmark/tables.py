@@ -29,7 +29,7 @@ def protocol_text(summary: Mapping[str, Any], dataset: str) -> str:
 
 def markdown(summary: Mapping[str, Any]) -> str:
     """The whole report as Markdown."""
-    parts = [f"# {summary['title']}", _origin(summary)]
+    parts = [f"# {summary['title']}", _origin(summary), summary.get("note")]
     for dataset in summary["datasets"]:
         parts += [f"## {dataset}", protocol_text(summary, dataset)[0].upper() + protocol_text(summary, dataset)[1:] + ".", main_table(summary, dataset), _legend(summary, dataset)]
         slices = slice_table(summary, dataset)

@@ -134,7 +134,7 @@ class GraphHeuristic:
         self.rings = RINGS.get(variant)
         if self.rings is None:
             self.graph = graph or GRAPHS[variant]
-            self.edges = _window_edges(items, offsets, n_items, self.graph)
+            self.edges = window_edges(items, offsets, n_items, self.graph)
         else:
             self.edges = _ring_edges(items, offsets, n_items)
             self.hops = (self.edges > 0).astype(np.float32)
@@ -185,7 +185,8 @@ class GraphHeuristic:
         return ring, likeness
 
 
-def _window_edges(items: np.ndarray, offsets: np.ndarray, n_items: int, graph: Graph) -> sp.csr_matrix:
+def window_edges(items: np.ndarray, offsets: np.ndarray, n_items: int, graph: Graph) -> sp.csr_matrix:
+    """float32 `[n_items, n_items]`: the part of `graph`'s score that counts transitions, at (a, b)."""
     total = sp.csr_matrix((n_items, n_items))
     for k in range(1, graph.window + 1):
         total = total + transition_counts(items, offsets, n_items, k) * (1 / k if graph.distance == "inverse" else 1.0)

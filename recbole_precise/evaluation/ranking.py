@@ -20,6 +20,8 @@ from torch import Tensor
 
 #: (row [M], item [M]): item `item[m]` is no candidate in row `row[m]`; repeats are allowed.
 Excluded = tuple[Tensor, Tensor]
+#: (row [M], item [M], value [M]): `value[m]` is added to the score of item `item[m]` in row `row[m]`; no pair stands twice.
+Bonus = tuple[Tensor, Tensor, Tensor]
 
 DEFAULT_BUDGET = 64 << 20
 # A tile of scores is written by the product and read twice by the counting: on a CPU it must stay in the cache.
@@ -113,8 +115,8 @@ class VectorRanker:
         self.largest = _largest(item_vectors, "item vectors")
 
     @torch.no_grad()
-    def rank(self, user_vectors: Tensor, targets: Tensor, excluded: Excluded | None = None) -> Tensor:
-        """As `rank_by_vectors`.
+    def rank(self, user_vectors: Tensor, targets: Tensor, excluded: Excluded | None = None, bonus: Bonus | None = None) -> Tensor:
+        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs.
 
         The target's own score comes from a product of the same shape as every tile, so that an item with the target's
         very vector gets the same bits and counts as the tie that it is.
@@ -125,6 +127,7 @@ class VectorRanker:
         # Finite vectors make a NaN only where a sum of products passes the largest float.
         can_overflow = not _largest(users, "user vectors") * self.largest * width < torch.finfo(self.dtype).max / 4
         pairs = _sorted_pairs(excluded, n_rows, n_items, device)
+        extra = None if bonus is None else _Extra(bonus, n_rows, n_items, self.dtype, device)
         rows, tile = _tile_shape(n_rows, n_items, width, self.dtype.itemsize, self.budget, device)
         ranks = torch.empty(n_rows, dtype=torch.int64, device=device)
         counts = torch.empty(rows, dtype=self.dtype, device=device)
@@ -136,10 +139,14 @@ class VectorRanker:
             own = _product(block, wanted).diagonal()[:, None].clone()
             if self.bias is not None:
                 own += self.bias[target][:, None]
+            if extra is not None:
+                own += extra.enter(lo, target, tile)[:, None]
             mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
             at_least = torch.zeros(size, dtype=torch.float64, device=device)
             for number, start in enumerate(range(0, n_items, tile)):
                 scores = self._tile_scores(block, start, tile)
+                if extra is not None:
+                    extra.add_to(scores, number, start)
                 if can_overflow and (torch.isnan(own).any() or torch.isnan(scores).any()):
                     raise _nan_error()
                 # A comparison with NaN is false, even where `own` is -inf: the one value that never counts.
@@ -161,6 +168,38 @@ class VectorRanker:
         if self.bias is not None:
             scores[:, :here] += self.bias[start : start + here]
         return scores
+
+
+class _Extra:
+    """A bonus, brought to the tiles: rows in blocks, items in order inside a block."""
+
+    def __init__(self, bonus: Bonus, n_rows: int, n_items: int, dtype: torch.dtype, device: torch.device) -> None:
+        row, item, value = bonus
+        order = torch.argsort(row.to(device), stable=True)
+        self.row, self.item = _sorted_pairs((row, item), n_rows, n_items, device)
+        self.value = value.to(device=device, dtype=dtype)[order]
+        if self.value.shape != self.row.shape or not torch.isfinite(self.value).all():
+            raise ValueError(f"a bonus needs a finite value for each of its {len(self.row)} pairs")
+        self.n_items = n_items
+
+    def enter(self, lo: int, target: Tensor, tile: int) -> Tensor:
+        """Turn to the block of rows from `lo`; returns the bonus of each row's target `[rows]`."""
+        device = target.device
+        first, last = torch.searchsorted(self.row, torch.tensor([lo, lo + len(target)], device=device)).tolist()
+        row, item, value = self.row[first:last] - lo, self.item[first:last], self.value[first:last]
+        own = torch.zeros(len(target), dtype=value.dtype, device=device)
+        hit = item == target[row]
+        own[row[hit]] = value[hit]
+        item, order = torch.sort(item)
+        self.block = row[order], item, value[order]
+        self.bounds = torch.searchsorted(item, torch.arange(0, self.n_items + tile, tile, device=device)).tolist()
+        return own
+
+    def add_to(self, scores: Tensor, number: int, start: int) -> None:
+        """Add the part of tile `number`, whose first item is `start`."""
+        span = slice(self.bounds[number], self.bounds[number + 1])
+        row, item, value = (part[span] for part in self.block)
+        scores[row, item - start] += value
 
 
 @torch.no_grad()
@@ -219,7 +258,7 @@ def rank_rows(
     """Rank the targets of all rows under any model.
 
     A model with `user_vectors(interaction) -> [B, d]` and `item_vectors() -> [items, d]` (and perhaps `item_bias`,
-    a tensor or a method that gives one, `[items]`) has its items encoded once. Any other is asked for
+    a tensor or a method that gives one, `[items]`, and `pair_bonus(interaction)`, a Bonus or None) has its items encoded once. Any other is asked for
     `full_sort_predict(interaction) -> [B, items]`, in batches small enough for the budget.
 
     Args:
@@ -242,6 +281,7 @@ def rank_rows(
             bias = getattr(model, "item_bias", None)
             bias = bias() if callable(bias) else bias
             ranker = VectorRanker(model.item_vectors(), bias, budget_bytes)
+            pair_bonus = getattr(model, "pair_bonus", lambda _: None)
         else:
             n_items = n_items or model.n_items
             score = score or model.full_sort_predict
@@ -252,7 +292,7 @@ def rank_rows(
             hi = min(lo + batch_rows, len(user_ids))
             interaction, target, excluded = batches(lo, hi)
             if by_vectors:
-                rank = ranker.rank(model.user_vectors(interaction), target, excluded)
+                rank = ranker.rank(model.user_vectors(interaction), target, excluded, pair_bonus(interaction))
             else:
                 scores = score(interaction)
                 if scores.numel() != (hi - lo) * n_items:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
-from recbole_precise.model.sequential import TwoSidedRecommender, require
+from recbole_precise.model.sequential import TwoSidedRecommender, neighbours_of, require
 from recbole_precise.nn.experts import ExpertPooling, MeanPooling
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder, TextEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
@@ -58,6 +58,10 @@ class PRECISEUT(TwoSidedRecommender):
         )
         self._init_parts(config["initializer_range"])
         self.score = Score(config["score"], config["temperature"])
+        self.neighbours = neighbours_of(
+            dataset, config["model"], self.n_items,
+            transitions=config["neighbour_transitions"], texts=config["neighbour_texts"] if token_size else 0.0,
+        )
         self.label_smoothing = config["label_smoothing"]
         self.target_horizon, self.target_decay = config["target_horizon"], config["target_decay"]
         softmax = config["softmax"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
+from recbole_precise.evaluation.floors import Graph, window_edges
+from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
 from recbole_precise.trainer.phases import Phase
@@ -34,6 +37,7 @@ class TwoSidedRecommender(SequentialRecommender):
         self.epochs = config["epochs"]
         self.text_encoder: dict | None = None
         self._catalogue: tuple[tuple, Tensor] | None = None
+        self.neighbours: Neighbours | None = None
 
     def phases(self) -> list[Phase]:
         """The training plan; one phase over all parameters unless a subclass says otherwise."""
@@ -61,13 +65,23 @@ class TwoSidedRecommender(SequentialRecommender):
         weights = list(self.parameters())
         key = (weights[0].device, *(weight._version for weight in weights))
         if self.training or self._catalogue is None or self._catalogue[0] != key:
-            self._catalogue = (key, self.score.item(self.item_encoder.all_items()))
+            vectors = self.score.item(self.item_encoder.all_items())
+            self._catalogue = (key, vectors if self.neighbours is None else self.neighbours.of_items(vectors))
         return self._catalogue[1]
 
     @torch.no_grad()
     def user_vectors(self, interaction: Interaction) -> Tensor:
         """Scoring vectors of a batch's users `[batch, width]`, from their histories alone."""
-        return self.score.user(self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]))
+        vectors = self.score.user(self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]))
+        return vectors if self.neighbours is None else self.neighbours.of_users(vectors, self._last_items(interaction))
+
+    def pair_bonus(self, interaction: Interaction) -> tuple[Tensor, Tensor, Tensor] | None:
+        """(row, item, value) of what is added to single scores; None when the model adds nothing."""
+        return None if self.neighbours is None else self.neighbours.pairs(self._last_items(interaction))
+
+    def _last_items(self, interaction: Interaction) -> Tensor:
+        """The last item of each row's history `[batch]`."""
+        return interaction[self.ITEM_SEQ].gather(1, interaction[self.ITEM_SEQ_LEN][:, None] - 1)[:, 0]
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> last states `[batch, width]`."""
@@ -77,11 +91,23 @@ class TwoSidedRecommender(SequentialRecommender):
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of each row's user for its item: `[batch]`."""
-        return (self.user_vectors(interaction) * self.item_vectors()[interaction[self.ITEM_ID]]).sum(-1)
+        item = interaction[self.ITEM_ID]
+        scores = (self.user_vectors(interaction) * self.item_vectors()[item]).sum(-1)
+        bonus = self.pair_bonus(interaction)
+        if bonus is None:
+            return scores
+        row, other, value = bonus
+        hit = other == item[row]
+        return scores.index_add(0, row[hit], value[hit].to(scores.dtype))
 
     def full_sort_predict(self, interaction: Interaction) -> Tensor:
         """Scores of each row's user for every item: `[batch, items]`."""
-        return self.user_vectors(interaction) @ self.item_vectors().t()
+        scores = self.user_vectors(interaction) @ self.item_vectors().t()
+        bonus = self.pair_bonus(interaction)
+        if bonus is not None:
+            row, item, value = bonus
+            scores[row, item] += value.to(scores.dtype)
+        return scores
 
     def _init_parts(self, std: float) -> None:
         """RecBole's initialisation for everything but the item encoder, which knows its own."""
@@ -90,6 +116,19 @@ class TwoSidedRecommender(SequentialRecommender):
                 nn.init.normal_(module.weight, std=std)
                 if getattr(module, "bias", None) is not None:
                     nn.init.zeros_(module.bias)
+
+
+def neighbours_of(dataset, model: str, n_items: int, *, transitions: float, texts: float) -> Neighbours | None:
+    """The bonus of near items, counted in the training sequences alone (docs/methods.md 6); None when both weights are 0."""
+    edges = vectors = None
+    if transitions:
+        items, offsets, _ = (np.asarray(part) for part in require(dataset, "train_sequences", model)())
+        edges = transitions * window_edges(items, offsets, n_items, Graph(backward=0.0, distance="inverse", counts="log1p"))
+    if texts:
+        vectors = require(dataset, "token_states", model)().pooled()
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = vectors * np.sqrt(texts) / np.where(length > 0, length, 1)
+    return None if edges is None and vectors is None else Neighbours(edges, vectors)
 
 
 def require(dataset, name: str, model: str):

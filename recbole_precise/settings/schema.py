@@ -177,6 +177,8 @@ MODEL: dict[str, Key] = {
     "label_smoothing": _share(),
     "target_horizon": _count(),
     "target_decay": _positive(),
+    "neighbour_transitions": Key("float", low=0),
+    "neighbour_texts": Key("float", low=0),
     "graph_variant": _one_of("window", "forward", "tgh1", "tgh2"),
     "graph_window": _count(nullable=True),
     "graph_backward": Key("float", low=0, nullable=True),

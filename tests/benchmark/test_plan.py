@@ -45,6 +45,7 @@ MISTAKES = [
     ({"models": {"Pop": {"settings": {"seed": 1}}}}, "the benchmark sets 'seed' itself. Seeds stand in `seeds`."),
     ({"models": {"Pop": {"datasets": {"shp": {}}}}}, "the plan has no data set 'shp'. Did you mean 'shop'?"),
     ({"models": {"Pop": {"baseline": "yes"}}}, "baseline: must be True or False, not 'yes'."),
+    ({"note": 3}, "note must be text, not 3."),
     ({"seeds": [1, 1]}, "seeds: a seed stands there twice."),
     ({"seeds": ["a"]}, "seeds: must be a list of whole numbers"),
     ({"metrics": ["NDCG@10"]}, "'NDCG@10' is no metric of ranks"),

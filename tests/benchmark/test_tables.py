@@ -33,7 +33,7 @@ METRICS = ("ndcg@10", "recall@10", "recall@5")
 @pytest.fixture
 def summary(tmp_path, leave_run, write_plan) -> dict:
     file = write_plan(
-        title="A shop", datasets=["shop"], seeds=[1, 2, 3], metrics=list(METRICS), slices=["warm", "cold"], against="SASRec", resamples=9999,
+        title="A shop", note="Tuned by hand.", datasets=["shop"], seeds=[1, 2, 3], metrics=list(METRICS), slices=["warm", "cold"], against="SASRec", resamples=9999,
         models={"Ours_1": {"model": "PRECISE-ID", "note": "50% off & more"}, "SASRec": {"baseline": True}, "GRU4Rec": {"baseline": True}, "Pop": {"baseline": True}},
         published={name: {"source": "a paper", "datasets": {"shop": {"ndcg@10": value}}} for name, value in (("SASRec", 0.8), ("PAD", 0.9))},
     )  # fmt: skip
@@ -97,7 +97,7 @@ def test_markdown_says_it_all(summary):
     mean, std = mean_std("Ours_1", "ndcg@10")
     assert f"| **{mean:.4f} ± {std:.4f}**\\* |" in line and "| 3 |" in line
     assert sum(text.count(f"<u>{mean_std(name, metric)[0]:.4f}") for name in RANKS for metric in METRICS) >= 3
-    for part in ("# A shop", "`recbole-precise benchmark plan.yaml`", "torch 2.13.0", "120 test cases, ranked among 50 candidates", "warm (n = 60)", "| 2 of 3 |",
+    for part in ("# A shop", "\n\nTuned by hand.\n\n", "`recbole-precise benchmark plan.yaml`", "torch 2.13.0", "120 test cases, ranked among 50 candidates", "warm (n = 60)", "| 2 of 3 |",
                  "1 (draws nothing)", "*Published:* PAD: a paper.", "Ours_1: 50% off & more", "## Failed cells", "out of luck", "p (Holm)"):  # fmt: skip
         assert part in text, part
     assert "**0.9" not in text and "**0.8" not in text  # a published number is never the best

@@ -28,6 +28,30 @@ def brute(scores, targets, excluded=()):
     return torch.tensor(ranks)
 
 
+@settings(max_examples=100, deadline=None)
+@given(case=st.deferred(lambda: cases()), tile=st.sampled_from([(512, 1024), (2, 64), (3, 128)]), data=st.data())
+def test_a_bonus_is_added_to_its_pairs_alone(case, tile, data):
+    users, vectors, targets, bias, excluded = case
+    pairs = data.draw(st.lists(st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(vectors) - 1)), unique=True, max_size=40))
+    values = torch.tensor(data.draw(st.lists(st.integers(-3, 3), min_size=len(pairs), max_size=len(pairs))), dtype=torch.float32)
+    row, item = torch.tensor(pairs, dtype=torch.int64).view(-1, 2).t()
+    scores = users @ vectors.t() + (0 if bias is None else bias)
+    scores[row, item] += values
+    before = ranking._CPU_TILE
+    ranking._CPU_TILE = tile
+    try:
+        ranks = VectorRanker(vectors, bias).rank(users, targets, pairs_to_tensors(excluded), (row, item, values))
+    finally:
+        ranking._CPU_TILE = before
+    assert ranks.tolist() == brute(scores, targets, excluded).tolist()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_bonus_that_is_no_number_is_refused(value):
+    with pytest.raises(ValueError, match="finite value"):
+        VectorRanker(torch.ones(4, 2)).rank(torch.ones(1, 2), torch.tensor([1]), None, (torch.tensor([0]), torch.tensor([2]), torch.tensor([value])))
+
+
 def pairs_to_tensors(pairs):
     pairs = torch.tensor(sorted(pairs), dtype=torch.int64).view(-1, 2)
     return pairs[:, 0], pairs[:, 1]
