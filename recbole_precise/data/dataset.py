@@ -127,6 +127,15 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
             built[0].inter_feat = Rows(self._window_columns())
         return built
 
+    def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
+        """The same part with the other kind of training rows."""
+        part = self.copy(self.inter_feat)
+        if train_rows == "windows" and not self._windows:
+            part.inter_feat = Rows(self._window_columns())
+        elif train_rows == "prefixes" and self._windows:
+            part = self._one_row_per_target()
+        return part
+
     def _split(self, split: dict, group_by: str | None) -> list[Tensor]:
         """int64 `[rows]` for each part: the rows' targets, in RecBole's order of rows."""
         (mode, how), store = *split.items(), self.store

@@ -174,7 +174,7 @@ def _rows(settings, entry, model_class, given) -> None:
 
 
 def _widths(settings, entry: Entry, model_class, given) -> None:
-    if entry.settings != "PRECISE-UT":
+    if "match_width" not in settings:
         return
     id_size, token_size, heads = settings["embedding_size"], settings["token_size"], settings["n_heads"]
     width, formula = id_size + token_size, "embedding_size + token_size"
