@@ -8,7 +8,7 @@
 set -u
 dataset=$1
 shift
-export PYTHON=${PYTHON:-python} OUT=${OUT:-saved/tuned} MINUTES=${MINUTES:-15} TRIAL_MINUTES=${TRIAL_MINUTES:-5} OMP_NUM_THREADS=1
+export PYTHON=${PYTHON:-python} OUT=${OUT:-saved/tuned} MINUTES=${MINUTES:-12} TRIAL_MINUTES=${TRIAL_MINUTES:-4} OMP_NUM_THREADS=1
 models=${MODELS:-SASRec BERT4Rec GRU4Rec PRECISE-UT PRECISE-ID PRECISE-LLM PRECISE-Pool}
 here=$(dirname "$0")
 mkdir -p "$OUT"
