@@ -337,7 +337,7 @@ def create_dataset(config) -> Dataset:
     kind = own or kinds.get(config["MODEL_TYPE"], Dataset)
     if kind is SequentialDataset and (config["benchmark_filename"] is None or _trains_on_windows(config)):
         kind = SequenceDataset
-    elif config["target_scene"] is not None or "DAYS" in config["eval_args"]["split"]:
+    if not issubclass(kind, SequenceDataset) and (config["target_scene"] is not None or "DAYS" in config["eval_args"]["split"]):
         raise ConfigError(f"{config['model']} reads its data with RecBole's {kind.__name__}, which knows neither target_scene nor the split DAYS.")
     dataset = kind(config)
     if config["save_dataset"]:

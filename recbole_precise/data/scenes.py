@@ -25,7 +25,7 @@ from recbole_precise.errors import ConfigError, DataError, did_you_mean
 VIEWS = ("universal", "target")
 _COMPARE = {">=": np.greater_equal, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal, ">": np.greater, "<": np.less}
 _CONDITION = re.compile(r"""\s*([^\s<>=!'"]+)\s*(>=|<=|==|!=|>|<)\s*('[^']*'|"[^"]*"|[^\s<>=!'"]+)\s*""")
-_AND = re.compile(r"and(?=\s)")
+_AND = re.compile(r"and(?=\s|$)")
 _FORM = "write <column> <operator> <number or text>, with the operators >= <= > < == != and several conditions joined by `and`"
 _SHOWN = 10  # scenes or values listed in a message
 
