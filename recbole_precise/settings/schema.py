@@ -122,6 +122,7 @@ OVERALL: dict[str, Key] = {
     "amp_dtype": _one_of("bf16", "fp16"),
     "lr_schedule": _one_of("constant", "cosine", "linear"),
     "train_minutes": _positive(nullable=True),
+    "train_clock": _one_of("wall", "processor"),
     "keep_freed_memory": _SWITCH,
     "warmup_steps": _count(0),
     "train_rows": _one_of("windows", "prefixes", nullable=True),
