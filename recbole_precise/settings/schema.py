@@ -123,6 +123,7 @@ OVERALL: dict[str, Key] = {
     "lr_schedule": _one_of("constant", "cosine", "linear"),
     "warm_start": _TEXT_OR_NONE,
     "train_minutes": _positive(nullable=True),
+    "train_clock": _one_of("wall", "processor"),
     "keep_freed_memory": _SWITCH,
     "warmup_steps": _count(0),
     "train_rows": _one_of("windows", "prefixes", nullable=True),

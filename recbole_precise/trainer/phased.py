@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from time import monotonic, perf_counter
+from time import monotonic, perf_counter, process_time
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class PhasedTraining:
         self._resumed_rng: dict[str, Any] = {}
         self._identity: dict[str, Any] = {}
         self._last_checkpoint, self._checkpoint_cost = monotonic(), 0.0
+        self._ticked = 0.0
 
     # --- The loop -----------------------------------------------------------------------------------------------------
 
@@ -117,6 +118,7 @@ class PhasedTraining:
         progress = self.progress
         eval_step = min(self.config["eval_step"], phase.epochs)
         validates = phase.validate and eval_step > 0 and bool(valid_data)
+        self._ticked = self._clock()
         if validates and phase.validate_start and progress.best_score is None and progress.epoch == progress.phase_start and not progress.batch:
             self._validate_start(phase, valid_data, verbose, show_progress)
         while not progress.stopped and progress.epoch - progress.phase_start < phase.epochs:
@@ -133,7 +135,8 @@ class PhasedTraining:
                 self._checkpoint_if(monotonic() - self._last_checkpoint > self._checkpoint_seconds())
             if validates and (epoch - progress.phase_start + 1) % eval_step == 0:
                 self._validate(phase, valid_data, epoch, verbose, show_progress, callback)
-            if self.train_minutes and progress.phase_seconds >= 60 * self.train_minutes and not progress.stopped:
+            self._tick()
+            if self.train_minutes and progress.clock_seconds >= 60 * self.train_minutes and not progress.stopped:
                 progress.stopped, progress.ended = True, "train_minutes"
                 self.logger.info(f"{self.train_minutes:g} minutes of training (train_minutes) are over after epoch {epoch}")
             progress.next_epoch()
@@ -201,6 +204,15 @@ class PhasedTraining:
             self.logger.info(f"Saved the best weights: {self.run_folder.weights}")
         self._add_hparam_to_tensorboard(self.best_valid_score)
 
+    def _clock(self) -> float:
+        return process_time() if self.config["train_clock"] == "processor" else perf_counter()
+
+    def _tick(self) -> None:
+        """Book what has passed since the last tick on the clock of `train_minutes`."""
+        now = self._clock()
+        self.progress.clock_seconds += now - self._ticked
+        self._ticked = now
+
     def _early_stopping(self, phase: Phase) -> EarlyStopping:
         patience = self.stopping_step if phase.stopping_step is None else phase.stopping_step
         stopping = EarlyStopping(patience, self.valid_metric_bigger)
@@ -242,6 +254,7 @@ class PhasedTraining:
         if not (due and self._saving and self._tracks_batches):
             return
         started = monotonic()
+        self._tick()
         training = {
             "identity": self._identity,
             "progress": self.progress.state(),

@@ -21,7 +21,8 @@ class Progress:
             phase; rounded as RecBole prints it, and exact.
         evaluations: validations so far, in all phases.
         history: one record per epoch. phases: one record per finished phase.
-        seconds: spent on training and on evaluation; `phase_seconds`: on both, in this phase.
+        seconds: spent on training and on evaluation; `phase_seconds`: on both, in this phase; `clock_seconds`: the same on the
+            clock of `train_minutes`.
     """
 
     phase: int = 0
@@ -43,6 +44,7 @@ class Progress:
     phases: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
     phase_seconds: float = 0.0
+    clock_seconds: float = 0.0
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -80,6 +82,6 @@ class Progress:
         best = None if self.best_epoch is None else self.best_epoch - self.phase_start
         self.phases.append({"name": name, "epochs": self.epoch - self.phase_start, "best_epoch": best, "ended": self.ended, "seconds": self.phase_seconds})
         self.phase += 1
-        self.phase_start, self.phase_seconds, self.stopped, self.ended = self.epoch, 0.0, False, "epochs"
+        self.phase_start, self.phase_seconds, self.clock_seconds, self.stopped, self.ended = self.epoch, 0.0, 0.0, False, "epochs"
         if not last:
             self.waited, self.best_score, self.best_epoch, self.best_result, self.best_exact = 0, None, None, None, None

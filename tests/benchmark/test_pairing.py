@@ -152,5 +152,5 @@ def test_a_dry_run_shows_the_commands_and_leaves_nothing(capsys, tmp_path, monke
     monkeypatch.chdir(tmp_path)
     assert cli.main(["benchmark", "ml-100k", "--dry_run=True", "--epochs=1", "--seeds=5 6"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 7 * 2 + 4 and all("--epochs=1" in line and "--resume=True" in line for line in lines)
+    assert len(lines) == 8 * 2 + 4 and all("--epochs=1" in line and "--resume=True" in line for line in lines)
     assert list(tmp_path.iterdir()) == []

@@ -13,8 +13,9 @@ ROWS = ["PRECISE-UT", "PRECISE-ID", "PRECISE-LLM", "PRECISE-Pool", "SASRec", "GR
 @pytest.mark.parametrize("name", ["ml-100k", "prime-pantry"])
 def test_shipped_plans_hold_our_models_recboles_and_the_floors(name):
     plan = read_plan(name)
-    assert [row.name for row in plan.rows] == ROWS and list(plan.datasets) == [name] and plan.against == "SASRec"
-    assert [len(row.seeds) for row in plan.rows] == [3] * 7 + [1] * 4
+    rows = [row for row in plan.rows if row.name != "PRECISE-UT shipped"]
+    assert [row.name for row in rows] == ROWS and list(plan.datasets) == [name] and plan.against == "SASRec"
+    assert [len(row.seeds) for row in rows] == [3] * 7 + [1] * 4
     assert {row.name for row in plan.rows if row.baseline} == set(ROWS[4:])
 
 

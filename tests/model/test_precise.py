@@ -13,6 +13,7 @@ from recbole_precise.trainer.phases import Phase
 SMALL = {
     "embedding_size": 8, "token_size": 8, "n_layers": 1, "n_heads": 2, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0,
     "MAX_ITEM_LIST_LENGTH": 10, "gpu_id": "", "show_progress": False, "epochs": 1,
+    "neighbour_transitions": 0.0, "neighbour_texts": 0.0,
 }
 NAMES = ["PRECISE-UT", "PRECISE-ID", "PRECISE-LLM", "PRECISE-Pool"]
 

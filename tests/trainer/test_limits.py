@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 
 import pytest
 from trainer_runs import outcome, run_small
@@ -25,6 +26,22 @@ def test_train_minutes_end_at_the_first_validation_after_them(model, tmp_path, s
     before = outcome(tmp_path / "cut")
     run_small(settings(model, epochs=3, run_dir=str(tmp_path / "cut"), train_minutes=1e-6, resume=True))
     assert outcome(tmp_path / "cut") == before
+
+
+@pytest.mark.parametrize(("clock", "ended"), [("wall", "train_minutes"), ("processor", "epochs")])
+def test_processor_time_leaves_out_what_the_process_waits_for(clock, ended, tmp_path, settings, monkeypatch):
+    """Three epochs that wait two seconds each, with a limit of one and a half."""
+    from recbole_precise.trainer.trainer import PreciseTrainer
+
+    train = PreciseTrainer._train_epoch
+
+    def waiting(self, *args, **kwargs):
+        time.sleep(2)
+        return train(self, *args, **kwargs)
+
+    monkeypatch.setattr(PreciseTrainer, "_train_epoch", waiting)
+    run_small(settings("PRECISE-ID", run_dir=str(tmp_path / "run"), train_minutes=1.5 / 60, train_clock=clock))
+    assert json.loads((tmp_path / "run" / "result.json").read_text())["phases"][0]["ended"] == ended
 
 
 def test_early_stopping_says_so(tmp_path, settings):
