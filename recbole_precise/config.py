@@ -29,11 +29,7 @@ COMMAND_LINE, DICT = "on the command line", "in config_dict"
 
 _CATEGORIES = {
     "Run": ("recipe", "run_dir", "result_file", "resume", "checkpoint_seconds", "threads", "log_flops", "tensorboard", "trust_pickle"),
-<<<<<<< HEAD
-    "Steps": ("amp_dtype", "lr_schedule", "warm_start", "train_minutes", "keep_freed_memory", "warmup_steps"),
-=======
-    "Steps": ("amp_dtype", "lr_schedule", "train_minutes", "train_clock", "keep_freed_memory", "warmup_steps"),
->>>>>>> main
+    "Steps": ("amp_dtype", "lr_schedule", "warm_start", "train_minutes", "train_clock", "keep_freed_memory", "warmup_steps"),
     "Sequence": ("train_rows", "window_stride", "window_shift", "sequence_fields", "time_order", "tie_break", "tie_seed"),
     "Scenes": ("scene_field", "scene_rules", "target_scene", "scene_view"),
     "Ranking": ("evaluator", "mask_history", "score_budget_mb", "slices"),
