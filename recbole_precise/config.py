@@ -29,8 +29,9 @@ COMMAND_LINE, DICT = "on the command line", "in config_dict"
 
 _CATEGORIES = {
     "Run": ("recipe", "run_dir", "result_file", "resume", "checkpoint_seconds", "threads", "log_flops", "tensorboard", "trust_pickle"),
-    "Steps": ("amp_dtype", "lr_schedule", "train_minutes", "train_clock", "keep_freed_memory", "warmup_steps"),
+    "Steps": ("amp_dtype", "lr_schedule", "warm_start", "train_minutes", "train_clock", "keep_freed_memory", "warmup_steps"),
     "Sequence": ("train_rows", "window_stride", "window_shift", "sequence_fields", "time_order", "tie_break", "tie_seed"),
+    "Scenes": ("scene_field", "scene_rules", "target_scene", "scene_view"),
     "Ranking": ("evaluator", "mask_history", "score_budget_mb", "slices"),
 }
 
@@ -188,6 +189,8 @@ class Config(RecBoleConfig):
         sequential = final["MODEL_TYPE"] == ModelType.SEQUENTIAL
         if sequential and "load_col" not in given and final["load_col"] == _WITHOUT_TIMES:
             final["load_col"] = {"inter": [final["USER_ID_FIELD"], final["ITEM_ID_FIELD"], final["TIME_FIELD"]]}
+        if sequential:
+            rules.load_scene_columns(final)
         if sequential and final["eval_args"].get("order") != "TO" and "eval_args" not in given:
             # RecBole gives GRU4RecKG and KSR no split of their own, and refuses the general one for sequences.
             final["eval_args"] = {"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full"}

@@ -21,6 +21,7 @@ from texttable import Texttable
 from recbole_precise import registry
 from recbole_precise.config import Config
 from recbole_precise.data.dataset import create_dataset, data_preparation
+from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.logs import log_to
@@ -195,6 +196,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
         "recipe": config["recipe"],
         "seed": config["seed"],
         "protocol": protocol_of(config, train_set.item_num),
+        "scene_view": scene_view_of(config),
         "valid": metrics_of(progress.best_exact if progress is not None and progress.best_exact else best_valid),
         "test": metrics_of(exact.get("test") or test),
         "slices": slices,

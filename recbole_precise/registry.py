@@ -64,6 +64,8 @@ ENTRIES: tuple[Entry, ...] = (
     _precise("PRECISE-ID", variant="id"),
     _precise("PRECISE-LLM", variant="llm"),
     _precise("PRECISE-Pool", variant="pool"),
+    Entry("PRECISE-TT", "recbole_precise.model.precise_targeted:PRECISETT", "PRECISE-TT"),
+    Entry("PRECISE", "recbole_precise.model.precise_targeted:PRECISE", "PRECISE-TT"),
     _floor("Pop", stock=False),
     _floor("Transition"),
     _floor("GraphHeuristic"),

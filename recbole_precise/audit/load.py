@@ -71,7 +71,7 @@ def load(options: dict[str, Any], arguments: Sequence[str], text: str = "words")
 
 
 def _histories(dataset: Any, train: Any, test: Any) -> Histories:
-    store = dataset.store
+    store = test.store
     _, offsets, users = (part.numpy() for part in train.train_sequences())
     trained = np.zeros(len(store.user_ids), dtype=np.int64)
     trained[np.searchsorted(store.user_ids.numpy(), users)] = np.diff(offsets)

@@ -17,7 +17,7 @@ from recbole_precise.settings import parse_value, schema
 from recbole_precise.trainer.checkpoint import write_json
 
 RESULT = "result.json"
-_PROTOCOL_KEYS = ("eval_args", "mask_history", "evaluator", "target_scene")
+_PROTOCOL_KEYS = ("eval_args", "mask_history", "evaluator", "target_scene", "scene_field", "scene_rules")
 _DIGITS = 8  # of the SHA-256 in a directory's name
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
-from functools import partial
-from pathlib import Path
 
 import numpy as np
 import recbole.data.dataset
@@ -18,13 +16,12 @@ from recbole.sampler import KGSampler
 from recbole.utils import FeatureType, ModelType
 from torch import Tensor
 
-from recbole_precise.data import splits
-from recbole_precise.data.item_text import default_template, item_states, read_records
+from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
-from recbole_precise.data.ordering import stable_order
+from recbole_precise.data.scenes import View, scene_view_of, views_of
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
-from recbole_precise.errors import ConfigError, DataError, TextError, UserError, did_you_mean
-from recbole_precise.text.states import TokenStates
+from recbole_precise.data.splits import days_in_words, split_rows
+from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
 
 logger = logging.getLogger("recbole_precise")
 
@@ -49,23 +46,25 @@ class Rows(Interaction):
         return Rows(self.interaction.take(slice(None)))
 
 
-class SequenceDataset(AtomicFiles, SequentialDataset):
+class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     """RecBole's SequentialDataset, with each event stored once and rows that are indices into the store.
 
     Validation and test rows are RecBole's, tensor for tensor. Training rows are RecBole's too (`train_rows: prefixes`), or
-    windows that train all their positions at once (`train_rows: windows`). After `build`, the data set and its parts share
-    `store`, the events of all users in order; `store.times` are the times as read.
+    windows that train all their positions at once (`train_rows: windows`). `store` holds the events of all users in order,
+    `store.times` the times as read; that of a part from `build` holds the events that its view of the scenes sees.
 
     Raises DataError, ConfigError: for files and settings that cannot be used.
     """
 
     type_named = FeatureType
     store: SequenceStore
+    _views: dict[str, View] | None = None  # of a part from `build`: both views of the scenes, and which part it is
+    _part = 0
 
     def __init__(self, config) -> None:
         if config["benchmark_filename"] is not None:
             raise ConfigError("benchmark_filename: data split beforehand is read for RecBole's models alone; remove the key to split by eval_args.")
-        self._states: list[TokenStates] = []  # a list, so that the parts of a split share it
+        self._states = []
         try:
             super().__init__(config)
         except UserError:
@@ -87,13 +86,12 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
             tie_break=config["tie_break"] or "file",
             tie_seed=2020 if config["tie_seed"] is None else config["tie_seed"],
             times=self.times,
+            marked=self.scenes.inside,
         )
         self.times = self.store.times
-        names = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in self._list_fields()}, SUPERVISED_FIELD)
-        first = torch.zeros(len(self.store), dtype=torch.bool)
-        first[self.store.offsets[:-1]] = True
-        end = torch.nonzero(~first).squeeze(1)
-        self.inter_feat = Rows(RowColumns(self.store, end, names, self.max_item_list_len, visible=[*read, names.length, *names.lists]))
+        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in self._list_fields()}, SUPERVISED_FIELD)
+        self._visible = [*read, self._row_fields.length, *self._row_fields.lists]
+        self.inter_feat = Rows(self._columns(self.store.targets()))
 
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
@@ -118,70 +116,87 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         if settings["order"] != "TO":
             raise ConfigError(f"eval_args: sequences are split in the order of time (order: TO), not {settings['order']}.")
         self._change_feat_format()
-        parts = self._split(settings["split"], settings["group_by"])
-        self._check_parts(settings["split"], parts)
-        self._train_last = self._last_targets(parts[0])
+        (mode, how), store, index = *settings["split"].items(), self.store, None
+        if self.scenes.target is not None:
+            index = torch.nonzero(store.marked).squeeze(1)
+            store = store.only(index)
+        try:
+            split = split_rows(store, self._order_times(store), self._rounded_times(store), settings["split"], settings["group_by"], self._calcu_split_ids)
+        except ValueError as error:
+            raise DataError(f"{self.dataset_path}: {error}") from None
+        self._check_parts(mode, how, split.parts, store)
         self._drop_unused_col()
-        built = [self.copy(Rows(self._columns(end))) for end in parts]
-        if _wants_windows(self.config):
-            built[0].inter_feat = Rows(self._window_columns())
-        return built
-
-    def _split(self, split: dict, group_by: str | None) -> list[Tensor]:
-        """int64 `[rows]` for each part: the rows' targets, in RecBole's order of rows."""
-        (mode, how), store = *split.items(), self.store
-        rounded = _rounded(store.fields[self.time_field])
-        times = rounded if self.config["time_order"] == "recbole" else store.times
-        rows = (store.offsets.diff() - 1).numpy()
-        if mode == "RS" and (group_by is None or str(group_by).lower() == "none"):
-            end = self.inter_feat.interaction.end.numpy()
-            end = torch.from_numpy(end[stable_order([times[end]])])
-            cuts = self._calcu_split_ids(len(end), [share / sum(how) for share in how])
-            return list(torch.tensor_split(end, [int(cut) for cut in cuts]))
-        if mode == "RS":
-            counts = splits.by_ratio(rows, partial(self._calcu_split_ids, ratios=[share / sum(how) for share in how]))
-        elif mode == "LS":
-            counts = splits.leave_one_out(rows, how)
-        elif mode == "TS":
-            ratios = [share / sum(how) for share in how]
-            end = self.inter_feat.interaction.end.numpy()
-            if len(np.unique(rounded)) == len(np.unique(times)):
-                times = rounded  # the same order, and the border rounds as in RecBole
-            border = np.percentile(times[end], 100 * (1 - ratios[-1]))
-            before = np.bincount(store.owner.numpy()[end], weights=times[end] <= border, minlength=len(rows)).astype(np.int64)
-            counts = splits.by_time(rows, before, ratios)
-        else:
-            raise ConfigError(f"eval_args: the split '{mode}' is not known; use LS, RS or TS.")
-        # RecBole sorts all rows by time and takes users as they come: by the time of their first row, then by id.
-        begin = store.offsets[:-1] + 1
-        users = np.flatnonzero(rows > 0)
-        users = torch.from_numpy(users[stable_order([times[begin.numpy()[users]]])])
+        self._visible = self.inter_feat.interaction.visible
+        views = views_of(self.store, store, index, split, self._order_times(self.store))
+        self._train_last = views["universal"].train_last
         parts = []
-        for count in map(torch.from_numpy, counts):
-            parts.append(ranges(begin[users], count[users])[1])
-            begin = begin + count
+        for number in range(3):
+            part = self.copy(self.inter_feat)
+            part._views, part._part = views, number
+            parts.append(part.view(scene_view_of(self.config) or "target", "windows" if _wants_windows(self.config) else "prefixes"))
+        if self.scenes.counts:
+            logger.info("Scenes: %s; target scene: %s, seen in the view: %s.", self.scenes.in_words(), self.scenes.target, scene_view_of(self.config))
         return parts
 
-    def _check_parts(self, split: dict, parts: list[Tensor]) -> None:
-        (mode, how) = next(iter(split.items()))
+    def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
+        """This part (of training, validation or testing) under a view of the scenes, and with training rows of a kind.
+
+        What is evaluated is the same in both views. All views share events, token states and feature tables. Without a
+        target scene both views are one.
+
+        Args:
+            scene_view: universal or target; default: as this one. train_rows: windows or prefixes; default: as this one;
+                it concerns the training part alone.
+
+        Raises ValueError for other names and for a data set that `build` did not give; DataError when there is nothing to train on.
+        """
+        if self._views is None:
+            raise ValueError("only the parts that build() gives have views")
+        if scene_view not in (None, *self._views) or train_rows not in (None, "windows", "prefixes"):
+            raise ValueError(f"a view is universal or target, with windows or prefixes, not {scene_view!r} and {train_rows!r}")
+        seen = next(view for name, view in self._views.items() if name == scene_view or (scene_view is None and view.store is self.store))
+        part = self.copy(self.inter_feat)
+        part.store, part.times, part._train_last = seen.store, seen.store.times, seen.train_last
+        targets = seen.targets(self._part)
+        if not self._part and not len(targets):
+            raise DataError(f"{self.dataset_path}: the target scene '{self.scenes.target}' leaves no row for training in the view '{scene_view}'.")
+        windows = self._windows if train_rows is None else train_rows == "windows"
+        part.inter_feat = Rows(part._window_columns() if windows and not self._part else part._columns(targets))
+        return part
+
+    def _order_times(self, store: SequenceStore) -> np.ndarray:
+        """`[events]`: the times by which the events of a store are ordered."""
+        return self._rounded_times(store) if self.config["time_order"] == "recbole" else store.times
+
+    def _rounded_times(self, store: SequenceStore) -> np.ndarray:
+        return _rounded(store.fields[self.time_field])
+
+    def _check_parts(self, mode: str, how, parts: list[Tensor], store: SequenceStore) -> None:
+        """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for."""
         if len(parts) != 3:
             raise ConfigError(f"eval_args: the split {mode} needs three shares (train, valid, test), not {how}.")
-        wanted = [True, how in ("valid_and_test", "valid_only"), how in ("valid_and_test", "test_only")] if mode == "LS" else [share > 0 for share in how]
+        if mode == "LS":
+            wanted = [True, how in ("valid_and_test", "valid_only"), how in ("valid_and_test", "test_only")]
+        else:
+            wanted = [share > 0 for share in (([1] if mode == "DAYS" else []) + list(how))]
+        if scene_view_of(self.config) == "universal":
+            wanted[0] = False  # it trains on more than the target scene's rows; `view` looks whether there are any
         empty = [name for name, part, asked in zip(("training", "validation", "testing"), parts, wanted) if asked and not len(part)]
         if empty:
-            events = self.store.offsets.diff()
+            events = store.offsets.diff()
+            where = "" if self.scenes.target is None else f" in the target scene '{self.scenes.target}'"
+            days = f" The days: {days_in_words(store.times, how)}." if mode == "DAYS" else ""
             raise DataError(
-                f"{self.dataset_path}: the split {mode}: {how} leaves no row for {' and '.join(empty)}. The longest of {len(events)} users has "
-                f"{int(events.max())} events; a user needs 2 to train on one target, and one more for each event left out."
+                f"{self.dataset_path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. The longest of {len(events)} users has "
+                f"{int(events.max())} events{where and ' there'}; a user needs 2 to train on one target, and one more for each event left out.{days}"
             )
 
     def _columns(self, end: Tensor, stride: int | None = None) -> RowColumns:
         """Rows with the targets `end`, with the fields that `unused_col` left."""
-        all_rows = self.inter_feat.interaction
         if stride is None:
-            return RowColumns(self.store, end, all_rows.names, self.max_item_list_len, visible=all_rows.visible)
-        columns = RowColumns(self.store, end, all_rows.names, self.max_item_list_len, stride)
-        columns.visible = [name for name in columns.visible if name in all_rows.visible or name == SUPERVISED_FIELD]
+            return RowColumns(self.store, end, self._row_fields, self.max_item_list_len, visible=self._visible)
+        columns = RowColumns(self.store, end, self._row_fields, self.max_item_list_len, stride)
+        columns.visible = [name for name in columns.visible if name in self._visible or name == SUPERVISED_FIELD]
         return columns
 
     def _window_columns(self, shift: int = 0) -> RowColumns:
@@ -201,10 +216,6 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         shift = torch.randint(self.inter_feat.interaction.stride, (1,), generator=generator)
         self.inter_feat = Rows(self._window_columns(int(shift)))
         return True
-
-    def _last_targets(self, train: Tensor) -> Tensor:
-        """int64 `[users]`: each user's last training target, or its first event when there is none."""
-        return self.store.offsets[:-1] + torch.bincount(self.store.owner[train], minlength=len(self.store.user_ids))
 
     # --- What models and the evaluation ask for -----------------------------------------------------------------------
 
@@ -236,66 +247,23 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         return torch.bincount(self.train_sequences()[0], minlength=self.item_num)
 
     def history(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
-        """All earlier events of each row's user, not cut at MAX_ITEM_LIST_LENGTH.
+        """All earlier events of each row's user in all scenes, not cut at MAX_ITEM_LIST_LENGTH.
 
         Returns: int64 `(row [n], item [n])`; `row` counts the rows asked for.
         """
         end = self.inter_feat.interaction.end[torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows]
-        return self.store.history(end, self.iid_field)
-
-    def item_records(self) -> list[dict[str, str]]:
-        """Each item's columns as text, by item id; `{}` for the padding and for items without a row.
-
-        Raises TextError when there is no file with item texts, DataError when it is malformed.
-        """
-        records = self._records()
-        return [{}, *(records.get(str(token), {}) for token in self.field2id_token[self.iid_field][1:])]
-
-    def token_states(self) -> TokenStates:
-        """Encoded item texts by item id, row 0 empty; encoded at most once, through the cache on disk.
-
-        Raises TextError when no text is configured or no item has one.
-        """
-        if not self._states:
-            config, records = self.config, None
-            template = config["item_text"]
-            if template is None and config["text_file"] is not None:
-                records = self._records()
-                template = default_template(records, self.iid_field)
-            if template is None:
-                raise TextError(
-                    f"{config['model']} reads item texts, but {self.dataset_name} says nothing of them: set item_text to a template over the "
-                    'columns of .item, for example item_text: "{title}".'
-                )
-            records = self._records() if records is None else records
-            settings = {name: config[f"text_{name}"] for name in ("max_tokens", "batch_size", "dtype") if config[f"text_{name}"] is not None}
-            states = item_states(
-                records,
-                template,
-                self.field2id_token[self.iid_field],
-                str(config["text_file"] or self._item_file),
-                encoder=config["text_encoder"] or "auto",
-                device=config["text_device"] or config["device"],
-                cache_dir=config["text_cache_dir"],
-                progress=bool(config["show_progress"]),
-                **settings,
-            )
-            self._states.append(states)
-        return self._states[0]
-
-    @property
-    def _item_file(self) -> Path:
-        return Path(self.dataset_path, f"{self.dataset_name}.item")
-
-    def _records(self) -> dict[str, dict[str, str]]:
-        config = self.config
-        return read_records(self._item_file, config["text_file"], self.iid_field, config["field_separator"], config["encoding"] or "utf-8")
+        if self._views is None:
+            return self.store.history(end, self.iid_field)
+        return next(view for view in self._views.values() if view.store is self.store).history(end, self.iid_field)
 
     # --- RecBole's statistics, in which every target counts, also when a row trains many ---------------------------------
 
+    def targets_alone(self) -> SequenceDataset:
+        """A copy with one of RecBole's rows for each target, also where a row trains many."""
+        return self.copy(Rows(self._columns(self.inter_feat.interaction.targets())))
+
     def _one_row_per_target(self) -> SequenceDataset:
-        """Itself, or its windows as RecBole's rows."""
-        return self.copy(Rows(self._columns(self.inter_feat.interaction.targets()))) if self._windows else self
+        return self.targets_alone() if self._windows else self
 
     @property
     def inter_num(self) -> int:
@@ -369,6 +337,8 @@ def create_dataset(config) -> Dataset:
     kind = own or kinds.get(config["MODEL_TYPE"], Dataset)
     if kind is SequentialDataset and (config["benchmark_filename"] is None or _trains_on_windows(config)):
         kind = SequenceDataset
+    if not issubclass(kind, SequenceDataset) and (config["target_scene"] is not None or "DAYS" in config["eval_args"]["split"]):
+        raise ConfigError(f"{config['model']} reads its data with RecBole's {kind.__name__}, which knows neither target_scene nor the split DAYS.")
     dataset = kind(config)
     if config["save_dataset"]:
         dataset.save()
@@ -380,6 +350,8 @@ def data_preparation(config, dataset: Dataset, built: list | None = None) -> tup
     if config["dataloaders_save_path"] is not None or config["save_dataloaders"]:
         logger.warning("save_dataloaders and dataloaders_save_path are passed over: loaders are always made anew.")
     built = dataset.build() if built is None else built
+    if config["target_scene"] is not None:
+        dataset = built[0].targets_alone()  # popular negatives are those of training
     if isinstance(dataset, SequenceDataset) and "popularity" in (config[f"{phase}_neg_sample_args"]["distribution"] for phase in ("train", "valid", "test")):
         dataset.sort(by=dataset.time_field)  # the order in which RecBole's sampler meets the items
     samplers = create_samplers(config, dataset, built)

@@ -49,3 +49,61 @@ def item_states(records: Records, template: str | Sequence[str], tokens: Sequenc
         )
     logger.log(logging.WARNING if report.without_text else logging.INFO, "Item text of %s: %s.", where, report)
     return encode_cached(aligned, **encoding)
+
+
+class ItemTexts:
+    """Mixed into RecBole's Dataset: its items' texts by item id.
+
+    Attributes:
+        _states: the encoded texts once they were asked for; a list, so that the parts of a split share it.
+    """
+
+    _states: list[TokenStates]
+
+    def item_records(self) -> list[dict[str, str]]:
+        """Each item's columns as text, by item id; `{}` for the padding and for items without a row.
+
+        Raises TextError when there is no file with item texts, DataError when it is malformed.
+        """
+        records = self._records()
+        return [{}, *(records.get(str(token), {}) for token in self.field2id_token[self.iid_field][1:])]
+
+    def token_states(self) -> TokenStates:
+        """Encoded item texts by item id, row 0 empty; encoded at most once, through the cache on disk.
+
+        Raises TextError when no text is configured or no item has one.
+        """
+        if not self._states:
+            config, records = self.config, None
+            template = config["item_text"]
+            if template is None and config["text_file"] is not None:
+                records = self._records()
+                template = default_template(records, self.iid_field)
+            if template is None:
+                raise TextError(
+                    f"{config['model']} reads item texts, but {self.dataset_name} says nothing of them: set item_text to a template over the "
+                    'columns of .item, for example item_text: "{title}".'
+                )
+            records = self._records() if records is None else records
+            settings = {name: config[f"text_{name}"] for name in ("max_tokens", "batch_size", "dtype") if config[f"text_{name}"] is not None}
+            states = item_states(
+                records,
+                template,
+                self.field2id_token[self.iid_field],
+                str(config["text_file"] or self._item_file),
+                encoder=config["text_encoder"] or "auto",
+                device=config["text_device"] or config["device"],
+                cache_dir=config["text_cache_dir"],
+                progress=bool(config["show_progress"]),
+                **settings,
+            )
+            self._states.append(states)
+        return self._states[0]
+
+    @property
+    def _item_file(self) -> Path:
+        return Path(self.dataset_path, f"{self.dataset_name}.item")
+
+    def _records(self) -> dict[str, dict[str, str]]:
+        config = self.config
+        return read_records(self._item_file, config["text_file"], self.iid_field, config["field_separator"], config["encoding"] or "utf-8")

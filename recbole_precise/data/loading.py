@@ -11,6 +11,7 @@ import pandas as pd
 
 from recbole_precise.data.reading import read_columns
 from recbole_precise.data.scan import ascii_compatible, lines_with, not_numbers, read_header, scan
+from recbole_precise.data.scenes import Scenes, check_columns
 from recbole_precise.data.tokens import keep_by_count, number_together
 from recbole_precise.errors import DataError, did_you_mean
 
@@ -20,9 +21,11 @@ class AtomicFiles:
 
     Attributes:
         times: int64 or float64 `[interactions]`, the times as read, after filtering and before RecBole's normalisation.
+        scenes: which interactions are in which scene, likewise by the values as read.
     """
 
     times: np.ndarray
+    scenes: Scenes
 
     def _from_scratch(self) -> None:
         with warnings.catch_warnings():
@@ -41,12 +44,14 @@ class AtomicFiles:
         separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
         header = read_header(path, separator, encoding)
         types = dict(header)
+        wanted = [column for column in types if (load is None or column in load) and column not in (unload or ())]
+        if name == "inter":
+            check_columns(config, path, types, wanted)
         for column in sorted(load or ()):
             if column not in types:
                 raise DataError(
                     f"{path}: load_col names the column '{column}' for .{name}, but the file has {', '.join(types)}.{did_you_mean(column, types)}"
                 )
-        wanted = [column for column in types if (load is None or column in load) and column not in (unload or ())]
         self._check_columns(path, name, types, wanted)
         if not wanted:
             return super()._load_feat(filepath, source)  # which logs that nothing is loaded
@@ -145,6 +150,12 @@ class AtomicFiles:
                     "look at val_interval, user_inter_num_interval, item_inter_num_interval and filter_inter_by_user_or_item."
                 )
         super()._reset_index()
+        # Before missing numbers become means, tokens become ids and numbers are rounded.
+        self.scenes = Scenes.of(self.config, self.inter_feat, self._inter_file)
+
+    @property
+    def _inter_file(self) -> Path:
+        return Path(self.dataset_path, f"{self.dataset_name}.inter")
 
     def _remap(self, remap_list) -> None:
         """Number tokens as RecBole does, without one Python string for each cell."""

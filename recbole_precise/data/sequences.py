@@ -34,9 +34,10 @@ class SequenceStore:
         user_ids: int64 `[users]`, ascending; every one of them has events.
         offsets: int64 `[users + 1]`; user u owns the events offsets[u] .. offsets[u + 1] - 1.
         times: int64 or float64 `[events]`, times as read (None when none were given).
+        marked: bool `[events]`, the events of a chosen kind (None when none were marked).
     """
 
-    def __init__(self, fields: Mapping[str, Tensor], user: Tensor, times: np.ndarray | None = None) -> None:
+    def __init__(self, fields: Mapping[str, Tensor], user: Tensor, times: np.ndarray | None = None, marked: Tensor | None = None) -> None:
         """`user` int64 `[events]` must be ascending; `build` sorts first."""
         self.fields = dict(fields)
         self.user_ids, owner, counts = torch.unique_consecutive(user, return_inverse=True, return_counts=True)
@@ -44,7 +45,7 @@ class SequenceStore:
             raise ValueError("events must be sorted by user; use SequenceStore.build")
         self.owner = owner.to(torch.int32)
         self.offsets = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
-        self.times = times
+        self.times, self.marked = times, marked
 
     @classmethod
     def build(
@@ -56,11 +57,12 @@ class SequenceStore:
         tie_break: str = "file",
         tie_seed: int = 0,
         times: np.ndarray | None = None,
+        marked: np.ndarray | None = None,
     ) -> SequenceStore:
         """Sort events by user, then by `order_by [events]`.
 
         Args:
-            fields: name -> `[events, ...]`; `user`: int64 `[events]`; `times`: kept beside the events.
+            fields: name -> `[events, ...]`; `user`: int64 `[events]`; `times`, `marked`: kept beside the events.
             tie_break: order of a user's events with equal `order_by`: `file` (as given) or `random`, drawn
                 from `tie_seed` alone.
 
@@ -72,7 +74,12 @@ class SequenceStore:
         order = stable_order([order_by, user.numpy()], start)
         index = torch.from_numpy(order)
         sorted_fields = {name: values[index] for name, values in fields.items()}
-        return cls(sorted_fields, user[index], None if times is None else times[order])
+        return cls(sorted_fields, user[index], None if times is None else times[order], None if marked is None else torch.from_numpy(marked[order]))
+
+    def only(self, event: Tensor) -> SequenceStore:
+        """A store of the events `event` (int64 `[n]`, ascending) alone, in the same order."""
+        fields = {name: values[event] for name, values in self.fields.items()}
+        return SequenceStore(fields, self.users_of(event), None if self.times is None else self.times[event.numpy()])
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -81,6 +88,12 @@ class SequenceStore:
     def user(self) -> Tensor:
         """int64 `[events]`: user id of each event."""
         return self.user_ids[self.owner.long()]
+
+    def targets(self) -> Tensor:
+        """int64 `[events - users]`: every event that has another one of its user before it."""
+        first = torch.zeros(len(self), dtype=torch.bool)
+        first[self.offsets[:-1]] = True
+        return torch.nonzero(~first).squeeze(1)
 
     def users_of(self, event: Tensor) -> Tensor:
         """User ids of events, in the shape of `event`."""

@@ -1,17 +1,107 @@
-"""Which of a user's rows train, validate and test: RecBole's splits, as counts per user.
+"""Which of a user's rows train, validate and test: RecBole's splits and the split by day.
 
-In a sequential data set every split takes a user's rows in the order of time, so a part is a range of them. All
-functions take the number of rows of each user (events less one, since a first event is no target) and return one count
+In a sequential data set every split takes a user's rows in the order of time, so a part is a range of them. The functions
+that count take the number of rows of each user (events less one, since a first event is no target) and return one count
 per user for each part, in the order of time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import datetime
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from recbole_precise.data.ordering import stable_order
+from recbole_precise.data.sequences import SequenceStore, ranges
+from recbole_precise.errors import ConfigError
 
 LEAVE_ONE_OUT = ("valid_and_test", "valid_only", "test_only")
+DAY = 86_400  # seconds
+#: Seconds between which a number is taken for a time stamp: the years 1980 to 2099.
+_STAMPS = (315_532_800, 4_102_444_800)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The rows of the parts.
+
+    Attributes:
+        parts: int64 `[rows]` for training, validation and testing: the rows' targets, in RecBole's order of rows.
+        moment: where the split is one of time, the time from which on no event of any user is trained; None where each
+            user has an end of its own (LS, RS within users) or nothing is evaluated.
+    """
+
+    parts: list[Tensor]
+    moment: float | None = None
+
+
+def split_rows(
+    store: SequenceStore,
+    times: np.ndarray,
+    rounded: np.ndarray,
+    split: Mapping[str, Any],
+    group_by: str | None,
+    cut_ids: Callable[[int, Sequence[float]], Sequence[int]],
+) -> Split:
+    """Split the rows of a store (all its events but each user's first) as `eval_args` asks.
+
+    Args:
+        times: `[events]`, the times by which the events are ordered. rounded: `[events]`, RecBole's float32 times.
+        split: `{mode: how}`, one of LS, RS, TS and DAYS. group_by: "user", or None or "none" for RS over all rows together.
+        cut_ids: (number of rows, shares) -> inner boundaries; RecBole's `_calcu_split_ids`.
+
+    Raises ConfigError for an unknown mode; ValueError when DAYS finds no time stamps.
+    """
+    (mode, how), rows = *split.items(), (store.offsets.diff() - 1).numpy()
+    end, moment = store.targets(), None
+    if mode == "RS" and (group_by is None or str(group_by).lower() == "none"):
+        end = end[torch.from_numpy(stable_order([times[end.numpy()]]))]
+        cuts = cut_ids(len(end), [share / sum(how) for share in how])
+        parts = list(torch.tensor_split(end, [int(cut) for cut in cuts]))
+        evaluated = times[torch.cat(parts[1:]).numpy()]
+        return Split(parts, evaluated.min() if len(evaluated) else None)
+    if mode == "RS":
+        counts = by_ratio(rows, partial(cut_ids, ratios=[share / sum(how) for share in how]))
+    elif mode == "LS":
+        counts = leave_one_out(rows, how)
+    elif mode == "TS":
+        ratios = [share / sum(how) for share in how]
+        end = end.numpy()
+        stamps = times
+        if len(np.unique(rounded)) == len(np.unique(times)):
+            stamps = rounded  # the same order, and the border rounds as in RecBole
+        border = np.percentile(stamps[end], 100 * (1 - ratios[-1]))
+        before = _rows_of_users(store, end[stamps[end] <= border])
+        counts = by_time(rows, before, ratios)
+        after = times[end[stamps[end] > border]]
+        moment = after.min() if len(after) else None
+    elif mode == "DAYS":
+        end = end.numpy()
+        moment, testing = day_starts(store.times, how)
+        upto = [_rows_of_users(store, end[times[end] < start]) for start in (moment, testing)]
+        counts = [upto[0], upto[1] - upto[0], rows - upto[1]]
+    else:
+        raise ConfigError(f"eval_args: the split '{mode}' is not known; use LS, RS, TS or DAYS.")
+    # RecBole sorts all rows by time and takes users as they come: by the time of their first row, then by id.
+    begin = store.offsets[:-1] + 1
+    users = np.flatnonzero(rows > 0)
+    users = torch.from_numpy(users[stable_order([times[begin.numpy()[users]]])])
+    parts = []
+    for count in map(torch.from_numpy, counts):
+        parts.append(ranges(begin[users], count[users])[1])
+        begin = begin + count
+    return Split(parts, moment)
+
+
+def _rows_of_users(store: SequenceStore, end: np.ndarray) -> np.ndarray:
+    """int64 `[users]`: how many of the rows `end` each user has."""
+    return np.bincount(store.owner.numpy()[end], minlength=len(store.user_ids))
 
 
 def leave_one_out(rows: np.ndarray, mode: str) -> list[np.ndarray]:
@@ -43,3 +133,29 @@ def by_time(rows: np.ndarray, before: np.ndarray, ratios: Sequence[float]) -> li
     """
     train = (before * (ratios[0] / (1 - ratios[2]))).astype(np.int64)
     return [train, before - train, rows - before]
+
+
+def day_starts(times: np.ndarray, days: Sequence[int]) -> tuple[int, int]:
+    """(begin of validation, begin of testing) in seconds: the last `days` = [validation, test] days (UTC) of `times`.
+
+    The paper tests on everything of the day after the training period. Raises ValueError for times that are no time
+    stamps in seconds.
+    """
+    least, most = times.min(), times.max()
+    if not (_STAMPS[0] <= least and most < _STAMPS[1]):
+        milli = " They look like milliseconds: divide them by 1,000." if _STAMPS[0] * 1000 <= least and most < _STAMPS[1] * 1000 else ""
+        raise ValueError(f"the split DAYS needs time stamps in seconds of the years 1980 to 2099, but times run from {least:,} to {most:,}.{milli}")
+    valid, test = days
+    testing = (int(most // DAY) + 1 - test) * DAY
+    return testing - valid * DAY, testing
+
+
+def days_in_words(times: np.ndarray, days: Sequence[int]) -> str:
+    """The days of each part, as dates: 'validation 1998-04-21, testing 1998-04-22 (UTC)'."""
+    validation, testing = day_starts(times, days)
+    named = []
+    for name, start, count in zip(("validation", "testing"), (validation, testing), days):
+        if count:
+            dates = [datetime.datetime.fromtimestamp(day, datetime.timezone.utc).date().isoformat() for day in (start, start + (count - 1) * DAY)]
+            named.append(f"{name} {' to '.join(dict.fromkeys(dates))}")
+    return f"{', '.join(named)} (UTC)"

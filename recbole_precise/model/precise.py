@@ -7,6 +7,8 @@ Reference:
 
 from __future__ import annotations
 
+import re
+
 import torch
 from torch import Tensor, nn
 
@@ -21,6 +23,7 @@ from recbole_precise.nn.next_item import NextItems, upcoming_items
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import Transformer
+from recbole_precise.trainer.phases import Phase
 
 
 class PRECISEUT(TwoSidedRecommender):
@@ -30,8 +33,12 @@ class PRECISEUT(TwoSidedRecommender):
     With `match_width` the remaining part is widened, so that an ablation does not change the width as well.
     """
 
+    #: The scenes that it learns from and sees: all (docs/scenes.md).
+    scene_view = "universal"
+
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
+        self.config = config
         id_size, token_size = config["embedding_size"], config["token_size"]
         variant = config["variant"]
         if variant in ("id", "llm"):
@@ -44,7 +51,7 @@ class PRECISEUT(TwoSidedRecommender):
         if token_size:
             parts.append(self._text_part(config, dataset, token_size, pooled=variant == "pool"))
         self.item_encoder = ItemEncoder(parts, self.n_items)
-        width = id_size + token_size
+        self.width = width = id_size + token_size
         self.sequence_encoder = Transformer(
             width,
             self.max_seq_length,
@@ -71,6 +78,27 @@ class PRECISEUT(TwoSidedRecommender):
             self._refuse_soft_targets()
             counts = torch.as_tensor(require(dataset, "train_item_counts", "sampled softmax")())
             self.sampler = NegativeSampler(self.n_items, config["n_negatives"], config["negative_source"], counts)
+
+    def phases(self) -> list[Phase]:
+        """Universal training; with `alternate` (Sec. IV-E) first with frozen token vectors, then with all."""
+        return self._universal_phases()
+
+    def _universal_phases(self, **data) -> list[Phase]:
+        """`data`: what the phases see, as `Phase` names it."""
+        config, tokens = self.config, self._token_table()
+        if not config["alternate"] or tokens is None:
+            return [Phase(name="universal", epochs=self.epochs, **data)]
+        frozen = tokens if config["alternate_freeze"] == "tokens" else tokens.removesuffix("table") + ".*"
+        first = max(1, round(self.epochs * config["alternate_share"]))
+        return [
+            Phase(name="universal-ids", epochs=first, trainable=(f"(?!{frozen}$).*",), stopping_step=config["alternate_patience"], **data),
+            Phase(name="universal", epochs=max(self.epochs - first, 1), rate_factors=((tokens, config["alternate_rate"]),), validate_start=True, **data),
+        ]
+
+    def _token_table(self) -> str | None:
+        """Name of the trainable token vectors, as a regular expression; None where there are none."""
+        tables = {id(part.table) for part in self.item_encoder.parts if isinstance(part, TextEncoder) and isinstance(getattr(part, "table", None), nn.Parameter)}
+        return next((re.escape(name) for name, parameter in self.named_parameters() if id(parameter) in tables), None)
 
     def _text_part(self, config, dataset, width: int, pooled: bool) -> TextEncoder:
         tokens = require(dataset, "token_states", config["model"])().without_special()

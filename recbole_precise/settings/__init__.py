@@ -81,6 +81,21 @@ def our_file(kind: str, name: str) -> dict[str, Any]:
     return read_settings(file) if file.is_file() else {}
 
 
+def model_files(name: str) -> list[str]:
+    """The models whose files in properties/model hold the settings of one: what it extends first, itself last."""
+    base = our_file("model", name).get("extends")
+    return [*(model_files(base) if base else ()), name]
+
+
+def model_settings(name: str) -> dict[str, Any]:
+    """Keys of a model and their defaults: its file in properties/model over those that it extends."""
+    settings: dict[str, Any] = {}
+    for file in model_files(name):
+        settings.update(our_file("model", file))
+    settings.pop("extends", None)
+    return settings
+
+
 def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, Any]:
     """What we add to RecBole's defaults: overall, then for a model of ours its own, its recipe, the data set's, and its variant.
 
@@ -89,13 +104,15 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     """
     settings = read_settings(properties_folder() / "overall.yaml")
     if entry.ours:
-        settings.update(our_file("model", entry.settings))
+        settings.update(model_settings(entry.settings))
         if recipe == "paper":
-            settings.update(our_file("model", f"{entry.settings}.paper"))
+            for name in model_files(entry.settings):
+                settings.update(our_file("model", f"{name}.paper"))
     settings.update(our_file("dataset", dataset))
     if entry.ours:
         if recipe == "best":
-            settings.update(our_file(f"best/{dataset}", entry.settings))
+            for name in model_files(entry.settings):
+                settings.update(our_file(f"best/{dataset}", name))
         settings.update(entry.preset)
     return settings
 

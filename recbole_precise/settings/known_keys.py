@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_precise.registry import Entry
-from recbole_precise.settings import our_file, properties_folder, read_settings, schema
+from recbole_precise.settings import model_settings, properties_folder, read_settings, schema
 
 _READS = re.compile(r"""config(?:\[|\.get\(\s*)f?["'](\w+)["']""")
 
@@ -52,7 +52,7 @@ def downloads() -> dict[str, str]:
 def keys_of_model(entry: Entry, model_class: type) -> dict[str, Any]:
     """Keys of one model and their defaults (None where only the source names a key)."""
     if entry.ours:
-        return our_file("model", entry.settings)
+        return model_settings(entry.settings)
     keys: dict[str, Any] = {}
     for cls in model_class.__mro__:
         # RecBole's recommenders read keys in the base classes of their module too.

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_precise.data.scenes import columns_read
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.registry import Entry
 
@@ -53,7 +54,7 @@ def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
 
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
-    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns):
+    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns, _scenes):
         rule(settings, entry, model_class, given)
 
 
@@ -146,8 +147,15 @@ def _eval_args(settings, entry, model_class, given) -> None:
     elif kind == "LS":
         if value not in ("valid_and_test", "valid_only", "test_only"):
             raise ConfigError(f"eval_args: split LS must be valid_and_test, valid_only or test_only, not {value!r}.")
+    elif kind == "DAYS":
+        if not isinstance(value, (list, tuple)) or len(value) != 2 or not all(type(x) is int and x >= 0 for x in value) or not sum(value):
+            raise ConfigError(f"eval_args: split DAYS needs two numbers of days, for validation and for test, such as [1, 1], not {value!r}.")
+        if not _is_sequential(settings):
+            raise ConfigError(f"eval_args: the split DAYS is for models of sequences; {entry.name} takes RecBole's RS (by share), TS (by time) or LS (leave one out).")
+        if settings.get("time_order") == "recbole":
+            raise ConfigError("eval_args: the split DAYS needs the times as read; leave out time_order: recbole, which rounds them.")
     else:
-        raise ConfigError(f"eval_args: unknown split '{kind}'; RecBole has RS (by share), TS (by time) and LS (leave one out).")
+        raise ConfigError(f"eval_args: unknown split '{kind}'; RecBole has RS (by share), TS (by time) and LS (leave one out), and there is DAYS (the last days).")
     if args.get("order") not in ("RO", "TO", None):
         raise ConfigError(f"eval_args: order must be TO (by time) or RO (random), not {args['order']!r}.")
     if _is_sequential(settings) and args.get("order") != "TO":
@@ -174,7 +182,7 @@ def _rows(settings, entry, model_class, given) -> None:
 
 
 def _widths(settings, entry: Entry, model_class, given) -> None:
-    if entry.settings != "PRECISE-UT":
+    if "match_width" not in settings:
         return
     id_size, token_size, heads = settings["embedding_size"], settings["token_size"], settings["n_heads"]
     width, formula = id_size + token_size, "embedding_size + token_size"
@@ -213,3 +221,30 @@ def _columns(settings, entry, model_class, given) -> None:
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
         if settings[key] not in columns:
             raise ConfigError(f"load_col: inter lists no column '{settings[key]}' ({key}), which {entry.name} needs.{did_you_mean(settings[key], map(str, columns))}")
+
+
+def load_scene_columns(settings: dict[str, Any]) -> None:
+    """Add the columns that the scenes are told by to load_col, which a user need not repeat."""
+    load = settings.get("load_col")
+    if load and isinstance(load.get("inter"), (list, tuple)):
+        missing = [column for column in columns_read(settings) if column not in load["inter"]]
+        settings["load_col"] = {**load, "inter": [*load["inter"], *missing]}
+
+
+def _scenes(settings, entry: Entry, model_class, given) -> None:
+    """Scenes can be told apart, and there is a target to view them from."""
+    rules = columns_read(settings)  # which reads the rules
+    target = settings.get("target_scene")
+    if target is None:
+        if settings.get("scene_view"):
+            raise ConfigError(f"scene_view: {settings['scene_view']} says nothing without target_scene, the scene that is evaluated.")
+        return
+    if not rules:
+        raise ConfigError(f"target_scene '{target}' needs scene_field (a token column of .inter that names scenes) or scene_rules, such as {{{target}: \"rating >= 4\"}}.")
+    if not settings.get("scene_field") and target not in map(str, settings["scene_rules"]):
+        rules = [str(name) for name in settings["scene_rules"]]
+        raise ConfigError(f"target_scene '{target}' is no rule in scene_rules.{did_you_mean(target, rules)} Rules: {', '.join(rules)}.")
+    if not _is_sequential(settings):
+        raise ConfigError(f"target_scene is for models of sequences; {entry.name} is none.")
+    if settings.get("benchmark_filename"):
+        raise ConfigError("target_scene cannot be split beforehand (benchmark_filename); remove one of the two keys.")

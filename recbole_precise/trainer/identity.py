@@ -39,9 +39,19 @@ def data_identity(dataset: Any) -> dict[str, Any]:
         events = len(arrays[0])
     for array in arrays:
         digest.update(np.ascontiguousarray(np.asarray(array, dtype=np.int64)).tobytes())
+    catalogue = catalogue_digest(dataset)
+    digest.update(catalogue.encode())
+    return {
+        "users": int(dataset.user_num), "items": int(dataset.item_num), "training_events": int(events), "catalogue": catalogue, "sha256": digest.hexdigest()
+    }  # fmt: skip
+
+
+def catalogue_digest(dataset: Any) -> str:
+    """SHA-256 of the items' names in the order of their ids: which row of a table belongs to which item."""
+    digest = hashlib.sha256()
     for name in dataset.field2id_token.get(dataset.iid_field, ()):
         digest.update(str(name).encode("utf-8", "surrogatepass") + b"\0")
-    return {"users": int(dataset.user_num), "items": int(dataset.item_num), "training_events": int(events), "sha256": digest.hexdigest()}
+    return digest.hexdigest()
 
 
 def _plain(value: Any) -> Any:

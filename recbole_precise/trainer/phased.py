@@ -9,12 +9,14 @@ from typing import Any
 import torch
 
 from recbole_precise.result import write_ranks
-from recbole_precise.trainer.identity import data_identity, settings_identity
+from recbole_precise.trainer.identity import catalogue_digest, data_identity, settings_identity
 from recbole_precise.trainer.packing import rng_state, set_rng_state
-from recbole_precise.trainer.phases import Phase, check_phases, freeze_for
+from recbole_precise.trainer.phases import Phase, check_phases, freeze_for, rate_groups
 from recbole_precise.trainer.progress import Progress
 from recbole_precise.trainer.run_folder import load_into
 from recbole_precise.trainer.steps import EarlyStopping, LossSum, Stepper
+from recbole_precise.trainer.views import phase_loaders
+from recbole_precise.trainer.warm_start import warm_start
 
 # A checkpoint at the end of an epoch may cost a twentieth of the time; epochs shorter than that share one.
 _COST_SHARE = 20
@@ -46,10 +48,9 @@ class PhasedTraining:
 
     def _fit_phases(self, train_data, valid_data, verbose: bool, saved: bool, show_progress: bool, callback: Callable | None):
         self._valid_data, self._saving = valid_data, saved
-        self._generators = {name: getattr(loader, "generator", None) for name, loader in (("train", train_data), ("valid", valid_data))}
         phases = check_phases(list(self.model.phases()) if hasattr(self.model, "phases") else self._default_phases())
         self._tracks_batches = self._has_own_loop()
-        first = self._weights(copy=True) if any(phase.starts_from is None for phase in phases[1:]) else None
+        self._use(train_data, valid_data)
         trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
         self._identity = {**self._settings_identity(), "data": data_identity(train_data._dataset)} if saved else {}
         parts = None
@@ -57,25 +58,39 @@ class PhasedTraining:
             if self._read_finished():
                 return self.best_valid_score, self.best_valid_result
             parts = self._read_checkpoint()
+        if self.config["warm_start"]:
+            self._warm_start(train_data._dataset)
+        first = self._weights(copy=True) if any(phase.starts_from is None for phase in phases[1:]) else None
         if saved:
             self.tensorboard.open(self.progress.epoch if parts else None)
         self._last_checkpoint = monotonic()
         try:
             for index in range(self.progress.phase, len(phases)):
                 phase = phases[index]
+                phase_train, phase_valid = phase_loaders(phase, train_data, valid_data)
+                self._use(phase_train, phase_valid)
                 self._begin_phase(phase, index, len(phases), trainable, first, parts, verbose)
                 parts = None
-                self._run_phase(phase, train_data, valid_data, verbose, show_progress, callback)
+                self._run_phase(phase, phase_train, phase_valid, verbose, show_progress, callback)
                 if self._best is None:
                     self._keep_best()
                 self.progress.next_phase(phase.name, last=index == len(phases) - 1)
-            self._finish(valid_data, verbose, show_progress)
+            self._finish(self._valid_data, verbose, show_progress)
         finally:
             for name, parameter in self.model.named_parameters():
                 parameter.requires_grad_(trainable.get(name, True))
             self._phase, self._tracks_batches = None, False
             self.tensorboard.close()
         return self.best_valid_score, self.best_valid_result
+
+    def _use(self, train_data, valid_data) -> None:
+        """The loaders of what comes next: their generators are part of a checkpoint."""
+        self._valid_data = valid_data
+        self._generators = {name: getattr(loader, "generator", None) for name, loader in (("train", train_data), ("valid", valid_data))}
+
+    def _warm_start(self, dataset) -> None:
+        found = warm_start(self.model, self.config["warm_start"], catalogue_digest(dataset))
+        self.logger.info(f"Warm start from '{self.config['warm_start']}': {found}")
 
     def _begin_phase(self, phase: Phase, index: int, total: int, trainable, first, parts, verbose: bool) -> None:
         """Put weights, gradients and optimizer where the phase, or the checkpoint inside it, has them."""
@@ -88,7 +103,8 @@ class PhasedTraining:
         rate = self.learning_rate if phase.learning_rate is None else phase.learning_rate
         decay = self.weight_decay if phase.weight_decay is None else phase.weight_decay
         trained = freeze_for(phase, self.model, trainable)
-        self.optimizer = self._build_optimizer(params=trained, learning_rate=rate, weight_decay=decay) if trained else None
+        groups = rate_groups(phase, self.model, trained, rate)
+        self.optimizer = self._build_optimizer(params=groups, learning_rate=rate, weight_decay=decay) if trained else None
         self._stepper = None
         if total > 1 and verbose:
             counted = sum(parameter.numel() for parameter in trained)
@@ -103,6 +119,8 @@ class PhasedTraining:
         eval_step = min(self.config["eval_step"], phase.epochs)
         validates = phase.validate and eval_step > 0 and bool(valid_data)
         self._ticked = self._clock()
+        if validates and phase.validate_start and progress.best_score is None and progress.epoch == progress.phase_start and not progress.batch:
+            self._validate_start(phase, valid_data, verbose, show_progress)
         while not progress.stopped and progress.epoch - progress.phase_start < phase.epochs:
             epoch = progress.epoch
             if progress.train_loss is None:
@@ -123,6 +141,18 @@ class PhasedTraining:
                 self.logger.info(f"{self.train_minutes:g} minutes of training (train_minutes) are over after epoch {epoch}")
             progress.next_epoch()
             self._checkpoint_if(monotonic() - self._last_checkpoint > min(_COST_SHARE * self._checkpoint_cost, self._checkpoint_seconds()))
+
+    def _validate_start(self, phase: Phase, valid_data, verbose: bool, show_progress: bool) -> None:
+        """The first bar to pass: what the phase starts from."""
+        progress, started = self.progress, perf_counter()
+        result = self.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
+        progress.best_exact, progress.best_result = self.results["valid"], dict(result)
+        progress.best_score = self.best_valid_score = progress.best_exact[self.valid_metric]
+        progress.best_epoch, self.best_valid_result = progress.phase_start - 1, result
+        progress.spend("evaluate", perf_counter() - started)
+        self._keep_best()
+        if verbose:
+            self.logger.info(f"{phase.name} starts from {self.valid_metric} {progress.best_score:.6f}")
 
     def _validate(self, phase: Phase, valid_data, epoch: int, verbose: bool, show_progress: bool, callback: Callable | None) -> None:
         progress, started = self.progress, perf_counter()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -24,6 +25,11 @@ class Phase:
         trainable: regular expressions; a parameter is trained when one of them matches its whole name
             (and the model did not freeze it itself).
         starts_from: `previous`: the best weights of the phase before; None: the weights that the model was built with.
+        rate_factors: (regular expression, factor) pairs; a parameter whose whole name matches learns at factor x the rate.
+        train_batch_size: None takes the config's. train_rows, scene_view: the data that the phase sees (`SequenceDataset.view`);
+            None takes the config's.
+        validate_start: the weights that the phase starts from are validated before its first epoch and kept unless an epoch
+            is better; its best_epoch is then -1.
         validate: False trains to the last epoch without looking at the validation data, as alignment phases do.
     """
 
@@ -35,6 +41,11 @@ class Phase:
     stopping_step: int | None = None
     starts_from: str | None = "previous"
     validate: bool = True
+    validate_start: bool = False
+    rate_factors: tuple[tuple[str, float], ...] = ()
+    train_batch_size: int | None = None
+    train_rows: str | None = None
+    scene_view: str | None = None
 
     def __post_init__(self) -> None:
         if self.epochs < 0:
@@ -62,6 +73,26 @@ def freeze_for(phase: Phase, model: nn.Module, trainable: Mapping[str, bool]) ->
     if not trained and phase.epochs:
         raise ConfigError(f"phase '{phase.name}' trains nothing: every parameter that it names is frozen.")
     return trained
+
+
+def rate_groups(phase: Phase, model: nn.Module, trained: list[nn.Parameter], learning_rate: float) -> list[Any]:
+    """What the optimizer gets: the trained parameters, in groups with rates of their own where the phase asks for it.
+
+    Raises ConfigError when a pattern of `rate_factors` names no trained parameter.
+    """
+    if not phase.rate_factors:
+        return trained
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    groups: dict[float, list[nn.Parameter]] = {1.0: []}
+    found = set()
+    for parameter in trained:
+        pattern, factor = next(((p, f) for p, f in phase.rate_factors if re.fullmatch(p, names[id(parameter)])), (None, 1.0))
+        found.add(pattern)
+        groups.setdefault(factor, []).append(parameter)
+    for pattern, _ in phase.rate_factors:
+        if pattern not in found:
+            raise ConfigError(f"phase '{phase.name}': no trained parameter is named like {pattern!r}. Parameters: {', '.join(names.values())}.")
+    return [{"params": parameters, "lr": learning_rate * factor} for factor, parameters in groups.items() if parameters]
 
 
 def check_phases(phases: list[Phase]) -> list[Phase]:

@@ -59,6 +59,11 @@ VERBS: dict[str, Verb] = {
         "paired test of two finished runs, or of several seeds each ('runs/A/seed-*' 'runs/B/seed-*')",
         "compare",
     ),
+    "similarity": Verb(
+        "similarity RUN [RUN ...] [--neighbours=10] [--output=FOLDER]",
+        "do the ID vectors of finished runs know which items are alike? PRECISE's test of alternate training, with a plot",
+        "similarity",
+    ),
     "doctor": Verb(
         "doctor --dataset=NAME [--fix=FOLDER] [--key=value ...]",
         "all faults of a data set's files at once, with line numbers; --fix writes mended copies",

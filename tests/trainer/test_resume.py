@@ -43,7 +43,7 @@ def run_until(settings: dict, run_dir: Path, place: str, count: int) -> bool:
         setattr(cls, place, original)
 
 
-@pytest.mark.parametrize(("model", "steps"), [("SASRec", 2), ("BERT4Rec", 3), ("GRU4Rec", 2), ("PRECISE-ID", 5)])
+@pytest.mark.parametrize(("model", "steps"), [("SASRec", 2), ("BERT4Rec", 3), ("GRU4Rec", 2), ("PRECISE-ID", 5), ("PRECISE", 5)])
 def test_stopped_again_and_again_inside_epochs(settings, tmp_path: Path, model: str, steps: int) -> None:
     """Each session makes a few training steps; a checkpoint follows each of them."""
     small = settings(model, checkpoint_seconds=0)
@@ -56,7 +56,7 @@ def test_stopped_again_and_again_inside_epochs(settings, tmp_path: Path, model: 
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "straight")
 
 
-@pytest.mark.parametrize(("model", "place"), [("SASRec", "full_sort_predict"), ("BERT4Rec", "full_sort_predict"), ("PRECISE-ID", "user_vectors")])
+@pytest.mark.parametrize(("model", "place"), [("SASRec", "full_sort_predict"), ("BERT4Rec", "full_sort_predict"), ("PRECISE-ID", "user_vectors"), ("PRECISE", "user_vectors")])
 def test_stopped_during_evaluations(settings, tmp_path: Path, model: str, place: str) -> None:
     """The first session stops in the first validation, the next ones one validation or test batch later each."""
     small = settings(model, checkpoint_seconds=0)

@@ -1,0 +1,124 @@
+r"""PRECISE's Targeted Training, alone and after Universal Training.
+
+Reference:
+    Chonggang Song et al. "PRECISE: Pre-training Sequential Recommenders with Collaborative and Semantic
+    Information." arXiv 2412.06308, Sec. IV-D.
+"""
+
+from __future__ import annotations
+
+import torch
+from recbole.data.interaction import Interaction
+from torch import Tensor
+
+from recbole_precise.model.precise import PRECISEUT
+from recbole_precise.model.sequential import SUPERVISED_FIELD
+from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss, sampled_softmax_loss
+from recbole_precise.nn.losses.sampled_softmax import own_item_mask
+from recbole_precise.nn.precision import product_dtype
+from recbole_precise.nn.user_heads import ConcatHead
+from recbole_precise.trainer.phases import Phase
+
+_FROZEN = {"none": (".*",), "items": (r"(?!item_encoder\.).*",), "encoder": (r"head\..*",)}
+
+
+class PRECISETT(PRECISEUT):
+    """PRECISE-TT (Sec. IV-D): every position sees all others, all final states go through an MLP, one target a row.
+
+    The parts and their names are those of PRECISE-UT, so that its weights fit; the MLP is new.
+    """
+
+    trains_on_windows = False
+    scene_view = "target"
+
+    def __init__(self, config, dataset) -> None:
+        super().__init__(config, dataset)
+        with torch.random.fork_rng(devices=[]):  # universal training draws the numbers that it draws in PRECISE-UT
+            self.head = ConcatHead(self.width, self.max_seq_length, config["targeted_residual"])
+        self.targeted_loss, self.targeted_negatives = config["targeted_loss"], config["targeted_negatives"]
+        self.set_stage("targeted")
+
+    def phases(self) -> list[Phase]:
+        """Targeted training; from weights that were copied (`warm_start`) these are the first bar to pass."""
+        return [self._targeted_phase(warm=bool(self.config["warm_start"]))]
+
+    def _targeted_phase(self, warm: bool, **data) -> Phase:
+        config = self.config
+        return Phase(
+            name="targeted",
+            epochs=config["targeted_epochs"],
+            learning_rate=config["targeted_learning_rate"],
+            trainable=_FROZEN[config["targeted_freeze"]],
+            train_batch_size=config["targeted_batch_size"],
+            validate_start=warm,
+            **data,
+        )
+
+    def set_phase(self, phase: Phase) -> None:
+        """Called by the trainer when a phase begins."""
+        self.set_stage("targeted" if phase.name == "targeted" else "universal")
+
+    def set_stage(self, stage: str) -> None:
+        """`universal`: PRECISE-UT; `targeted`: without the causal mask and with the MLP."""
+        self.stage = stage
+        self.sequence_encoder.causal = stage == "universal"
+
+    def calculate_loss(self, interaction: Interaction) -> Tensor:
+        """Next-item loss at every position while in universal training; loss of each row's target in targeted training."""
+        if self.stage == "universal":
+            return super().calculate_loss(interaction)
+        fields = interaction.interaction
+        if SUPERVISED_FIELD in fields:
+            raise ValueError("targeted training reads rows of one target each (train_rows: prefixes), not windows")
+        lengths, targets = fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID]
+        item_seq = fields[self.ITEM_SEQ][:, : max(int(lengths.max()), 1)]
+        vectors, catalogue = self.sequence_items(item_seq) if self.targeted_loss == "softmax" else (self.item_encoder(item_seq), None)
+        users = self.score.user(self._user_state(vectors, lengths))
+        if catalogue is not None:
+            return full_softmax_loss(
+                users, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, users.device)
+            )
+        if self.targeted_loss == "softmax":
+            return self._sampled(users, targets, item_seq)
+        return self._pairs(users, targets, item_seq)
+
+    def _pairs(self, users: Tensor, targets: Tensor, item_seq: Tensor) -> Tensor:
+        negatives = draw_pair_negatives(targets, self.targeted_negatives, self.n_items)
+        vectors, place = self._vectors_of(torch.cat([targets[:, None], negatives], 1))
+        forbidden = (negatives == targets[:, None]) | (negatives[..., None] == item_seq[:, None]).any(-1)
+        return bpr_loss(users, vectors[place[:, 0]], vectors[place[:, 1:]], forbidden)
+
+    def _sampled(self, users: Tensor, targets: Tensor, item_seq: Tensor) -> Tensor:
+        negatives = self.sampler.draw(targets)
+        vectors, place = self._vectors_of(torch.cat([targets, negatives]))
+        return sampled_softmax_loss(
+            users.float(), vectors[place[: len(targets)]], vectors[place[len(targets) :]],
+            forbidden=own_item_mask(item_seq, targets[:, None], negatives),
+            log_probability=self.sampler.log_probability.to(negatives.device)[negatives], logq=self.logq,
+        )  # fmt: skip
+
+    def _vectors_of(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(scoring vectors of the distinct items, place of each of `items` among them)."""
+        unique, place = torch.unique(items, return_inverse=True)
+        return self.score.item(self.item_encoder(unique)), place
+
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
+        """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> user vectors `[batch, width]`."""
+        if self.stage == "universal":
+            return super().forward(item_seq, item_seq_len)
+        longest = max(int(item_seq_len.max()), 1)
+        return self._user_state(self.item_encoder(item_seq[:, :longest]), item_seq_len)
+
+    def _user_state(self, vectors: Tensor, lengths: Tensor) -> Tensor:
+        mask = torch.arange(vectors.shape[1], device=vectors.device) < lengths[:, None]
+        return self.head(self.sequence_encoder(vectors, mask), mask)
+
+
+class PRECISE(PRECISETT):
+    """Universal, then targeted training in one run; only the latter where `warm_start` names a run of the former."""
+
+    def phases(self) -> list[Phase]:
+        """Windows of all scenes first, rows of the target scene then; what one leaves is the first bar of the other."""
+        if self.config["warm_start"]:
+            return super().phases()
+        return [*self._universal_phases(train_rows="windows", scene_view="universal"), self._targeted_phase(warm=True, train_rows="prefixes", scene_view="target")]

@@ -1,0 +1,32 @@
+"""From the states of a sequence to one user vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class ConcatHead(nn.Module):
+    """All final states side by side, and an MLP `length * width -> 2 * width -> width` (PRECISE Sec. IV-D).
+
+    A history's last state always stands in the last place, so that each weight sees states of one age; places before a
+    short history are zero. With `residual` the MLP, whose last layer begins at zero, is added to the last state: training
+    then begins where next-item training ended, instead of at a random map.
+    """
+
+    def __init__(self, width: int, length: int, residual: bool) -> None:
+        super().__init__()
+        self.length, self.residual = length, residual
+        self.inner, self.outer = nn.Linear(length * width, 2 * width), nn.Linear(2 * width, width)
+        if residual:
+            nn.init.zeros_(self.outer.weight)
+            nn.init.zeros_(self.outer.bias)
+
+    def forward(self, states: Tensor, mask: Tensor) -> Tensor:
+        """`states [batch, l, width]`, right-padded as bool `mask [batch, l]` says, l at most `length` -> `[batch, width]`."""
+        count = mask.sum(1, keepdim=True)
+        place = torch.arange(self.length, device=mask.device) - (self.length - count)
+        aligned = states.gather(1, place.clamp(0, states.shape[1] - 1)[..., None].expand(-1, -1, states.shape[2]))
+        aligned = aligned * (place >= 0)[..., None]
+        users = self.outer(nn.functional.gelu(self.inner(aligned.flatten(1))))
+        return users + aligned[:, -1] if self.residual else users

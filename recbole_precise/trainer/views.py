@@ -1,0 +1,39 @@
+"""The loaders of a phase: the same split under another view of the data, or with another kind of training rows."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from recbole_precise.errors import ConfigError
+from recbole_precise.trainer.phases import Phase
+
+
+def phase_loaders(phase: Phase, train_data: Any, valid_data: Any) -> tuple[Any, Any]:
+    """(training, validation) loaders of `phase`; those given where it asks for nothing else.
+
+    Raises ConfigError when the data set is not this package's.
+    """
+    if phase.scene_view is None and phase.train_rows is None and phase.train_batch_size is None:
+        return train_data, valid_data
+    train = _loader(train_data, _view(train_data._dataset, phase.scene_view, phase.train_rows, phase.name), phase.train_batch_size)
+    if not valid_data or phase.scene_view is None:
+        return train, valid_data
+    return train, _loader(valid_data, _view(valid_data._dataset, phase.scene_view, None, phase.name), None)
+
+
+def _view(part: Any, scene_view: str | None, train_rows: str | None, phase: str) -> Any:
+    if scene_view is None and train_rows is None:
+        return part
+    if not hasattr(part, "view"):
+        raise ConfigError(f"phase '{phase}' needs recbole_precise's dataset, but got {type(part).__name__}: create it with recbole_precise.create_dataset(config).")
+    return part.view(scene_view=scene_view, train_rows=train_rows)
+
+
+def _loader(like: Any, part: Any, batch_size: int | None) -> Any:
+    """A loader of RecBole's kind over `part`, with a generator of its own."""
+    config = like.config
+    if batch_size is not None:
+        config = copy.copy(config)
+        config.final_config_dict = {**config.final_config_dict, "train_batch_size": batch_size}
+    return type(like)(config, part, like._sampler, shuffle=like.shuffle)

@@ -1,0 +1,60 @@
+"""Weights of a finished run as the beginning of another (PRECISE Sec. IV-D: targeted training starts from universal training)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from recbole_precise.errors import CheckpointError
+from recbole_precise.trainer.run_folder import find_run
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """Names of tensors: `copied` bit for bit; `new`, which the run does not have; `dropped`, which the model does not have."""
+
+    copied: tuple[str, ...]
+    new: tuple[str, ...]
+    dropped: tuple[str, ...]
+
+    def __str__(self) -> str:
+        def count(names: tuple[str, ...]) -> str:
+            return f"{len(names)} ({', '.join(names)})" if names else "none"
+
+        return f"tensors copied: {len(self.copied)}; new here: {count(self.new)}; not needed here: {count(self.dropped)}"
+
+
+def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmStart:
+    """Copy what `model` shares with the run in `run_dir`.
+
+    Args:
+        catalogue: digest of the items' names (`catalogue_digest`): rows of a table belong to items, so it must be the run's.
+
+    Raises CheckpointError when there is no finished run, when it has other items, when a shared tensor has another
+    shape, or when nothing is shared.
+    """
+    run = find_run(run_dir)
+    theirs = run.load_final()["identity"].get("data", {}).get("catalogue")
+    if theirs != catalogue:
+        raise CheckpointError(
+            f"warm_start '{run.path}': its run has other items, or the same in another order, so its vectors would go to the wrong items. "
+            "Train it on the same data set with the same load_col and filters."
+        )
+    weights, _ = run.load_weights()
+    own = model.state_dict()
+    for name in own:
+        if name in weights and weights[name].shape != own[name].shape:
+            raise CheckpointError(
+                f"warm_start '{run.path}': tensor '{name}' has the shape {list(weights[name].shape)}, this model's has {list(own[name].shape)}; "
+                "give both the same widths, layers and MAX_ITEM_LIST_LENGTH."
+            )
+    copied = tuple(name for name in own if name in weights)
+    if not copied:
+        raise CheckpointError(f"warm_start '{run.path}': its run has no tensor that {type(model).__name__} has ({', '.join(list(weights)[:4])}, ...).")
+    with torch.no_grad():
+        for name in copied:
+            own[name].copy_(weights[name])
+    return WarmStart(copied, tuple(name for name in own if name not in weights), tuple(name for name in weights if name not in own))
