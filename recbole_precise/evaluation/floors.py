@@ -129,7 +129,7 @@ class GraphHeuristic:
         if variant not in GRAPH_VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(GRAPH_VARIANTS)}, not {variant!r}")
         n_items = len(text_vectors)
-        self.text = _unit_rows(text_vectors)
+        self.text = unit_rows(text_vectors)
         self.tie = _tie_break(item_counts(items, n_items)).astype(np.float32)
         self.rings = RINGS.get(variant)
         if self.rings is None:
@@ -223,7 +223,8 @@ def _tie_break(counts: np.ndarray) -> np.ndarray:
     return counts / max(counts.max(), 1) * _TIE
 
 
-def _unit_rows(vectors: np.ndarray) -> np.ndarray:
+def unit_rows(vectors: np.ndarray) -> np.ndarray:
+    """float32 `[n, width]`: rows of length 1; rows of zeros stay."""
     vectors = np.asarray(vectors, dtype=np.float32)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)

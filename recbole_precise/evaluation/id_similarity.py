@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from recbole_precise.evaluation.floors import unit_rows
+
 _BLOCK = 512  # rows of similarities held at once
 
 
@@ -39,7 +41,7 @@ def id_similarity(id_vectors: np.ndarray, item_vectors: np.ndarray, neighbours: 
     n = len(item_vectors)
     if n <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more than {n} items")
-    ids, items = _unit(id_vectors), _unit(item_vectors)
+    ids, items = unit_rows(id_vectors), unit_rows(item_vectors)
     similar = np.empty((n, neighbours), dtype=np.float32)
     for lo in range(0, n, _BLOCK):
         likeness = items[lo : lo + _BLOCK] @ items.T
@@ -50,9 +52,3 @@ def id_similarity(id_vectors: np.ndarray, item_vectors: np.ndarray, neighbours: 
     chance = np.random.default_rng(seed)
     other = (np.arange(n)[:, None] + chance.integers(1, n, (n, neighbours))) % n  # never the item itself
     return IdSimilarity(similar, np.einsum("bd,bkd->bk", ids, ids[other]))
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    vectors = np.asarray(vectors, dtype=np.float32)
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)

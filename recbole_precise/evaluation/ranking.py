@@ -175,11 +175,10 @@ class _Extra:
 
     def __init__(self, bonus: Bonus, n_rows: int, n_items: int, dtype: torch.dtype, device: torch.device) -> None:
         row, item, value = bonus
-        order = torch.argsort(row.to(device), stable=True)
-        self.row, self.item = _sorted_pairs((row, item), n_rows, n_items, device)
-        self.value = value.to(device=device, dtype=dtype)[order]
-        if self.value.shape != self.row.shape or not torch.isfinite(self.value).all():
-            raise ValueError(f"a bonus needs a finite value for each of its {len(self.row)} pairs")
+        value = value.to(device=device, dtype=dtype)
+        if value.shape != row.shape or not torch.isfinite(value).all():
+            raise ValueError(f"a bonus needs a finite value for each of its {len(row)} pairs")
+        self.row, self.item, self.value = _sorted_pairs((row, item), n_rows, n_items, device, value)
         self.n_items = n_items
 
     def enter(self, lo: int, target: Tensor, tile: int) -> Tensor:
@@ -335,8 +334,8 @@ def _tile_shape(n_rows: int, n_items: int, width: int, itemsize: int, budget: in
     return min(rows, tile, max(n_rows, 1)), tile
 
 
-def _sorted_pairs(excluded: Excluded | None, n_rows: int, n_items: int, device: torch.device) -> Excluded | None:
-    """The excluded pairs, checked and sorted by row."""
+def _sorted_pairs(excluded: Excluded | None, n_rows: int, n_items: int, device: torch.device, *values: Tensor) -> tuple[Tensor, ...] | None:
+    """The (excluded) pairs and what else they have `[M]`, checked and sorted by row."""
     if excluded is None:
         return None
     row, item = (torch.as_tensor(x, device=device).long() for x in excluded)
@@ -346,7 +345,7 @@ def _sorted_pairs(excluded: Excluded | None, n_rows: int, n_items: int, device: 
         if len(x) and (int(x.min()) < 0 or int(x.max()) >= n):
             raise ValueError(f"an excluded {name} lies outside 0 .. {n - 1}")
     order = torch.argsort(row, stable=True)
-    return row[order], item[order]
+    return tuple(x[order] for x in (row, item, *values))
 
 
 def _non_candidates(pairs: Excluded | None, target: Tensor, lo: int, tile: int, n_items: int) -> tuple[Tensor, Tensor, list[int], Tensor]:

@@ -8,6 +8,7 @@ Reference:
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -139,15 +140,23 @@ class PRECISEUT(TwoSidedRecommender):
                 label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, states.device),
             )
         targets = batch.targets[batch.trained]
-        negatives = self.sampler.draw(targets)
-        unique, place = torch.unique(torch.cat([targets, negatives]), return_inverse=True)
-        vectors = self.score.item(self.item_encoder(unique))
         row = batch.trained.nonzero()[:, 0]
+        return self.sampled_softmax(states, targets, lambda negatives: own_item_mask(batch.item_seq, batch.targets, negatives)[row])
+
+    def vectors_of(self, items: Tensor) -> tuple[Tensor, Tensor]:
+        """(scoring vectors of the distinct items, place of each of `items` among them)."""
+        unique, place = torch.unique(items, return_inverse=True)
+        return self.score.item(self.item_encoder(unique)), place
+
+    def sampled_softmax(self, states: Tensor, targets: Tensor, forbidden: Callable[[Tensor], Tensor]) -> Tensor:
+        """Loss of `states [n, width]` with `targets [n]` against the step's pool; `forbidden`: pool -> bool `[n, pool]`."""
+        negatives = self.sampler.draw(targets)
+        vectors, place = self.vectors_of(torch.cat([targets, negatives]))
         return sampled_softmax_loss(
             states.float(),
             vectors[place[: len(targets)]],
             vectors[place[len(targets) :]],
-            forbidden=own_item_mask(batch.item_seq, batch.targets, negatives)[row],
+            forbidden=forbidden(negatives),
             log_probability=self.sampler.log_probability.to(negatives.device)[negatives],
             logq=self.logq,
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from recbole_precise.model.precise import PRECISEUT
 from recbole_precise.model.sequential import SUPERVISED_FIELD
-from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss, sampled_softmax_loss
+from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss
 from recbole_precise.nn.losses.sampled_softmax import own_item_mask
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.user_heads import ConcatHead
@@ -79,28 +79,14 @@ class PRECISETT(PRECISEUT):
                 users, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, users.device)
             )
         if self.targeted_loss == "softmax":
-            return self._sampled(users, targets, item_seq)
+            return self.sampled_softmax(users, targets, lambda negatives: own_item_mask(item_seq, targets[:, None], negatives))
         return self._pairs(users, targets, item_seq)
 
     def _pairs(self, users: Tensor, targets: Tensor, item_seq: Tensor) -> Tensor:
         negatives = draw_pair_negatives(targets, self.targeted_negatives, self.n_items)
-        vectors, place = self._vectors_of(torch.cat([targets[:, None], negatives], 1))
+        vectors, place = self.vectors_of(torch.cat([targets[:, None], negatives], 1))
         forbidden = (negatives == targets[:, None]) | (negatives[..., None] == item_seq[:, None]).any(-1)
         return bpr_loss(users, vectors[place[:, 0]], vectors[place[:, 1:]], forbidden)
-
-    def _sampled(self, users: Tensor, targets: Tensor, item_seq: Tensor) -> Tensor:
-        negatives = self.sampler.draw(targets)
-        vectors, place = self._vectors_of(torch.cat([targets, negatives]))
-        return sampled_softmax_loss(
-            users.float(), vectors[place[: len(targets)]], vectors[place[len(targets) :]],
-            forbidden=own_item_mask(item_seq, targets[:, None], negatives),
-            log_probability=self.sampler.log_probability.to(negatives.device)[negatives], logq=self.logq,
-        )  # fmt: skip
-
-    def _vectors_of(self, items: Tensor) -> tuple[Tensor, Tensor]:
-        """(scoring vectors of the distinct items, place of each of `items` among them)."""
-        unique, place = torch.unique(items, return_inverse=True)
-        return self.score.item(self.item_encoder(unique)), place
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> user vectors `[batch, width]`."""

@@ -9,7 +9,7 @@ from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
-from recbole_precise.evaluation.floors import Graph, window_edges
+from recbole_precise.evaluation.floors import Graph, unit_rows, window_edges
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
@@ -125,9 +125,7 @@ def neighbours_of(dataset, model: str, n_items: int, *, transitions: float, text
         items, offsets, _ = (np.asarray(part) for part in require(dataset, "train_sequences", model)())
         edges = transitions * window_edges(items, offsets, n_items, Graph(backward=0.0, distance="inverse", counts="log1p"))
     if texts:
-        vectors = require(dataset, "token_states", model)().pooled()
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        vectors = vectors * np.sqrt(texts) / np.where(length > 0, length, 1)
+        vectors = np.sqrt(texts) * unit_rows(require(dataset, "token_states", model)().pooled())
     return None if edges is None and vectors is None else Neighbours(edges, vectors)
 
 
