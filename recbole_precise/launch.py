@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import socket
@@ -57,6 +58,7 @@ def start_processes(work: Callable[..., None], arguments: tuple, count: int) -> 
 
     # torch's C++ side of DistributedDataParallel warns, in each process, that looking for unused parameters found none.
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells which processes it ends; why is told here
     faults = mp.get_context("spawn").SimpleQueue()
     context = mp.spawn(_guarded, args=(work, arguments, faults), nprocs=count, join=False)
     try:
