@@ -19,6 +19,7 @@ from recbole.utils import ModelType
 
 from recbole_precise import registry
 from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.launch import under_torchrun
 from recbole_precise.settings import SettingsLoader, our_settings, parse_value, read_settings, rules, schema
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
@@ -50,6 +51,11 @@ def command_line(arguments: Iterable[str]) -> Iterator[None]:
         yield
     finally:
         _arguments = before
+
+
+def given_arguments() -> list[str] | None:
+    """The arguments of `command_line`, for another process; None outside of it."""
+    return _arguments
 
 
 def _union(first: Mapping[str, list], second: Mapping[str, list]) -> dict[str, list]:
@@ -236,18 +242,20 @@ class Config(RecBoleConfig):
         rank = final["local_rank"]
         if use_gpu and torch.cuda.device_count() < final["nproc"]:
             raise ConfigError(f"nproc is {final['nproc']}, but only {torch.cuda.device_count()} GPUs are visible; list as many in gpu_id.")
-        torch.distributed.init_process_group(
-            backend="nccl" if use_gpu else "gloo",
-            rank=rank + final["offset"],
-            world_size=final["world_size"],
-            init_method=f"tcp://{final['ip']}:{final['port']}",
-        )
+        rank_of_all, count = rank + (final.get("offset") or 0), final["world_size"]
+        # torchrun's own process listens at its port already: only the environment tells how to meet there.
+        meeting = "env://" if under_torchrun() else f"tcp://{final['ip']}:{final['port']}"
+        try:
+            torch.distributed.init_process_group(backend="nccl" if use_gpu else "gloo", rank=rank_of_all, world_size=count, init_method=meeting)
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"Process {rank_of_all} of {count} cannot meet the others at {final['ip']}:{final['port']}: {reason} Choose another ip or port.") from error
         final["single_spec"] = False
         final["device"] = torch.device("cuda", rank) if use_gpu else torch.device("cpu")
         if use_gpu:
             torch.cuda.set_device(rank)
-        if rank != 0:
-            final.update(state="error", show_progress=False, verbose=False)
+        if rank_of_all != 0:
+            final.update(state="error", show_progress=False, verbose=False, log_wandb=False)
 
     def where(self, key: str) -> str:
         """Where the value of a key comes from, in words."""

@@ -30,6 +30,10 @@ class CheckpointError(UserError):
     """A run directory or checkpoint is missing, damaged or belongs to something else."""
 
 
+class InterruptedRunError(UserError):
+    """A process of a run was ended from outside."""
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate most like `name` (case and hyphens ignored), or None when none is near."""
 

@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from logging import getLogger
 from pathlib import Path
@@ -19,11 +20,12 @@ from recbole.utils import get_flops, get_gpu_usage, init_seed, set_color
 from texttable import Texttable
 
 from recbole_precise import registry
-from recbole_precise.config import Config
+from recbole_precise.config import Config, command_line, given_arguments
 from recbole_precise.data.dataset import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
-from recbole_precise.errors import CheckpointError
+from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
+from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
 from recbole_precise.logs import log_to
 from recbole_precise.result import (
     RESULT,
@@ -36,6 +38,7 @@ from recbole_precise.result import (
     write_result,
 )  # fmt: skip
 from recbole_precise.trainer.identity import settings_identity
+from recbole_precise.trainer.processes import Processes, leave
 from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
 from recbole_precise.trainer.trainer import get_trainer
 
@@ -49,21 +52,27 @@ def run(
     nproc: int = 1,
     world_size: int = -1,
     ip: str = "localhost",
-    port: str = "5678",
+    port: str | None = None,
     group_offset: int = 0,
 ) -> dict[str, Any] | None:
-    """Run in this process, or in `nproc` processes of RecBole's kind; arguments and result as `recbole.quick_start.run`."""
+    """Run in this process, or in `nproc` processes of RecBole's kind (docs/distributed.md).
+
+    Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and RecBole's 5678 where other
+    machines must know it.
+    """
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, config_dict, saved)
+    if under_torchrun():
+        raise ConfigError("torchrun has started the processes already: leave out nproc and world_size.")
     import torch.multiprocessing as mp
 
-    # Every process must know the one directory, which each would otherwise name by its own clock.
-    first = Config(model, dataset, config_file_list, config_dict)
-    folder = first["run_dir"] or RunFolder.named(Path(first["checkpoint_dir"]), f"{first['model']}-{first['dataset']}").path
-    launch = {"world_size": nproc if world_size == -1 else world_size, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
+    Config(model, dataset, config_file_list, config_dict)  # a mistake is told before processes are started
+    world_size = nproc if world_size == -1 else world_size
+    port = port or (free_port() if world_size == nproc else RECBOLES_PORT)
+    launch = {"world_size": world_size, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
     queue = mp.get_context("spawn").SimpleQueue()
-    kwargs = {"config_dict": {**(config_dict or {}), **launch, "run_dir": str(folder)}, "queue": queue, "saved": saved}
-    mp.spawn(run_recboles, args=(model, dataset, config_file_list, kwargs), nprocs=nproc, join=True)
+    kwargs = {"config_dict": {**(config_dict or {}), **launch}, "queue": queue, "saved": saved, "arguments": given_arguments()}
+    start_processes(run_recboles, (model, dataset, config_file_list, kwargs), nproc)
     return None if queue.empty() else queue.get()
 
 
@@ -73,7 +82,9 @@ def run_recboles(rank: int, *args: Any) -> None:
     if not isinstance(kwargs, MutableMapping):
         raise ValueError(f"The last argument of run_recboles should be a dict, but got {type(kwargs)}")
     kwargs["config_dict"] = {**kwargs.get("config_dict", {}), "local_rank": rank}
-    run_recbole(*args[:3], **kwargs)
+    arguments = kwargs.pop("arguments", None)
+    with nullcontext() if arguments is None else command_line(arguments):
+        run_recbole(*args[:3], **kwargs)
 
 
 def run_recbole(
@@ -87,39 +98,48 @@ def run_recbole(
     """Train, validate and test a model; arguments and result as `recbole.quick_start.run_recbole`.
 
     With `saved`, the run directory holds result.json, config.yaml, ranks.npz, the weights and the log. With `resume`, a
-    run goes on where it stopped, and one that has ended gives its result again.
+    run goes on where it stopped, and one that has ended gives its result again. Started by torchrun, it is one process of
+    the run.
     """
     started = perf_counter()
+    config_dict = {**(config_dict or {}), **torchrun_settings(config_dict or {})}
     config = Config(model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict)
     if config["threads"]:
         torch.set_num_threads(config["threads"])
+    if config["single_spec"] and (config["nproc"] or 1) > 1:
+        raise ConfigError("nproc is read from the command line (--nproc=2) or given to `run`, not from config files or config_dict.")
     init_seed(config["seed"], config["reproducibility"])
-    first = config["local_rank"] == 0
-    saved_here = saved and first
-    folder = _folder_of(config) if saved else None
-    if saved_here:
+    processes = Processes.of(config)
+    folder = _folder_of(config, processes) if saved else None
+    saved_here = saved and processes.first
+
+    def ended_before() -> bool:
+        """Claim the run directory; whether the run in it has ended."""
         folder.claim(bool(config["resume"]))
         if config["resume"]:
             folder.check_settings(settings_identity(config.final_config_dict))
+        return bool(config["resume"]) and (folder.path / RESULT).exists()
+
+    ended = processes.first_does(ended_before) if saved else False
     with log_to(folder.path / "train.log" if saved_here else None, config["state"]):
         logger = getLogger()
         try:
-            if saved_here and config["resume"] and (folder.path / RESULT).exists():
-                result = _result_again(config, folder)
+            if ended:
+                result = processes.first_does(lambda: _result_again(config, folder))
             else:
-                result = _run(config, folder if saved_here else None, saved, started)
+                result = _run(config, processes, folder if saved_here else None, saved, started)
         except KeyboardInterrupt:
             if saved_here:
-                logger.warning(f"Interrupted. Go on with: --run_dir={shlex.quote(str(folder.path))} --resume=True")
+                nproc = f" --nproc={config['nproc']}" if config["nproc"] and not under_torchrun() else ""
+                logger.warning(f"Interrupted. Go on with: --run_dir={shlex.quote(str(folder.path))} --resume=True{nproc}")
             raise
-    if not config["single_spec"]:
-        torch.distributed.destroy_process_group()
-    if first and queue is not None:
+    leave()
+    if processes.first and queue is not None:
         queue.put(result)
     return result
 
 
-def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) -> dict[str, Any]:
+def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: bool, started: float) -> dict[str, Any]:
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
@@ -129,7 +149,7 @@ def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) 
     logger.info(dataset)
     train_data, valid_data, test_data = data_preparation(config, dataset)
     seconds["data"] = perf_counter() - started
-    init_seed(config["seed"] + config["local_rank"], config["reproducibility"])
+    init_seed(config["seed"] + processes.rank, config["reproducibility"])
     begin = perf_counter()
     model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
     # A model with text has its item texts read, or their cache opened, while it is built.
@@ -230,10 +250,10 @@ def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
     }
 
 
-def _folder_of(config: Config) -> RunFolder:
-    """The run directory, named by the time where the settings name none; the settings know it afterwards."""
+def _folder_of(config: Config, processes: Processes) -> RunFolder:
+    """The run directory, named by the time where the settings name none; the settings of every process know it afterwards."""
     if not config["run_dir"]:
-        config["run_dir"] = str(RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}").path)
+        config["run_dir"] = processes.agree(str(RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}").path))
     return RunFolder(Path(config["run_dir"]))
 
 

@@ -253,6 +253,7 @@ def rank_rows(
     budget_bytes: int = DEFAULT_BUDGET,
     score: Callable[[Any], Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
+    share: tuple[int, int] = (0, 1),
 ) -> Ranks:
     """Rank the targets of all rows under any model.
 
@@ -269,6 +270,7 @@ def rank_rows(
         budget_bytes: of scores and work space; what the model itself allocates comes on top.
         score: used instead of the model's own methods; interaction -> `[B, items]`.
         progress: called with the number of rows done after each batch.
+        share: (i, n): only every n-th batch, from batch i; rank and target of other rows are 0. Batches, and so bits, are those of (0, 1).
     """
     was_training = getattr(model, "training", False)
     if was_training:
@@ -286,8 +288,8 @@ def rank_rows(
             score = score or model.full_sort_predict
             # A model's own scores and at least one copy that it makes on the way.
             batch_rows = max(1, min(batch_rows, budget_bytes // (8 * n_items)))
-        ranks, targets = np.empty(len(user_ids), np.int64), np.empty(len(user_ids), np.int64)
-        for lo in range(0, len(user_ids), batch_rows):
+        ranks, targets = np.zeros((2, len(user_ids)), np.int64)
+        for lo in range(share[0] * batch_rows, len(user_ids), share[1] * batch_rows):
             hi = min(lo + batch_rows, len(user_ids))
             interaction, target, excluded = batches(lo, hi)
             if by_vectors:

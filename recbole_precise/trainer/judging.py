@@ -11,6 +11,7 @@ from torch import Tensor
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
+from recbole_precise.trainer.processes import Processes
 
 
 def rank_split(
@@ -23,6 +24,7 @@ def rank_split(
     budget_bytes: int,
     score: Callable[[Any], Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
+    processes: Processes = Processes(),
 ) -> Ranks:
     """Rank the target of every row of a full-sort loader of a sequential dataset, ours or RecBole's.
 
@@ -31,6 +33,7 @@ def rank_split(
         mask_history: leave out all earlier items of the row's user, which our dataset alone can tell.
         score: interaction -> `[rows, items]`, for models without scores for all items.
         progress: called with the number of rows done after each batch.
+        processes: batches are dealt out among them, and each gets all ranks; the same bits as from one process.
     """
     dataset = loader._dataset
     item_field = dataset.iid_field
@@ -45,9 +48,11 @@ def rank_split(
         return interaction.to(device), targets, excluded
 
     users = np.asarray(dataset.inter_feat[dataset.uid_field])
-    return rank_rows(
-        model, users, batches, n_items=dataset.item_num, batch_rows=batch_rows, budget_bytes=budget_bytes, score=score, progress=progress
-    )
+    ranks = rank_rows(
+        model, users, batches, n_items=dataset.item_num, batch_rows=batch_rows, budget_bytes=budget_bytes, score=score, progress=progress,
+        share=(processes.rank, processes.count),
+    )  # fmt: skip
+    return Ranks(users, processes.total(ranks.target), processes.total(ranks.rank))
 
 
 def score_by_pairs(model: Any, item_features: Any, n_items: int, batch_rows: int) -> Callable[[Any], Tensor]:

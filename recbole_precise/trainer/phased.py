@@ -12,6 +12,7 @@ from recbole_precise.result import write_ranks
 from recbole_precise.trainer.identity import catalogue_digest, data_identity, settings_identity
 from recbole_precise.trainer.packing import rng_state, set_rng_state
 from recbole_precise.trainer.phases import Phase, check_phases, freeze_for, rate_groups
+from recbole_precise.trainer.processes import RareQuestion
 from recbole_precise.trainer.progress import Progress
 from recbole_precise.trainer.run_folder import load_into
 from recbole_precise.trainer.steps import EarlyStopping, LossSum, Stepper
@@ -34,6 +35,7 @@ class PhasedTraining:
         self.progress = Progress()
         self._phase: Phase | None = None
         self._stepper: Stepper | None = None
+        self._averaged: Callable[[Any, Any], Any] | None = None  # the loss, its gradients averaged over the processes
         self._best: dict[str, Any] | None = None  # weights, what is kept beside them, ranks
         self._best_is_new = False
         self._tracks_batches, self._saving = False, False
@@ -42,6 +44,7 @@ class PhasedTraining:
         self._resumed_rng: dict[str, Any] = {}
         self._identity: dict[str, Any] = {}
         self._last_checkpoint, self._checkpoint_cost = monotonic(), 0.0
+        self._checkpoint_due = RareQuestion(self.processes)
         self._ticked = 0.0
 
     # --- The loop -----------------------------------------------------------------------------------------------------
@@ -52,7 +55,7 @@ class PhasedTraining:
         self._tracks_batches = self._has_own_loop()
         self._use(train_data, valid_data)
         trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
-        self._identity = {**self._settings_identity(), "data": data_identity(train_data._dataset)} if saved else {}
+        self._identity = {**self._settings_identity(), "data": data_identity(train_data._dataset)} if saved and self.processes.first else {}
         parts = None
         if saved and self.config["resume"]:
             if self._read_finished():
@@ -61,7 +64,7 @@ class PhasedTraining:
         if self.config["warm_start"]:
             self._warm_start(train_data._dataset)
         first = self._weights(copy=True) if any(phase.starts_from is None for phase in phases[1:]) else None
-        if saved:
+        if saved and self.processes.first:
             self.tensorboard.open(self.progress.epoch if parts else None)
         self._last_checkpoint = monotonic()
         try:
@@ -89,7 +92,8 @@ class PhasedTraining:
         self._generators = {name: getattr(loader, "generator", None) for name, loader in (("train", train_data), ("valid", valid_data))}
 
     def _warm_start(self, dataset) -> None:
-        found = warm_start(self.model, self.config["warm_start"], catalogue_digest(dataset))
+        found = self.processes.first_does(lambda: warm_start(self.model, self.config["warm_start"], catalogue_digest(dataset)))
+        self.processes.share(self.model.state_dict().values())
         self.logger.info(f"Warm start from '{self.config['warm_start']}': {found}")
 
     def _begin_phase(self, phase: Phase, index: int, total: int, trainable, first, parts, verbose: bool) -> None:
@@ -105,7 +109,7 @@ class PhasedTraining:
         trained = freeze_for(phase, self.model, trainable)
         groups = rate_groups(phase, self.model, trained, rate)
         self.optimizer = self._build_optimizer(params=groups, learning_rate=rate, weight_decay=decay) if trained else None
-        self._stepper = None
+        self._stepper = self._averaged = None
         if total > 1 and verbose:
             counted = sum(parameter.numel() for parameter in trained)
             self.logger.info(f"phase {index + 1} of {total}, {phase.name}: at most {phase.epochs} epochs, learning rate {rate}, {counted} parameters trained")
@@ -132,15 +136,16 @@ class PhasedTraining:
                 self.train_loss_dict[epoch] = sum(loss) if isinstance(loss, tuple) else loss
                 progress.history.append({"epoch": epoch, "phase": phase.name, "train_loss": loss, "train_seconds": perf_counter() - started})
                 self._log_epoch(epoch, perf_counter() - started, loss, verbose)
-                self._checkpoint_if(monotonic() - self._last_checkpoint > self._checkpoint_seconds())
+                self._checkpoint_if(self.processes.agree(monotonic() - self._last_checkpoint > self._checkpoint_seconds()))
             if validates and (epoch - progress.phase_start + 1) % eval_step == 0:
                 self._validate(phase, valid_data, epoch, verbose, show_progress, callback)
             self._tick()
-            if self.train_minutes and progress.clock_seconds >= 60 * self.train_minutes and not progress.stopped:
+            if self.train_minutes and not progress.stopped and self.processes.agree(progress.clock_seconds >= 60 * self.train_minutes):
                 progress.stopped, progress.ended = True, "train_minutes"
                 self.logger.info(f"{self.train_minutes:g} minutes of training (train_minutes) are over after epoch {epoch}")
             progress.next_epoch()
-            self._checkpoint_if(monotonic() - self._last_checkpoint > min(_COST_SHARE * self._checkpoint_cost, self._checkpoint_seconds()))
+            pause = min(_COST_SHARE * self._checkpoint_cost, self._checkpoint_seconds())
+            self._checkpoint_if(self.processes.agree(monotonic() - self._last_checkpoint > pause))
 
     def _validate_start(self, phase: Phase, valid_data, verbose: bool, show_progress: bool) -> None:
         """The first bar to pass: what the phase starts from."""
@@ -194,7 +199,7 @@ class PhasedTraining:
                 self._best["ranks"] = self.ranks.get("valid")
         if self._best is None:
             self._keep_best()
-        if not self._saving:
+        if not self._saving or not self.processes.first:
             return
         if self._best["ranks"] is not None:
             write_ranks(self.run_folder.path / "ranks.npz", {"valid": self._best["ranks"]}, valid_data._dataset)
@@ -243,7 +248,7 @@ class PhasedTraining:
 
     def _maybe_checkpoint(self, losses: LossSum) -> None:
         """Inside an epoch: write a checkpoint when the last one is old enough."""
-        if not self._saving or monotonic() - self._last_checkpoint <= self._checkpoint_seconds():
+        if not self._saving or not self._checkpoint_due.ask(lambda: monotonic() - self._last_checkpoint > self._checkpoint_seconds()):
             return
         self.progress.loss = losses.state()  # raises when training has diverged: NaN is never saved
         self.progress.spend("train", perf_counter() - self._epoch_started)
@@ -262,8 +267,16 @@ class PhasedTraining:
             "other": self._other_parameter(),
             "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
             "scaler": self._stepper.scaler_state() if self._stepper is not None else None,
-            "rng": rng_state(self._generators),
+            # Each process has randomness and a sum of losses of its own; all else is the same in all.
+            "processes": self.processes.gather({"rng": rng_state(self._generators), "loss": self.progress.loss}),
         }
+        if self.processes.first:
+            self._write_checkpoint(training)
+        self._best_is_new = False
+        self._last_checkpoint = monotonic()
+        self._checkpoint_cost = self._last_checkpoint - started
+
+    def _write_checkpoint(self, training: dict[str, Any]) -> None:
         parts, reuse = {"training": training}, ()
         if self._best is not None and self._best_is_new:
             ranks = self._best["ranks"]
@@ -271,17 +284,14 @@ class PhasedTraining:
         elif self._best is not None:
             reuse = ("best",)
         self.run_folder.store.save(parts, reuse)
-        self._best_is_new = False
-        self._last_checkpoint = monotonic()
-        self._checkpoint_cost = self._last_checkpoint - started
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        parts = self.run_folder.load_checkpoint(self._identity, self.logger.warning)
+        parts = self.processes.first_does(lambda: self.run_folder.load_checkpoint(self._identity, self.logger.warning))
         if parts is None:
             self.logger.info(f"'{self.run_folder.path}' holds no checkpoint yet: training begins at the beginning.")
             return None
-        self.progress = Progress.from_state(parts["training"]["progress"])
-        progress = self.progress
+        self.progress = progress = Progress.from_state(parts["training"]["progress"])
+        progress.loss = self._own(parts["training"])["loss"]
         self.train_loss_dict = {record["epoch"]: record["train_loss"] for record in progress.history}
         self.logger.info(f"Checkpoint loaded. Resume training from epoch {progress.epoch}, batch {progress.batch}")
         return parts
@@ -301,15 +311,20 @@ class PhasedTraining:
         if best is not None:
             self._best = {**best, "ranks": None if best["ranks"] is None else Ranks(*best["ranks"])}
         self.cur_step = self.progress.waited
-        self._resumed_rng = training["rng"]
+        self._resumed_rng = self._own(training)["rng"]
         set_rng_state(self._resumed_rng, self._generators)
+
+    def _own(self, training: dict[str, Any]) -> dict[str, Any]:
+        """What a checkpoint holds for this process alone; those of one process once held it among the rest."""
+        if "processes" in training:
+            return training["processes"][self.processes.rank]
+        return {"rng": training["rng"], "loss": training["progress"]["loss"]}
 
     def _read_finished(self) -> bool:
         """Take over the outcome of a finished training; its weights are loaded by `evaluate`."""
-        state = self.run_folder.load_final()
+        state = self.processes.first_does(lambda: self.run_folder.load_finished(self._identity))
         if state is None:
             return False
-        self.run_folder.check_identity(state["identity"], self._identity)
         self.progress = Progress.from_state(state["progress"])
         self.best_valid_result = self.progress.best_result
         if self.progress.best_score is not None:

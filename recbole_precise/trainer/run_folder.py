@@ -24,6 +24,8 @@ from recbole_precise.trainer.checkpoint import (
 from recbole_precise.trainer.packing import pack, unpack
 
 WEIGHTS, STATE, RESULT, CHECKPOINTS = "model.safetensors", "state.json", "result.json", "checkpoint"
+#: Settings that tell how many processes train: they change the result of a training, and not that of an evaluation.
+LAUNCH = ("single_spec", "world_size")
 _OTHER = "other_parameter/"  # what a model keeps beside its state_dict
 
 
@@ -88,6 +90,13 @@ class RunFolder:
             return None
         return unpack(unsealed(self.path / STATE)["state"], {})
 
+    def load_finished(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
+        """`load_final`, or a CheckpointError when it is another run's; how many processes trained it does not matter any more."""
+        state = self.load_final()
+        if state is not None:
+            self.check_identity(_without_launch(state["identity"]), _without_launch(identity))
+        return state
+
     def load_weights(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
         """(state_dict, what the model keeps beside it) of a finished training, checked against their checksum."""
         if not (self.path / STATE).exists():
@@ -119,11 +128,15 @@ class RunFolder:
         parts = {"training": finished} if finished is not None else self.store.peek()
         if parts is not None:
             then = parts["training"]["identity"]["settings"]
-            common = [key for key in then if key in now]
+            common = [key for key in then if key in now and not (finished is not None and key in LAUNCH)]
             self.check_identity({"settings": {key: then[key] for key in common}}, {"settings": {key: now[key] for key in common}})
 
     def _hint(self) -> str:
         return " Its training was interrupted: run it again with resume: True." if self.store.exists() else ""
+
+
+def _without_launch(identity: Mapping[str, Any]) -> dict[str, Any]:
+    return {**identity, "settings": {key: value for key, value in identity["settings"].items() if key not in LAUNCH}}
 
 
 def free_name(path: Path) -> Path:

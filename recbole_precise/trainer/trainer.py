@@ -32,9 +32,11 @@ from recbole_precise.trainer.memory import keep_freed_memory
 from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
 from recbole_precise.trainer.phased import PhasedTraining
 from recbole_precise.trainer.phases import Phase
+from recbole_precise.trainer.processes import Processes, averaged
 from recbole_precise.trainer.run_folder import RunFolder, free_name, load_into, read_weights
 from recbole_precise.trainer.schedule import learning_rate_factor
 from recbole_precise.trainer.steps import LossSum, Stepper
+from recbole_precise.trainer.views import begin_epoch, whole_split
 
 _GPU_REPORT = 20  # steps between two readings of the GPU's memory for the progress bar
 
@@ -47,15 +49,17 @@ class PreciseTrainer(PhasedTraining, Trainer):
         ranks: split ('valid', 'test') -> `Ranks` of the last evaluation of it.
         results: split -> metrics of that evaluation, not rounded.
         progress: epochs, losses and phases so far (`Progress`).
+        processes: this process among those that train the model; 0 writes the files and decides what a clock decides.
     """
 
     def __init__(self, config, model) -> None:
-        # Not Trainer's own __init__: it makes directories wherever the process happens to run.
-        if config["single_spec"] is not False or config["device"].type != "cpu":
-            super(Trainer, self).__init__(config, model)
-        else:  # RecBole's launch of several processes knows GPUs alone
-            self.config, self.model = config, model
-            self.distributed_model = torch.nn.parallel.DistributedDataParallel(model)
+        # Not Trainer's own __init__: it makes directories wherever the process happens to run, and of several processes it
+        # knows those with GPUs and one phase alone.
+        self.config, self.model, self.processes = config, model, Processes.of(config)
+        if self.processes.count > 1:
+            if config["device"].type == "cuda":
+                self.model = model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            self.processes.share([*model.parameters(), *model.buffers()])  # each was built with a seed of its own
         self.logger = getLogger()
         self.run_folder = self._choose_folder()
         self.checkpoint_dir, self.saved_model_file = str(self.run_folder.path), str(self.run_folder.weights)
@@ -85,19 +89,22 @@ class PreciseTrainer(PhasedTraining, Trainer):
 
     def _choose_folder(self) -> RunFolder:
         config = self.config
-        if config["run_dir"]:
-            return RunFolder(Path(config["run_dir"]))
-        return RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}")
+        folder = RunFolder(Path(config["run_dir"])) if config["run_dir"] else RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}")
+        return RunFolder(self.processes.agree(folder.path))
 
     def _make_folder(self) -> None:
         """Make the run directory; of two runs that chose one name in the same second, the second takes another."""
         if not self.config["run_dir"]:
-            self.run_folder = RunFolder(free_name(self.run_folder.path))
+            self.run_folder = RunFolder(self.processes.agree(free_name(self.run_folder.path)))
             self.checkpoint_dir, self.saved_model_file = str(self.run_folder.path), str(self.run_folder.weights)
             self.tensorboard.move(self.run_folder.path)
-        self.run_folder.claim(bool(self.config["resume"]))
-        if not self.run_folder.begun:
-            write_settings(self.run_folder.path / "config.yaml", self.config)
+
+        def claim() -> None:
+            self.run_folder.claim(bool(self.config["resume"]))
+            if not self.run_folder.begun:
+                write_settings(self.run_folder.path / "config.yaml", self.config)
+
+        self.processes.first_does(claim)
 
     def _can_rank_exactly(self) -> bool:
         """Whether evaluation goes through exact ranks; a ConfigError when it should and cannot."""
@@ -133,8 +140,6 @@ class PreciseTrainer(PhasedTraining, Trainer):
         """
         if self.device.type == "cpu" and self.config["keep_freed_memory"] is not False:
             keep_freed_memory()
-        if not self.config["single_spec"]:
-            return self._fit_distributed(train_data, valid_data, verbose, saved, show_progress, callback_fn)
         if saved:
             self._make_folder()
         self.eval_collector.data_collect(train_data)
@@ -145,27 +150,11 @@ class PreciseTrainer(PhasedTraining, Trainer):
         with torch.autograd.set_detect_anomaly(False):
             return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
-    def _fit_distributed(self, train_data, valid_data, verbose: bool, saved: bool, show_progress: bool, callback_fn: Callable | None):
-        """RecBole's own loop in several processes: one phase, without checkpoints to resume from."""
-        phases = self.model.phases() if hasattr(self.model, "phases") else self._default_phases()
-        if len(phases) > 1:
-            raise ConfigError(f"{self.config['model']} trains in {len(phases)} phases, which needs a single process (nproc: 1).")
-        if self.train_minutes:
-            raise ConfigError("train_minutes needs a single process (nproc: 1): several would stop at different epochs.")
-        if saved and self.config["local_rank"] == 0:
-            self._make_folder()
-        self._valid_data, started = valid_data, perf_counter()
-        result = super(PhasedTraining, self).fit(train_data, valid_data, verbose, saved, show_progress, callback_fn)
-        self.progress.spend("train", perf_counter() - started)
-        return result
-
     def _default_phases(self) -> list[Phase]:
         return [Phase(name="train", epochs=self.epochs)]
 
     def _train_epoch(self, train_data, epoch_idx: int, loss_func=None, show_progress: bool = False):
         """One pass over the training data, from the batch where a resumed run stood; returns the sum of the losses."""
-        if not self.config["single_spec"]:
-            return super()._train_epoch(train_data, epoch_idx, loss_func, show_progress)
         self.model.train()
         loss_func = loss_func or self.model.calculate_loss
         progress = self.progress if self._tracks_batches else None
@@ -178,8 +167,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
             set_generator_state(generator, progress.epoch_generator)
         elif progress:
             progress.epoch_generator = generator_state(generator)
-        if getattr(train_data._dataset, "shift_windows", lambda _: False)(generator):
-            train_data.sampler.data_source[:] = range(len(train_data._dataset))  # the list of rows that RecBole's loader draws from
+        begin_epoch(train_data, epoch_idx, generator)
         total = len(train_data)
         batches = iter(train_data)
         for _ in range(done):  # the sampler gives its batches in order alone
@@ -190,7 +178,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         with tqdm(total=total, initial=done, ncols=100, desc=title) if show_progress else nullcontext() as bar:
             for number, interaction in enumerate(batches, start=done):
                 self._schedule(number, total)
-                losses.add(stepper.step(loss_func, self._to_device(interaction)))
+                losses.add(stepper.step(functools.partial(self._averaged, loss_func), self._to_device(interaction)))
                 if progress:
                     progress.batch = number + 1
                     self._maybe_checkpoint(losses)
@@ -198,13 +186,16 @@ class PreciseTrainer(PhasedTraining, Trainer):
                     bar.update()
                     if self.gpu_available and number % _GPU_REPORT == 0:
                         bar.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
-        return losses.total()
+        self.processes.share(self.model.buffers())  # running statistics, which each process has of its own rows
+        return self.processes.mean(losses.total())
 
     def _stepper_of(self, optimizer: torch.optim.Optimizer) -> Stepper:
         """The stepper of an optimizer; fp16's scale is kept as long as the optimizer is."""
         if self._stepper is None or self._stepper.optimizer is not optimizer:
             amp_dtype = (self.config["amp_dtype"] or "bf16") if self.enable_amp else None
             self._stepper = Stepper(self.model, optimizer, self.device, amp_dtype=amp_dtype, clip=self.clip_grad_norm)
+        if self._averaged is None:
+            self._averaged = averaged(self.model, self.processes)
         return self._stepper
 
     def _schedule(self, batch: int, batches: int) -> None:
@@ -235,8 +226,8 @@ class PreciseTrainer(PhasedTraining, Trainer):
         return {name: value for name, value in self.model.other_parameter().items() if not isinstance(value, torch.nn.Module)}
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs) -> None:
-        """Save the weights as they are: for RecBole's own loops (several processes, trainers of single models)."""
-        if not self.config["single_spec"] and self.config["local_rank"] != 0:
+        """Save the weights as they are: for RecBole's own loops (trainers of single models)."""
+        if not self.processes.first:
             return
         folder = RunFolder(Path(kwargs.get("saved_model_file", self.saved_model_file)).parent)
         state = {"epoch": epoch, "progress": self.progress.state(), "identity": self._settings_identity(), "rng": rng_state()}
@@ -245,23 +236,27 @@ class PreciseTrainer(PhasedTraining, Trainer):
             self.logger.info(set_color("Saving current", "blue") + f": {folder.weights}")
 
     def _load_best(self, model_file: str | os.PathLike | None) -> None:
-        if not self.config["single_spec"]:
-            torch.distributed.barrier()  # the first process may still be writing
         file = Path(model_file or self.saved_model_file)
+        other = self.processes.first_does(lambda: self._read_best(file, model_file is None))
+        self.processes.share(self.model.state_dict().values())
+        self.model.load_other_parameter(other)
+        self.logger.info(f"Loading model structure and parameters from {file}")
+
+    def _read_best(self, file: Path, own: bool) -> dict[str, Any]:
+        """Load the weights of `file` (or, of an `own` one that was not saved, the best in memory); returns what stands beside them."""
         if file.suffix == ".pth":
             from recbole_precise.compat.checkpoints import load_recbole_checkpoint
 
             checkpoint = load_recbole_checkpoint(file, bool(self.config["trust_pickle"]))
             weights, other = checkpoint["state_dict"], checkpoint.get("other_parameter")
-        elif model_file is None and not file.exists() and self._best is not None:
+        elif own and not file.exists() and self._best is not None:
             weights, other = self._best["weights"], self._best["other"]  # trained with saved=False
         elif not file.exists():
             raise CheckpointError(f"'{file}' does not exist: train with saved=True first, or give load_best_model=False or a model_file.")
         else:
             weights, other = read_weights(file)
         load_into(self.model, weights, file)
-        self.model.load_other_parameter(other)
-        self.logger.info(f"Loading model structure and parameters from {file}")
+        return other
 
     # --- Evaluation ---------------------------------------------------------------------------------------------------
 
@@ -281,10 +276,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         if self.exact and isinstance(eval_data, FullSortEvalDataLoader):
             result = self._evaluate_exactly(eval_data, split, show_progress)
         else:
-            was_training = self.model.training
-            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
-            self.model.train(was_training)
-            result = OrderedDict((name, float(value)) for name, value in result.items())
+            result = self._evaluate_like_recbole(eval_data, show_progress)
             self.results[split] = dict(result)
         self.seconds_evaluated = perf_counter() - started
         return result
@@ -294,6 +286,21 @@ class PreciseTrainer(PhasedTraining, Trainer):
             return "valid"
         phase = getattr(getattr(eval_data, "_sampler", None), "phase", None)
         return phase if phase in ("valid", "test") else "test"
+
+    def _evaluate_like_recbole(self, eval_data, show_progress: bool) -> OrderedDict:
+        """RecBole's evaluator, in process 0: its means over processes count padded rows twice, and sums like coverage have none."""
+        if self.processes.count > 1:
+            eval_data = whole_split(eval_data)
+        was_training, result = self.model.training, None
+        if self.processes.first:
+            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
+            result = OrderedDict((name, float(value)) for name, value in result.items())
+        self.model.train(was_training)
+        return self.processes.agree(result)
+
+    def _map_reduce(self, result, num_sample):
+        """RecBole's mean over processes: there is one alone that evaluates."""
+        return result
 
     def _evaluate_exactly(self, eval_data, split: str, show_progress: bool) -> OrderedDict:
         config, dataset = self.config, eval_data._dataset
@@ -306,8 +313,9 @@ class PreciseTrainer(PhasedTraining, Trainer):
             ranks = rank_split(
                 self.model, eval_data, self.device, mask_history=bool(config["mask_history"]), batch_rows=self.test_batch_size,
                 budget_bytes=int((config["score_budget_mb"] or 64) * 2**20), score=score, progress=bar.update if bar is not None else None,
+                processes=self.processes,
             )  # fmt: skip
-        exact = metrics_from_ranks(ranks.rank, config["metrics"], config["topk"])
+        exact = self.processes.agree(metrics_from_ranks(ranks.rank, config["metrics"], config["topk"]))
         self.ranks[split], self.results[split] = ranks, exact
         places = config["metric_decimal_place"]
         # NumPy's rounding, which is RecBole's, differs from Python's in rare last digits.
@@ -358,9 +366,10 @@ def combined(own: type) -> type:
 
         def save_pretrained_model(self, epoch, saved_model_file) -> None:
             """As RecBole's, into the run directory and in the pickle protocol of its other checkpoints."""
-            self.run_folder.path.mkdir(parents=True, exist_ok=True)
-            state = {"config": self.config, "epoch": epoch, "state_dict": self.model.state_dict(), "other_parameter": self._other_parameter()}
-            torch.save({**state, "optimizer": self.optimizer.state_dict()}, saved_model_file, pickle_protocol=4)
+            if self.processes.first:
+                self.run_folder.path.mkdir(parents=True, exist_ok=True)
+                state = {"config": self.config, "epoch": epoch, "state_dict": self.model.state_dict(), "other_parameter": self._other_parameter()}
+                torch.save({**state, "optimizer": self.optimizer.state_dict()}, saved_model_file, pickle_protocol=4)
             self.saved_model_file = saved_model_file
 
         members["save_pretrained_model"] = save_pretrained_model

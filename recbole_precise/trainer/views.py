@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+from torch.utils.data.distributed import DistributedSampler
+
 from recbole_precise.errors import ConfigError
 from recbole_precise.trainer.phases import Phase
 
@@ -32,8 +34,34 @@ def _view(part: Any, scene_view: str | None, train_rows: str | None, phase: str)
 
 def _loader(like: Any, part: Any, batch_size: int | None) -> Any:
     """A loader of RecBole's kind over `part`, with a generator of its own."""
-    config = like.config
-    if batch_size is not None:
-        config = copy.copy(config)
-        config.final_config_dict = {**config.final_config_dict, "train_batch_size": batch_size}
+    config = like.config if batch_size is None else _changed(like.config, train_batch_size=batch_size)
     return type(like)(config, part, like._sampler, shuffle=like.shuffle)
+
+
+def _changed(config: Any, **settings: Any) -> Any:
+    config = copy.copy(config)
+    config.final_config_dict = {**config.final_config_dict, **settings}
+    return config
+
+
+def whole_split(loader: Any) -> Any:
+    """A loader over all rows of an evaluation split, in order, where `loader` gives each process a padded share of them."""
+    return type(loader)(_changed(loader.config, single_spec=True), loader._dataset, loader._sampler, shuffle=False)
+
+
+def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
+    """Put a training loader of RecBole's at the beginning of an epoch: windows shifted anew, rows in the epoch's order.
+
+    Args:
+        generator: of the loader; it stands at the same place in every process, and so do the windows.
+    """
+    rows = vars(loader).get("dataset")  # the list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing
+    if getattr(loader._dataset, "shift_windows", lambda _: False)(generator):
+        rows[:] = range(len(loader._dataset))
+    sampler = getattr(loader, "sampler", None)
+    if isinstance(sampler, DistributedSampler):
+        sampler.dataset = rows
+        sampler.num_samples = -(-len(rows) // sampler.num_replicas)
+        sampler.total_size = sampler.num_samples * sampler.num_replicas
+        sampler.seed = loader.config["seed"]  # RecBole leaves it at 0: runs with different seeds would meet the rows in one order
+        sampler.set_epoch(epoch)

@@ -5,17 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from recbole_precise import registry
+from recbole_precise.errors import ConfigError
+from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import need_recbole, run_options
 
 
+#: RecBole's options of a launch, and what each must be.
+_LAUNCH = {"nproc": int, "world_size": int, "ip": str, "port": int, "group_offset": int}
+
+
 def main(arguments: Sequence[str]) -> None:
-    """Run the model that `arguments` name, as RecBole's run_recbole."""
+    """Run the model that `arguments` name, as RecBole's run: in one process, or in those that `--nproc` asks for."""
     options, rest = run_options(arguments)
+    launch, rest = _launch_options(rest)
     need_recbole()
     if options["model"] is not None:
         registry.resolve(str(options["model"]))  # a misspelt name is told at once, not after seconds of imports
     from recbole_precise.config import command_line
-    from recbole_precise.quick_start import run_recbole
+    from recbole_precise.quick_start import run
 
     with command_line(rest):
-        run_recbole(**options)
+        run(**options, **launch)
+
+
+def _launch_options(arguments: list[str]) -> tuple[dict[str, object], list[str]]:
+    """(options of the launch, the other arguments); a ConfigError where a number is none."""
+    settings = parse_arguments(arguments, strict=True)
+    options: dict[str, object] = {}
+    for key, kind in _LAUNCH.items():
+        if key not in settings:
+            continue
+        text = settings.pop(key)
+        if kind is int and not text.isdecimal() or key in ("nproc", "world_size") and int(text) < 1:
+            raise ConfigError(f"--{key} must be a whole number{' above 0' if key in ('nproc', 'world_size') else ''}, not '{text}'.")
+        options[key] = int(text) if kind is int else text
+    if "port" in options:
+        options["port"] = str(options["port"])
+    for key in ("world_size", "group_offset"):
+        if key in options and "nproc" not in options:
+            raise ConfigError(f"--{key} needs --nproc, the number of processes on this machine.")
+    return options, [f"--{key}={value}" for key, value in settings.items()]

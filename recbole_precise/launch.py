@@ -1,0 +1,117 @@
+"""Several processes for one run: started here, as RecBole's `run` does, or found started by torchrun."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from recbole_precise.errors import ConfigError, InterruptedRunError, UserError
+
+_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+RECBOLES_PORT = "5678"
+_GRACE = 5.0  # seconds that processes get to end by themselves after Ctrl-C, before they are ended
+
+
+def under_torchrun() -> bool:
+    """Whether torchrun, or a launcher with its environment variables, has started this process."""
+    return all(name in os.environ for name in _TORCHRUN)
+
+
+def torchrun_settings(given: Mapping[str, Any]) -> dict[str, Any]:
+    """RecBole's launch settings from torchrun's environment; none without torchrun, or where `given` has them already."""
+    if not under_torchrun() or "local_rank" in given:
+        return {}
+    rank, local, world = (_number(name) for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE"))
+    here = _number("LOCAL_WORLD_SIZE") if "LOCAL_WORLD_SIZE" in os.environ else world
+    address = {"ip": os.environ["MASTER_ADDR"], "port": os.environ["MASTER_PORT"]}
+    return {"local_rank": local, "offset": rank - local, "world_size": world, "nproc": here, **address}
+
+
+def _number(name: str) -> int:
+    try:
+        return int(os.environ[name])
+    except ValueError:
+        raise ConfigError(f"The environment variable {name} must be a whole number, not {os.environ[name]!r}; torchrun sets it.") from None
+
+
+def free_port() -> str:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return str(probe.getsockname()[1])
+
+
+def start_processes(work: Callable[..., None], arguments: tuple, count: int) -> None:
+    """Run `work(index, *arguments)` in `count` new processes and wait for all; when one fails, the others are ended.
+
+    Raises the UserError of the first process that had one; a RuntimeError with the traceback of any other fault;
+    InterruptedRunError when a process was killed; KeyboardInterrupt.
+    """
+    import torch.multiprocessing as mp
+
+    # torch's C++ side of DistributedDataParallel warns, in each process, that looking for unused parameters found none.
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
+    logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells which processes it ends; why is told here
+    faults = mp.get_context("spawn").SimpleQueue()
+    context = mp.spawn(_guarded, args=(work, arguments, faults), nprocs=count, join=False)
+    try:
+        while not context.join():
+            pass
+    except KeyboardInterrupt:
+        _end(context.processes)
+        raise
+    except (mp.ProcessExitedException, mp.ProcessRaisedException) as ended:
+        _raise_cause(faults, ended, count)
+
+
+def _guarded(index: int, work: Callable[..., None], arguments: tuple, faults: Any) -> None:
+    """One of the processes: what goes wrong is told to the parent, which speaks for all of them."""
+    try:
+        work(index, *arguments)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except UserError as error:
+        faults.put((index, error))
+        sys.exit(2)
+    except Exception:  # noqa: BLE001 - whatever it is, the parent raises it again
+        faults.put((index, traceback.format_exc()))
+        sys.exit(1)
+
+
+def _raise_cause(faults: Any, ended: Exception, count: int) -> None:
+    found = []
+    while not faults.empty():
+        found.append(faults.get())
+    # A process that loses the others fails too, and may be seen to end first: the user's mistake is the cause.
+    for _, fault in found:
+        if isinstance(fault, UserError):
+            raise fault from None
+    if found:
+        raise RuntimeError(f"Process {found[0][0]} of {count} failed:\n{found[0][1]}") from None
+    if getattr(ended, "exit_code", None) == 130:
+        raise KeyboardInterrupt from None
+    how = f"was killed ({ended.signal_name})" if getattr(ended, "signal_name", None) else f"ended with status {getattr(ended, 'exit_code', '?')}"
+    raise InterruptedRunError(
+        f"Process {getattr(ended, 'error_index', '?')} of {count} {how}, and the others were stopped. If memory ran out, lower train_batch_size; "
+        "go on with the same run_dir and resume: True."
+    ) from None
+
+
+def _end(processes: list) -> None:
+    """End processes that Ctrl-C may or may not have reached: kindly, then by force."""
+    for end in (None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        deadline = time.monotonic() + _GRACE
+        for process in processes:
+            if end is not None and process.is_alive():
+                os.kill(process.pid, end)
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+        if not any(process.is_alive() for process in processes):
+            return
