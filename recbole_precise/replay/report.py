@@ -124,15 +124,16 @@ def _draw(folder: Path, summary: Mapping[str, Any]) -> None:
                 above.plot([row["number"] for row in later], [100 * row["share"][arm][kind] for row in later], dash, marker=marker, markersize=3, color=colour, label=f"{label}, by {'event' if kind == 'events' else 'distinct item'}")
             asked = [row for row in rows if row["cases"]]
             below.plot([row["number"] for row in asked], [row["metrics"][arm][metric] for row in asked], marker=marker, markersize=3, color=colour, label=label)
-        above.set(ylabel="exposed items that PRECISE-UT\nhad trained (%)")
+        above.set(ylabel="exposed items that PRECISE-UT\nhad trained (%)", ylim=(0, 103))
         above.set_title(f"{summary['dataset']}: n = {sum(row['events'] for row in rows[1:]):,} target events after the first period", fontsize=9, loc="left")
-        below.set(ylabel=metric.replace("ndcg", "nDCG"), ylim=(0, None), xlabel=f"first day of the period ({summary['options']['period']})")
+        below.set(ylabel=metric.replace("ndcg", "nDCG"), xlabel=f"first day of the period ({summary['options']['period']})")
         seeds = len(summary["seeds"])
+        below.set_ylim(0, 1.25 * below.get_ylim()[1])  # room for the legend
         below.set_title(f"next-item prediction before training on it, n = {overall['cases']:,} cases, {f'mean of {seeds} seeds' if seeds > 1 else '1 seed'}", fontsize=9, loc="left")
         step = max(1, -(-len(rows) // 12))
         below.set_xticks(range(0, len(rows), step), [row["period"] for row in rows[::step]], rotation=45, ha="right")
-        for panel in (above, below):
-            panel.legend(frameon=False, fontsize=8)
+        above.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.02))  # under the panel, off the lines
+        below.legend(frameon=False, fontsize=8, loc="upper left")
         for suffix in ("png", "svg"):
             metadata = {"Date": None} if suffix == "svg" else None
             write_atomically(folder / f"replay.{suffix}", lambda partial, kind=suffix: figure.savefig(partial, format=kind, dpi=150, metadata=metadata), "the plot")
