@@ -64,6 +64,11 @@ VERBS: dict[str, Verb] = {
         "do the ID vectors of finished runs know which items are alike? PRECISE's test of alternate training, with a plot",
         "similarity",
     ),
+    "replay": Verb(
+        "replay --dataset=NAME [--period=week --reload_every=1 --blend=1 --target_rule='rating >= 4' --seeds='2020 2021' --output=FOLDER ...]",
+        "train period by period in the order of time, with and without reloading the universal weights: PRECISE's periodical warm-up, with a plot",
+        "replay",
+    ),
     "doctor": Verb(
         "doctor --dataset=NAME [--fix=FOLDER] [--key=value ...]",
         "all faults of a data set's files at once, with line numbers; --fix writes mended copies",
