@@ -9,46 +9,27 @@ from typing import Any
 import numpy as np
 
 from recbole_precise.audit.examine import CUT, SHUFFLED, Audit
-from recbole_precise.errors import ConfigError
-from recbole_precise.trainer.checkpoint import write_atomically
+from recbole_precise.figures import ENDINGS, look, need_matplotlib, new_figure, save_figure
 
 _DATA, _OTHER, _CHANCE = "#1b6ca8", "#d1603d", "#8a8a8a"
 _SIZE = (6.4, 4.0)
 
 
-def need_matplotlib() -> None:
-    """A ConfigError that says what to install where matplotlib is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigError("Plots need matplotlib: run `pip install matplotlib`, or leave them out with --plots=False.") from None
-
-
 def write(folder: Path, name: str, audit: Audit) -> list[Path]:
     """Draw all pictures that the audit has figures for into `folder`, each as PNG and SVG; the PNG files."""
     need_matplotlib()
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for stem, draw in PICTURES.items():
-        # Without a fixed salt and date an SVG would differ from run to run.
-        with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": stem, "svg.fonttype": "none"}):
-            figure = Figure(figsize=_SIZE, layout="constrained")
+        with look():
+            figure = new_figure(*_SIZE)
             axes = figure.subplots()
             title = draw(axes, audit)
             if title is None:
-                for suffix in ("png", "svg"):
-                    (folder / f"{stem}.{suffix}").unlink(missing_ok=True)  # of an earlier audit with other settings
+                for ending in ENDINGS:
+                    (folder / f"{stem}.{ending}").unlink(missing_ok=True)  # of an earlier audit with other settings
                 continue
             axes.set_title(f"{name}\n{title}", fontsize=10, loc="left")
-            for suffix in ("png", "svg"):
-                metadata = {"Date": None} if suffix == "svg" else None
-                write_atomically(
-                    folder / f"{stem}.{suffix}", lambda partial, kind=suffix: figure.savefig(partial, format=kind, dpi=150, metadata=metadata), "the plot"
-                )
-        written.append(folder / f"{stem}.png")
+            written.append(save_figure(figure, folder, stem))
     return written
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from recbole_precise.benchmark.summary import is_number
 from recbole_precise.benchmark.tables import protocol_text
-from recbole_precise.errors import ConfigError
+from recbole_precise.figures import look, need_matplotlib, new_figure, save_figure
 
 #: Okabe and Ito's colours, told apart by colour-blind readers too; the second round of rows gets other markers and dashes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -25,33 +25,19 @@ _MEANING = {
 }  # fmt: skip
 
 
-def need_matplotlib() -> None:
-    """A ConfigError that says how to install matplotlib where it is missing."""
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError:
-        raise ConfigError("Plots need matplotlib, which is not installed: pip install 'recbole-precise[plots]', or say --plots=False.") from None
-
-
 def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
     """Draw what the summary has data for; returns the PNG files, each with an SVG beside it."""
     need_matplotlib()
-    import matplotlib
-
     made = []
     for dataset, part in summary["datasets"].items():
         if not part["rows"]:
             continue
         for kind, make in (("slices", by_slice), ("time", against_time), ("curves", curves)):
-            figure = make(summary, dataset)
+            with look():
+                figure = make(summary, dataset)
             if figure is None:
                 continue
-            folder.mkdir(parents=True, exist_ok=True)
-            with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "recbole_precise"}):  # text stays text, the same numbers the same file
-                for ending in ("svg", "png"):
-                    file = folder / f"{dataset}-{kind}.{ending}"
-                    figure.savefig(file, dpi=150, bbox_inches="tight", metadata={"Date": None} if ending == "svg" else None)
-            made.append(file)
+            made.append(save_figure(figure, folder, f"{dataset}-{kind}"))
     return made
 
 
@@ -62,7 +48,7 @@ def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
     if not names:
         return None
     rows = part["rows"]
-    figure = _figure(1.9 * len(names) + 1.8, 0.3 * len(rows) + 2.2)
+    figure = new_figure(1.9 * len(names) + 1.8, 0.3 * len(rows) + 2.2)
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     factor = 100 if summary["percent"] else 1
     for panel, name in zip(panels, names, strict=True):
@@ -93,7 +79,7 @@ def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
     shown = [(place, row) for place, row in enumerate(rows) if _mean(row["test"].get(metric)) is not None]
     if not shown:
         return None
-    figure = _figure(8.5, 4.8)
+    figure = new_figure(8.5, 4.8)
     axes, factor = figure.subplots(), 100 if summary["percent"] else 1
     for place, row in shown:
         colour, marker, _ = _style(place)
@@ -119,7 +105,7 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
     trained = [row for row in rows if any(record["valid"] is not None for curve in row["curves"] for record in curve)]
     if not trained:
         return None
-    figure = _figure(8.5, 4.8)
+    figure = new_figure(8.5, 4.8)
     axes = figure.subplots()
     for place, row in enumerate(rows):
         colour, marker, dash = _style(place)
@@ -146,12 +132,6 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
 
 
 # --- Pieces -----------------------------------------------------------------------------------------------------------
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
 
 
 def _style(place: int) -> tuple[str, str, str]:

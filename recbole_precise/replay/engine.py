@@ -24,7 +24,7 @@ from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.losses import NegativeSampler
 from recbole_precise.replay.periods import period_numbers
 from recbole_precise.replay.prequential import cases_of, items_of_windows, windows_of
-from recbole_precise.replay.scene import Scene, rule_mask
+from recbole_precise.replay.scene import Scene
 from recbole_precise.replay.shares import exposure_share, reload
 from recbole_precise.result import write_settings
 from recbole_precise.trainer.identity import catalogue_digest, data_identity, settings_identity
@@ -50,7 +50,6 @@ class Options:
     reload_every: int = 1
     blend: float = 1.0
     memory: int | None = None
-    target_rule: str | None = None
     cases: str = "all"
 
 
@@ -65,16 +64,15 @@ class Replay:
     """
 
     def __init__(self, config: Any, options: Options, folder: Path) -> None:
-        _check(config, options)
+        _check(config)
         self.config, self.options, self.folder = config, options, RunFolder(folder)
         self.dataset = create_dataset(config)
         train = self.dataset.build()[0]
         number, self.periods = period_numbers(self.dataset.raw_times(), options.period, options.time_unit)
         item = self.dataset.iid_field
         self.names = RowFields(self.dataset.uid_field, self.dataset.item_list_length_field, {f"{item}{config['LIST_SUFFIX']}": item})
-        self.scene = self.target = Scene(self.dataset.store, number, item)
-        if options.target_rule is not None:
-            self.target = self.scene.select(rule_mask(options.target_rule, self.scene.store.fields))
+        self.scene = Scene(self.dataset.store, number, item)
+        self.target = self.scene.target()
         self.length = config["MAX_ITEM_LIST_LENGTH"]
         self.universal = self._model(UNIVERSAL, train)
         self.arms = {arm: self._model(TARGETED, train) for arm in ARMS}
@@ -236,14 +234,12 @@ def _id_tables(model: nn.Module) -> Mapping[str, Tensor]:
     return {str(place): part.table.weight for place, part in enumerate(model.item_encoder.parts) if isinstance(part, IdEncoder)}
 
 
-def _check(config: Any, options: Options) -> None:
+def _check(config: Any) -> None:
     """Settings that would let the future in, or that a replay has no use for."""
     if config["neighbour_transitions"]:
         raise ConfigError("replay: neighbour_transitions counts transitions of the whole file, of later periods too; set it to 0.")
     if config["time_order"] == "recbole":
         raise ConfigError("replay needs the exact order of time; time_order: recbole rounds it, so leave that key out.")
-    if options.target_rule is not None and (config["normalize_all"] or config["normalize_field"]):
-        raise ConfigError("replay: a target rule compares values as read; leave out normalize_all and normalize_field.")
     for key, unused in (("alternate", "each period is one short phase"), ("warm_start", "the first period is where training begins")):
         if config[key]:
             raise ConfigError(f"replay has no use for {key}: {unused}.")

@@ -9,13 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from recbole_precise.audit.plots import need_matplotlib
 from recbole_precise.evaluation.significance import compare
+from recbole_precise.figures import look, need_matplotlib, new_figure, save_figure
 from recbole_precise.replay.engine import ARMS
 from recbole_precise.report import markdown_table, text_table
 from recbole_precise.trainer.checkpoint import write_atomically, write_json
-
-__all__ = ["need_matplotlib", "summarise", "to_text", "write"]
 
 _LOOK = {"with": ("#1b6ca8", "o", "with reload"), "without": ("#d1603d", "s", "loaded once, after the first period")}
 
@@ -42,7 +40,7 @@ def summarise(replays: Sequence[Any]) -> dict[str, Any]:
         names = next(row["metrics"]["with"] for row in rows if row["cases"])
         overall["metrics"] = {arm: {name: float(np.average([row["metrics"][arm][name] for row in rows if row["cases"]], weights=[row["cases"] for row in rows if row["cases"]])) for name in names} for arm in ARMS}
     return {
-        "dataset": first.config["dataset"], "options": asdict(first.options), "seeds": [replay.config["seed"] for replay in replays], "metric": first.metric,
+        "dataset": first.config["dataset"], "target_scene": first.config["target_scene"], "options": asdict(first.options), "seeds": [replay.config["seed"] for replay in replays], "metric": first.metric,
         "mask_history": bool(first.config["mask_history"]), "items": int(first.dataset.item_num - 1),
         "epochs": {"universal": first.config["epochs"], "targeted": first.config["targeted_epochs"]}, "overall": overall, "periods": rows,
     }  # fmt: skip
@@ -55,7 +53,7 @@ def _pooled(ranks: Sequence[Any]) -> Any:
 
 def _notes(summary: Mapping[str, Any]) -> list[str]:
     options, overall = summary["options"], summary["overall"]
-    target = f"events with {options['target_rule']}" if options["target_rule"] else "all events"
+    target = f"the scene '{summary['target_scene']}'" if summary["target_scene"] else "all events"
     asked = "every event whose user has an earlier one" if options["cases"] == "all" else "each returning user's first event of the period"
     lines = [
         f"{summary['dataset']}, target task: {target}; reload every {options['reload_every']} period(s), blend {options['blend']:g}; seeds {', '.join(map(str, summary['seeds']))}.",
@@ -111,12 +109,9 @@ def write(folder: Path, summary: Mapping[str, Any], plots: bool) -> None:
 
 
 def _draw(folder: Path, summary: Mapping[str, Any]) -> None:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
     rows, metric, overall = summary["periods"], summary["metric"], summary["overall"]
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "replay", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(7.2, 6.0), layout="constrained")
+    with look():
+        figure = new_figure(7.2, 6.0)
         above, below = figure.subplots(2, 1, sharex=True)
         for arm, (colour, marker, label) in _LOOK.items():
             later = [row for row in rows[1:] if row["events"]]
@@ -134,6 +129,4 @@ def _draw(folder: Path, summary: Mapping[str, Any]) -> None:
         below.set_xticks(range(0, len(rows), step), [row["period"] for row in rows[::step]], rotation=45, ha="right")
         above.legend(frameon=False, fontsize=8, ncols=2, loc="upper center", bbox_to_anchor=(0.5, -0.02))  # under the panel, off the lines
         below.legend(frameon=False, fontsize=8, loc="upper left")
-        for suffix in ("png", "svg"):
-            metadata = {"Date": None} if suffix == "svg" else None
-            write_atomically(folder / f"replay.{suffix}", lambda partial, kind=suffix: figure.savefig(partial, format=kind, dpi=150, metadata=metadata), "the plot")
+        save_figure(figure, folder, "replay")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.trainer.checkpoint import write_atomically
+from recbole_precise.figures import ENDINGS, look, new_figure, save_figure
 from recbole_precise.tuning.report import Report, Row, shown
 from recbole_precise.tuning.space import Parameter, Space
 
@@ -40,20 +40,12 @@ def plot_report(folder: Path, report: Report, space: Space) -> list[Path]:
     rows = [row for row in report.rows if row.state in ("complete", "cut", "pruned") and row.value is not None]
     if not rows:
         return []
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     axes = [_axis(parameter) for parameter in space.parameters] + [_score_axis(report, rows)]
-    with matplotlib.rc_context({"svg.hashsalt": "recbole_precise", "font.size": 9}):
-        figure = Figure(figsize=(max(8.0, 1.55 * len(axes) + 1.0), 5.6), layout="constrained")
-        FigureCanvasAgg(figure)
+    with look():
+        figure = new_figure(max(8.0, 1.55 * len(axes) + 1.0), 5.6)
         _draw(figure.add_subplot(), report, rows, axes)
-        files = []
-        for kind, more in (("png", {"dpi": 150}), ("svg", {"metadata": {"Date": None}})):
-            files.append(folder / f"parallel.{kind}")
-            write_atomically(files[-1], lambda partial: figure.savefig(partial, format=kind, **more), "the plot")
-    return files
+        save_figure(figure, folder, "parallel")
+    return [folder / f"parallel.{ending}" for ending in ENDINGS]
 
 
 def _draw(plot: Any, report: Report, rows: Sequence[Row], axes: Sequence[Axis]) -> None:

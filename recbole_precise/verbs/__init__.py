@@ -65,7 +65,7 @@ VERBS: dict[str, Verb] = {
         "similarity",
     ),
     "replay": Verb(
-        "replay --dataset=NAME [--period=week --reload_every=1 --blend=1 --target_rule='rating >= 4' --seeds='2020 2021' --output=FOLDER ...]",
+        "replay --dataset=NAME [--period=week --reload_every=1 --blend=1 --seeds='2020 2021' --output=FOLDER ...]",
         "train period by period in the order of time, with and without reloading the universal weights: PRECISE's periodical warm-up, with a plot",
         "replay",
     ),

@@ -11,9 +11,9 @@ from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import need_recbole, run_options
 
-OWN = ("period", "time_unit", "reload_every", "blend", "memory", "target_rule", "cases", "seeds", "output", "plots")
-#: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would let the future in; a rule compares values as read.
-_DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "neighbour_transitions": 0.0, "normalize_all": False, "tensorboard": False, "show_progress": False}
+OWN = ("period", "time_unit", "reload_every", "blend", "memory", "cases", "seeds", "output", "plots")
+#: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would let the future in.
+_DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "neighbour_transitions": 0.0, "tensorboard": False, "show_progress": False}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -26,11 +26,12 @@ def main(arguments: Sequence[str]) -> None:
     options, seeds = _options(own), _seeds(own.get("seeds"))
     plots = _one_of(own, "plots", ("True", "False")) == "True"
     need_recbole()
+    from recbole_precise.figures import need_matplotlib
     from recbole_precise.replay import report
     from recbole_precise.replay.engine import TARGETED, Options, Replay
 
     if plots:
-        report.need_matplotlib()
+        need_matplotlib()
     replays, folder = [], None
     for seed in seeds or [None]:
         config = _config({**run, "model": TARGETED}, rest if seed is None else [*rest, f"--seed={seed}"], given)
@@ -81,7 +82,6 @@ def _options(own: Mapping[str, str]) -> dict[str, Any]:
         options["blend"] = -1.0
     if not 0 < options["blend"] <= 1:
         raise ConfigError(f"--blend must lie above 0 and be at most 1, not '{own['blend']}'.")
-    options["target_rule"] = own.get("target_rule")
     return options
 
 

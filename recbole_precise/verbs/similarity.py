@@ -30,7 +30,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"similarity needs a run directory or several: recbole-precise {VERBS['similarity'].usage}.")
     neighbours, seed = (_count(options, key, default, low) for key, default, low in (("neighbours", 10, 1), ("seed", 0, 0)))
     if "output" in options:
-        from recbole_precise.audit.plots import need_matplotlib
+        from recbole_precise.figures import need_matplotlib
 
         need_matplotlib()
     need_recbole()
@@ -70,10 +70,8 @@ def _look(folder: Path, neighbours: int, seed: int, changes: dict[str, str]) -> 
 
 
 def _write(folder: Path, runs: list[_Run], neighbours: int) -> None:
-    from matplotlib import rc_context
-    from matplotlib.figure import Figure
-
-    from recbole_precise.trainer.checkpoint import write_atomically, write_json
+    from recbole_precise.figures import look, new_figure, save_figure
+    from recbole_precise.trainer.checkpoint import write_json
 
     folder.mkdir(parents=True, exist_ok=True)
     content = [
@@ -81,8 +79,8 @@ def _write(folder: Path, runs: list[_Run], neighbours: int) -> None:
         for run in runs
     ]
     write_json(folder / "similarity.json", {"neighbours": neighbours, "runs": content}, "the similarities")
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "similarity", "svg.fonttype": "none"}):
-        figure = Figure(figsize=(6.4, 2.6 * len(runs) + 0.6), layout="constrained")
+    with look():
+        figure = new_figure(6.4, 2.6 * len(runs) + 0.6)
         panels = figure.subplots(len(runs), 1, sharex=True, squeeze=False)[:, 0]
         for panel, run in zip(panels, runs):
             for values, color, name in ((run.found.random, "#8a8a8a", "random pairs"), (run.found.similar, "#1b6ca8", f"each item and its {neighbours} nearest")):
@@ -91,9 +89,7 @@ def _write(folder: Path, runs: list[_Run], neighbours: int) -> None:
             panel.set_title(f"{run.label} ({run.folder.name}), n = {run.items:,} trained items", fontsize=9, loc="left")
             panel.legend(frameon=False, fontsize=8)
         panels[-1].set_xlabel("cosine of two items' ID vectors")
-        for suffix in ("png", "svg"):
-            metadata = {"Date": None} if suffix == "svg" else None
-            write_atomically(folder / f"similarity.{suffix}", lambda partial, kind=suffix: figure.savefig(partial, format=kind, dpi=150, metadata=metadata), "the plot")
+        save_figure(figure, folder, "similarity")
     print(f"Written: {folder / 'similarity.json'}, {folder / 'similarity.png'}, {folder / 'similarity.svg'}")
 
 

@@ -14,7 +14,7 @@ from recbole_precise.data.sequences import SequenceStore
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.replay.periods import check_period, period_numbers
 from recbole_precise.replay.prequential import cases_of, items_of_windows, windows_of
-from recbole_precise.replay.scene import Scene, rule_mask
+from recbole_precise.replay.scene import Scene
 from recbole_precise.replay.shares import exposure_share, reload
 
 DAY = 86_400
@@ -123,15 +123,8 @@ def test_a_reload_mixes_what_both_have_and_keeps_the_rest(blend):
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in universal.items())
 
 
-def test_a_rule_selects_events_and_keeps_their_order():
-    rating = torch.tensor([5.0, 3.0, 4.0, 4.5, 1.0])
-    store = SequenceStore({"item": torch.arange(1, 6), "rating": rating}, torch.tensor([1, 1, 1, 2, 3]), np.arange(5.0))
-    scene = Scene(store, np.array([0, 0, 1, 1, 2]), "item").select(rule_mask("rating >= 4", store.fields))
+def test_the_target_scene_keeps_the_order_of_its_events():
+    marked = torch.tensor([True, False, True, True, False])
+    store = SequenceStore({"item": torch.arange(1, 6)}, torch.tensor([1, 1, 1, 2, 3]), np.arange(5.0), marked)
+    scene = Scene(store, np.array([0, 0, 1, 1, 2]), "item").target()
     assert (scene.items.tolist(), scene.offsets.tolist(), scene.period.tolist()) == ([1, 3, 4], [0, 2, 3], [0, 1, 1])
-
-
-@pytest.mark.parametrize("rule, says", [("rating", "is no rule"), ("ratnig >= 4", "Did you mean 'rating'"), ("item >= 4", "holds names"), ("rating > 9", "keeps no event")])
-def test_bad_rules(rule, says):
-    fields = {"item": torch.arange(3), "rating": torch.tensor([1.0, 2.0, 3.0])}
-    with pytest.raises(ConfigError, match=says):
-        rule_mask(rule, fields)
