@@ -32,6 +32,7 @@ _CATEGORIES = {
     "Steps": ("amp_dtype", "lr_schedule", "train_minutes", "keep_freed_memory", "warmup_steps"),
     "Sequence": ("train_rows", "window_stride", "window_shift", "sequence_fields", "time_order", "tie_break", "tie_seed"),
     "Ranking": ("evaluator", "mask_history", "score_budget_mb", "slices"),
+    "Cold items": ("holdout_items", "holdout_by", "holdout_seed"),
 }
 
 #: Columns that RecBole loads of a data set that it does not know; a sequence needs times as well.

@@ -19,6 +19,7 @@ from recbole.utils import FeatureType, ModelType
 from torch import Tensor
 
 from recbole_precise.data import splits
+from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import default_template, item_states, read_records
 from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.ordering import stable_order
@@ -61,6 +62,8 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
 
     type_named = FeatureType
     store: SequenceStore
+    held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
+    _trained_on: SequenceDataset | None = None  # the training part, where items are held out of it
 
     def __init__(self, config) -> None:
         if config["benchmark_filename"] is not None:
@@ -125,7 +128,7 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
         built = [self.copy(Rows(self._columns(end))) for end in parts]
         if _wants_windows(self.config):
             built[0].inter_feat = Rows(self._window_columns())
-        return built
+        return hold_out(self, built)
 
     def _split(self, split: dict, group_by: str | None) -> list[Tensor]:
         """int64 `[rows]` for each part: the rows' targets, in RecBole's order of rows."""
@@ -225,6 +228,8 @@ class SequenceDataset(AtomicFiles, SequentialDataset):
 
         Returns: int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have any.
         """
+        if self._trained_on is not None:
+            return self._trained_on.train_sequences()
         first = self.store.offsets[:-1]
         length = torch.where(self._train_last > first, self._train_last - first + 1, 0)
         users = torch.nonzero(length).squeeze(1)
