@@ -156,9 +156,10 @@ def _run(config: Config, folder: RunFolder | None, saved: bool, started: float) 
         # Sessions before an interruption count too.
         seconds["total"] = max(sum(seconds.values()), perf_counter() - started)
         report = _report(config, model, trainer, train_data._dataset, test_data._dataset, best_valid_result, test_result, seconds)
+        write_result(folder.path / RESULT, report, copy=config["result_file"])
         if getattr(train_data._dataset, "held_out", None) is not None and test_result is not None:
             report["cold"] = _cold(config, model, train_data._dataset, test_data._dataset, folder)
-        write_result(folder.path / RESULT, report, copy=config["result_file"])
+            write_result(folder.path / RESULT, report, copy=config["result_file"])
         logger.info(f"Result written: {folder.path / RESULT}")
     return {
         "best_valid_score": best_valid_score,

@@ -32,10 +32,10 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.finished import load_finished
     from recbole_precise.result import RESULT, numbers
     from recbole_precise.trainer.checkpoint import write_json
-    from recbole_precise.trainer.run_folder import find_run, free_name
+    from recbole_precise.trainer.run_folder import find_run
 
     folder = find_run(own["run_dir"]).path
-    output = Path(own["output"]) if "output" in own else free_name(folder / f"evaluation-{split}.json")
+    output = Path(own["output"]) if "output" in own else _free(folder, f"evaluation-{split}")
     if output.name == RESULT and output.resolve().parent.joinpath("state.json").exists():
         raise ConfigError(f"--output '{output}' is the result of a run, which evaluate never writes over; choose another name.")
     run = load_finished(own["run_dir"], _with_valid_metric(settings, folder), own.get("items"))
@@ -52,6 +52,15 @@ def main(arguments: Sequence[str]) -> None:
             print(f"held-out items among themselves ({protocol}, {part['cases']} cases): {metrics}")
     write_json(output, numbers(report), "the evaluation")
     print(f"Written: {output}")
+
+
+def _free(folder: Path, name: str) -> Path:
+    """`<folder>/<name>.json`, with a number behind the name when that is taken."""
+    number, path = 1, folder / f"{name}.json"
+    while path.exists():
+        number += 1
+        path = folder / f"{name}-{number}.json"
+    return path
 
 
 def _with_valid_metric(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
