@@ -30,7 +30,8 @@ def runs(tmp_path_factory) -> Path:
     try:
         for name, model, more in (("text", "PRECISE-UT", {"holdout_items": 0.1}), ("id", "PRECISE-ID", {}), ("SASRec", "SASRec", {"epochs": 0})):
             settings = {key: value for key, value in SIZES.items() if model != "SASRec" or key not in ("embedding_size", "token_size", "n_layers", "neighbour_texts")}
-            assert cli.main(["run", f"--model={model}", "--dataset=ml-100k", f"--run_dir={folder / name}", *(f"--{key}={value}" for key, value in {**settings, **more}.items())]) == 0
+            arguments = [f"--{key}={value}" for key, value in {**settings, **more, "run_dir": folder / name}.items()]
+            assert cli.main(["run", f"--model={model}", "--dataset=ml-100k", *arguments]) == 0
     finally:
         sys.argv = argv
     return folder
