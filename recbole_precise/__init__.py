@@ -18,8 +18,8 @@ _PUBLIC = {
     "objective_function": "quick_start",
     "load_data_and_model": "quick_start",
     "Config": "config",
-    "create_dataset": "data.dataset",
-    "data_preparation": "data.dataset",
+    "create_dataset": "data.preparation",
+    "data_preparation": "data.preparation",
     "get_model": "registry",
     "get_trainer": "registry",
 }

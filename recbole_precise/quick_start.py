@@ -21,7 +21,7 @@ from texttable import Texttable
 
 from recbole_precise import registry
 from recbole_precise.config import Config, command_line, given_arguments
-from recbole_precise.data.dataset import create_dataset, data_preparation
+from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
@@ -37,6 +37,7 @@ from recbole_precise.result import (
     write_ranks,
     write_result,
 )  # fmt: skip
+from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
 from recbole_precise.trainer.identity import settings_identity
 from recbole_precise.trainer.processes import Processes, leave
 from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
@@ -177,6 +178,9 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
         seconds["total"] = max(sum(seconds.values()), perf_counter() - started)
         report = _report(config, model, trainer, train_data._dataset, test_data._dataset, best_valid_result, test_result, seconds)
         write_result(folder.path / RESULT, report, copy=config["result_file"])
+        if getattr(train_data._dataset, "held_out", None) is not None and test_result is not None:
+            report["cold"] = _cold(config, model, train_data._dataset, test_data._dataset, folder)
+            write_result(folder.path / RESULT, report, copy=config["result_file"])
         logger.info(f"Result written: {folder.path / RESULT}")
     return {
         "best_valid_score": best_valid_score,
@@ -184,6 +188,17 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
         "best_valid_result": best_valid_result,
         "test_result": test_result,
     }
+
+
+def _cold(config: Config, model, train_set, test_set, folder: RunFolder) -> dict[str, Any]:
+    """The ranking of the held-out items, told in the log; its ranks are left in cold.npz."""
+    found = cold_ranks(model, train_set, test_set, config)
+    write_cold_ranks(folder.path / "cold.npz", found, train_set)
+    report = cold_report(found, int(train_set.held_out.sum()))
+    for protocol in found:
+        metrics = {name: {metric: round(value["mean"], 4) for metric, value in row.items()} for name, row in report[protocol]["metrics"].items()}
+        getLogger().info(set_color("held-out items", "yellow") + f" among themselves ({protocol}, {report[protocol]['cases']} cases): {metrics}")
+    return report
 
 
 def _usage(config: Config, seconds: float) -> str:
@@ -208,7 +223,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
     slices: dict[str, Any] = {}
     if "test" in getattr(trainer, "ranks", {}) and config["slices"] and hasattr(train_set, "train_item_counts"):
         ranks = trainer.ranks["test"]
-        cases = Cases.of(ranks.target, test_set.history(slice(None)), train_set.train_item_counts())
+        cases = Cases.of(ranks.target, test_set.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
         slices = slice_report(ranks, row_slices(cases, config["slices"]), config["metrics"], config["topk"])
     return {
         "model": config["model"],

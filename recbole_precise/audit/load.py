@@ -46,7 +46,7 @@ def load(options: dict[str, Any], arguments: Sequence[str], text: str = "words")
     if text not in TEXTS:
         raise ConfigError(f"text must be one of {', '.join(TEXTS)}, not '{text}'.{did_you_mean(text, TEXTS)}")
     from recbole_precise.config import Config, command_line
-    from recbole_precise.data.dataset import create_dataset
+    from recbole_precise.data.preparation import create_dataset
     from recbole_precise.logs import log_to
 
     with command_line(arguments):

@@ -7,15 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
-import recbole.data.dataset
 import torch
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.interaction import Interaction
-from recbole.data.utils import create_samplers, get_dataloader
-from recbole.sampler import KGSampler
-from recbole.utils import FeatureType, ModelType
+from recbole.utils import FeatureType
 from torch import Tensor
 
+from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.scenes import View, scene_view_of, views_of
@@ -58,6 +56,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     type_named = FeatureType
     store: SequenceStore
+    held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
+    _trained_on: SequenceDataset | None = None  # of an evaluated part: the training part, where items are held out of it
     _views: dict[str, View] | None = None  # of a part from `build`: both views of the scenes, and which part it is
     _part = 0
 
@@ -97,7 +97,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """Fields given to the model as lists."""
         asked, there = self.config["sequence_fields"], [name for name in self.inter_feat if name != self.uid_field]
         if asked is None:
-            asked = self.iid_field if _trains_on_windows(self.config) else "all"
+            asked = self.iid_field if trains_on_windows(self.config) else "all"
         asked = there if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
         for name in asked:
             if name not in there:
@@ -129,10 +129,14 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         self._visible = self.inter_feat.interaction.visible
         views = views_of(self.store, store, index, split, self._order_times(self.store))
         self._train_last = views["universal"].train_last
+        training = views
+        if self.config["holdout_items"]:
+            self.held_out, training = hold_out(self, views)
         parts = []
         for number in range(3):
             part = self.copy(self.inter_feat)
-            part._views, part._part = views, number
+            part._views, part._part = (views if number else training), number
+            part._trained_on = parts[0] if number and training is not views else None
             parts.append(part.view(scene_view_of(self.config) or "target", "windows" if _wants_windows(self.config) else "prefixes"))
         if self.scenes.counts:
             logger.info("Scenes: %s; target scene: %s, seen in the view: %s.", self.scenes.in_words(), self.scenes.target, scene_view_of(self.config))
@@ -156,10 +160,11 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise ValueError(f"a view is universal or target, with windows or prefixes, not {scene_view!r} and {train_rows!r}")
         seen = next(view for name, view in self._views.items() if name == scene_view or (scene_view is None and view.store is self.store))
         part = self.copy(self.inter_feat)
+        part._trained_on = None if self._trained_on is None else self._trained_on.view(scene_view)
         part.store, part.times, part._train_last = seen.store, seen.store.times, seen.train_last
         targets = seen.targets(self._part)
         if not self._part and not len(targets):
-            raise DataError(f"{self.dataset_path}: the target scene '{self.scenes.target}' leaves no row for training in the view '{scene_view}'.")
+            raise DataError(f"{self.dataset_path}: {self._what_narrows()} leaves no row for training: no user has two events to train on.")
         windows = self._windows if train_rows is None else train_rows == "windows"
         part.inter_feat = Rows(part._window_columns() if windows and not self._part else part._columns(targets))
         return part
@@ -170,6 +175,11 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def _rounded_times(self, store: SequenceStore) -> np.ndarray:
         return _rounded(store.fields[self.time_field])
+
+    def _what_narrows(self) -> str:
+        """What leaves fewer training rows than the split, in words."""
+        causes = [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
+        return " with ".join([*causes, *([f"holdout_items: {self.config['holdout_items']}"] if self.held_out is not None else [])])
 
     def _check_parts(self, mode: str, how, parts: list[Tensor], store: SequenceStore) -> None:
         """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for."""
@@ -236,6 +246,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
         Returns: int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have any.
         """
+        if self._trained_on is not None:
+            return self._trained_on.train_sequences()
         first = self.store.offsets[:-1]
         length = torch.where(self._train_last > first, self._train_last - first + 1, 0)
         users = torch.nonzero(length).squeeze(1)
@@ -245,6 +257,10 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def train_item_counts(self) -> Tensor:
         """int64 `[items]`: how often each item occurs in `train_sequences`."""
         return torch.bincount(self.train_sequences()[0], minlength=self.item_num)
+
+    def trained_items(self) -> Tensor:
+        """bool `[items]`: those with a training event in any view of the scenes."""
+        return (self if self._views is None else self.view("universal")).train_item_counts() > 0
 
     def history(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
         """All earlier events of each row's user in all scenes, not cut at MAX_ITEM_LIST_LENGTH.
@@ -310,7 +326,7 @@ def _rounded(times: Tensor) -> np.ndarray:
     return (times if times.dim() == 1 else times[..., 0]).numpy()
 
 
-def _trains_on_windows(config) -> bool:
+def trains_on_windows(config) -> bool:
     return bool(getattr(config.model_class, "trains_on_windows", False))
 
 
@@ -318,49 +334,4 @@ def _wants_windows(config) -> bool:
     chosen = config["train_rows"]
     if chosen not in (None, "windows", "prefixes"):
         raise ConfigError(f"train_rows is 'windows' or 'prefixes', not {chosen!r}.")
-    return _trains_on_windows(config) if chosen is None else chosen == "windows"
-
-
-def create_dataset(config) -> Dataset:
-    """The data set of a run: ours for every sequential model, RecBole's own for all others.
-
-    A model for which RecBole has a data set of its own (DIEN, the ones with knowledge graphs) gets that one, and so does
-    data that was split beforehand (`benchmark_filename`). Saved data sets are never read: RecBole reads them without
-    looking whether the files have changed.
-
-    Raises DataError, ConfigError: for files and settings that cannot be used.
-    """
-    if config["dataset_save_path"] is not None:
-        logger.warning("dataset_save_path is passed over: the data set is always read from its files.")
-    own = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
-    kinds = {ModelType.SEQUENTIAL: SequentialDataset, ModelType.KNOWLEDGE: recbole.data.dataset.KnowledgeBasedDataset}
-    kind = own or kinds.get(config["MODEL_TYPE"], Dataset)
-    if kind is SequentialDataset and (config["benchmark_filename"] is None or _trains_on_windows(config)):
-        kind = SequenceDataset
-    if not issubclass(kind, SequenceDataset) and (config["target_scene"] is not None or "DAYS" in config["eval_args"]["split"]):
-        raise ConfigError(f"{config['model']} reads its data with RecBole's {kind.__name__}, which knows neither target_scene nor the split DAYS.")
-    dataset = kind(config)
-    if config["save_dataset"]:
-        dataset.save()
-    return dataset
-
-
-def data_preparation(config, dataset: Dataset, built: list | None = None) -> tuple:
-    """Loaders `(train, valid, test)` over the split data set (`built` where it is split already): RecBole's, never its saved ones."""
-    if config["dataloaders_save_path"] is not None or config["save_dataloaders"]:
-        logger.warning("save_dataloaders and dataloaders_save_path are passed over: loaders are always made anew.")
-    built = dataset.build() if built is None else built
-    if config["target_scene"] is not None:
-        dataset = built[0].targets_alone()  # popular negatives are those of training
-    if isinstance(dataset, SequenceDataset) and "popularity" in (config[f"{phase}_neg_sample_args"]["distribution"] for phase in ("train", "valid", "test")):
-        dataset.sort(by=dataset.time_field)  # the order in which RecBole's sampler meets the items
-    samplers = create_samplers(config, dataset, built)
-    loaders = []
-    for phase, part, sampler in zip(("train", "valid", "test"), built, samplers):
-        extra = []
-        if phase == "train" and config["MODEL_TYPE"] == ModelType.KNOWLEDGE:
-            negatives = config["train_neg_sample_args"]
-            extra = [KGSampler(dataset, negatives["distribution"], negatives["alpha"])]
-        loaders.append(get_dataloader(config, phase)(config, part, sampler, *extra, shuffle=phase == "train" and bool(config["shuffle"] or extra)))
-    logger.info("Training batches of %s, %s rows; evaluation: %s.", config["train_batch_size"], len(built[0]), config["eval_args"])
-    return tuple(loaders)
+    return trains_on_windows(config) if chosen is None else chosen == "windows"

@@ -128,7 +128,7 @@ class VectorRanker:
         can_overflow = not _largest(users, "user vectors") * self.largest * width < torch.finfo(self.dtype).max / 4
         pairs = _sorted_pairs(excluded, n_rows, n_items, device)
         extra = None if bonus is None else _Extra(bonus, n_rows, n_items, self.dtype, device)
-        rows, tile = _tile_shape(n_rows, n_items, width, self.dtype.itemsize, self.budget, device)
+        rows, tile = tile_shape(n_rows, n_items, width, self.dtype.itemsize, self.budget, device)
         ranks = torch.empty(n_rows, dtype=torch.int64, device=device)
         counts = torch.empty(rows, dtype=self.dtype, device=device)
         wanted = torch.zeros(tile, width, dtype=self.dtype, device=device)
@@ -144,7 +144,7 @@ class VectorRanker:
             mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
             at_least = torch.zeros(size, dtype=torch.float64, device=device)
             for number, start in enumerate(range(0, n_items, tile)):
-                scores = self._tile_scores(block, start, tile)
+                scores = self.tile_scores(block, start, tile)
                 if extra is not None:
                     extra.add_to(scores, number, start)
                 if can_overflow and (torch.isnan(own).any() or torch.isnan(scores).any()):
@@ -158,7 +158,7 @@ class VectorRanker:
             ranks[lo : lo + size] = torch.where(missed, n_items, at_least.long() + 1)
         return ranks
 
-    def _tile_scores(self, block: Tensor, start: int, tile: int) -> Tensor:
+    def tile_scores(self, block: Tensor, start: int, tile: int) -> Tensor:
         """Scores `[block, tile]` of the items from `start`; those past the catalogue's end are scores of nothing."""
         items = self.items[start : start + tile].to(self.dtype)
         here = len(items)
@@ -216,7 +216,7 @@ def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None
     device = scores.device
     targets = _checked_targets(targets, n_rows, n_items, device)
     pairs = _sorted_pairs(excluded, n_rows, n_items, device)
-    rows, tile = _tile_shape(n_rows, n_items, 0, 4, DEFAULT_BUDGET, device)
+    rows, tile = tile_shape(n_rows, n_items, 0, 4, DEFAULT_BUDGET, device)
     ranks = torch.empty(n_rows, dtype=torch.int64, device=device)
     for lo in range(0, n_rows, rows):
         block, target = scores[lo : lo + rows], targets[lo : lo + rows]
@@ -322,7 +322,7 @@ def _product(users: Tensor, items: Tensor) -> Tensor:
     return users @ items.t()
 
 
-def _tile_shape(n_rows: int, n_items: int, width: int, itemsize: int, budget: int, device: torch.device) -> tuple[int, int]:
+def tile_shape(n_rows: int, n_items: int, width: int, itemsize: int, budget: int, device: torch.device) -> tuple[int, int]:
     """(rows of a block, items of a tile), rows <= items; scores, the tile's vectors and the target's stay in the budget."""
     if device.type == "cpu":
         rows, tile = _CPU_TILE

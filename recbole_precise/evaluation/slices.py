@@ -39,20 +39,22 @@ class Cases:
         history_length: int64 `[rows]`, events of the user before the target, not cut at any length.
         repeat: bool `[rows]`, whether the target is among these events.
         train_counts: int64 `[items]`, training events of each item; row 0 is the padding item.
+        held_out: bool `[items]`, items that were kept out of training on purpose; None where there are none.
     """
 
     target: np.ndarray
     history_length: np.ndarray
     repeat: np.ndarray
     train_counts: np.ndarray
+    held_out: np.ndarray | None = None
 
     @classmethod
-    def of(cls, target: np.ndarray, history: tuple[np.ndarray, np.ndarray], train_counts: np.ndarray) -> Cases:
+    def of(cls, target: np.ndarray, history: tuple[np.ndarray, np.ndarray], train_counts: np.ndarray, held_out: np.ndarray | None = None) -> Cases:
         """From the targets `[rows]` and the earlier events of all rows: (row `[events]`, item `[events]`)."""
         target, (row, item) = np.asarray(target), (np.asarray(part) for part in history)
         repeat = np.zeros(len(target), dtype=bool)
         repeat[row[item == target[row]]] = True
-        return cls(target, np.bincount(row, minlength=len(target)), repeat, np.asarray(train_counts))
+        return cls(target, np.bincount(row, minlength=len(target)), repeat, np.asarray(train_counts), None if held_out is None else np.asarray(held_out))
 
 
 def item_slices(train_counts: np.ndarray, kinds: Iterable[str] | str = ("frequency", "popularity")) -> dict[str, np.ndarray]:
@@ -80,7 +82,8 @@ def row_slices(cases: Cases, kinds: Iterable[str] | str | None = None) -> dict[s
 
     Kinds of `item_slices`, taken at the row's target, and
     `history`: history_1_to_5, history_6_to_10, history_11_to_20, history_21_to_50, history_over_50, by events before the target;
-    `repeat`: repeat_target, the target is among these events; new_target, it is not.
+    `repeat`: repeat_target, the target is among these events; new_target, it is not;
+    `holdout`: holdout, the target was held out of training (`holdout_items`); kept, it was not. None without items held out.
 
     Raises ConfigError for an unknown kind.
     """
@@ -151,6 +154,13 @@ def _repeat(cases: Cases) -> dict[str, np.ndarray]:
     return {"repeat_target": cases.repeat, "new_target": ~cases.repeat}
 
 
+def _holdout(cases: Cases) -> dict[str, np.ndarray]:
+    if cases.held_out is None:
+        return {}
+    held = cases.held_out[cases.target]
+    return {"holdout": held, "kept": ~held}
+
+
 _OF_ITEMS: dict[str, Callable[[np.ndarray], dict[str, np.ndarray]]] = {"frequency": _frequency, "popularity": _popularity, "buckets": _buckets}
-_OF_ROWS: dict[str, Callable[[Cases], dict[str, np.ndarray]]] = {"history": _history, "repeat": _repeat}
+_OF_ROWS: dict[str, Callable[[Cases], dict[str, np.ndarray]]] = {"history": _history, "repeat": _repeat, "holdout": _holdout}
 KINDS = (*_OF_ITEMS, *_OF_ROWS)

@@ -48,7 +48,8 @@ class PRECISEUT(TwoSidedRecommender):
         parts: list[nn.Module] = []
         if id_size:
             dropout = config["id_dropout"] if token_size else 0.0  # without text nothing would be left of an item
-            parts.append(IdEncoder(self.n_items, id_size, config["id_init_std"], dropout))
+            trained = require(dataset, "trained_items", config["model"])()
+            parts.append(IdEncoder(self.n_items, id_size, config["id_init_std"], dropout, config["unseen_id"] or "initial", trained))
         if token_size:
             parts.append(self._text_part(config, dataset, token_size, pooled=variant == "pool"))
         self.item_encoder = ItemEncoder(parts, self.n_items)
@@ -66,9 +67,9 @@ class PRECISEUT(TwoSidedRecommender):
         )
         self._init_parts(config["initializer_range"])
         self.score = Score(config["score"], config["temperature"])
+        self.neighbours_texts = config["neighbour_texts"] if token_size else 0.0
         self.neighbours = neighbours_of(
-            dataset, config["model"], self.n_items,
-            transitions=config["neighbour_transitions"], texts=config["neighbour_texts"] if token_size else 0.0,
+            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"], texts=self.neighbours_texts
         )
         self.label_smoothing = config["label_smoothing"]
         self.target_horizon, self.target_decay = config["target_horizon"], config["target_decay"]
@@ -78,7 +79,7 @@ class PRECISEUT(TwoSidedRecommender):
         if not self.full_softmax:
             self._refuse_soft_targets()
             counts = torch.as_tensor(require(dataset, "train_item_counts", "sampled softmax")())
-            self.sampler = NegativeSampler(self.n_items, config["n_negatives"], config["negative_source"], counts)
+            self.sampler = NegativeSampler(self.n_items, config["n_negatives"], config["negative_source"], counts, getattr(dataset, "held_out", None))
 
     def phases(self) -> list[Phase]:
         """Universal training; with `alternate` (Sec. IV-E) first with frozen token vectors, then with all."""
@@ -135,8 +136,9 @@ class PRECISEUT(TwoSidedRecommender):
         states = self.score.user(states)
         if catalogue is not None:
             targets, weights = upcoming_items(batch.targets, self.target_horizon, self.target_decay)
+            catalogue, targets = self.competing(catalogue, targets[batch.trained])
             return full_softmax_loss(
-                states, self.score.item(catalogue), targets[batch.trained], target_weights=weights[batch.trained],
+                states, self.score.item(catalogue), targets, target_weights=weights[batch.trained],
                 label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, states.device),
             )
         targets = batch.targets[batch.trained]

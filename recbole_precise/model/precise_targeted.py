@@ -75,6 +75,7 @@ class PRECISETT(PRECISEUT):
         vectors, catalogue = self.sequence_items(item_seq) if self.targeted_loss == "softmax" else (self.item_encoder(item_seq), None)
         users = self.score.user(self._user_state(vectors, lengths))
         if catalogue is not None:
+            catalogue, targets = self.competing(catalogue, targets)
             return full_softmax_loss(
                 users, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, users.device)
             )
@@ -85,7 +86,7 @@ class PRECISETT(PRECISEUT):
     def _pairs(self, users: Tensor, targets: Tensor, item_seq: Tensor) -> Tensor:
         negatives = draw_pair_negatives(targets, self.targeted_negatives, self.n_items)
         vectors, place = self.vectors_of(torch.cat([targets[:, None], negatives], 1))
-        forbidden = (negatives == targets[:, None]) | (negatives[..., None] == item_seq[:, None]).any(-1)
+        forbidden = (negatives == targets[:, None]) | (negatives[..., None] == item_seq[:, None]).any(-1) | self.held_out(negatives)
         return bpr_loss(users, vectors[place[:, 0]], vectors[place[:, 1:]], forbidden)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ from recbole_precise.evaluation.floors import Graph, unit_rows, window_edges
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
+from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
 SUPERVISED_FIELD = "supervised_length"
@@ -38,6 +39,8 @@ class TwoSidedRecommender(SequentialRecommender):
         self.text_encoder: dict | None = None
         self._catalogue: tuple[tuple, Tensor] | None = None
         self.neighbours: Neighbours | None = None
+        self.neighbours_texts = 0.0
+        self._competing = training_catalogue(dataset)
 
     def phases(self) -> list[Phase]:
         """The training plan; one phase over all parameters unless a subclass says otherwise."""
@@ -50,6 +53,36 @@ class TwoSidedRecommender(SequentialRecommender):
     def sequence_items(self, item_seq: Tensor) -> tuple[Tensor, Tensor | None]:
         """Item vectors `[batch, length, width]` of the input, and the whole catalogue's if it was encoded anyway."""
         return self.item_encoder(item_seq), None
+
+    def competing(self, catalogue: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        """The rows of a catalogue `[items, width]` that compete in training, and `targets` as indices into them.
+
+        An item that is held out of training (`holdout_items`) does not exist for it: it is no negative either.
+        """
+        if self._competing is None:
+            return catalogue, targets
+        kept, place = (part.to(catalogue.device) for part in self._competing)
+        return catalogue[kept], place[targets]
+
+    def held_out(self, items: Tensor) -> Tensor:
+        """bool, in the shape of `items`: which of them are held out of training."""
+        if self._competing is None:
+            return torch.zeros_like(items, dtype=torch.bool)
+        return (self._competing[1].to(items.device)[items] == 0) & (items > 0)
+
+    def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
+        """Add items that were never trained to what is ranked, known by the token states of their texts alone.
+
+        Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
+        """
+        words = tokens.without_special()
+        readable = self.item_encoder.extend(len(tokens), words.states, words.token_ids, words.offsets)
+        if self.neighbours is not None:
+            scale = self.neighbours_texts
+            self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
+        self.n_items += len(tokens)
+        self._catalogue = None
+        return readable.numpy()
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the trained positions of a batch of windows (or of RecBole's rows): a scalar."""
@@ -127,6 +160,17 @@ def neighbours_of(dataset, model: str, n_items: int, *, transitions: float, text
     if texts:
         vectors = np.sqrt(texts) * unit_rows(require(dataset, "token_states", model)().pooled())
     return None if edges is None and vectors is None else Neighbours(edges, vectors)
+
+
+def training_catalogue(dataset) -> tuple[Tensor, Tensor] | None:
+    """(kept item ids `[kept]`, where each id stands among them `[items]`), the padding kept; None when no item is held out."""
+    held = getattr(dataset, "held_out", None)
+    if held is None:
+        return None
+    kept = torch.nonzero(~held).squeeze(1)
+    place = torch.zeros(len(held), dtype=torch.int64)
+    place[kept] = torch.arange(len(kept))
+    return kept, place
 
 
 def require(dataset, name: str, model: str):

@@ -59,7 +59,7 @@ def weighted_sums(table: Tensor, token_index: Tensor, offsets: Tensor, weights: 
 class MeanPooling(nn.Module):
     """Mean of an item's token vectors: the variant PRECISE-Pool."""
 
-    def forward(self, table: Tensor, token_index: Tensor, offsets: Tensor) -> Tensor:
+    def forward(self, table: Tensor, token_index: Tensor, offsets: Tensor, like: Tensor | None = None) -> Tensor:
         """As `ExpertPooling.forward`."""
         return F.embedding_bag(token_index, table, offsets[:-1], mode="mean")
 
@@ -82,13 +82,14 @@ class ExpertPooling(nn.Module):
         self.value = nn.Parameter(torch.eye(width).repeat(n_experts, 1, 1)) if value_projection else None
         self.last_usage: Tensor | None = None
 
-    def forward(self, table: Tensor, token_index: Tensor, offsets: Tensor) -> Tensor:
+    def forward(self, table: Tensor, token_index: Tensor, offsets: Tensor, like: Tensor | None = None) -> Tensor:
         """Pool each item's tokens into one vector.
 
         Args:
             table: `[rows, width]` token vectors.
             token_index: int64 `[tokens]` rows of `table`, item after item.
             offsets: int64 `[items + 1]` where each item's tokens begin.
+            like: `[rows, width]` whose size sets the scale of the scores; default: the table.
 
         Returns:
             `[items, width]`; zeros for an item without tokens.
@@ -100,7 +101,7 @@ class ExpertPooling(nn.Module):
         # the gate compares directions: without this its scores would be as small as the table's initial values
         weights = self.gate(F.layer_norm(mean, mean.shape[-1:]))
         self.last_usage = (weights.detach() > 0).float().mean(0)
-        scale = table.detach().pow(2).mean().clamp_min(1e-12).rsqrt() / math.sqrt(table.shape[1])
+        scale = (table if like is None else like).detach().pow(2).mean().clamp_min(1e-12).rsqrt() / math.sqrt(table.shape[1])
         scores = (table @ self.query.t()) * scale
         attention = segment_softmax(scores[token_index], segment, n_items)
         mixed = attention * weights[segment]

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+UNSEEN_IDS = ("initial", "zero", "mean")
 TOKEN_MODES = ("vocab", "frozen_states", "item_states")
 VOCAB_INITS = ("context_mean", "random")
 
@@ -37,13 +38,26 @@ class IdEncoder(nn.Module):
 
     With `dropout` an item's whole ID vector is absent from a training step with that probability, as a
     new item's would be: what is left, its text, must then carry it. The vectors are not rescaled.
+
+    Args:
+        unseen: what stands for the vector of an item without training events when the encoder is not training: `initial`, its
+            own row, which was drawn at random and has at most been pushed away from users; `zero`; or `mean` of the trained rows.
+        trained: bool `[n_items]`, items with training events; None: all.
     """
 
-    def __init__(self, n_items: int, width: int, std: float, dropout: float = 0.0) -> None:
+    def __init__(
+        self, n_items: int, width: int, std: float, dropout: float = 0.0, unseen: str = "initial", trained: Tensor | None = None
+    ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
             raise ValueError(f"id_dropout must be at least 0 and below 1, not {dropout}")
-        self.dropout = dropout
+        if unseen not in UNSEEN_IDS:
+            raise ValueError(f"unseen_id must be one of {UNSEEN_IDS}, not {unseen!r}")
+        self.dropout, self.unseen = dropout, unseen
+        trained = torch.ones(n_items, dtype=torch.bool) if trained is None else trained.clone()
+        trained[0] = False
+        self.register_buffer("trained", trained, persistent=False)
+        self.first_new = n_items  # ids from here on were added after training
         self.table = nn.Embedding(n_items, width, padding_idx=0)
         nn.init.normal_(self.table.weight, std=std)
         with torch.no_grad():
@@ -54,7 +68,22 @@ class IdEncoder(nn.Module):
         rows = self.table.weight if item_ids is None else self.table(item_ids)
         if self.training and self.dropout:
             rows = rows * (torch.rand(len(rows), 1, device=rows.device) >= self.dropout)
-        return rows
+        return rows if self.training else self._neutral(rows, item_ids)
+
+    def _neutral(self, rows: Tensor, item_ids: Tensor | None) -> Tensor:
+        """`rows` with what stands for items that were never trained in their places."""
+        ids = torch.arange(len(rows), device=rows.device) if item_ids is None else item_ids
+        replaced = (ids >= self.first_new) if self.unseen == "initial" else ~self.trained[ids] & (ids > 0)
+        if not replaced.any():
+            return rows
+        neutral = self.table.weight[self.trained].mean(0) if self.unseen == "mean" and self.trained.any() else rows.new_zeros(rows.shape[1])
+        return torch.where(replaced[:, None], neutral, rows)
+
+    def extend(self, count: int) -> None:
+        """Add `count` items that were never trained; under `initial`, which they never had, they stand as zero."""
+        weight = self.table.weight
+        self.table = nn.Embedding.from_pretrained(torch.cat([weight.detach(), weight.new_zeros(count, weight.shape[1])]), freeze=False, padding_idx=0)
+        self.trained = torch.cat([self.trained, self.trained.new_zeros(count)])
 
 
 class TextEncoder(nn.Module):
@@ -100,6 +129,8 @@ class TextEncoder(nn.Module):
                 projection = principal_projection(sample, width)
                 table = torch.cat([part.float() @ projection for part in frozen.split(65536)]) if len(frozen) else torch.zeros(1, width)
                 self.table = nn.Parameter(standardised(table, std))
+                # how states become first values: the rows of items that come after training stay at theirs
+                self.first_values = projection, table.mean(0), std / (table - table.mean(0)).pow(2).mean().sqrt().clamp_min(1e-12)
             else:
                 self.frozen = frozen  # not a buffer: neither saved with the weights nor broadcast at every step
                 self.project = nn.Linear(frozen.shape[1], width, bias=False)
@@ -108,6 +139,7 @@ class TextEncoder(nn.Module):
                     direction = principal_projection(sample, width)
                     self.project.weight.copy_(direction.t() * (std / (sample @ direction).std().clamp_min(1e-12)))
         self.register_buffer("token_index", token_index)
+        self.trained_rows = len(token_index) if mode == "frozen_states" else len(self.table)
 
     @staticmethod
     def table_width(mode: str, width: int, hidden_size: int) -> int:
@@ -144,8 +176,39 @@ class TextEncoder(nn.Module):
             rows = torch.arange(int(offsets[-1]), device=offsets.device) + torch.repeat_interleave(begin - offsets[:-1], lengths)
             has_text = self.has_text[item_ids]
         table, index = self._source(offsets.device, rows)
-        pooled = self.project(self.pooling(table, index, offsets))
+        # items added after training must not move those that were there
+        fixed = len(table) > self.trained_rows and (item_ids is None or self.mode != "frozen_states")
+        pooled = self.project(self.pooling(table, index, offsets, table[: self.trained_rows] if fixed else None))
         return torch.where(has_text[:, None], pooled, self.no_text)
+
+    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
+        """Add items that were never trained, from their texts; arguments as for the encoder itself, without an item 0.
+
+        In `vocab` mode tokens that no item had in training have no row and are left out; an item with none but such tokens
+        counts as without text. Returns: bool `[items]`, which of them have a text now.
+        """
+        device = self.offsets.device
+        lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
+        if self.mode == "vocab":
+            ids = torch.from_numpy(np.asarray(token_ids).astype(np.int64))
+            vocabulary = self.vocabulary.cpu()
+            place = torch.searchsorted(vocabulary, ids).clamp_max(max(len(vocabulary) - 1, 0))
+            known = vocabulary[place] == ids if len(vocabulary) else torch.zeros(len(ids), dtype=torch.bool)
+            owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+            lengths, index = torch.bincount(owner[known], minlength=len(lengths)), place[known]
+        else:
+            new = torch.from_numpy(np.ascontiguousarray(states))
+            index = torch.arange(len(new)) + len(self.token_index)
+            if self.mode == "item_states":
+                projection, mean, scale = self.first_values
+                values = ((new.float() @ projection - mean) * scale).to(device)
+                self.table = nn.Parameter(torch.cat([self.table.detach(), values]))
+            else:
+                self.frozen = torch.cat([self.frozen, new.to(self.frozen)])
+        self.token_index = torch.cat([self.token_index, index.to(device)])
+        self.offsets = torch.cat([self.offsets, self.offsets[-1] + lengths.cumsum(0).to(device)])
+        self.has_text = torch.cat([self.has_text, (lengths > 0).to(device)])
+        return lengths > 0
 
 
 class ItemEncoder(nn.Module):
@@ -177,3 +240,17 @@ class ItemEncoder(nn.Module):
     def all_items(self) -> Tensor:
         """Vectors of the whole catalogue: `[items, width]`."""
         return self._rows(None)
+
+    def extend(self, count: int, states: np.ndarray | None = None, token_ids: np.ndarray | None = None, offsets: np.ndarray | None = None) -> Tensor:
+        """Add `count` items that were never trained, known by their texts alone (see `TextEncoder.extend`).
+
+        Returns: bool `[count]`, which of them have a text now; none does where no part reads text.
+        """
+        with_text = torch.zeros(count, dtype=torch.bool)
+        for part in self.parts:
+            if isinstance(part, TextEncoder):
+                with_text = part.extend(states, token_ids, offsets)
+            else:
+                part.extend(count)
+        self.n_items += count
+        return with_text

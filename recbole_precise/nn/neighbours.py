@@ -40,6 +40,14 @@ class Neighbours:
         """Scoring vectors of users `[batch, width]`, widened by the text of each one's last item."""
         return vectors if self.texts is None else torch.cat([vectors, self._texts(vectors)[last]], 1)
 
+    def extend(self, count: int, texts: np.ndarray | None) -> None:
+        """Add `count` items that no training sequence holds; `texts [count, d]` as in the constructor."""
+        if self.transitions is not None:
+            size = self.transitions.shape[0] + count
+            self.transitions.resize((size, size))
+        if self.texts is not None:
+            self.texts = torch.cat([self.texts, torch.as_tensor(texts, dtype=torch.float32).to(self.texts)])
+
     def _texts(self, like: Tensor) -> Tensor:
         if self.texts.device != like.device:
             self.texts = self.texts.to(like.device)

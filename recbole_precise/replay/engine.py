@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from recbole_precise import registry
-from recbole_precise.data.dataset import Rows, create_dataset
+from recbole_precise.data.dataset import Rows
+from recbole_precise.data.preparation import create_dataset
 from recbole_precise.data.sequences import RowColumns, RowFields
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.metrics import metrics_from_ranks

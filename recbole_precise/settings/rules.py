@@ -54,7 +54,7 @@ def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
 
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
-    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns, _scenes):
+    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns, _scenes, _holdout):
         rule(settings, entry, model_class, given)
 
 
@@ -248,3 +248,15 @@ def _scenes(settings, entry: Entry, model_class, given) -> None:
         raise ConfigError(f"target_scene is for models of sequences; {entry.name} is none.")
     if settings.get("benchmark_filename"):
         raise ConfigError("target_scene cannot be split beforehand (benchmark_filename); remove one of the two keys.")
+
+
+def _holdout(settings, entry: Entry, model_class, given) -> None:
+    """Items are held out of sequences, by this package's dataset."""
+    if not settings.get("holdout_items"):
+        return
+    import recbole.data.dataset
+
+    if not _is_sequential(settings) or hasattr(recbole.data.dataset, f"{entry.name}Dataset") and not entry.ours:
+        raise ConfigError(f"holdout_items takes items out of training sequences, which {entry.name} does not read through this package's dataset: leave it out.")
+    if settings.get("benchmark_filename"):
+        raise ConfigError("holdout_items needs a split by eval_args: remove benchmark_filename.")

@@ -11,7 +11,8 @@ from time import perf_counter
 from typing import Any
 
 from recbole_precise.config import Config, command_line
-from recbole_precise.data.dataset import SequenceDataset, create_dataset, data_preparation
+from recbole_precise.data.dataset import SequenceDataset
+from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.errors import UserError
 from recbole_precise.logs import log_to
 from recbole_precise.quick_start import train_model

@@ -69,6 +69,16 @@ VERBS: dict[str, Verb] = {
         "train period by period in the order of time, with and without reloading the universal weights: PRECISE's periodical warm-up, with a plot",
         "replay",
     ),
+    "evaluate": Verb(
+        "evaluate --run_dir=RUN [--split=test|valid --items=new.jsonl --output=FILE.json --mask_history=True --topk=20 ...]",
+        "evaluate a finished run once more: other metrics or masks, the other split, new items among the candidates",
+        "evaluate",
+    ),
+    "recommend": Verb(
+        'recommend --run_dir=RUN --users="u1 u2" | --users_file=FILE | --history="i1 i2" [--topk=10 --items=new.jsonl --only_new=True --seen=include --output=x.tsv]',
+        "top items of users or of a history, also among items that have a text and were never trained",
+        "recommend",
+    ),
     "doctor": Verb(
         "doctor --dataset=NAME [--fix=FOLDER] [--key=value ...]",
         "all faults of a data set's files at once, with line numbers; --fix writes mended copies",

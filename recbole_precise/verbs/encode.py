@@ -12,7 +12,7 @@ def main(arguments: Sequence[str]) -> None:
     options, rest = run_options(arguments)
     need_recbole()
     from recbole_precise.config import Config, command_line
-    from recbole_precise.data.dataset import create_dataset
+    from recbole_precise.data.preparation import create_dataset
 
     options["model"] = options["model"] or "PRECISE-UT"
     with command_line(rest):

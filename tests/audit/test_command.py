@@ -61,7 +61,7 @@ def test_ties_redrawn_as_a_setting_of_the_run_mend_the_leak(write_dataset, capsy
 
 
 def test_what_is_loaded_is_what_a_run_trains_and_tests_on(our_config):
-    from recbole_precise.data.dataset import create_dataset, data_preparation
+    from recbole_precise.data.preparation import create_dataset, data_preparation
 
     loaded = load({"dataset": "ml-100k", "config_file_list": None}, ["--user_inter_num_interval=[30,200)"], text="none")
     train, _, test = data_preparation(config := our_config("SASRec", "ml-100k", user_inter_num_interval="[30,200)"), create_dataset(config))

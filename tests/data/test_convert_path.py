@@ -105,7 +105,7 @@ def test_the_files_and_the_yaml_run(tmp_path, capsys):
     write_lines(tmp_path / "raw" / "meta_X.json", [json.dumps({"asin": item, "title": f'"Tea" {item}'}) for item in sorted({row[1] for row in rows})[:-4]])
     assert convert(capsys, "amazon-2018", tmp_path / "raw", tmp_path / "shop", "--scene=rating")[0] == 0
     from recbole_precise import Config
-    from recbole_precise.data.dataset import create_dataset
+    from recbole_precise.data.preparation import create_dataset
 
     config = Config("PRECISE-UT", "shop", [str(tmp_path / "shop" / "shop.yaml")], {"data_path": str(tmp_path), "gpu_id": "", "checkpoint_dir": str(tmp_path / "saved")})
     dataset = create_dataset(config)

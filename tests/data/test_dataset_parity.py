@@ -169,7 +169,8 @@ def test_loaders_give_recboles_batches(synthetic_config, settings):
     from recbole.data.utils import data_preparation as recbole_prepare
     from recbole.utils import init_seed
 
-    from recbole_precise.data.dataset import SequenceDataset, create_dataset, data_preparation
+    from recbole_precise.data.dataset import SequenceDataset
+    from recbole_precise.data.preparation import create_dataset, data_preparation
 
     settings = dict(settings)
     model = settings.pop("model", "SASRec")
@@ -198,7 +199,7 @@ def test_recboles_models_compute_the_same_loss(synthetic_config, model):
     from recbole.data.utils import data_preparation as recbole_prepare
     from recbole.utils import get_model, init_seed
 
-    from recbole_precise.data.dataset import data_preparation
+    from recbole_precise.data.preparation import data_preparation
 
     extra = {
         "BERT4Rec": {"transform": "mask_itemseq", "ft_ratio": 0.5},

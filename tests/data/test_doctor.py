@@ -163,7 +163,7 @@ def test_mended_copies_have_no_errors_and_all_clean_rows(case):
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(planted())
 def test_mended_copies_load_as_a_run_loads_them(our_config, case):
-    from recbole_precise.data.dataset import create_dataset
+    from recbole_precise.data.preparation import create_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), "sick", **case[0])

@@ -51,7 +51,7 @@ def test_errors_are_exit_status_2_and_one_sentence(sick, capsys):
 
 
 def test_the_mended_set_loads_and_trains(sick, tmp_path, capsys, our_config):
-    from recbole_precise.data.dataset import create_dataset
+    from recbole_precise.data.preparation import create_dataset
     from recbole_precise.errors import UserError
 
     arguments = [LOAD, "--item_text={title}"]

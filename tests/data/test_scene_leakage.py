@@ -49,7 +49,7 @@ def uncut(part, dataset):
 @pytest.mark.parametrize("gap", [0, 1, 30], ids="{} seconds later".format)
 @pytest.mark.parametrize("split", [{"LS": "valid_and_test"}, {"DAYS": [1, 1]}, {"TS": [0.62, 0.18, 0.2]}, {"RS": [0.6, 0.2, 0.2]}], ids=str)
 def test_a_leaking_variant_scores_high_and_ours_at_chance(our_config, write_dataset, split, gap):
-    from recbole_precise.data.dataset import create_dataset
+    from recbole_precise.data.preparation import create_dataset
 
     path = write_dataset("planted", planted(gap), inter_header=HEADER)
     settings = {"scene_field": "scene", "target_scene": "a", "scene_view": "universal", "eval_args": {"split": split, "order": "TO", "group_by": "user", "mode": "full"}}

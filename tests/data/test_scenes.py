@@ -261,7 +261,7 @@ def test_the_view_of_a_model_is_its_class_own_unless_it_is_set(our_config, monke
 
 @pytest.mark.parametrize("model", ["SASRec", "Transition"])
 def test_days_test_all_events_of_the_last_days(our_config, write_dataset, model):
-    from recbole_precise.data.dataset import create_dataset
+    from recbole_precise.data.preparation import create_dataset
 
     rng = np.random.default_rng(0)
     events = [(f"u{i % 9}", f"i{rng.integers(20)}", BEGIN + int(rng.integers(5 * DAY))) for i in range(300)]

@@ -129,7 +129,7 @@ def test_settings_of_the_graph(build):
 
 
 def test_no_text_is_a_sentence(our_config, write_dataset):
-    from recbole_precise.data.dataset import create_dataset, data_preparation
+    from recbole_precise.data.preparation import create_dataset, data_preparation
     from recbole_precise.registry import get_model
 
     config = our_config("GraphHeuristic", "toy", data_path=str(write_dataset("toy", events(), [(f"i{i:02d}", "x") for i in range(20)])), **SETTINGS)

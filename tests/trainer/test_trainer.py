@@ -25,7 +25,7 @@ def parts(config, stock: bool):
         from recbole.data import create_dataset, data_preparation
         from recbole.utils import get_model, get_trainer
     else:
-        from recbole_precise.data.dataset import create_dataset, data_preparation
+        from recbole_precise.data.preparation import create_dataset, data_preparation
         from recbole_precise.trainer.trainer import get_trainer as get_ours
 
         get_model, get_trainer = ours.get_model, lambda model_type, name: get_ours(config)

@@ -19,17 +19,20 @@ class NegativeSampler:
             over the catalogue, or `mixed` (half and half).
         item_counts: int `[items]` training frequencies: the expected distribution of in-batch draws,
             needed by the logQ correction of `other_sequences` and `mixed`.
+        held_out: bool `[items]`, items that are never drawn because they do not exist for the training; None: all are drawn.
     """
 
-    def __init__(self, n_items: int, n_negatives: int, source: str, item_counts: Tensor) -> None:
+    def __init__(self, n_items: int, n_negatives: int, source: str, item_counts: Tensor, held_out: Tensor | None = None) -> None:
         if source not in SOURCES:
             raise ValueError(f"negative_source must be one of {SOURCES}, not {source!r}")
         self.n_items, self.n_negatives, self.source = n_items, n_negatives, source
         counts = item_counts.double().clamp_min(0)
         counts[0] = 0
         popular = counts / counts.sum().clamp_min(1)
-        uniform = torch.full((n_items,), 1.0 / max(n_items - 1, 1), dtype=torch.float64)
-        uniform[0] = 0
+        drawable = torch.ones(n_items, dtype=torch.bool) if held_out is None else ~held_out
+        drawable[0] = False
+        self.kept = None if held_out is None else torch.nonzero(drawable).squeeze(1)
+        uniform = drawable.double() / drawable.sum().clamp_min(1)
         share = {"other_sequences": 1.0, "uniform": 0.0, "mixed": 0.5}[source]
         mixture = share * popular + (1 - share) * uniform
         # an item of the batch without training events (never the case on RecBole's splits) still has a finite value
@@ -43,7 +46,11 @@ class NegativeSampler:
         """
         n_batch = {"other_sequences": self.n_negatives, "uniform": 0, "mixed": self.n_negatives // 2}[self.source]
         device = batch_items.device
-        drawn = [torch.randint(1, self.n_items, (self.n_negatives - n_batch,), device=device)]
+        if self.kept is None:
+            drawn = [torch.randint(1, self.n_items, (self.n_negatives - n_batch,), device=device)]
+        else:
+            self.kept = self.kept.to(device)
+            drawn = [self.kept[torch.randint(len(self.kept), (self.n_negatives - n_batch,), device=device)]]
         if n_batch:
             drawn.append(batch_items[torch.randint(0, len(batch_items), (n_batch,), device=device)])
         return torch.cat(drawn)

@@ -1,0 +1,191 @@
+"""`recommend`: the top items of users, or of a history typed in, from a finished run; also among items that came after training."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.verbs import VERBS, need_recbole
+
+if TYPE_CHECKING:
+    from recbole_precise.finished import FinishedRun
+
+OWN = ("run_dir", "users", "users_file", "history", "topk", "items", "only_new", "seen", "output")
+COLUMNS = ("user", "rank", "item", "score", "new", "text")
+_TYPED_IN = "history"  # the user of a history that was typed in
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Print the top items, or write them to `--output` (.tsv or .jsonl)."""
+    given = parse_arguments(arguments, strict=True)
+    own = {key: given.pop(key) for key in OWN if key in given}
+    settings = settings_of("recommend", given, OWN)
+    k, only_new, seen = _checked(own)
+    wanted = _wanted(own)
+    need_recbole()
+    from recbole_precise.finished import load_finished
+
+    run = load_finished(own["run_dir"], settings, own.get("items"))
+    rows = list(recommend(run, wanted, k, only_new=only_new, seen=seen))
+    if "output" in own:
+        _write(Path(own["output"]), rows)
+        print(f"Written: {own['output']} ({len(rows)} rows)")
+    else:
+        from recbole_precise.report import text_table
+
+        shown = [[str(row[column]) if column != "score" else f"{row[column]:.6g}" for column in COLUMNS] for row in rows]
+        print(text_table(list(COLUMNS), shown))
+
+
+def settings_of(verb: str, given: dict[str, str], own: Sequence[str]) -> dict[str, str]:
+    """The settings that a finished run may be asked with; a ConfigError for any other and for a missing --run_dir."""
+    need_recbole()
+    from recbole_precise.finished import ASKABLE
+
+    for key in given:
+        if key not in ASKABLE:
+            raise ConfigError(
+                f"--{key} is no option of {verb} and no setting that a finished run can be asked with.{did_you_mean(key, [*own, *ASKABLE])} "
+                f"Options: {', '.join('--' + name for name in own)}."
+            )
+    return dict(given)
+
+
+def _checked(own: dict[str, str]) -> tuple[int, bool, str]:
+    """(topk, only_new, seen), or a ConfigError for the first option that is wrong."""
+    if not own.get("run_dir"):
+        raise ConfigError(f"recommend needs --run_dir, the directory of a finished run: recbole-precise {VERBS['recommend'].usage}.")
+    topk = own.get("topk", "10")
+    if not topk.isdigit() or int(topk) < 1:
+        raise ConfigError(f"--topk must be a whole number above 0, not '{topk}'.")
+    only_new = own.get("only_new", "False").lower()
+    if only_new not in ("true", "false"):
+        raise ConfigError(f"--only_new is True or False, not '{own['only_new']}'.")
+    if only_new == "true" and "items" not in own:
+        raise ConfigError("--only_new needs --items, the file with the new items.")
+    seen = own.get("seen", "exclude")
+    if seen not in ("exclude", "include"):
+        raise ConfigError(f"--seen is exclude or include, not '{seen}'.")
+    if "output" in own and Path(own["output"]).suffix not in (".tsv", ".jsonl"):
+        raise ConfigError(f"--output must end in .tsv or .jsonl, not '{own['output']}'.")
+    return int(topk), only_new == "true", seen
+
+
+def _wanted(own: dict[str, str]) -> dict[str, list[str]]:
+    """{"users": names} or {"history": item names}."""
+    given = [key for key in ("users", "users_file", "history") if key in own]
+    if len(given) != 1:
+        raise ConfigError("recommend needs one of --users=\"u1 u2\", --users_file=FILE (a name a line) and --history=\"i1 i2\"" + (", not several." if given else "."))
+    if given == ["users_file"]:
+        try:
+            lines = Path(own["users_file"]).read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"--users_file '{own['users_file']}' cannot be read: {error}.") from error
+        names = [line.strip() for line in lines if line.strip()]
+    else:
+        names = own[given[0]].split()
+    if not names:
+        raise ConfigError(f"--{given[0]} names nobody." if given != ["history"] else "--history names no item.")
+    return {"history" if given == ["history"] else "users": names}
+
+
+def recommend(run: FinishedRun, wanted: dict[str, list[str]], k: int, *, only_new: bool = False, seen: str = "exclude") -> Iterator[dict[str, Any]]:
+    """One mapping of `COLUMNS` for each recommended item: best first, equal scores in the order of the catalogue.
+
+    Args:
+        wanted: {"users": names}, whose whole histories are read, or {"history": item names}, oldest first, which may be new items.
+        only_new: new items alone are candidates. seen: `exclude` or `include` what is in the history.
+    """
+    import torch
+
+    from recbole_precise.serving.top import top_items
+
+    if not hasattr(run.dataset, "store"):
+        raise ConfigError(f"recommend reads histories, but {run.config['model']} is no sequential model.")
+    allowed = torch.ones(len(run.tokens), dtype=torch.bool)
+    if only_new:
+        allowed[: run.first_new] = False
+    names, histories, batches = _histories(run, wanted)
+    budget = int((run.config["score_budget_mb"] or 64) * 2**20)
+    step = 512 if hasattr(run.model, "user_vectors") else max(1, min(512, budget // (8 * len(run.tokens))))
+    texts = run.texts()
+    for low in range(0, len(names), step):
+        rows = np.arange(low, min(low + step, len(names)))
+        excluded = None
+        if seen == "exclude":
+            row = np.repeat(np.arange(len(rows)), [len(histories[r]) for r in rows])
+            excluded = torch.from_numpy(row), torch.from_numpy(np.concatenate([histories[r] for r in rows]))
+        device = run.config["device"]
+        if excluded is not None:
+            excluded = tuple(part.to(device) for part in excluded)
+        found = top_items(run.model, batches(rows), k, allowed=allowed, excluded=excluded, budget_bytes=budget)
+        for name, items, scores in zip((names[r] for r in rows), found.items.tolist(), found.scores.tolist()):
+            for rank, (item, score) in enumerate(zip(items, scores), start=1):
+                if score == -float("inf"):
+                    break
+                yield {"user": name, "rank": rank, "item": str(run.tokens[item]), "score": score, "new": item >= run.first_new, "text": texts[item]}
+
+
+def _histories(run: FinishedRun, wanted: dict[str, list[str]]):
+    """(names of the rows, item ids of each row's whole history, rows -> what the model reads)."""
+    import torch
+
+    from recbole_precise.trainer.cold_report import batch_of
+
+    dataset, config = run.dataset, run.config
+    length, device, names = int(config["MAX_ITEM_LIST_LENGTH"]), config["device"], dataset.inter_feat.interaction.names
+    if "history" in wanted:
+        place = {token: number for number, token in enumerate(run.tokens.tolist())}
+        ids = np.array([_known(place, token, "item") for token in wanted["history"]], dtype=np.int64)
+        last = ids[-length:]
+        padded = torch.zeros(1, length, dtype=torch.int64)
+        padded[0, : len(last)] = torch.from_numpy(last)
+        item_list = next(name for name, source in names.lists.items() if source == dataset.iid_field)
+        batch = {names.user: torch.zeros(1, dtype=torch.int64), item_list: padded, names.length: torch.tensor([len(last)])}
+        batch = {name: value.to(device) for name, value in batch.items()}
+
+        def one(rows: np.ndarray) -> dict[str, torch.Tensor]:
+            return batch
+
+        return [_TYPED_IN], [ids], one
+    users = np.array([_known(dataset.field2token_id[dataset.uid_field], token, "user") for token in wanted["users"]], dtype=np.int64)
+    store = dataset.store
+    at = np.searchsorted(store.user_ids.numpy(), users)
+    for token, number, place in zip(wanted["users"], users, at):
+        if place == len(store.user_ids) or store.user_ids[place] != number:
+            raise DataError(f"User '{token}' has no event in the data set, so there is nothing to recommend from.")
+    offsets, items = store.offsets.numpy(), store.fields[dataset.iid_field].numpy()
+
+    def several(rows: np.ndarray) -> dict[str, torch.Tensor]:
+        end = offsets[at[rows] + 1]
+        size = np.minimum(end - offsets[at[rows]], length)
+        step = np.arange(length)
+        return batch_of(dataset, np.where(step < size[:, None], (end - size)[:, None] + step, -1), users[rows], device)
+
+    return list(wanted["users"]), [items[offsets[a] : offsets[a + 1]] for a in at], several
+
+
+def _known(numbers: Any, token: str, kind: str) -> int:
+    """The id of a user's or an item's name; a DataError with the nearest name."""
+    number = numbers.get(token)
+    if not number:  # 0 is the padding
+        raise DataError(f"There is no {kind} '{token}' in the run.{did_you_mean(token, [name for name in numbers if name != '[PAD]'])}")
+    return int(number)
+
+
+def _write(path: Path, rows: list[dict[str, Any]]) -> None:
+    from recbole_precise.trainer.checkpoint import write_atomically
+
+    if path.suffix == ".jsonl":
+        lines = [json.dumps(row, ensure_ascii=False) for row in rows]
+    else:
+        plain = str.maketrans("\t\r\n", "   ")
+        lines = ["\t".join(COLUMNS), *("\t".join(str(row[column]).translate(plain) for column in COLUMNS) for row in rows)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"), "the recommendations")
