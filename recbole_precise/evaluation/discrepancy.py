@@ -141,7 +141,7 @@ def tau_by_bucket(before: np.ndarray, after: np.ndarray, bucket: np.ndarray, buc
         mine = bucket == number
         first, second = before[mine], after[mine]
         defined = len(first) > 1 and np.ptp(first) > 0 and np.ptp(second) > 0
-        tau = float(kendalltau(first, second, method="asymptotic").statistic) if defined else None  # the method is that of the p-value, which is not used
+        tau = float(kendalltau(first, second).statistic) if defined else None
         found.append(BucketTau(number, int(mine.sum()), tau))
     return found
 
