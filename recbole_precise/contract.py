@@ -320,7 +320,7 @@ def cold_items(subject: Subject) -> None:
     _hold(readable.tolist() == [claim == "text", False], f"cold_items is {claim}, but of a new item with a text and one without it reads {readable.tolist()}")
     _close(after[:, :-2], before, "scores of the items that were there, before and after new ones came")
     _hold(torch.isfinite(after).all(), "new items have scores that are not finite")
-    _hold(torch.allclose(after[:, -2], after[:, -1]) == (claim == "nothing"), f"cold_items is {claim}, but a new item's text does {'not ' if claim == 'text' else ''}move its score")
+    _hold(torch.allclose(after[:, -2], after[:, -1]) == (claim == "nothing"), f"cold_items is {claim}, but a new item's text does {'not ' if claim == 'text' else ''}move it")
 
 
 def gradients(subject: Subject) -> None:

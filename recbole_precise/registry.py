@@ -74,6 +74,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("SASRec-Text", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text"),
     Entry("SASRec-Text-Concat", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_join": "concat"}),
     Entry("HSTU", "recbole_precise.model.hstu:HSTU", "HSTU"),
+    Entry("LEARN", "recbole_precise.model.learn:LEARN", "LEARN"),
+    Entry("HLLM-Cached", "recbole_precise.model.hllm:HLLMCached", "HLLM-Cached"),
     _floor("Pop", stock=False),
     _floor("Transition"),
     _floor("GraphHeuristic"),

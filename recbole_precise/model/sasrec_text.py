@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from recbole_precise.model.next_item import NextItemRecommender
-from recbole_precise.model.sequential import require
+from recbole_precise.model.text_items import frozen_text_part
 from recbole_precise.nn.item_encoders import ItemEncoder
-from recbole_precise.nn.text_vectors import TextVectors
 
 
 class SASRecText(NextItemRecommender):
@@ -13,8 +12,6 @@ class SASRecText(NextItemRecommender):
 
     def build_items(self, config, dataset) -> ItemEncoder:
         """ID and text; side by side the text is `token_size` wide, in a sum as wide as the ID."""
-        tokens = require(dataset, "token_states", config["model"])().without_special()
-        self.text_encoder = {**tokens.encoder, "token_mode": "pooled"}
-        width = config["embedding_size"] if config["text_join"] == "sum" else config["token_size"]
-        text = TextVectors(tokens.pooled(), tokens.lengths > 0, width=width, std=config["token_init_std"])
-        return ItemEncoder([self.id_part(config, dataset, config["embedding_size"], with_text=True), text], self.n_items, config["text_join"])
+        ids = self.id_part(config, dataset, config["embedding_size"], with_text=True)
+        text = frozen_text_part(self, config, dataset, config["embedding_size"] if config["text_join"] == "sum" else config["token_size"])
+        return ItemEncoder([ids, text], self.n_items, config["text_join"])

@@ -91,8 +91,8 @@ class TwoSidedRecommender(SequentialRecommender):
         Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
         """
         words = tokens.without_special()
-        for encoder in {self.item_encoder, self.target_items}:
-            readable = encoder.extend(len(tokens), words.states, words.token_ids, words.offsets)
+        encoders = [self.item_encoder, *([self.target_encoder] if hasattr(self, "target_encoder") else [])]
+        readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
         if self.neighbours is not None:
             scale = self.neighbours_texts
             self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)

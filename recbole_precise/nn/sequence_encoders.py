@@ -110,3 +110,20 @@ class Transformer(PackedEncoder):
         for block in self.blocks:
             packed = block(packed, mask, self.causal)
         return self.output_norm(packed)
+
+
+class Projected(PackedEncoder):
+    """The states of another sequence encoder behind a linear map of their width."""
+
+    def __init__(self, encoder: PackedEncoder, width: int) -> None:
+        super().__init__()
+        self.encoder, self.project = encoder, nn.Linear(width, width)
+
+    @property
+    def causal(self) -> bool:
+        """As the encoder says."""
+        return self.encoder.causal
+
+    def packed_states(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
+        """States of the real positions alone, row by row: `[positions, width]`."""
+        return self.project(self.encoder.packed_states(item_vectors, mask, **context))

@@ -218,6 +218,8 @@ MODEL: dict[str, Key] = {
     "hstu_time": _one_of("last_seen", "request", "none"),
     "query_size": _count(),
     "value_size": _count(),
+    "learn_positions": _count(),
+    "learn_targets": _count(),
 }
 
 #: RecBole's own keys.

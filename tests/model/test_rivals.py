@@ -218,3 +218,97 @@ def test_times_of_few_steps():
     assert what_times_lack(np.array([5, 5, 9, 9]), np.array([0, 2, 4])) == "all events of a user have one time"
     assert what_times_lack(np.array([5, 65, 9, 4000]), np.array([0, 2, 4])) is None
     assert what_times_lack(np.array([5]), np.array([0, 1])) == "all events of a user have one time"
+
+
+def norm(x, module):
+    return (x - x.mean()) / torch.sqrt(((x - x.mean()) ** 2).mean() + module.eps) * module.weight.double() + module.bias.double()
+
+
+def linear(module, x):
+    return module.weight.double() @ x + (0 if module.bias is None else module.bias.double())
+
+
+def slow_transformer(encoder, xs, n_heads):
+    """States of one row, position by position and head by head: post-LayerNorm blocks, causal, GELU."""
+    xs = [norm(x + encoder.position.weight[i].double(), encoder.input_norm) for i, x in enumerate(xs)]
+    for block in encoder.blocks:
+        width = len(xs[0])
+        size = width // n_heads
+        queries, keys, values = zip(*[linear(block.qkv, x).split(width) for x in xs])
+        attended = []
+        for i, x in enumerate(xs):
+            heads = []
+            for head in (slice(h * size, (h + 1) * size) for h in range(n_heads)):
+                weights = torch.stack([queries[i][head] @ keys[j][head] / size**0.5 for j in range(i + 1)]).softmax(0)
+                heads.append(sum(weights[j] * values[j][head] for j in range(i + 1)))
+            attended.append(norm(x + linear(block.out, torch.cat(heads)), block.attention_norm))
+        xs = [norm(x + linear(block.outer, F.gelu(linear(block.inner, x))), block.feed_forward_norm) for x in attended]
+    return xs
+
+
+def content(model, item):
+    """An item's vector from its tokens: mean state less the mean of all items with text, through the linear map."""
+    part = model.item_encoder.parts[0]
+    return linear(part.adapter, part.frozen[item].double()) if part.has_text[item] else part.no_text.double()
+
+
+@pytest.mark.parametrize("name", ["LEARN", "HLLM-Cached"])
+def test_text_towers_are_their_formula(name, cache):
+    _, test, model = build(name, text_cache_dir=cache)
+    with torch.no_grad():
+        for parameter in model.sequence_encoder.parameters():
+            parameter.normal_(std=0.3)
+        for module in model.sequence_encoder.modules():
+            if isinstance(module, torch.nn.LayerNorm):
+                module.weight += 1  # a norm that takes almost everything away would magnify rounding
+        rows = test._dataset[torch.arange(5)]
+        encoder, project = model.sequence_encoder, lambda x: x
+        if name == "LEARN":
+            encoder, project = encoder.encoder, lambda x: linear(model.sequence_encoder.project, x)
+        states = model.forward(rows["item_id_list"], rows["item_length"]).double()
+        for row, (items, length) in enumerate(zip(rows["item_id_list"].tolist(), rows["item_length"].tolist())):
+            slow = slow_transformer(encoder, [content(model, item) for item in items[:length]], 2)
+            torch.testing.assert_close(states[row], project(slow[-1]), rtol=1e-5, atol=1e-5)
+        vectors = model.item_vectors().double()
+        for item in (1, 2, 77):
+            slow = project(slow_transformer(encoder, [content(model, item)], 2)[0]) if name == "LEARN" else content(model, item)
+            torch.testing.assert_close(vectors[item], F.normalize(slow, dim=0), rtol=1e-5, atol=1e-5)
+
+
+def test_learn_asks_for_later_items_against_those_of_other_rows(cache, monkeypatch):
+    from recbole_precise.model import learn
+
+    train, _, model = build("LEARN", text_cache_dir=cache, train_batch_size=3)
+    batch = next(iter(train))
+    drawn = []
+    monkeypatch.setattr(learn, "later_targets", lambda *arguments: drawn.append(original(*arguments)) or drawn[-1])
+    loss = model.calculate_loss(batch)
+    fields = next_item_targets(batch["item_id_list"], batch["item_length"], batch["item_id"], batch["supervised_length"])
+    states, vectors, losses = model.sequence_encoder(model.item_encoder(fields.item_seq), fields.mask), model.item_vectors(), []
+    pool = sorted({int(target) for target in drawn[0][2]})
+    for row, position, target in zip(*(part.tolist() for part in drawn[0])):
+        state = F.normalize(states[row, position], dim=0) / 0.05
+        own = set(fields.item_seq[row].tolist()) | set(fields.targets[row].tolist())
+        scores = torch.stack([state @ vectors[item] for item in [target, *(item for item in pool if item not in own)]])
+        losses.append(-scores.log_softmax(0)[0])
+    torch.testing.assert_close(loss, torch.stack(losses).mean(), rtol=1e-4, atol=1e-4)
+
+
+def original(*arguments):
+    from recbole_precise.nn.next_item import later_targets
+
+    return later_targets(*arguments)
+
+
+def test_hllm_cached_leaves_out_negatives_that_are_almost_the_target(cache):
+    train, _, model = build("HLLM-Cached", text_cache_dir=cache)
+    fields = next(iter(train)).interaction
+    batch = next_item_targets(fields["item_id_list"], fields["item_length"], fields["item_id"], fields["supervised_length"])
+    targets = batch.targets[batch.trained]
+    twin, other = int(targets[0]), int(targets[1])
+    text = model.item_encoder.parts[0]
+    new = next(item for item in range(1, model.n_items) if item not in targets.tolist())
+    text.frozen[new] = 1.5 * text.frozen[twin]
+    found = model.forbidden(batch, torch.tensor([new, other]))
+    assert found[0].tolist() == [True, twin == other] and torch.equal(found[:, 0], targets == twin)
+    assert abs(model.score.log_scale.exp().item() - 1 / 0.07) < 1e-3
