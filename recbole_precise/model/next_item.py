@@ -85,7 +85,7 @@ class NextItemRecommender(TwoSidedRecommender):
         """A trainable vector per item; without text its dropout would leave nothing of an item."""
         trained = require(dataset, "trained_items", config["model"])()
         dropout = config["id_dropout"] if with_text else 0.0
-        return IdEncoder(self.n_items, width, config["id_init_std"], dropout, config["unseen_id"] or "initial", trained)
+        return IdEncoder(self.n_items, width, config["id_init_std"], dropout, config["unseen_id"] or "zero", trained)
 
     def _refuse_soft_targets(self) -> None:
         for key, unset in (("label_smoothing", 0), ("target_horizon", 1)):
