@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 import recbole_precise as rp
 from recbole.data.interaction import Interaction
-from recbole_precise.errors import ConfigError
+from recbole_precise.errors import ConfigError, TextError
 from recbole_precise.model.hstu import what_times_lack
 from recbole_precise.nn.next_item import next_item_targets
 
@@ -201,6 +201,13 @@ def shop(name, path, **settings):
     config = rp.Config(model=name, dataset="shop", config_dict={"data_path": str(path), "load_col": load, "gpu_id": "", "show_progress": False, "MAX_ITEM_LIST_LENGTH": 5, **settings})
     train, _, _ = rp.data_preparation(config, rp.create_dataset(config))
     return rp.get_model(name)(config, train._dataset)
+
+
+@pytest.mark.parametrize("name", ["SASRec-Text", "SASRec-Text-Concat", "LEARN", "HLLM-Cached"])
+def test_text_models_without_text_are_one_sentence(name, write_dataset):
+    path = write_dataset("shop", [(f"u{u}", f"i{(u + t) % 7}", t) for u in range(9) for t in range(6)])
+    with pytest.raises(TextError, match=f"{name} reads item texts, but shop says nothing of them: set item_text"):
+        shop(name, path)
 
 
 def test_what_a_part_does_not_take_is_one_sentence(write_dataset):
