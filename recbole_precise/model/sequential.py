@@ -50,7 +50,7 @@ class TwoSidedRecommender(SequentialRecommender):
     @property
     def cold_items(self) -> str:
         """What an item that was never trained is ranked by: its `text`, or `nothing` but the vector that `unseen_id` names."""
-        return "text" if any(part.reads_text for part in self.target_items.parts) else "nothing"
+        return "text" if self.text_encoder else "nothing"
 
     @property
     def target_items(self) -> nn.Module:
