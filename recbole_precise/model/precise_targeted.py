@@ -13,6 +13,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.model.precise import PRECISEUT
 from recbole_precise.model.sequential import SUPERVISED_FIELD
 from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss
@@ -61,9 +62,9 @@ class PRECISETT(PRECISEUT):
         self.set_stage("targeted" if phase.name == "targeted" else "universal")
 
     def set_stage(self, stage: str) -> None:
-        """`universal`: PRECISE-UT; `targeted`: without the causal mask and with the MLP."""
+        """`universal`: PRECISE-UT; `targeted`: with the MLP, and without the causal mask unless `targeted_attention` keeps it."""
         self.stage = stage
-        self.sequence_encoder.causal = stage == "universal"
+        self.sequence_encoder.causal = stage == "universal" or self.config["targeted_attention"] == "causal"
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Next-item loss at every position while in universal training; loss of each row's target in targeted training."""
@@ -112,4 +113,4 @@ class PRECISE(PRECISETT):
             return super().phases()
         universal = self._universal_phases(train_rows="windows", scene_view="universal")
         without_head = [replace(phase, trainable=tuple(rf"(?!head\.){pattern}" for pattern in phase.trainable)) for phase in universal]  # it has no part in them
-        return [*without_head, self._targeted_phase(warm=True, train_rows="prefixes", scene_view="target")]
+        return [*without_head, self._targeted_phase(warm=True, train_rows="prefixes", scene_view=scene_view_of(self.config))]

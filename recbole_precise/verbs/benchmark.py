@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     if report_only:
         outcomes = [Outcome(cell, "finished" if cell.finished else "waiting") for cell in cells]
     else:
-        runner = Runner(cells, jobs, memory_gb, threads or int(_whole("threads", settings["threads"])), say=_say)
+        runner = Runner(cells, jobs, memory_gb, threads or whole_number(settings, "threads", 1), say=_say)
         try:
             outcomes = runner.run()
         except KeyboardInterrupt:

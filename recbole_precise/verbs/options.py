@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -30,17 +31,19 @@ def whole_numbers(options: Mapping[str, str], key: str) -> list[int] | None:
     return [int(word) for word in words]
 
 
-def number(options: Mapping[str, str], key: str, default: _Default, *, above: float | None = None, least: float = 0.0, most: float = float("inf")) -> float | _Default:
-    """`options[key]` as a finite number above `above`, or from `least` on where that is None, and at most `most`."""
+def number(
+    options: Mapping[str, str], key: str, default: _Default, *, above: float | None = None, below: float = math.inf, most: float = math.inf
+) -> float | _Default:
+    """`options[key]` as a finite number above `above` (from 0 on where that is None), below `below` and at most `most`."""
     if key not in options:
         return default
     try:
         value = float(options[key])
     except ValueError:
-        value = float("nan")
-    if not (value >= least if above is None else value > above) or not value <= most or value == float("inf"):
-        wanted = f"from {least:g} on" if above is None else f"above {above:g}"
-        raise ConfigError(f"--{key} must be a number {wanted}{f' and at most {most:g}' if most < float('inf') else ''}, not '{options[key]}'.")
+        value = math.nan
+    if not (value >= 0 if above is None else value > above) or not (value < below and value <= most):
+        ends = [f"above {above:g}" if above is not None else "from 0 on", *([f"below {below:g}"] if below < math.inf else []), *([f"at most {most:g}"] if most < math.inf else [])]
+        raise ConfigError(f"--{key} must be a number {' and '.join(ends)}, not '{options[key]}'.")
     return value
 
 

@@ -94,9 +94,9 @@ def test_one_side_is_one_setting(leave_run, tmp_path, capsys):
         (["a"], "compare takes two sides, not 1"),
         (["a", "b", "c"], "not 3: .* Quote a pattern"),
         (["a", "b", "--metrics=ndcg@10"], "Unknown option '--metrics' of compare. Did you mean 'metric'?"),
-        (["a", "b", "--split=train"], "--split must be valid or test"),
-        (["a", "b", "--confidence=2"], "--confidence must lie between 0 and 1"),
-        (["a", "b", "--resamples=many"], "--resamples must be a number"),
+        (["a", "b", "--split=train"], "--split must be one of test, valid"),
+        (["a", "b", "--confidence=2"], "--confidence must be a number above 0 and below 1, not '2'."),
+        (["a", "b", "--resamples=many"], "--resamples must be a whole number from 99 on"),
         (["none-*", "b"], "'none-[*]' matches no finished run"),
     ],
 )

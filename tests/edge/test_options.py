@@ -31,7 +31,7 @@ def test_lists_of_whole_numbers(values, between):
 
 @given(st.floats())
 def test_numbers_within_their_bounds(value):
-    for bounds, holds in (({}, value >= 0), ({"above": 0}, value > 0), ({"above": 0, "most": 1}, 0 < value <= 1)):
+    for bounds, holds in (({}, value >= 0), ({"above": 0}, value > 0), ({"above": 0, "most": 1}, 0 < value <= 1), ({"above": 0, "below": 1}, 0 < value < 1)):
         if holds and value != float("inf"):
             assert number({"k": repr(value)}, "k", None, **bounds) == value
         else:
