@@ -24,6 +24,8 @@ from recbole_precise.errors import ConfigError, DataError, UserError, did_you_me
 logger = logging.getLogger("recbole_precise")
 
 SUPERVISED_FIELD = "supervised_length"
+#: Asked for by `sequence_fields`: the times as read. RecBole's own are float32, steps of 128 seconds in a Unix time.
+EXACT_TIME = "exact_time"
 
 
 class Rows(Interaction):
@@ -79,6 +81,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         self._aug_presets()
         config, read = self.config, self.inter_feat
         fields = {name: read[name] for name in read if name != self.uid_field}
+        lists = self._list_fields()
+        if EXACT_TIME in lists:
+            fields[EXACT_TIME] = torch.from_numpy(np.ascontiguousarray(self.times))
         self.store = SequenceStore.build(
             fields,
             read[self.uid_field],
@@ -89,8 +94,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             marked=self.scenes.inside,
         )
         self.times = self.store.times
-        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in self._list_fields()}, SUPERVISED_FIELD)
-        self._visible = [*read, self._row_fields.length, *self._row_fields.lists]
+        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in lists}, SUPERVISED_FIELD)
+        self._visible = [*read, *(fields.keys() - set(read)), self._row_fields.length, *self._row_fields.lists]
         self.inter_feat = Rows(self._columns(self.store.targets()))
 
     def _list_fields(self) -> list[str]:
@@ -100,10 +105,10 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             asked = self.iid_field if trains_on_windows(self.config) else "all"
         asked = there if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
         for name in asked:
-            if name not in there:
-                raise ConfigError(f"sequence_fields: '{name}' is not a loaded field of .inter ({', '.join(there)}).{did_you_mean(name, there)}")
+            if name not in (*there, EXACT_TIME):
+                raise ConfigError(f"sequence_fields: '{name}' is not a loaded field of .inter ({', '.join(there)}), nor {EXACT_TIME}.{did_you_mean(name, there)}")
         # The order of the file, as RecBole has it; a model without items would be none.
-        return [name for name in there if name in asked or name == self.iid_field]
+        return [name for name in dict.fromkeys([*there, EXACT_TIME]) if name in asked or name == self.iid_field]
 
     # --- Splitting ----------------------------------------------------------------------------------------------------
 

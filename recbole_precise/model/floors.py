@@ -29,6 +29,11 @@ class Floor(SequentialRecommender):
     trains_on_windows = True
     needs_text = False
 
+    @property
+    def cold_items(self) -> str:
+        """What an item that was never trained is ranked by: its `text`, or `nothing`, and so behind all others."""
+        return "text" if self.needs_text else "nothing"
+
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
         sequences = require(dataset, "train_sequences", config["model"])()

@@ -7,6 +7,8 @@ Reference:
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
@@ -109,7 +111,6 @@ class PRECISE(PRECISETT):
         """Windows of all scenes first, rows of the target scene then; what one leaves is the first bar of the other."""
         if self.config["warm_start"]:
             return super().phases()
-        return [
-            *self._universal_phases(train_rows="windows", scene_view="universal"),
-            self._targeted_phase(warm=True, train_rows="prefixes", scene_view=scene_view_of(self.config)),
-        ]
+        universal = self._universal_phases(train_rows="windows", scene_view="universal")
+        without_head = [replace(phase, trainable=tuple(rf"(?!head\.){pattern}" for pattern in phase.trainable)) for phase in universal]  # it has no part in them
+        return [*without_head, self._targeted_phase(warm=True, train_rows="prefixes", scene_view=scene_view_of(self.config))]

@@ -23,7 +23,8 @@ class TwoSidedRecommender(SequentialRecommender):
     """A model whose score is an inner product of a user vector and an item vector.
 
     A subclass sets `item_encoder` (`all_items() -> [items, width]`), `sequence_encoder`
-    (`packed_states`, `user_vector`) and `score`, and gives an objective through `objective(...)`.
+    (`packed_states`, `user_vector`) and `score`, and gives an objective through `objective(...)`. With a `target_encoder`
+    the vectors that are scored are not those that the sequence encoder reads.
     """
 
     #: The dataset hands out windows trained at every position, not RecBole's one row per target.
@@ -45,6 +46,20 @@ class TwoSidedRecommender(SequentialRecommender):
     def phases(self) -> list[Phase]:
         """The training plan; one phase over all parameters unless a subclass says otherwise."""
         return [Phase(name="universal", epochs=self.epochs)]
+
+    @property
+    def cold_items(self) -> str:
+        """What an item that was never trained is ranked by: its `text`, or `nothing` but the vector that `unseen_id` names."""
+        return "text" if self.text_encoder else "nothing"
+
+    @property
+    def target_items(self) -> nn.Module:
+        """The item encoder whose vectors are scored."""
+        return getattr(self, "target_encoder", self.item_encoder)
+
+    def context(self, interaction: Interaction) -> dict[str, Tensor]:
+        """What the sequence encoder reads of a batch beside its items, `[batch, length]` each and right-padded; most read nothing."""
+        return {}
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
         """Scalar loss of the trained positions; see `PRECISEUT.objective`."""
@@ -76,7 +91,8 @@ class TwoSidedRecommender(SequentialRecommender):
         Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
         """
         words = tokens.without_special()
-        readable = self.item_encoder.extend(len(tokens), words.states, words.token_ids, words.offsets)
+        encoders = [self.item_encoder, *([self.target_encoder] if hasattr(self, "target_encoder") else [])]
+        readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
         if self.neighbours is not None:
             scale = self.neighbours_texts
             self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
@@ -89,7 +105,7 @@ class TwoSidedRecommender(SequentialRecommender):
         fields = interaction.interaction
         batch = next_item_targets(fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], fields.get(SUPERVISED_FIELD))
         vectors, catalogue = self.sequence_items(batch.item_seq)
-        states = self.sequence_encoder.packed_states(vectors, batch.mask)[batch.trained[batch.mask]]
+        states = self.sequence_encoder.packed_states(vectors, batch.mask, **self.context(interaction))[batch.trained[batch.mask]]
         return self.objective(states, batch, catalogue)
 
     @torch.no_grad()
@@ -98,14 +114,14 @@ class TwoSidedRecommender(SequentialRecommender):
         weights = list(self.parameters())
         key = (weights[0].device, *(weight._version for weight in weights))
         if self.training or self._catalogue is None or self._catalogue[0] != key:
-            vectors = self.score.item(self.item_encoder.all_items())
+            vectors = self.score.item(self.target_items.all_items())
             self._catalogue = (key, vectors if self.neighbours is None else self.neighbours.of_items(vectors))
         return self._catalogue[1]
 
     @torch.no_grad()
     def user_vectors(self, interaction: Interaction) -> Tensor:
         """Scoring vectors of a batch's users `[batch, width]`, from their histories alone."""
-        vectors = self.score.user(self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN]))
+        vectors = self.score.user(self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], **self.context(interaction)))
         return vectors if self.neighbours is None else self.neighbours.of_users(vectors, self._last_items(interaction))
 
     def pair_bonus(self, interaction: Interaction) -> tuple[Tensor, Tensor, Tensor] | None:
@@ -116,11 +132,11 @@ class TwoSidedRecommender(SequentialRecommender):
         """The last item of each row's history `[batch]`."""
         return interaction[self.ITEM_SEQ].gather(1, interaction[self.ITEM_SEQ_LEN][:, None] - 1)[:, 0]
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> last states `[batch, width]`."""
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, **context: Tensor) -> Tensor:
+        """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> last states `[batch, width]`; see `context`."""
         longest = max(int(item_seq_len.max()), 1)
         mask = torch.arange(longest, device=item_seq.device) < item_seq_len[:, None]
-        return self.sequence_encoder.user_vector(self.item_encoder(item_seq[:, :longest]), mask)
+        return self.sequence_encoder.user_vector(self.item_encoder(item_seq[:, :longest]), mask, **context)
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of each row's user for its item: `[batch]`."""

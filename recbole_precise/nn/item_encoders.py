@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+JOINS = ("concat", "sum")
 UNSEEN_IDS = ("initial", "zero", "mean")
 TOKEN_MODES = ("vocab", "frozen_states", "item_states")
 VOCAB_INITS = ("context_mean", "random")
@@ -45,6 +46,8 @@ class IdEncoder(nn.Module):
         trained: bool `[n_items]`, items with training events; None: all.
     """
 
+    reads_text = False
+
     def __init__(
         self, n_items: int, width: int, std: float, dropout: float = 0.0, unseen: str = "initial", trained: Tensor | None = None
     ) -> None:
@@ -57,6 +60,7 @@ class IdEncoder(nn.Module):
         trained = torch.ones(n_items, dtype=torch.bool) if trained is None else trained.clone()
         trained[0] = False
         self.register_buffer("trained", trained, persistent=False)
+        self.width = width
         self.first_new = n_items  # ids from here on were added after training
         self.table = nn.Embedding(n_items, width, padding_idx=0)
         nn.init.normal_(self.table.weight, std=std)
@@ -100,6 +104,8 @@ class TextEncoder(nn.Module):
         vocab_init: rows of `vocab` start as the mean contextual state of the token, or random.
         std: root mean square of a trainable table's initial values.
     """
+
+    reads_text = True
 
     def __init__(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray, *, width: int, pooling: nn.Module,
                  mode: str = "vocab", vocab_init: str = "context_mean", std: float = 0.05) -> None:
@@ -212,25 +218,33 @@ class TextEncoder(nn.Module):
 
 
 class ItemEncoder(nn.Module):
-    """e_v = [a_v ; c_v]: the parts' vectors side by side (PRECISE Eq. 4; docs/methods.md 1, step 5).
+    """e_v = [a_v ; c_v]: the parts' vectors side by side (PRECISE Eq. 4; docs/methods.md 1, step 5), or their sum.
 
     Args:
-        parts: encoders with `rows(item_ids | None)`; one part alone gives PRECISE-ID or PRECISE-LLM.
+        parts: encoders with `rows(item_ids | None)` and `width`; one part alone gives PRECISE-ID or PRECISE-LLM.
         n_items: catalogue rows, row 0 = padding.
+        join: `concat` (side by side) or `sum`, of parts of one width.
     """
 
-    def __init__(self, parts: list[nn.Module], n_items: int) -> None:
+    def __init__(self, parts: list[nn.Module], n_items: int, join: str = "concat") -> None:
         super().__init__()
         if not parts:
             raise ValueError("an item encoder needs at least one part")
-        self.parts = nn.ModuleList(parts)
+        if join not in JOINS:
+            raise ValueError(f"parts are joined by one of {JOINS}, not {join!r}")
+        widths = [part.width for part in parts]
+        if join == "sum" and len(set(widths)) > 1:
+            raise ValueError(f"parts of the widths {widths} have no sum")
+        self.width = widths[0] if join == "sum" else sum(widths)
+        self.parts, self.join = nn.ModuleList(parts), join
         self.n_items = n_items
 
     def _rows(self, item_ids: Tensor | None) -> Tensor:
         # the weighted token sums want one type for all they add; they are too small a share of a step to gain from bf16
         device = next(self.parameters()).device
         with torch.autocast(device_type=device.type, enabled=False):
-            return torch.cat([part.rows(item_ids) for part in self.parts], -1)
+            rows = [part.rows(item_ids) for part in self.parts]
+            return torch.cat(rows, -1) if self.join == "concat" else torch.stack(rows).sum(0)
 
     def forward(self, item_ids: Tensor) -> Tensor:
         """int64 `item_ids [...]` -> `[..., width]`; every item is encoded once, however often it occurs."""
@@ -248,7 +262,7 @@ class ItemEncoder(nn.Module):
         """
         with_text = torch.zeros(count, dtype=torch.bool)
         for part in self.parts:
-            if isinstance(part, TextEncoder):
+            if part.reads_text:
                 with_text = part.extend(states, token_ids, offsets)
             else:
                 part.extend(count)

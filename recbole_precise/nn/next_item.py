@@ -52,3 +52,21 @@ def upcoming_items(targets: Tensor, horizon: int, decay: float) -> tuple[Tensor,
     weights = decay ** torch.arange(horizon, dtype=torch.float32, device=targets.device) * (items > 0)
     weights = weights / weights.sum(2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     return torch.where(items > 0, items, targets[..., None]), weights
+
+
+def later_targets(batch: NextItems, n_positions: int, n_targets: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Some trained positions of each row, and for each of them some of the items that come after it, from torch's global generator.
+
+    Args:
+        n_positions: positions of a row, all where it has fewer. n_targets: drawn for each position, with repeats.
+
+    Returns: int64 `(row, position, target)` `[n]` each.
+    """
+    order = torch.rand(batch.trained.shape, device=batch.trained.device).masked_fill(~batch.trained, -1.0)
+    chance, position = order.topk(min(n_positions, order.shape[1]), dim=1)
+    row, place = (chance >= 0).nonzero(as_tuple=True)
+    position = position[row, place].repeat_interleave(n_targets)
+    row = row.repeat_interleave(n_targets)
+    left = batch.mask.sum(1)[row] - position  # what comes after position p are the targets of p, p + 1, ...
+    ahead = (torch.rand(len(row), device=row.device) * left).long().clamp_max(left - 1)
+    return row, position, batch.targets[row, position + ahead]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
+import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 SCORES = ("dot", "cosine")
 
@@ -28,3 +31,27 @@ class Score:
     def item(self, vectors: Tensor) -> Tensor:
         """`[..., width]` item vectors, ready for an inner product with `user(...)`."""
         return F.normalize(vectors, dim=-1) if self.kind == "cosine" else vectors
+
+
+class LearnedScale(nn.Module):
+    """Cosine times a learned scale, as in CLIP and HLLM (arXiv 2409.12740): exp of a parameter, at most 100.
+
+    Args:
+        temperature: the scale begins at 1 / temperature.
+    """
+
+    kind = "cosine"
+
+    def __init__(self, temperature: float) -> None:
+        super().__init__()
+        if temperature <= 0:
+            raise ValueError(f"temperature must be positive, not {temperature}")
+        self.log_scale = nn.Parameter(torch.tensor(-math.log(temperature)))
+
+    def user(self, states: Tensor) -> Tensor:
+        """As `Score.user`."""
+        return F.normalize(states, dim=-1) * self.log_scale.clamp_max(math.log(100.0)).exp()
+
+    def item(self, vectors: Tensor) -> Tensor:
+        """As `Score.item`."""
+        return F.normalize(vectors, dim=-1)

@@ -8,6 +8,34 @@ from torch import Tensor, nn
 from recbole_precise.nn.dropout import Dropout
 
 
+class PackedEncoder(nn.Module):
+    """A sequence encoder that gives `packed_states(item_vectors, mask, **context) -> [positions, width]`.
+
+    `causal` is its claim: the state of a position depends on nothing that comes after it. `context` is what an encoder
+    reads beside the items, such as times; most read nothing.
+    """
+
+    causal: bool
+    #: It draws the first values of its weights itself; else the model draws them (`initializer_range`).
+    draws_weights = False
+
+    def packed_states(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
+        """States of the real positions alone, row by row: `[positions, width]`."""
+        raise NotImplementedError
+
+    def forward(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
+        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` (right-padded) -> states `[batch, length, width]`, zero where padded."""
+        packed = self.packed_states(item_vectors, mask, **context)
+        states = packed.new_zeros((*mask.shape, packed.shape[-1]))
+        states[mask] = packed
+        return states
+
+    def user_vector(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
+        """State of each row's last real position: `[batch, width]`."""
+        packed = self.packed_states(item_vectors, mask, **context)
+        return packed[mask.sum(1).cumsum(0) - 1]
+
+
 class TransformerBlock(nn.Module):
     """Multi-head self-attention and a feed-forward network, each with a residual, before or after LayerNorm.
 
@@ -52,7 +80,7 @@ class TransformerBlock(nn.Module):
         return self.feed_forward_norm(packed + self.dropout(hidden))
 
 
-class Transformer(nn.Module):
+class Transformer(PackedEncoder):
     """Learned positions and a stack of `TransformerBlock`s (PRECISE Sec. IV-C: causal; Sec. IV-D: bidirectional).
 
     Args:
@@ -75,7 +103,7 @@ class Transformer(nn.Module):
         )
         self.output_norm = nn.LayerNorm(width, eps=eps) if norm_first else nn.Identity()
 
-    def packed_states(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
+    def packed_states(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
         """States of the real positions alone, row by row: `[positions, width]`."""
         position = self.position.weight[: mask.shape[1]].expand(mask.shape[0], -1, -1)
         packed = self.dropout(self.input_norm(item_vectors[mask] + position[mask]))
@@ -83,14 +111,19 @@ class Transformer(nn.Module):
             packed = block(packed, mask, self.causal)
         return self.output_norm(packed)
 
-    def forward(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
-        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` (right-padded) -> states `[batch, length, width]`, zero where padded."""
-        packed = self.packed_states(item_vectors, mask)
-        states = packed.new_zeros((*mask.shape, packed.shape[-1]))
-        states[mask] = packed
-        return states
 
-    def user_vector(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
-        """State of each row's last real position: `[batch, width]`."""
-        packed = self.packed_states(item_vectors, mask)
-        return packed[mask.sum(1).cumsum(0) - 1]
+class Projected(PackedEncoder):
+    """The states of another sequence encoder behind a linear map of their width."""
+
+    def __init__(self, encoder: PackedEncoder, width: int) -> None:
+        super().__init__()
+        self.encoder, self.project = encoder, nn.Linear(width, width)
+
+    @property
+    def causal(self) -> bool:
+        """As the encoder says."""
+        return self.encoder.causal
+
+    def packed_states(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
+        """States of the real positions alone, row by row: `[positions, width]`."""
+        return self.project(self.encoder.packed_states(item_vectors, mask, **context))

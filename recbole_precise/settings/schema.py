@@ -213,6 +213,16 @@ MODEL: dict[str, Key] = {
     "graph_text_weight": Key("float", low=0, nullable=True),
     "graph_transition_weight": Key("float", low=0, high=1),
     "loss_precision": _one_of("auto", "float32", "bf16"),
+    "decouple_tables": _SWITCH,
+    "gbce_t": Key("float", low=0, high=1),
+    "share_negatives": _SWITCH,
+    "hidden_size": _count(),
+    "text_join": _one_of("sum", "concat"),
+    "hstu_time": _one_of("last_seen", "request", "none"),
+    "query_size": _count(),
+    "value_size": _count(),
+    "learn_positions": _count(),
+    "learn_targets": _count(),
 }
 
 #: RecBole's own keys.

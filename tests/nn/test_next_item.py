@@ -4,7 +4,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from recbole_precise.nn.next_item import next_item_targets, upcoming_items
+from recbole_precise.nn.next_item import later_targets, next_item_targets, upcoming_items
 
 
 @settings(max_examples=100, deadline=None)
@@ -40,3 +40,20 @@ def test_the_wanted_positions_train_and_no_others():
     assert batch.targets.tolist() == [[5, 6, 9], [8, 0, 0]]
     assert batch.trained.tolist() == [[False, True, True], [True, False, False]]
     assert next_item_targets(item_seq, lengths, last).trained.sum(1).tolist() == [1, 1]  # RecBole's rows: the last alone
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4))
+def test_later_targets_come_after_their_position(seed, n_positions, n_targets):
+    torch.manual_seed(seed)
+    lengths = torch.randint(1, 8, (4,))
+    supervised = (torch.rand(4) * lengths).long() + 1
+    item_seq = torch.arange(1, 33).view(4, 8)  # an item's number tells its row and place
+    batch = next_item_targets(torch.where(torch.arange(8) < lengths[:, None], item_seq, 0), lengths, item_seq[torch.arange(4), lengths], supervised)
+    row, position, target = later_targets(batch, n_positions, n_targets)
+    assert batch.trained[row, position].all()
+    assert ((target - 1) // 8 == row).all()
+    place = (target - 1) % 8
+    assert ((place > position) & (place <= lengths[row])).all()
+    assert torch.bincount(row, minlength=4).tolist() == [min(n_positions, s) * n_targets for s in supervised.tolist()]
+    pairs = set(zip(row.tolist(), position.tolist()))
+    assert len(pairs) == sum(min(n_positions, s) for s in supervised.tolist())

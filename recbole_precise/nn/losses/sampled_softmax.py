@@ -46,14 +46,17 @@ class NegativeSampler:
         """
         n_batch = {"other_sequences": self.n_negatives, "uniform": 0, "mixed": self.n_negatives // 2}[self.source]
         device = batch_items.device
-        if self.kept is None:
-            drawn = [torch.randint(1, self.n_items, (self.n_negatives - n_batch,), device=device)]
-        else:
-            self.kept = self.kept.to(device)
-            drawn = [self.kept[torch.randint(len(self.kept), (self.n_negatives - n_batch,), device=device)]]
+        drawn = [self.uniform(self.n_negatives - n_batch, device)]
         if n_batch:
             drawn.append(batch_items[torch.randint(0, len(batch_items), (n_batch,), device=device)])
         return torch.cat(drawn)
+
+    def uniform(self, count: int, device: torch.device) -> Tensor:
+        """int64 `[count]`, each of the items that can be drawn as likely as the others."""
+        if self.kept is None:
+            return torch.randint(1, self.n_items, (count,), device=device)
+        self.kept = self.kept.to(device)
+        return self.kept[torch.randint(len(self.kept), (count,), device=device)]
 
 
 def own_item_mask(item_seq: Tensor, targets_by_row: Tensor, negatives: Tensor) -> Tensor:
