@@ -34,7 +34,7 @@ _CATEGORIES = {
     "Sequence": ("train_rows", "window_stride", "window_shift", "sequence_fields", "time_order", "tie_break", "tie_seed"),
     "Scenes": ("scene_field", "scene_rules", "target_scene", "scene_view"),
     "Ranking": ("evaluator", "mask_history", "score_budget_mb", "slices"),
-    "Cold items": ("holdout_items", "holdout_by", "holdout_seed"),
+    "Cold items": ("holdout_items", "holdout_users", "holdout_by", "holdout_seed"),
 }
 
 #: Columns that RecBole loads of a data set that it does not know; a sequence needs times as well.

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from recbole_precise.config import command_line
+from recbole_precise.data.item_text import encoding_options
 from recbole_precise.errors import ConfigError, TextError
 from recbole_precise.quick_start import load_data_and_model
 from recbole_precise.serving.new_items import read_new_items
@@ -66,11 +67,7 @@ def load_finished(run_dir: str, settings: Mapping[str, Any], items: str | None =
         return run
     if not hasattr(model, "extend_catalogue") or getattr(model, "text_encoder", None) is None:
         raise ConfigError(f"{config['model']} reads no text, so it knows nothing of new items: --items needs a run of a model with text, such as PRECISE-UT.")
-    encoding = {name: config[f"text_{name}"] for name in ("max_tokens", "batch_size", "dtype", "cache_dir") if config[f"text_{name}"] is not None}
-    new = read_new_items(
-        items, dataset.iid_field, set(known.tolist()), config["item_text"], encoder=config["text_encoder"] or "auto",
-        device=config["text_device"] or config["device"], **encoding,
-    )  # fmt: skip
+    new = read_new_items(items, dataset.iid_field, set(known.tolist()), config["item_text"], **encoding_options(config))
     run.readable = model.extend_catalogue(new.states)
     run.tokens, run.new_texts = np.concatenate([known, np.asarray(new.tokens, dtype=str)]), new.texts
     blind = int((~run.readable).sum())

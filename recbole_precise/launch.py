@@ -75,14 +75,20 @@ def _guarded(index: int, work: Callable[..., None], arguments: tuple, faults: An
     """One of the processes: what goes wrong is told to the parent, which speaks for all of them."""
     try:
         work(index, *arguments)
+        return
     except KeyboardInterrupt:
-        sys.exit(130)
+        status = 130
     except UserError as error:
         faults.put((index, error))
-        sys.exit(2)
+        status = 2
     except Exception:  # noqa: BLE001 - whatever it is, the parent raises it again
         faults.put((index, traceback.format_exc()))
-        sys.exit(1)
+        status = 1
+    # The others may still wait for this process in gloo's threads: an orderly exit would have C++ complain of them on stderr.
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 def _raise_cause(faults: Any, ended: Exception, count: int) -> None:

@@ -155,7 +155,7 @@ def protocol_of(config: Any, item_num: int) -> dict[str, Any]:
         "ties": "against the target" if exact else "as torch.topk leaves them",
         "candidates": item_num - 1 if modes == {"full"} else ", ".join(sorted(modes)),
         "target_scene": config["target_scene"],
-        **({key: config[key] for key in ("holdout_items", "holdout_by", "holdout_seed")} if config["holdout_items"] else {}),
+        **({key: config[key] for key in ("holdout_items", "holdout_users", "holdout_by", "holdout_seed") if config[key]} if config["holdout_items"] or config["holdout_users"] else {}),
     }
 
 

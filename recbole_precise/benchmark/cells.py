@@ -26,12 +26,14 @@ class Cell:
     """One run.
 
     Attributes:
+        dataset: as the plan names it; `source`: as RecBole does.
         settings: key -> text, as on a command line, without what the benchmark itself gives.
         identity: all settings that decide the result, but the seed, and digests of the data set's files.
         folder: the run directory `<runs>/<data set>/<row>-<digest of identity>/seed-<seed>`.
     """
 
     dataset: str
+    source: str
     row: Row
     seed: int
     settings: Mapping[str, str] = field(repr=False)
@@ -50,14 +52,14 @@ class Cell:
 
     def arguments(self) -> list[str]:
         """What follows `python -m recbole_precise`."""
-        given = {"model": self.row.model, "dataset": self.dataset, "seed": str(self.seed), **self.settings}
+        given = {"model": self.row.model, "dataset": self.source, "seed": str(self.seed), **self.settings}
         return [f"--{key}={value}" for key, value in given.items()] + [f"--run_dir={self.folder}", "--resume=True"]
 
     def describe(self) -> None:
         """Write row.json beside the seeds' directories: what its name stands for."""
         file = self.folder.parent / "row.json"
         if not file.exists():
-            content = {"row": self.row.name, "model": self.row.model, "dataset": self.dataset, "settings": dict(self.settings), "identity": self.identity}
+            content = {"row": self.row.name, "model": self.row.model, "dataset": self.source, "settings": dict(self.settings), "identity": self.identity}
             write_json(file, content, "the description of a row")
 
 
@@ -91,6 +93,7 @@ def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, t
     reach = _reach(plan, shared)
     cells, digests, protocols = [], {}, {}
     for dataset, own in plan.datasets.items():
+        source = plan.sources[dataset]
         for row in plan.rows:
             common = {key: as_text(key, value) for key, value in {**plan.settings, **own}.items()}
             mine = {key: as_text(key, value) for key, value in {**row.settings, **row.by_dataset.get(dataset, {})}.items()}
@@ -100,17 +103,17 @@ def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, t
             settings = {**given, **({"threads": str(threads)} if threads else {}), "show_progress": "False", **kept, **mine, **last}
             try:
                 with command_line([f"--{key}={text}" for key, text in settings.items()]):
-                    config = Config(model=row.model, dataset=dataset)
+                    config = Config(model=row.model, dataset=source)
             except UserError as error:
                 raise type(error)(f"Plan '{plan.file}', row '{row.name}' on {dataset}: {error}") from error
             identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key != "seed"}
             if dataset not in digests:
-                digests[dataset] = _file_digests(Path(config["data_path"]), dataset)
+                digests[dataset] = _file_digests(Path(config["data_path"]), source)
             identity = {"model": row.model, "settings": identity, "data": digests[dataset]}
             _same_protocol(plan, dataset, row, {key: identity["settings"].get(key) for key in _PROTOCOL_KEYS}, protocols)
             digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
             folder = runs / dataset / f"{_slug(row.name)}-{digest}"
-            cells += [Cell(dataset, row, seed, settings, identity, folder / f"seed-{seed}") for seed in row.seeds]
+            cells += [Cell(dataset, source, row, seed, settings, identity, folder / f"seed-{seed}") for seed in row.seeds]
     return cells
 
 

@@ -52,6 +52,8 @@ class Published:
 class Plan:
     """A benchmark. `datasets[name]` and `settings` are settings of every cell; `against` names the row of the paired tests.
 
+    `sources[name]`: the data set that RecBole reads for an entry of `datasets`; several tasks on one data set have entries of their own.
+
     `note`: printed above the tables. `metrics`: the first is the one that plots show. `percent`: numbers are printed times 100.
     """
 
@@ -60,6 +62,7 @@ class Plan:
     title: str
     note: str | None
     datasets: Mapping[str, Mapping[str, Any]]
+    sources: Mapping[str, str]
     rows: tuple[Row, ...]
     metrics: tuple[str, ...]
     slices: tuple[str, ...]
@@ -133,7 +136,10 @@ class _Reader:
             if not content.get(key):
                 raise self.fail("", f"the key '{key}' is missing: it names what is compared.")
         by_name = self.mappings("datasets", content["datasets"])
+        sources = {dataset: settings.pop("dataset", dataset) for dataset, settings in by_name.items()}
         for dataset, settings in by_name.items():
+            if not isinstance(sources[dataset], str):
+                raise self.fail(f"datasets: {dataset}", f"dataset must be a name, not {sources[dataset]!r}.")
             self.settings(settings, f"datasets: {dataset}")
         plan_seeds = tuple(seeds) if seeds else self.seeds(content.get("seeds", [2020]), "seeds")
         rows = [self.row(row, options, by_name, plan_seeds, bool(seeds)) for row, options in self.mappings("models", content["models"]).items()]
@@ -156,6 +162,7 @@ class _Reader:
             title=str(content.get("title") or self.file.stem),
             note=self.note(content, ""),
             datasets=chosen,
+            sources={dataset: sources[dataset] for dataset in chosen},
             rows=tuple(kept.values()),
             metrics=metrics,
             slices=tuple(self.texts(content.get("slices", []), "slices")),
@@ -236,7 +243,7 @@ class _Reader:
         for name, content in value.items():
             if content is not None and not isinstance(content, dict):
                 raise self.fail(where, f"'{name}' must hold lines of the form 'key: value', not {content!r}.")
-        return {str(name): content or {} for name, content in value.items()}
+        return {str(name): dict(content or {}) for name, content in value.items()}
 
     def settings(self, value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict):

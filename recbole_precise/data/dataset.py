@@ -57,7 +57,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     type_named = FeatureType
     store: SequenceStore
     held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
-    _trained_on: SequenceDataset | None = None  # of an evaluated part: the training part, where items are held out of it
+    _trained_on: SequenceDataset | None = None  # of an evaluated part: the training part, where items or users are held out of it
     _views: dict[str, View] | None = None  # of a part from `build`: both views of the scenes, and which part it is
     _part = 0
 
@@ -130,7 +130,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         views = views_of(self.store, store, index, split, self._order_times(self.store))
         self._train_last = views["universal"].train_last
         training = views
-        if self.config["holdout_items"]:
+        if self.config["holdout_items"] or self.config["holdout_users"]:
             self.held_out, training = hold_out(self, views)
         parts = []
         for number in range(3):
@@ -179,7 +179,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def _what_narrows(self) -> str:
         """What leaves fewer training rows than the split, in words."""
         causes = [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
-        return " with ".join([*causes, *([f"holdout_items: {self.config['holdout_items']}"] if self.held_out is not None else [])])
+        return " with ".join([*causes, *(f"{key}: {self.config[key]}" for key in ("holdout_items", "holdout_users") if self.config[key])])
 
     def _check_parts(self, mode: str, how, parts: list[Tensor], store: SequenceStore) -> None:
         """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from recbole_precise.errors import TextError
 from recbole_precise.text.cache import encode_cached
@@ -51,6 +52,13 @@ def item_states(records: Records, template: str | Sequence[str], tokens: Sequenc
     return encode_cached(aligned, **encoding)
 
 
+def encoding_options(config: Any) -> dict[str, Any]:
+    """Arguments of `encode_cached` from the settings of a run."""
+    names = ("max_tokens", "batch_size", "dtype", "layers", "cache_dir")
+    given = {name: config[f"text_{name}"] for name in names if config[f"text_{name}"] is not None}
+    return {"encoder": config["text_encoder"] or "auto", "device": config["text_device"] or config["device"], **given}
+
+
 class ItemTexts:
     """Mixed into RecBole's Dataset: its items' texts by item id.
 
@@ -85,17 +93,13 @@ class ItemTexts:
                     'columns of .item, for example item_text: "{title}".'
                 )
             records = self._records() if records is None else records
-            settings = {name: config[f"text_{name}"] for name in ("max_tokens", "batch_size", "dtype") if config[f"text_{name}"] is not None}
             states = item_states(
                 records,
                 template,
                 self.field2id_token[self.iid_field],
                 str(config["text_file"] or self._item_file),
-                encoder=config["text_encoder"] or "auto",
-                device=config["text_device"] or config["device"],
-                cache_dir=config["text_cache_dir"],
                 progress=bool(config["show_progress"]),
-                **settings,
+                **encoding_options(config),
             )
             self._states.append(states)
         return self._states[0]

@@ -45,7 +45,7 @@ def data_preparation(config, dataset: Dataset, built: list | None = None) -> tup
     if config["dataloaders_save_path"] is not None or config["save_dataloaders"]:
         logger.warning("save_dataloaders and dataloaders_save_path are passed over: loaders are always made anew.")
     built = dataset.build() if built is None else built
-    if config["target_scene"] is not None or config["holdout_items"]:
+    if config["target_scene"] is not None or config["holdout_items"] or config["holdout_users"]:
         dataset = built[0].targets_alone()  # popular negatives are those of training
     if isinstance(dataset, SequenceDataset) and "popularity" in (config[f"{phase}_neg_sample_args"]["distribution"] for phase in ("train", "valid", "test")):
         dataset.sort(by=dataset.time_field)  # the order in which RecBole's sampler meets the items

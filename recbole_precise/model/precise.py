@@ -49,7 +49,7 @@ class PRECISEUT(TwoSidedRecommender):
         if id_size:
             dropout = config["id_dropout"] if token_size else 0.0  # without text nothing would be left of an item
             trained = require(dataset, "trained_items", config["model"])()
-            parts.append(IdEncoder(self.n_items, id_size, config["id_init_std"], dropout, config["unseen_id"] or "initial", trained))
+            parts.append(IdEncoder(self.n_items, id_size, config["id_init_std"], dropout, config["unseen_id"] or "zero", trained))
         if token_size:
             parts.append(self._text_part(config, dataset, token_size, pooled=variant == "pool"))
         self.item_encoder = ItemEncoder(parts, self.n_items)

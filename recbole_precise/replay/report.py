@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from recbole_precise.evaluation.significance import compare
-from recbole_precise.figures import look, need_matplotlib, new_figure, save_figure
+from recbole_precise.figures import look, new_figure, save_figure
 from recbole_precise.replay.engine import ARMS
 from recbole_precise.report import markdown_table, text_table
 from recbole_precise.trainer.checkpoint import write_atomically, write_json

@@ -251,15 +251,16 @@ def _scenes(settings, entry: Entry, model_class, given) -> None:
 
 
 def _holdout(settings, entry: Entry, model_class, given) -> None:
-    """Items are held out of sequences, by this package's dataset."""
-    if not settings.get("holdout_items"):
+    """Items and users are held out of sequences, by this package's dataset."""
+    key = next((key for key in ("holdout_items", "holdout_users") if settings.get(key)), None)
+    if key is None:
         return
     import recbole.data.dataset
 
     if not _is_sequential(settings) or hasattr(recbole.data.dataset, f"{entry.name}Dataset") and not entry.ours:
-        raise ConfigError(f"holdout_items takes items out of training sequences, which {entry.name} does not read through this package's dataset: leave it out.")
+        raise ConfigError(f"{key} takes events out of training sequences, which {entry.name} does not read through this package's dataset: leave it out.")
     if settings.get("benchmark_filename"):
-        raise ConfigError("holdout_items needs a split by eval_args: remove benchmark_filename.")
+        raise ConfigError(f"{key} needs a split by eval_args: remove benchmark_filename.")
 
 
 def _pad(settings, entry: Entry, model_class, given) -> None:

@@ -38,14 +38,16 @@ class HfEncoder:
     Args:
         source: from `resolve_encoder`.
         dtype: float32, bf16 or fp16, the arithmetic of the model.
+        layers: how many of its layers are read, from the first on; None: all. 0 leaves the embeddings of tokens and places.
         device: torch device, default the CPU.
         progress: let transformers show its own loading bar.
 
-    Raises TextError when the folder cannot be loaded, ConfigError for an unknown dtype or a device that is not there.
+    Raises TextError when the folder cannot be loaded; ConfigError for an unknown dtype, a device that is not there, and more
+    layers than the model has.
     """
 
     def __init__(
-        self, source: EncoderSource, dtype: str = "float32", device: object = None, progress: bool = False
+        self, source: EncoderSource, dtype: str = "float32", device: object = None, progress: bool = False, layers: int | None = None
     ) -> None:
         import torch
 
@@ -53,7 +55,7 @@ class HfEncoder:
         self.dtype_name = torch_dtype_name(dtype)
         self.dtype = getattr(torch, self.dtype_name)
         self.device = _torch_device(device)
-        self.tokenizer, self.model = _load(source, self.dtype, progress)
+        self.tokenizer, self.model = _load(source, self.dtype, progress, layers)
         self.model.to(self.device)
         embeddings = self.model.get_input_embeddings()
         self.vocab_size = int(embeddings.weight.shape[0])
@@ -190,11 +192,22 @@ def _torch_device(device: object):
     return found
 
 
-def _load(source: EncoderSource, dtype, progress: bool):
+def _with_layers(config, layers: int, source: EncoderSource):
+    """The model's config with its first `layers` layers alone."""
+    there = getattr(config, "num_hidden_layers", None)
+    if there is None or getattr(config, "is_encoder_decoder", False):
+        raise ConfigError(f"text_layers: {source.name} does not say how many layers it has (num_hidden_layers); leave text_layers out.")
+    if layers > there:
+        raise ConfigError(f"text_layers: {source.name} has {there} layers, not {layers}.")
+    config.num_hidden_layers = layers
+    return config
+
+
+def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = None):
     if importlib.util.find_spec("transformers") is None:
         raise TextError("Encoding text needs the package transformers; `pip install transformers`.")
     import transformers
-    from transformers import AutoModel, AutoTokenizer
+    from transformers import AutoConfig, AutoModel, AutoTokenizer
     from transformers.utils import logging
 
     folder = str(source.folder)
@@ -206,6 +219,8 @@ def _load(source: EncoderSource, dtype, progress: bool):
     logging.set_verbosity_error()
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
+        if layers is not None:
+            options["config"] = _with_layers(AutoConfig.from_pretrained(folder, **options), layers, source)
         options |= {"dtype" if new else "torch_dtype": dtype, "output_loading_info": True}
         try:
             model, info = AutoModel.from_pretrained(folder, attn_implementation="sdpa", **options)
@@ -213,6 +228,8 @@ def _load(source: EncoderSource, dtype, progress: bool):
             if "attention" not in str(error).lower():
                 raise
             model, info = AutoModel.from_pretrained(folder, **options)
+    except ConfigError:
+        raise
     except Exception as error:  # many libraries below, each with its own errors; all mean that the folder is unusable
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TextError(f"{folder}: transformers cannot load this model ({reason}).") from error

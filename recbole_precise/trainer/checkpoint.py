@@ -219,16 +219,15 @@ class CheckpointStore:
 
 
 def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first key in which two identities of a run differ, as 'key: then, now', or None."""
-    missing = object()
+    """The first key in which two identities of a run differ, as 'key: then, now', or None; a missing key is an empty one."""
     for key in [*saved, *(key for key in now if key not in saved)]:
-        then, present = saved.get(key, missing), now.get(key, missing)
+        then, present = saved.get(key), now.get(key)
         if isinstance(then, Mapping) and isinstance(present, Mapping):
             inner = differing_key(then, present)
             if inner is not None:
                 return f"{key}.{inner}"
         elif then != present:
-            show = ["absent" if value is missing else repr(value) for value in (then, present)]
+            show = ["absent" if value is None else repr(value) for value in (then, present)]
             return f"{key}: {show[0]} then, {show[1]} now"
     return None
 

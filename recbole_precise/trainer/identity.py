@@ -20,8 +20,11 @@ HARMLESS = frozenset(
 
 
 def settings_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide a result, as plain JSON values sorted by key."""
-    return {key: _plain(settings[key]) for key in sorted(settings) if key not in HARMLESS}
+    """The settings that decide a result, as plain JSON values sorted by key.
+
+    A key without a value says what a missing key says: a new version's new keys, which begin empty, leave old runs what they were.
+    """
+    return {key: _plain(settings[key]) for key in sorted(settings) if key not in HARMLESS and settings[key] is not None}
 
 
 def data_identity(dataset: Any) -> dict[str, Any]:

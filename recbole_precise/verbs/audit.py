@@ -9,31 +9,31 @@ from pathlib import Path
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import need_recbole, run_options
+from recbole_precise.verbs.options import switch, whole_number
 
-#: Options of this verb alone, with their defaults (None: `examine` has it, or the run directories' folder); all others are settings of a run.
-OWN = {"output": None, "shuffles": None, "text": "words", "plots": "True", "most_events": None}
+#: Options of this verb alone; all others are settings of a run.
+OWN = ("output", "shuffles", "text", "plots", "most_events")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Examine a data set; print the report and write audit.md, audit.json and plots into `--output`."""
     given = parse_arguments(arguments, strict=True)
-    own = {key: given.pop(key, default) for key, default in OWN.items()}
+    own = {key: given.pop(key) for key in OWN if key in given}
     options, rest = run_options([f"--{key}={value}" for key, value in given.items()])
     if options["model"] is not None:
         raise ConfigError("audit takes no --model: it looks at the data alone.")
-    if own["plots"].lower() not in ("true", "false"):
-        raise ConfigError(f"--plots is True or False, not '{own['plots']}'.")
-    draw = own["plots"].lower() == "true"
-    counts = {name: _count(name, own[name]) for name in ("shuffles", "most_events") if own[name] is not None}
+    draw = switch(own, "plots", True)
+    counts = {name: whole_number(own, name, None) for name in ("shuffles", "most_events") if name in own}
     need_recbole()
     from recbole_precise.audit import examine, judge, plots, report
     from recbole_precise.audit.examine import DEFAULT_SHUFFLES, check_shuffles
     from recbole_precise.audit.load import load
+    from recbole_precise.figures import need_matplotlib
 
     shuffles = check_shuffles(counts.setdefault("shuffles", DEFAULT_SHUFFLES))
     if draw:
-        plots.need_matplotlib()
-    loaded = load(options, rest, own["text"])
+        need_matplotlib()
+    loaded = load(options, rest, own.get("text", "words"))
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():
@@ -45,14 +45,8 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     verdict = judge(audit)
     facts = {"split": loaded.split, "text": loaded.text}
-    folder = Path(own["output"]) if own["output"] else loaded.folder
+    folder = Path(own["output"]) if own.get("output") else loaded.folder
     pictures = plots.write(folder / "plots", loaded.name, audit) if draw else []
     report.write(folder, loaded.name, audit, verdict, facts, [f"plots/{file.name}" for file in pictures])
     print(report.to_text(report.sections(loaded.name, audit, verdict, facts)))
     print(f"\nWritten: {folder / 'audit.md'}, audit.json" + (" and plots/ (PNG and SVG)" if draw else ""))
-
-
-def _count(name: str, text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"--{name} must be a whole number above 0, not '{text}'.")
-    return int(text)

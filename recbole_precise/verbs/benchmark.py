@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_precise.errors import ConfigError
-from recbole_precise.settings import parse_value
 from recbole_precise.settings.arguments import parse_arguments, positional
 from recbole_precise.verbs import VERBS, need_recbole
+from recbole_precise.verbs.options import number, switch, whole_number, whole_numbers
 
 _RUNS = "saved/benchmark"
 
@@ -29,10 +29,9 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"benchmark needs --plan: one of {', '.join(shipped_plans())}, or a YAML file.")
     runs = Path(settings.pop("runs", _RUNS))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs = int(_number(settings, "jobs", min(2, cores), least=1, whole=True))
-    memory_gb = float(_number(settings, "memory_gb", 2.0, least=0))
-    plots, dry_run, report_only = (_switch(settings, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
-    seeds = [int(_whole("seeds", seed)) for seed in settings.pop("seeds").split()] if "seeds" in settings else None
+    own = {key: settings.pop(key) for key in ("jobs", "memory_gb", "plots", "dry_run", "report_only", "seeds") if key in settings}
+    jobs, memory_gb, seeds = whole_number(own, "jobs", min(2, cores)), number(own, "memory_gb", 2.0), whole_numbers(own, "seeds")
+    plots, dry_run, report_only = (switch(own, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
     models, datasets = (settings.pop(key).split() if key in settings else None for key in ("models", "datasets"))
     if models:
         models = _rows(models)
@@ -42,9 +41,10 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.benchmark.cells import make_cells
     from recbole_precise.benchmark.plan import read_plan
     from recbole_precise.benchmark.running import CellsFailed, Outcome, Runner
+    from recbole_precise.figures import need_matplotlib
 
     if plots:
-        pictures.need_matplotlib()
+        need_matplotlib()
     plan = read_plan(plan_name, seeds=seeds, models=models, datasets=datasets, against=against)
     threads = None if "threads" in settings else max(1, cores // jobs)
     cells = make_cells(plan, runs, settings, threads)
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> None:
     if report_only:
         outcomes = [Outcome(cell, "finished" if cell.finished else "waiting") for cell in cells]
     else:
-        runner = Runner(cells, jobs, memory_gb, threads or int(_whole("threads", settings["threads"])), say=_say)
+        runner = Runner(cells, jobs, memory_gb, threads or whole_number(settings, "threads", 1), say=_say)
         try:
             outcomes = runner.run()
         except KeyboardInterrupt:
@@ -95,25 +95,3 @@ def _say(line: str) -> None:
 def _rows(words: list[str]) -> list[str]:
     """Names of rows; a name with a space in it stands in quotes."""
     return shlex.split(" ".join(words))
-
-
-def _number(settings: dict[str, str], key: str, default: float, least: float, whole: bool = False) -> float:
-    if key not in settings:
-        return default
-    value = parse_value(settings.pop(key))
-    if isinstance(value, bool) or not isinstance(value, int if whole else (int, float)) or value < least:
-        raise ConfigError(f"--{key} must be a {'whole ' if whole else ''}number from {least:g} on, not {value!r}.")
-    return value
-
-
-def _whole(key: str, text: str) -> int:
-    if not text.strip().isdigit():
-        raise ConfigError(f"--{key} must be whole numbers, not '{text}'.")
-    return int(text)
-
-
-def _switch(settings: dict[str, str], key: str, default: bool) -> bool:
-    value = parse_value(settings.pop(key, str(default)))
-    if not isinstance(value, bool):
-        raise ConfigError(f"--{key} must be True or False, not {value!r}.")
-    return value

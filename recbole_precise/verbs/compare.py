@@ -8,6 +8,7 @@ from pathlib import Path
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import positional
 from recbole_precise.verbs import VERBS, own_options
+from recbole_precise.verbs.options import number, one_of, whole_number
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -17,15 +18,8 @@ def main(arguments: Sequence[str]) -> None:
     if len(sides) != 2:
         many = " Quote a pattern, so that the shell leaves it alone." if len(sides) > 2 else ""
         raise ConfigError(f"compare takes two sides, not {len(sides)}: recbole-precise {VERBS['compare'].usage}.{many}")
-    split = settings.get("split", "test")
-    if split not in ("valid", "test"):
-        raise ConfigError(f"--split must be valid or test, not '{split}'.")
-    confidence = _number(settings, "confidence", 0.95)
-    if not 0 < confidence < 1:
-        raise ConfigError(f"--confidence must lie between 0 and 1, not {confidence:g}.")
-    resamples, seed = int(_number(settings, "resamples", 9999)), int(_number(settings, "seed", 0))
-    if resamples < 99 or seed < 0:
-        raise ConfigError("--resamples must be a whole number from 99 on, --seed one from 0 on.")
+    split, confidence = one_of(settings, "split", ("test", "valid")), number(settings, "confidence", 0.95, above=0, below=1)
+    resamples, seed = whole_number(settings, "resamples", 9999, least=99), whole_number(settings, "seed", 0, least=0)
     from recbole_precise.benchmark.pairing import check_comparable, compare_runs, corrected, find_runs, rank_metrics, read_runs
 
     a, b = (read_runs(find_runs(side), split) for side in sides)
@@ -66,10 +60,3 @@ def _report(a, b, tests, adjusted, split: str) -> str:
 def _side(runs) -> str:
     seeds = ", ".join(map(str, runs.seeds))
     return f"{runs.model}, {len(runs.folders)} run{'s' if len(runs.folders) > 1 else ''} (seed{'s' if len(runs.folders) > 1 else ''} {seeds}), {runs.folders[0]}{', ...' if len(runs.folders) > 1 else ''}"
-
-
-def _number(settings: dict[str, str], key: str, default: float) -> float:
-    try:
-        return float(settings.get(key, default))
-    except ValueError:
-        raise ConfigError(f"--{key} must be a number, not '{settings[key]}'.") from None

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
-from recbole_precise.verbs import VERBS, need_recbole
+from recbole_precise.verbs import VERBS
+from recbole_precise.verbs.options import one_of, switch
 from recbole_precise.verbs.recommend import settings_of
 
 if TYPE_CHECKING:
@@ -24,11 +25,7 @@ def main(arguments: Sequence[str]) -> None:
     settings: dict[str, Any] = settings_of("evaluate", given, OWN)
     if not own.get("run_dir"):
         raise ConfigError(f"evaluate needs --run_dir, the directory of a finished run: recbole-precise {VERBS['evaluate'].usage}.")
-    split = own.get("split", "test")
-    if split not in ("valid", "test"):
-        raise ConfigError(f"--split must be valid or test, not '{split}'.")
-    if own.get("cold", "True").lower() not in ("true", "false"):
-        raise ConfigError(f"--cold is True or False, not '{own['cold']}'.")
+    split, cold = one_of(own, "split", ("test", "valid")), switch(own, "cold", True)
     from recbole_precise.finished import load_finished
     from recbole_precise.result import RESULT, numbers
     from recbole_precise.trainer.checkpoint import write_json
@@ -39,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     if output.name == RESULT and output.resolve().parent.joinpath("state.json").exists():
         raise ConfigError(f"--output '{output}' is the result of a run, which evaluate never writes over; choose another name.")
     run = load_finished(own["run_dir"], _with_valid_metric(settings, folder), own.get("items"))
-    report = evaluate(run, split, cold=own.get("cold", "True").lower() == "true")
+    report = evaluate(run, split, cold=cold)
     report["run_dir"] = str(own["run_dir"])
     places = run.config["metric_decimal_place"]
     print(f"{split} result: {({name: round(value, places) for name, value in report[split].items()})}")

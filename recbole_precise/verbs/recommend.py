@@ -12,6 +12,7 @@ import numpy as np
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import VERBS, need_recbole
+from recbole_precise.verbs.options import one_of, switch, whole_number
 
 if TYPE_CHECKING:
     from recbole_precise.finished import FinishedRun
@@ -61,20 +62,13 @@ def _checked(own: dict[str, str]) -> tuple[int, bool, str]:
     """(topk, only_new, seen), or a ConfigError for the first option that is wrong."""
     if not own.get("run_dir"):
         raise ConfigError(f"recommend needs --run_dir, the directory of a finished run: recbole-precise {VERBS['recommend'].usage}.")
-    topk = own.get("topk", "10")
-    if not topk.isdigit() or int(topk) < 1:
-        raise ConfigError(f"--topk must be a whole number above 0, not '{topk}'.")
-    only_new = own.get("only_new", "False").lower()
-    if only_new not in ("true", "false"):
-        raise ConfigError(f"--only_new is True or False, not '{own['only_new']}'.")
-    if only_new == "true" and "items" not in own:
+    topk, only_new = whole_number(own, "topk", 10), switch(own, "only_new", False)
+    if only_new and "items" not in own:
         raise ConfigError("--only_new needs --items, the file with the new items.")
-    seen = own.get("seen", "exclude")
-    if seen not in ("exclude", "include"):
-        raise ConfigError(f"--seen is exclude or include, not '{seen}'.")
+    seen = one_of(own, "seen", ("exclude", "include"))
     if "output" in own and Path(own["output"]).suffix not in (".tsv", ".jsonl"):
         raise ConfigError(f"--output must end in .tsv or .jsonl, not '{own['output']}'.")
-    return int(topk), only_new == "true", seen
+    return topk, only_new, seen
 
 
 def _wanted(own: dict[str, str]) -> dict[str, list[str]]:

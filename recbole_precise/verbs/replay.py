@@ -10,6 +10,7 @@ from typing import Any
 from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import need_recbole, run_options
+from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers
 
 OWN = ("period", "time_unit", "reload_every", "blend", "memory", "cases", "seeds", "output", "plots")
 #: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would let the future in.
@@ -23,8 +24,8 @@ def main(arguments: Sequence[str]) -> None:
     run, rest = run_options([f"--{key}={value}" for key, value in given.items()])
     if run["model"] is not None:
         raise ConfigError("replay takes no --model: it trains PRECISE-UT and PRECISE-TT.")
-    options, seeds = _options(own), _seeds(own.get("seeds"))
-    plots = _one_of(own, "plots", ("True", "False")) == "True"
+    options, seeds = _options(own), whole_numbers(own, "seeds")
+    plots = switch(own, "plots", True)
     need_recbole()
     from recbole_precise.figures import need_matplotlib
     from recbole_precise.replay import report
@@ -70,37 +71,11 @@ def _config(run: dict[str, Any], rest: list[str], given: Mapping[str, str]) -> A
 def _options(own: Mapping[str, str]) -> dict[str, Any]:
     from recbole_precise.replay.periods import UNITS, check_period
 
-    options: dict[str, Any] = {"period": check_period(own.get("period", "week"))}
-    options["time_unit"] = _one_of(own, "time_unit", tuple(UNITS))
-    options["cases"] = _one_of(own, "cases", ("all", "first"))
-    options["reload_every"] = _count(own, "reload_every", "1")
-    memory = own.get("memory", "all")
-    options["memory"] = None if memory == "all" else _count(own, "memory", "all", " or 'all'")
-    try:
-        options["blend"] = float(own.get("blend", "1"))
-    except ValueError:
-        options["blend"] = -1.0
-    if not 0 < options["blend"] <= 1:
-        raise ConfigError(f"--blend must lie above 0 and be at most 1, not '{own['blend']}'.")
-    return options
-
-
-def _seeds(text: str | None) -> list[int]:
-    words = (text or "").replace(",", " ").strip("[]").split()
-    if not all(word.isdigit() for word in words) or len(set(words)) < len(words) or (text is not None and not words):
-        raise ConfigError(f"--seeds takes different whole numbers, as in --seeds='2020 2021', not '{text}'.")
-    return [int(word) for word in words]
-
-
-def _one_of(own: Mapping[str, str], key: str, values: tuple[str, ...]) -> str:
-    value = own.get(key, values[0])
-    if value not in values:
-        raise ConfigError(f"--{key} is one of {', '.join(values)}, not '{value}'.{did_you_mean(value, values)}")
-    return value
-
-
-def _count(own: Mapping[str, str], key: str, default: str, other: str = "") -> int:
-    text = own.get(key, default)
-    if not text.isdigit() or int(text) < 1:
-        raise ConfigError(f"--{key} must be a whole number above 0{other}, not '{text}'.")
-    return int(text)
+    return {
+        "period": check_period(own.get("period", "week")),
+        "time_unit": one_of(own, "time_unit", tuple(UNITS)),
+        "cases": one_of(own, "cases", ("all", "first")),
+        "reload_every": whole_number(own, "reload_every", 1),
+        "memory": None if own.get("memory", "all") == "all" else whole_number(own, "memory", None, other=" or 'all'"),
+        "blend": number(own, "blend", 1.0, above=0, most=1),
+    }

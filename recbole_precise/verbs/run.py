@@ -8,10 +8,11 @@ from recbole_precise import registry
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import need_recbole, run_options
+from recbole_precise.verbs.options import whole_number
 
 
-#: RecBole's options of a launch, and what each must be.
-_LAUNCH = {"nproc": int, "world_size": int, "ip": str, "port": int, "group_offset": int}
+#: RecBole's options of a launch that are numbers, and the least of each.
+_LAUNCH = {"nproc": 1, "world_size": 1, "port": 0, "group_offset": 0}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,14 +32,10 @@ def main(arguments: Sequence[str]) -> None:
 def _launch_options(arguments: list[str]) -> tuple[dict[str, object], list[str]]:
     """(options of the launch, the other arguments); a ConfigError where a number is none."""
     settings = parse_arguments(arguments, strict=True)
-    options: dict[str, object] = {}
-    for key, kind in _LAUNCH.items():
-        if key not in settings:
-            continue
-        text = settings.pop(key)
-        if kind is int and not text.isdecimal() or key in ("nproc", "world_size") and int(text) < 1:
-            raise ConfigError(f"--{key} must be a whole number{' above 0' if key in ('nproc', 'world_size') else ''}, not '{text}'.")
-        options[key] = int(text) if kind is int else text
+    given = {key: settings.pop(key) for key in (*_LAUNCH, "ip") if key in settings}
+    options: dict[str, object] = {key: whole_number(given, key, None, least=least) for key, least in _LAUNCH.items() if key in given}
+    if "ip" in given:
+        options["ip"] = given["ip"]
     if "port" in options:
         options["port"] = str(options["port"])
     for key in ("world_size", "group_offset"):

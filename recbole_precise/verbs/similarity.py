@@ -12,6 +12,7 @@ import numpy as np
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import positional
 from recbole_precise.verbs import VERBS, need_recbole, own_options
+from recbole_precise.verbs.options import whole_number
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str]) -> None:
     options = own_options("similarity", rest, required=(), optional=("neighbours", "output", "seed", "data_path", "text_cache_dir"))
     if not folders:
         raise ConfigError(f"similarity needs a run directory or several: recbole-precise {VERBS['similarity'].usage}.")
-    neighbours, seed = (_count(options, key, default, low) for key, default, low in (("neighbours", 10, 1), ("seed", 0, 0)))
+    neighbours, seed = whole_number(options, "neighbours", 10), whole_number(options, "seed", 0, least=0)
     if "output" in options:
         from recbole_precise.figures import need_matplotlib
 
@@ -91,10 +92,3 @@ def _write(folder: Path, runs: list[_Run], neighbours: int) -> None:
         panels[-1].set_xlabel("cosine of two items' ID vectors")
         save_figure(figure, folder, "similarity")
     print(f"Written: {folder / 'similarity.json'}, {folder / 'similarity.png'}, {folder / 'similarity.svg'}")
-
-
-def _count(options: dict[str, str], key: str, default: int, low: int) -> int:
-    text = options.get(key, str(default))
-    if not text.isdigit() or int(text) < low:
-        raise ConfigError(f"--{key} must be a whole number from {low} on, not '{text}'.")
-    return int(text)

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_precise import registry
-from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.errors import ConfigError
 from recbole_precise.settings import properties_folder
 from recbole_precise.verbs import need_recbole, run_options
+from recbole_precise.verbs.options import number, one_of, whole_number
 
 if TYPE_CHECKING:
     from recbole_precise.config import Config
@@ -49,8 +50,8 @@ def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict
     from recbole_precise.tuning.study import PRUNERS, SAMPLERS, Plan, SharedStudy
     from recbole_precise.tuning.trial import PreparedData
 
-    sampler, pruner = _one_of(own, "sampler", SAMPLERS), _one_of(own, "pruner", PRUNERS)
-    start = _one_of(own, "start", ("settings", "drawn"), default="settings" if sampler == "tpe" else "drawn")
+    sampler, pruner = one_of(own, "sampler", SAMPLERS), one_of(own, "pruner", PRUNERS)
+    start = one_of(own, "start", ("settings", "drawn"), default="settings" if sampler == "tpe" else "drawn")
     task, config = _task(entry, run, settings, own.get("metric"))
     metric = config["valid_metric"].lower()
     space = _space(entry, own.get("params_file"), config, settings)
@@ -63,7 +64,7 @@ def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict
             print(f"The settings as they are lie outside the space ({', '.join(f'{name} {config[name]}' for name in outside)}): the first trial is drawn.")
     name = own.get("study") or f"{entry.name}-{config['dataset']}"
     storage = Path(own.get("storage") or Path(config["checkpoint_dir"], "tune", f"{name}.journal"))
-    prune_after = _number(own, "prune_after", int, PRUNE_AFTER)
+    prune_after = whole_number(own, "prune_after", PRUNE_AFTER)
     identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key not in space.names}
     if config["threads"]:
         torch.set_num_threads(config["threads"])
@@ -141,32 +142,12 @@ def _space(entry: Entry, file: str | None, config: Config, settings: dict[str, s
     return space
 
 
-def _one_of(own: dict[str, str], key: str, choices: Sequence[str], default: str | None = None) -> str:
-    value = own.get(key, default or choices[0])
-    if value not in choices:
-        raise ConfigError(f"--{key} must be one of {', '.join(choices)}, not '{value}'.{did_you_mean(value, choices)}")
-    return value
-
-
-def _number(own: dict[str, str], key: str, kind: type, default: Any) -> Any:
-    if key not in own:
-        return default
-    words = "a whole number above 0" if kind is int else "a number above 0"
-    try:
-        value = kind(own[key])
-    except ValueError:
-        raise ConfigError(f"--{key} must be {words}, not '{own[key]}'.") from None
-    if not 0 < value < float("inf"):
-        raise ConfigError(f"--{key} must be {words}, not {own[key]}.")
-    return value
-
-
 def _budget(own: dict[str, str], trials: int) -> Budget:
     """Trials and hours in all; without either so many trials."""
     from recbole_precise.tuning.study import Budget
 
-    hours = _number(own, "hours", float, None)
-    return Budget(_number(own, "trials", int, trials if hours is None else None), None if hours is None else 3600 * hours)
+    hours = number(own, "hours", None, above=0)
+    return Budget(whole_number(own, "trials", trials if hours is None else None), None if hours is None else 3600 * hours)
 
 
 def _budget_line(budget: Budget) -> str:

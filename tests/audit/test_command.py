@@ -85,7 +85,7 @@ def test_what_is_loaded_is_what_a_run_trains_and_tests_on(our_config):
         (["--dataset=ml-100k", "--model=SASRec"], "audit takes no --model"),
         (["--dataset=ml-100k", "--shuffles=20"], "shuffles must be at least 239, not 20"),
         (["--dataset=ml-100k", "--shuffles=many"], "--shuffles must be a whole number"),
-        (["--dataset=ml-100k", "--plots=perhaps"], "--plots is True or False"),
+        (["--dataset=ml-100k", "--plots=perhaps"], "--plots must be True or False"),
         (["--dataset=ml-100k", "--text=word"], "Did you mean 'words'?"),
         (["--dataset=ml-100k", "--shufles=300"], "Unknown key 'shufles'"),
         (["--dataset=ml-1000k"], "Did you mean 'ml-100k'?"),

@@ -99,3 +99,27 @@ def test_mistakes_are_told_before_anything_runs(cells_of, tmp_path):
 
 def test_positional_arguments_are_told_from_values():
     assert positional(["ml-100k", "--jobs", "2", "--runs=x", "y", "--resume", "z"]) == (["ml-100k", "y", "z"], ["--jobs", "2", "--runs=x", "--resume"])
+
+
+def test_two_tasks_on_one_data_set(cells_of, ring):
+    """Entries of their own in table and folder, one data set for RecBole, one protocol each."""
+    tasks = {name: {"dataset": "ring", **ring, "MAX_ITEM_LIST_LENGTH": length} for name, length in (("short", 5), ("long", 9))}
+    cells = cells_of({"SASRec": None}, datasets=tasks)["SASRec"]
+    assert [cell.dataset for cell in cells] == ["short", "short", "long", "long"] and {cell.source for cell in cells} == {"ring"}
+    assert {cell.folder.parents[1].name for cell in cells} == {"short", "long"}
+    assert all("--dataset=ring" in cell.arguments() for cell in cells) and "--MAX_ITEM_LIST_LENGTH=9" in cells[2].arguments()
+
+
+def test_an_empty_key_of_a_newer_version_changes_no_directory(cells_of, monkeypatch):
+    """Finished cells are found again after an upgrade that only adds keys without a value."""
+    from recbole_precise.config import Config
+
+    before = [cell.folder for cell in cells_of({"SASRec": None})["SASRec"]]
+    init = Config.__init__
+
+    def with_a_new_key(self, *args, **kwargs):
+        init(self, *args, **kwargs)
+        self.final_config_dict["a_key_of_tomorrow"] = None
+
+    monkeypatch.setattr(Config, "__init__", with_a_new_key)
+    assert [cell.folder for cell in cells_of({"SASRec": None})["SASRec"]] == before

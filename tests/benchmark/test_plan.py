@@ -45,6 +45,7 @@ MISTAKES = [
     ({"models": {"Pop": 3}}, "'Pop' must hold lines of the form 'key: value'"),
     ({"models": {"Pop": {"settings": {"seed": 1}}}}, "the benchmark sets 'seed' itself. Seeds stand in `seeds`."),
     ({"models": {"Pop": {"datasets": {"shp": {}}}}}, "the plan has no data set 'shp'. Did you mean 'shop'?"),
+    ({"datasets": {"likes": {"dataset": 3}}}, "datasets: likes: dataset must be a name, not 3."),
     ({"models": {"Pop": {"baseline": "yes"}}}, "baseline: must be True or False, not 'yes'."),
     ({"note": 3}, "note must be text, not 3."),
     ({"seeds": [1, 1]}, "seeds: a seed stands there twice."),

@@ -88,7 +88,7 @@ def test_floors_of_a_shipped_plan_and_their_comparison(tmp_path, capsys):
 
 
 def make_cell(folder: Path, model: str = "SASRec", row: str = "row", seed: int = 1, dataset: str = "ring") -> Cell:
-    return Cell(dataset, Row(row, model, None, {}, {}, (seed,), False, None), seed, {}, {}, folder / row / f"seed-{seed}")
+    return Cell(dataset, dataset, Row(row, model, None, {}, {}, (seed,), False, None), seed, {}, {}, folder / row / f"seed-{seed}")
 
 
 def test_sigterm_stops_the_cells_too(write_plan, ring, tmp_path):

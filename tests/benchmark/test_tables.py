@@ -44,7 +44,7 @@ def outcomes(plan, tmp_path: Path, leave_run, **changes) -> list[Outcome]:
     found = []
     for row in plan.rows:
         for place, seed in enumerate(row.seeds):
-            cell = Cell("shop", row, seed, {}, {}, tmp_path / row.name / f"seed-{seed}")
+            cell = Cell("shop", "shop", row, seed, {}, {}, tmp_path / row.name / f"seed-{seed}")
             if place < len(RANKS[row.name]):
                 leave_run(cell.folder, RANKS[row.name][place], row.model, seed, **changes.get(row.name, {}))
                 found.append(Outcome(cell, "finished"))
@@ -156,7 +156,7 @@ def test_rows_of_different_protocols_are_refused(tmp_path, leave_run, write_plan
 
 def test_nothing_finished_yet_is_a_report_too(write_plan):
     plan = read_plan(str(write_plan(datasets=["shop"], models=["Pop"], against="Pop")))
-    cell = Cell("shop", plan.rows[0], 2020, {}, {}, Path("nowhere"))
+    cell = Cell("shop", "shop", plan.rows[0], 2020, {}, {}, Path("nowhere"))
     text = markdown(summarize(plan, [Outcome(cell, "waiting")]))
     assert "## Not run yet\n\n- shop Pop" in text and "No cell is finished" in text
 

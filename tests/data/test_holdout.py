@@ -166,6 +166,24 @@ def test_no_view_of_the_scenes_trains_a_held_out_item(our_config, view):
         assert_same_rows(loader._dataset, before._dataset)
 
 
+@pytest.mark.parametrize("model", ["PRECISE-ID", "SASRec"])
+def test_users_held_out_have_no_training_row_and_are_evaluated(our_config, model):
+    settings = {"train_neg_sample_args": None} if model == "SASRec" else {}
+    whole = build(our_config(model, **settings))[1]
+    dataset, loaders = build(our_config(model, holdout_users=0.25, **settings))
+    train, others = loaders[0]._dataset, whole[0]._dataset
+    assert train.held_out is None
+    kept, everyone = set(train.train_sequences()[2].tolist()), set(others.train_sequences()[2].tolist())
+    assert len(everyone) - len(kept) == round(0.25 * 943) and kept < everyone
+    assert set(train[list(range(0, len(train), 7))]["user_id"].tolist()) <= kept
+    expected = torch.bincount(torch.cat([part for part, user in zip(others.train_sequences()[0].split(others.train_sequences()[1].diff().tolist()), others.train_sequences()[2].tolist()) if user in kept]), minlength=train.item_num)
+    assert torch.equal(train.train_item_counts(), expected)
+    for loader, before in zip(loaders[1:], whole[1:]):
+        assert_same_rows(loader._dataset, before._dataset)
+    again = build(our_config(model, holdout_users=0.25, holdout_seed=7, **settings))[1][0]._dataset
+    assert set(again.train_sequences()[2].tolist()) != kept
+
+
 def test_slices_of_held_out_targets():
     cases = Cases(np.array([1, 2, 3, 2]), np.zeros(4), np.zeros(4, dtype=bool), np.array([0, 5, 0, 9]), np.array([False, False, True, False]))
     found = row_slices(cases, "holdout")

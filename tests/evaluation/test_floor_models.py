@@ -30,7 +30,7 @@ def build(our_config, write_dataset, monkeypatch):
     """`build(model, events, **settings)` -> (model, its training set, valid set, test set); each title has a vector of its own."""
 
     def make(name, events, **settings):
-        from recbole_precise.data import dataset as data
+        from recbole_precise.data import preparation as data
         from recbole_precise.registry import get_model
 
         items = sorted({event[1] for event in events} | {f"i{i:02d}" for i in range(20)})

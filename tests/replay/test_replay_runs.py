@@ -125,10 +125,10 @@ def test_vectors_of_items_without_events_stay_as_they_began(our_config, write_da
     [
         ("--reload_evry=2", "Unknown option '--reload_evry' of replay. Did you mean 'reload_every'?"),
         ("--period=wek", "Did you mean 'week'?"),
-        ("--blend=1.5", "--blend must lie above 0"),
-        ("--cases=some", "--cases is one of all, first"),
+        ("--blend=1.5", "--blend must be a number above 0 and at most 1"),
+        ("--cases=some", "--cases must be one of all, first"),
         ("--memory=0", "--memory must be a whole number above 0 or 'all'"),
-        ("--seeds=1,1", "--seeds takes different whole numbers"),
+        ("--seeds=1,1", "--seeds must be different whole numbers"),
         ("--model=SASRec", "replay takes no --model"),
         ("--neighbour_transitions=0.5", "set it to 0"),
         ("--warm_start=there", "no use for warm_start"),

@@ -92,12 +92,13 @@ def test_texts_settings_and_models_never_mix(bert, llama, tmp_path, builds, anot
     encode_cached(TEXTS[:-1], str(bert), cache_dir=tmp_path)
     encode_cached(TEXTS, str(bert), cache_dir=tmp_path, max_tokens=16)
     encode_cached(TEXTS, str(bert), cache_dir=tmp_path, dtype="bf16")
+    encode_cached(TEXTS, str(bert), cache_dir=tmp_path, layers=1)
     encode_cached(TEXTS, str(llama), cache_dir=tmp_path)
     encode_cached(TEXTS, str(another_bert(tmp_path / "b")), cache_dir=tmp_path)
     encode_cached([*TEXTS[:-1], TEXTS[-1] + "y"], str(bert), cache_dir=tmp_path)
-    assert len(builds) == 7
+    assert len(builds) == 8
     encode_cached(TEXTS, str(bert), cache_dir=tmp_path, dtype="float32", batch_size=2, device="cpu")
-    assert len(builds) == 7
+    assert len(builds) == 8
 
 
 def test_model_changed_in_place(bert, tmp_path, builds, another_bert):

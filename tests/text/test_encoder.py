@@ -48,6 +48,25 @@ def test_batches_agree_with_transformers_on_single_texts(model, model_folder):
     assert model.hidden_size == 32 and ids.max() < model.vocab_size
 
 
+@pytest.mark.parametrize("name", ["bert", "llama"])
+def test_the_first_layers_alone_are_transformers_hidden_states(request, tmp_path, name):
+    """Up to the norm that some models put behind their last layer, which stays."""
+    import torch
+    from transformers import AutoModel
+
+    folder = request.getfixturevalue(name)
+    source, plain = resolve_encoder(str(folder), tmp_path), AutoModel.from_pretrained(folder).eval()
+    norm = getattr(plain, "norm", torch.nn.Identity())
+    ids, lengths = HfEncoder(source).tokenize(TEXTS[:1], 24)
+    with torch.no_grad():
+        states = plain(input_ids=torch.from_numpy(ids[None].astype(np.int64)), output_hidden_states=True).hidden_states
+    for layers in range(len(states) - 1):
+        ours = HfEncoder(source, layers=layers).encode_batch([ids])
+        np.testing.assert_allclose(ours.astype(np.float32), norm(states[layers][0]).detach().numpy(), atol=2e-3, rtol=2e-3)
+    with pytest.raises(ConfigError, match=f"has {len(states) - 1} layers, not 99"):
+        HfEncoder(source, layers=99)
+
+
 @pytest.mark.parametrize("dtype", ["bf16", "fp16"])
 def test_half_precision_stays_near(bert, tmp_path, dtype):
     source = resolve_encoder(str(bert), tmp_path)

@@ -266,4 +266,5 @@ def test_json_is_plain_and_exact(tmp_path: Path) -> None:
 def test_differing_key() -> None:
     assert differing_key({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 2}}) is None
     assert differing_key({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}) == "b.c: 2 then, 3 now"
-    assert differing_key({}, {"a": None}) == "a: absent then, None now"
+    assert differing_key({}, {"a": None}) is None and differing_key({"a": None, "b": 1}, {"b": 1}) is None
+    assert differing_key({}, {"a": 0}) == "a: absent then, 0 now"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from recbole_precise.data.convert import values
 from recbole_precise.data.convert.faults import BadRow
-from recbole_precise.data.convert.files import find, find_one, folder
+from recbole_precise.data.convert.files import find_one, folder
 from recbole_precise.data.convert.pipeline import Part, Raw
 from recbole_precise.data.convert.readers import csv_rows, split_lines
 from recbole_precise.data.convert.staging import Event
