@@ -1,7 +1,7 @@
 r"""PAD: pre-train, align and disentangle, over any sequence backbone.
 
 Reference:
-    Xiaopeng Li et al. "Pre-train, Align, and Disentangle: Empowering Sequential Recommendation with Large Language Models."
+    Yuhao Wang et al. "Pre-train, Align, and Disentangle: Empowering Sequential Recommendation with Large Language Models."
     SIGIR 2025, arXiv 2412.04107.
 """
 
@@ -38,7 +38,7 @@ EXPERTS = ("id", "aligned", "text")
 class PAD(TwoSidedRecommender):
     """PAD: an ID expert, a text expert and an aligned one, each an item tower and a sequence encoder of its own, behind a gate.
 
-    Phases (Sec. 3.2 to 3.4): `pretrain` trains the ID expert; `align` copies it and draws text and IDs together while the
+    Phases (Sec. 3.1 to 3.3): `pretrain` trains the ID expert; `align` copies it and draws text and IDs together while the
     copy goes on recommending (the anchor); `finetune` trains all experts through the gated score. What the model scores with
     follows the phase that trained it last (`trained_to`, which is saved with the weights).
     """
@@ -123,7 +123,7 @@ class PAD(TwoSidedRecommender):
 
     @torch.no_grad()
     def _copy_pretrained(self) -> None:
-        """The aligned expert begins as the pre-trained ID expert (Sec. 3.3)."""
+        """The aligned expert begins as the pre-trained ID expert (Sec. 3.2)."""
         towers = self.item_encoder.towers
         for source, target in ((towers["id"].table, towers["aligned"].table), (self.encoders["id"], self.encoders["aligned"])):
             target.load_state_dict(source.state_dict())
@@ -144,7 +144,7 @@ class PAD(TwoSidedRecommender):
     # --- Training -----------------------------------------------------------------------------------------------------
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Next-item loss of the speaking experts' score; while aligning, with the distance of text and IDs added (Sec. 3.3)."""
+        """Next-item loss of the speaking experts' score; while aligning, with the distance of text and IDs added (Sec. 3.2)."""
         fields = interaction.interaction
         batch = next_item_targets(fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], fields.get(SUPERVISED_FIELD))
         histories = Histories(batch.item_seq, fields[self.ITEM_SEQ_LEN], fields[self.USER_ID])
@@ -188,7 +188,7 @@ class PAD(TwoSidedRecommender):
         return draw_unseen(shape, self.n_items, forbidden, batch.item_seq.device)
 
     def _bce(self, items: GatedItems, histories: Histories, batch: NextItems, negatives: Tensor, forbidden: Tensor) -> Tensor:
-        """Binary cross entropy of each target and its negatives (Eq. 3 of the paper)."""
+        """Binary cross entropy of each target and its negatives (the paper's loss)."""
         candidates = torch.cat([batch.targets[batch.trained][:, None], negatives[batch.trained]], 1)
         unique, place = torch.unique(torch.cat([batch.item_seq.flatten(), candidates.flatten()]), return_inverse=True)
         vectors, inputs = items.stacked(unique), place[: batch.item_seq.numel()].view(batch.item_seq.shape)

@@ -1,4 +1,4 @@
-"""What PAD's second phase adds to the recommendation loss: how far an item's text is from its ID (PAD, Sec. 3.3; docs/pad.md)."""
+"""What PAD's second phase adds to the recommendation loss: how far an item's text is from its ID (PAD, Sec. 3.2; docs/pad.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several experts' scores of an item, weighed by a gate and folded into one inner product (PAD, Sec. 3.4; docs/pad.md).
+"""Several experts' scores of an item, weighed by a gate and folded into one inner product (PAD, Sec. 3.3; docs/pad.md).
 
 Expert k scores item v for a user as `u_k . x_k(v)`, and the model as `sum_k w_k(b(v)) u_k . x_k(v)`, b(v) being the item's frequency bucket.
 Where the weights depend on the bucket alone, this is `[u_1; ..; u_K] . [w_1 x_1(v); ..; w_K x_K(v)]`. Where they depend on the user too, the

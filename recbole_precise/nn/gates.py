@@ -1,4 +1,4 @@
-"""Gates that weigh several experts' scores of an item by how often the item was trained (PAD, Sec. 3.4; docs/pad.md).
+"""Gates that weigh several experts' scores of an item by how often the item was trained (PAD, Sec. 3.3; docs/pad.md).
 
 Items come in frequency buckets: 1 holds the most frequent items, `n_buckets` the rarest, 0 is the padding. A gate that knows the
 item's bucket alone gives each item constant weights, which fold into its vector (`nn/gated_items.py`).

@@ -1,4 +1,4 @@
-"""The item towers of PAD's experts: an ID table, frozen text behind an MLP, and the aligned pair of both (PAD, Sec. 3.2 to 3.4).
+"""The item towers of PAD's experts: an ID table, frozen text behind an MLP, and the aligned pair of both (PAD, Sec. 3.1 to 3.3).
 
 Four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text matrix seen through two MLPs.
 """

@@ -231,3 +231,17 @@ def test_the_paper_recipe_is_the_authors(pantry):
     assert model.gate_weights()[1].sum().item() == pytest.approx(1.0)
     assert len(model.item_encoder.towers["text"].project.layers) == 2 + 3 * 4
     assert first.trainable and model.encoders["id"].name == "SASRec"
+
+
+@pytest.mark.parametrize("settings", [{}, {"gate": "expert_output"}, {"loss": "bce", "n_negatives": 20}])
+def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
+    """They are no target, no negative and no class: their ID rows get no gradient, and all others do."""
+    train, _, model = build(pantry, holdout_items=0.2, **settings)
+    at(model, "finetune")
+    model.calculate_loss(batch_of(train, model)).backward()
+    held = train._dataset.held_out
+    grads = model.item_encoder.towers["id"].table.table.weight.grad.abs().sum(1)
+    assert held.sum() == 8 and grads[held].sum() == 0
+    kept = ~held
+    kept[0] = False
+    assert (grads[kept] > 0).float().mean() > 0.95

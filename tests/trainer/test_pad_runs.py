@@ -80,10 +80,13 @@ def test_what_each_phase_leaves_alone(pad, tmp_path, align, moving, monkeypatch)
 @pytest.mark.parametrize(("settings_", "stop"), [({}, 18), ({"backbone": "Caser", "loss": "bce"}, 11)])
 def test_killed_in_the_alignment_and_resumed(pad, tmp_path, settings_, stop, monkeypatch):
     """A run whose process ends inside phase 2 goes on to the bits of one that was never stopped."""
+    from recbole_precise.model.pad import PAD
+
     run_small(pad("straight", checkpoint_seconds=0, **settings_))
+    begun, original = [], PAD.set_phase
+    monkeypatch.setattr(PAD, "set_phase", lambda self, phase: (begun.append(phase.name), original(self, phase))[1])
     assert not run_until(pad("stopped", checkpoint_seconds=0, **settings_), tmp_path / "stopped", "calculate_loss", stop)
-    log = (tmp_path / "stopped" / "train.log").read_text() if (tmp_path / "stopped" / "train.log").exists() else ""
-    assert "phase 3 of 3" not in log
+    assert begun == ["pretrain", "align"]
     run_small(pad("stopped", resume=True, checkpoint_seconds=0, **settings_))
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "straight")
 
@@ -100,7 +103,7 @@ def test_later_phases_start_from_an_earlier_run(pad, tmp_path):
         assert names and all(torch.equal(second[name], first[theirs + name.removeprefix(ours)]) for name in names)
     run_small(pad("third", phases=["finetune"], warm_start=str(tmp_path / "second"), finetune_learning_rate=1e-30))
     third = read_weights(tmp_path / "third")[0]
-    assert all(torch.equal(third[name], second[name]) for name in second if name != "trained_to")
+    assert all((third[name] - second[name]).abs().max() < 1e-20 for name in second if name != "trained_to")  # biases of 0 move by the rate
 
 
 def test_a_run_of_the_first_phase_alone_is_ranked_by_the_id_expert(pad, tmp_path):
