@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Learning rate and dropout of every trained row of the shipped plans, under one rule: MINUTES of wall time for each model on
+# Learning rate and dropout of every trained row of the shipped plans, under one rule: MINUTES of processor time for each model on
 # one thread, trials of at most TRIAL_MINUTES, the first with the model's own settings (RecBole's, or our `recipe: default`),
 # then TPE, all on validation NDCG@10. Goes on where it stopped. The findings (trials.md, best.yaml) lie in $OUT/<model>-<data set>.
 #
@@ -17,7 +17,7 @@ tune_one() {
     [ "$1" = GRU4Rec ] && space=$3/spaces/GRU4Rec.hyper
     hours=$("$PYTHON" -c "print($MINUTES / 60)")
     "$PYTHON" -m recbole_precise tune --model="$1" --dataset="$2" --params_file="$space" --hours="$hours" --storage="$OUT/$1-$2.journal" \
-        --recipe=default --train_minutes="$TRIAL_MINUTES" --stopping_step=10 --threads=1 --gpu_id= --show_progress=False "${@:4}" >"$OUT/$1-$2.log" 2>&1 \
+        --recipe=default --train_minutes="$TRIAL_MINUTES" --train_clock=processor --stopping_step=10 --threads=1 --gpu_id= --show_progress=False "${@:4}" >"$OUT/$1-$2.log" 2>&1 \
         || echo "$1 on $2 failed: see $OUT/$1-$2.log"
 }
 export -f tune_one

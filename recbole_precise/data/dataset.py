@@ -16,7 +16,7 @@ from torch import Tensor
 from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
-from recbole_precise.data.scenes import View, scene_view_of, views_of
+from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
 from recbole_precise.data.splits import days_in_words, split_rows
 from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
@@ -58,8 +58,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     store: SequenceStore
     held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
     _trained_on: SequenceDataset | None = None  # of an evaluated part: the training part, where items or users are held out of it
-    _views: dict[str, View] | None = None  # of a part from `build`: both views of the scenes, and which part it is
-    _part = 0
+    _views: dict[str, View] | None = None  # of a part from `build`: the views of the scenes, which part it is, and what it sees
+    _part, _scene_view = 0, "target"
 
     def __init__(self, config) -> None:
         if config["benchmark_filename"] is not None:
@@ -145,27 +145,31 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
         """This part (of training, validation or testing) under a view of the scenes, and with training rows of a kind.
 
-        What is evaluated is the same in both views. All views share events, token states and feature tables. Without a
-        target scene both views are one.
+        What is evaluated is the same in all views. All views share events, token states and feature tables. Without a
+        target scene all views are one.
 
         Args:
-            scene_view: universal or target; default: as this one. train_rows: windows or prefixes; default: as this one;
-                it concerns the training part alone.
+            scene_view: universal, target or context; default: as this one. train_rows: windows or prefixes; default: as this
+                one; it concerns the training part alone.
 
-        Raises ValueError for other names and for a data set that `build` did not give; DataError when there is nothing to train on.
+        Raises ValueError for other names and for a data set that `build` did not give; ConfigError for windows in the view
+        context, whose rows train one target each; DataError when there is nothing to train on.
         """
         if self._views is None:
             raise ValueError("only the parts that build() gives have views")
         if scene_view not in (None, *self._views) or train_rows not in (None, "windows", "prefixes"):
-            raise ValueError(f"a view is universal or target, with windows or prefixes, not {scene_view!r} and {train_rows!r}")
-        seen = next(view for name, view in self._views.items() if name == scene_view or (scene_view is None and view.store is self.store))
+            raise ValueError(f"a view is one of {', '.join(VIEWS)}, with windows or prefixes, not {scene_view!r} and {train_rows!r}")
         part = self.copy(self.inter_feat)
-        part._trained_on = None if self._trained_on is None else self._trained_on.view(scene_view)
+        part._scene_view = scene_view or self._scene_view
+        seen = self._views[part._scene_view]
+        part._trained_on = None if self._trained_on is None else self._trained_on.view(scene_view, "prefixes")
         part.store, part.times, part._train_last = seen.store, seen.store.times, seen.train_last
         targets = seen.targets(self._part)
         if not self._part and not len(targets):
             raise DataError(f"{self.dataset_path}: {self._what_narrows()} leaves no row for training: no user has two events to train on.")
         windows = self._windows if train_rows is None else train_rows == "windows"
+        if windows and not self._part and part._scene_view == "context" and self.scenes.target is not None:
+            raise ConfigError("scene_view: context trains one target a row; set train_rows: prefixes.")
         part.inter_feat = Rows(part._window_columns() if windows and not self._part else part._columns(targets))
         return part
 
@@ -270,7 +274,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         end = self.inter_feat.interaction.end[torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows]
         if self._views is None:
             return self.store.history(end, self.iid_field)
-        return next(view for view in self._views.values() if view.store is self.store).history(end, self.iid_field)
+        return self._views[self._scene_view].history(end, self.iid_field)
 
     # --- RecBole's statistics, in which every target counts, also when a row trains many ---------------------------------
 

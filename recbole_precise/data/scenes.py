@@ -1,8 +1,9 @@
-"""Several scenes in one id space: which events belong to the target scene, and the two views of the data (PRECISE, section III).
+"""Several scenes in one id space: which events belong to the target scene, and the views of the data (PRECISE, section III).
 
 All scenes share users, items and one sequence per user. The *target* view trains and evaluates on the target scene's own
 sequences. The *universal* view trains on the events of all scenes and evaluates the same targets, each behind the whole
-history of its user. Neither trains on an event that stands at or behind the moment from which its user is evaluated.
+history of its user. The *context* view trains and evaluates on the target scene's events, each behind the whole history of its user.
+None trains on an event that stands at or behind the moment from which its user is evaluated.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from recbole_precise.data.sequences import SequenceStore, ranges
 from recbole_precise.data.splits import Split
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 
-VIEWS = ("universal", "target")
+VIEWS = ("universal", "target", "context")
 _COMPARE = {">=": np.greater_equal, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal, ">": np.greater, "<": np.less}
 _CONDITION = re.compile(r"""\s*([^\s<>=!'"]+)\s*(>=|<=|==|!=|>|<)\s*('[^']*'|"[^"]*"|[^\s<>=!'"]+)\s*""")
 _AND = re.compile(r"and(?=\s|$)")
@@ -244,7 +245,7 @@ class View:
 
 
 def scene_view_of(config: Any) -> str | None:
-    """The view that a run trains on, universal or target; None without a target scene.
+    """The view that a run trains on (`VIEWS`); None without a target scene.
 
     Where `scene_view` is not set, the model's class may say (attribute `scene_view`); else it is the target view.
     """
@@ -254,11 +255,11 @@ def scene_view_of(config: Any) -> str | None:
 
 
 def views_of(everything: SequenceStore, target: SequenceStore, index: Tensor | None, split: Split, times: np.ndarray) -> dict[str, View]:
-    """Both views of a split that was made in the target scene.
+    """The views of a split that was made in the target scene.
 
     Args:
         target: the events of the target scene; `index` int64 `[its events]`: their places in `everything`, or None when
-            there is no target scene, so that both views are one.
+            there is no target scene, so that all views are one.
         times: `[events of everything]`, the times by which they are ordered.
     """
     train, valid, test = split.parts
@@ -268,7 +269,13 @@ def views_of(everything: SequenceStore, target: SequenceStore, index: Tensor | N
     if index is None:
         return dict.fromkeys(VIEWS, own)
     last = _universal_last(everything, [index[part] for part in split.parts], split.moment, times)
-    return {"target": own, "universal": View(everything, everything, None, last, (None, index[valid], index[test]))}
+    rows = (index[train], index[valid], index[test])
+    taught = everything.offsets[:-1].scatter_reduce(0, everything.owner[rows[0]].long(), rows[0], "amax")
+    return {
+        "target": own,
+        "universal": View(everything, everything, None, last, (None, *rows[1:])),
+        "context": View(everything, everything, None, taught, rows),
+    }
 
 
 def _universal_last(store: SequenceStore, parts: Sequence[Tensor], moment: float | None, times: np.ndarray) -> Tensor:

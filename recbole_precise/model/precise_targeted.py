@@ -11,6 +11,7 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.model.precise import PRECISEUT
 from recbole_precise.model.sequential import SUPERVISED_FIELD
 from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss
@@ -59,9 +60,9 @@ class PRECISETT(PRECISEUT):
         self.set_stage("targeted" if phase.name == "targeted" else "universal")
 
     def set_stage(self, stage: str) -> None:
-        """`universal`: PRECISE-UT; `targeted`: without the causal mask and with the MLP."""
+        """`universal`: PRECISE-UT; `targeted`: with the MLP, and without the causal mask unless `targeted_attention` keeps it."""
         self.stage = stage
-        self.sequence_encoder.causal = stage == "universal"
+        self.sequence_encoder.causal = stage == "universal" or self.config["targeted_attention"] == "causal"
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Next-item loss at every position while in universal training; loss of each row's target in targeted training."""
@@ -108,4 +109,7 @@ class PRECISE(PRECISETT):
         """Windows of all scenes first, rows of the target scene then; what one leaves is the first bar of the other."""
         if self.config["warm_start"]:
             return super().phases()
-        return [*self._universal_phases(train_rows="windows", scene_view="universal"), self._targeted_phase(warm=True, train_rows="prefixes", scene_view="target")]
+        return [
+            *self._universal_phases(train_rows="windows", scene_view="universal"),
+            self._targeted_phase(warm=True, train_rows="prefixes", scene_view=scene_view_of(self.config)),
+        ]

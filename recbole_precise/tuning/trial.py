@@ -7,7 +7,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
 from recbole_precise.config import Config, command_line
@@ -121,19 +121,25 @@ def run_trial(task: Task, values: Mapping[str, Any], data: Callable[[Config], tu
 
     Args:
         data: settings -> loaders, such as `PreparedData()`.
-        watch: called after each validation with (epoch, score, seconds of the trial); it may raise `Stopped`.
+        watch: called after each validation with (epoch, score, seconds of the trial); it may raise `Stopped`. Seconds are
+            those of the wall, or of the processor where the settings say `train_clock: processor`.
 
     Returns: an Outcome, also of a trial that fails: a combination that is refused, a loss that is NaN, memory that runs out.
     """
-    outcome, started = Outcome(), perf_counter()
+    outcome, config = Outcome(), None
+    started = perf_counter(), process_time()
     best: list[float] = []
+
+    def spent() -> float:
+        on_processor = config is not None and config["train_clock"] == "processor"
+        return process_time() - started[1] if on_processor else perf_counter() - started[0]
 
     def after_validation(epoch: int, score: float) -> None:
         if not best or (score >= best[0] if config["valid_metric_bigger"] else score <= best[0]):
             best[:] = [score]
             outcome.found["best_epoch"] = epoch
         outcome.found["epochs"] = epoch + 1
-        watch(epoch, score, perf_counter() - started)
+        watch(epoch, score, spent())
 
     try:
         config = task.config(values)
@@ -147,5 +153,5 @@ def run_trial(task: Task, values: Mapping[str, Any], data: Callable[[Config], tu
         outcome.found["reason"] = str(error)
     except Exception as error:  # noqa: BLE001 - a study outlives whatever a model does with a point
         outcome.found.update(reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-    outcome.found["seconds"] = perf_counter() - started
+    outcome.found["seconds"] = spent()
     return outcome

@@ -151,12 +151,12 @@ def test_no_view_of_the_scenes_trains_a_held_out_item(our_config, view):
     whole = build(our_config("PRECISE-ID", **settings))[1]
     train, valid, test = build(our_config("PRECISE-ID", holdout_items=0.2, **settings))[1]
     held = train._dataset.held_out
-    for scene_view in ("target", "universal"):
-        for rows in ("windows", "prefixes"):
+    for scene_view in ("target", "universal", "context"):
+        for rows in ("prefixes",) if scene_view == "context" else ("windows", "prefixes"):
             part = train._dataset.view(scene_view, rows)
             batch = part[list(range(0, len(part), 97))]
             assert not held[batch["item_id_list"]].any() and not held[batch["item_id"]].any()
-        items, offsets, users = whole[0]._dataset.view(scene_view).train_sequences()
+        items, offsets, users = whole[0]._dataset.view(scene_view, "prefixes").train_sequences()
         expected = {int(u): items[a:b][~held[items[a:b]]].tolist() for u, a, b in zip(users, offsets[:-1], offsets[1:])}
         items, offsets, users = part.train_sequences()
         found = {int(u): items[a:b].tolist() for u, a, b in zip(users, offsets[:-1], offsets[1:])}

@@ -59,8 +59,8 @@ def test_a_leaking_variant_scores_high_and_ours_at_chance(our_config, write_data
     for part in evaluated:
         assert len(part) >= USERS // 2
         assert hits(part, *leaked) > 0.95
-        for view in ("universal", "target"):
+        for view in ("universal", "target", "context"):
             seen = part.view(view)
-            items, offsets, _ = train.view(view).train_sequences()
+            items, offsets, _ = train.view(view, "prefixes").train_sequences()
             # 1 in 20 by chance; 5 standard deviations above it for the fewest rows.
             assert hits(seen, items, offsets) < 1 / ITEMS + 5 * (0.05 * 0.95 / len(part)) ** 0.5

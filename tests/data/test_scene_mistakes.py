@@ -29,7 +29,7 @@ def build(our_config, write_dataset):
     [
         ({"target_scene": "like"}, ["target_scene 'like'", "scene_field", "scene_rules"]),
         ({"scene_view": "universal"}, ["scene_view: universal", "target_scene"]),
-        ({"scene_view": "all", "target_scene": "like", "scene_rules": LIKE}, ["scene_view", "universal, target"]),
+        ({"scene_view": "all", "target_scene": "like", "scene_rules": LIKE}, ["scene_view", "universal, target, context"]),
         ({"target_scene": "lik", "scene_rules": LIKE}, ["target_scene 'lik'", "Did you mean 'like'?", "Rules: like"]),
         ({"scene_rules": {"like": "rating => 4"}}, ["scene_rules: like", "'rating => 4'", "<column> <operator>"]),
         ({"scene_rules": {"like": "rating = 4"}}, ["written =="]),

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from recbole_precise.data.scenes import parse_rule, views_of
 from recbole_precise.data.sequences import SequenceStore
 from recbole_precise.data.splits import DAY, days_in_words, split_rows
+from recbole_precise.errors import ConfigError
 
 BEGIN = 880_000_000 // DAY * DAY
 LS, TS = {"LS": "valid_and_test"}, {"TS": [0.6, 0.2, 0.2]}
@@ -122,6 +123,11 @@ def test_both_views_are_those_of_brute_force(split, group_by, data):
     for part in range(3):
         lines = {name: view.store.fields["line"][view.targets(part)].tolist() for name, view in views.items()}
         assert sorted(lines["target"]) == sorted(parts[part])
+        assert lines["context"] == lines["target"], "the target's rows, each behind everything"
+        row, seen = views["context"].history(views["context"].targets(part), "line")
+        for number, line in enumerate(lines["context"]):
+            own = sequences[int(user[line])]
+            assert seen[row == number].tolist() == own[: own.index(line)]
         if part:
             assert lines["universal"] == lines["target"], "one judge: the same rows in the same order"
             for name, view in views.items():
@@ -200,17 +206,30 @@ def test_views_share_rows_states_and_tables_and_know_their_kind_of_rows(scene_pa
         assert [row[:2] for row in tokens_of(seen)] == [row[:2] for row in tokens_of(part)]
         assert all(torch.equal(mine, theirs) for mine, theirs in zip(seen.history(slice(None)), part.history(slice(None)))), "candidates are the same in both"
         assert sum(len(row[2]) for row in tokens_of(seen)) > sum(len(row[2]) for row in tokens_of(part))
-    with pytest.raises(ValueError, match="universal or target"):
+    with pytest.raises(ValueError, match="universal, target, context"):
         train.view("all")
+
+
+def test_the_context_view_trains_the_targets_rows_behind_all_scenes(scene_parts):
+    train, valid, test = scene_parts()
+    for part in (train, valid, test):
+        seen = part.view("context", "prefixes")
+        rows = part.view("target", "prefixes")
+        assert [row[:2] for row in tokens_of(seen)] == [row[:2] for row in tokens_of(rows)]
+        assert sum(len(row[2]) for row in tokens_of(seen)) > sum(len(row[2]) for row in tokens_of(rows))
+    assert tokens_of(test.view("context")) == tokens_of(test.view("universal"))
+    assert seen.view(train_rows="prefixes")._scene_view == "context"
+    with pytest.raises(ConfigError, match="scene_view: context trains one target a row; set train_rows: prefixes"):
+        train.view("context", "windows")
 
 
 def test_counts_and_sequences_are_those_of_the_view(scene_parts):
     train, valid, _ = scene_parts()
-    for view in ("target", "universal"):
-        part = train.view(view, "windows")
+    for view, rows in (("target", "windows"), ("universal", "windows"), ("context", "prefixes")):
+        part = train.view(view, rows)
         items, offsets, users = part.train_sequences()
         assert torch.equal(part.train_item_counts(), torch.bincount(items, minlength=part.item_num))
-        assert part.inter_num == int((offsets.diff() - 1).sum())
+        assert part.inter_num == (len(train.view("target")) if view == "context" else int((offsets.diff() - 1).sum()))
         assert torch.equal(valid.view(view).train_sequences()[0], items)
 
 
@@ -229,7 +248,7 @@ def test_without_a_target_scene_both_views_are_one(synthetic_config):
     from recbole_precise.data.dataset import SequenceDataset
 
     for part in SequenceDataset(synthetic_config()).build():
-        for view in ("universal", "target", None):
+        for view in ("universal", "target", "context", None):
             assert part.view(view).store is part.store and tokens_of(part.view(view)) == tokens_of(part)
 
 

@@ -70,6 +70,20 @@ def test_data_is_read_again_when_a_setting_of_it_changes(reads):
     assert alone.found["valid"] == found[1]
 
 
+def test_seconds_are_those_of_the_clock_that_the_settings_name(monkeypatch):
+    """A processor whose clock leaps a thousand seconds at each look: the budget sees them with train_clock: processor alone."""
+    import itertools
+
+    from recbole_precise.tuning import trial
+
+    for clock, leaps in (("processor", True), ("wall", False)):
+        ticks = itertools.count(step=1000.0)
+        monkeypatch.setattr(trial, "process_time", lambda ticks=ticks: next(ticks))
+        told = []
+        outcome = run_trial(task_of(SMALL | {"epochs": 2, "train_clock": clock}), {}, PreparedData(), lambda epoch, score, seconds: told.append(seconds))
+        assert (told == [1000.0, 2000.0] and outcome.found["seconds"] == 3000.0) if leaps else max(*told, outcome.found["seconds"]) < 900
+
+
 def test_the_test_split_is_never_ranked(monkeypatch, tmp_path):
     from recbole_precise.trainer.trainer import PreciseTrainer
 
