@@ -163,11 +163,7 @@ def _over_flat(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: PairW
     with torch.enable_grad():
         leaf = rows.detach().requires_grad_(slopes)
         distances = torch.pdist(leaf, p=1.0)
-    others = len(rows) - n
-    left = torch.arange(n - 1, -1, -1)  # how many rows of x come after each
-    lengths = torch.cat([torch.stack([left, torch.full_like(left, others)], 1).flatten(), torch.tensor([others * (others - 1) // 2])])
-    kinds = rows.new_tensor([[2 * weights.within_x, 2 * weights.across]]).expand(n, 2).flatten()
-    factors = torch.repeat_interleave(torch.cat([kinds, rows.new_tensor([2 * weights.within_y])]), lengths)
+    factors = _flat_weights(n, len(rows) - n, weights, rows)
     total, slope_of_pairs = rows.new_zeros((), dtype=torch.float64), torch.empty_like(factors) if slopes else None
     step = TILE_BYTES["cpu"] // rows.element_size()
     with torch.no_grad():
@@ -180,6 +176,17 @@ def _over_flat(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: PairW
     if not slopes:
         return total, None
     return total, -torch.autograd.grad(distances, leaf, slope_of_pairs)[0]
+
+
+def _flat_weights(n: int, m: int, weights: PairWeights, like: Tensor) -> Tensor:
+    """Weights of all unordered pairs of n + m rows in the order of `pdist`: both orders of a pair in one, `[pairs]`."""
+    flat = like.new_full(((n + m) * (n + m - 1) // 2,), 2 * weights.within_x)
+    end = 0
+    for after in range(n - 1, -1, -1):  # rows of x that come after this one, then all of y
+        end += after + m
+        flat[end - m : end] = 2 * weights.across
+    flat[end:] = 2 * weights.within_y
+    return flat
 
 
 def _over_city_block(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: PairWeights, wanted: tuple[bool, bool], tile_bytes: int) -> tuple[Tensor, Tensor | None]:
