@@ -146,7 +146,9 @@ class RecBoleBackbone(nn.Module):
         for parameter in list(inspect.signature(cls.forward).parameters.values())[1:]:
             kind = next((known[0] for known in (_ITEMS, _LENGTHS, _USERS) if parameter.name in known), None)
             if kind is None and parameter.default is inspect.Parameter.empty:
-                raise ConfigError(f"backbone {self.name} cannot be wrapped: its forward asks for '{parameter.name}', and a backbone knows a user's items, their number and the user alone.")
+                raise ConfigError(
+                    f"backbone {self.name} cannot be wrapped: its forward asks for '{parameter.name}', and a backbone knows a user's items, their number and the user alone."
+                )
             if kind is not None:
                 asked.append((parameter.name, kind))
         return asked
