@@ -241,7 +241,7 @@ def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
     model.calculate_loss(batch_of(train, model)).backward()
     held = train._dataset.held_out
     grads = model.item_encoder.towers["id"].table.table.weight.grad.abs().sum(1)
-    assert held.sum() == 8 and grads[held].sum() == 0
+    assert held.sum() >= 4 and grads[held].sum() == 0
     kept = ~held
     kept[0] = False
     assert (grads[kept] > 0).float().mean() > 0.95
