@@ -80,11 +80,10 @@ class PAD(TwoSidedRecommender):
 
     def phases(self) -> list[Phase]:
         """Those of `phases` that the experts need."""
-        config = self.config
-        needed = {"pretrain": "id" in self.encoders, "align": "aligned" in self.experts, "finetune": True}
-        plan = [name for name in PHASES if name in config["phases"] and needed[name]]
+        config, wanted = self.config, list(self.config["phases"])
+        plan = [name for name in PHASES if name in wanted and not (name == "pretrain" and "id" not in self.encoders) and not (name == "align" and "aligned" not in self.experts)]
         if not plan:
-            raise ConfigError(f"phases {config['phases']} leave nothing to train for the experts {', '.join(self.experts)}; add finetune.")
+            raise ConfigError(f"phases {wanted} leave nothing to train for the experts {', '.join(self.experts)}; add finetune.")
         rows = {} if self.causal else {"train_rows": "prefixes", "train_batch_size": config["prefix_batch_size"]}
         gate = (r"item_encoder\.gate\..*",) if any(True for _ in self.item_encoder.gate.parameters()) else ()
         special = {
@@ -95,10 +94,10 @@ class PAD(TwoSidedRecommender):
                 "rate_factors": tuple((pattern, float(config["gate_rate"])) for pattern in gate),
             },
         }
-        epochs = {"pretrain": None, "align": config["align_epochs"], "finetune": config["finetune_epochs"]}
-        rate = {"pretrain": None, "align": config["align_learning_rate"], "finetune": config["finetune_learning_rate"]}
+        epochs, rate = {name: config[f"{name}_epochs"] for name in plan if name != "pretrain"}, {name: config[f"{name}_learning_rate"] for name in plan if name != "pretrain"}
         return [
-            Phase(name=name, epochs=self.epochs if epochs[name] is None else epochs[name], learning_rate=rate[name], **special[name], **rows) for name in plan
+            Phase(name=name, epochs=self.epochs if epochs.get(name) is None else epochs[name], learning_rate=rate.get(name), **special[name], **rows)
+            for name in plan
         ]
 
     @staticmethod
