@@ -66,6 +66,7 @@ ENTRIES: tuple[Entry, ...] = (
     _precise("PRECISE-Pool", variant="pool"),
     Entry("PRECISE-TT", "recbole_precise.model.precise_targeted:PRECISETT", "PRECISE-TT"),
     Entry("PRECISE", "recbole_precise.model.precise_targeted:PRECISE", "PRECISE-TT"),
+    Entry("PAD", "recbole_precise.model.pad:PAD", "PAD"),
     Entry("SASRec-CE", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE"),
     Entry("SASRec-Decoupled", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE", {"decouple_tables": True}),
     Entry("SASRec-Sampled", "recbole_precise.model.sasrec:SASRecSampled", "SASRec-Sampled"),
@@ -110,6 +111,11 @@ def _recbole_models() -> dict[str, Entry]:
 def model_names() -> list[str]:
     """Every name that `resolve` knows, ours first."""
     return [entry.name for entry in ENTRIES] + [entry.name for plain, entry in _recbole_models().items() if plain not in _OURS]
+
+
+def sequential_names() -> list[str]:
+    """RecBole's sequential models."""
+    return [entry.name for entry in _recbole_models().values() if ".sequential_recommender." in entry.target]
 
 
 def find(name: str) -> Entry | None:

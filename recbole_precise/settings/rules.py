@@ -54,7 +54,7 @@ def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
 
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
-    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns, _scenes, _holdout):
+    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns, _scenes, _holdout, _pad):
         rule(settings, entry, model_class, given)
 
 
@@ -261,3 +261,26 @@ def _holdout(settings, entry: Entry, model_class, given) -> None:
         raise ConfigError(f"{key} takes events out of training sequences, which {entry.name} does not read through this package's dataset: leave it out.")
     if settings.get("benchmark_filename"):
         raise ConfigError(f"{key} needs a split by eval_args: remove benchmark_filename.")
+
+
+def _pad(settings, entry: Entry, model_class, given) -> None:
+    """PAD's backbone exists, its width can be shared by the heads, and its phases and experts can be trained."""
+    if "backbone" not in settings or entry.settings != "PAD":
+        return
+    from recbole_precise import registry
+
+    name = settings["backbone"]
+    own = name.lower() == "transformer"
+    if not own:
+        found = registry.find(name)
+        if found is None or found.ours or ".sequential_recommender." not in found.target:
+            names = ["transformer", *registry.sequential_names()]
+            raise ConfigError(f"backbone must be transformer or a sequential model of RecBole such as SASRec, GRU4Rec or Caser, not '{name}'.{did_you_mean(name, names)}")
+    width, heads = settings["embedding_size"], settings["n_heads"]
+    if (own or found.name == "SASRec") and width % heads:
+        raise ConfigError(f"embedding_size {width} cannot be shared evenly by n_heads = {heads}; choose n_heads among the divisors of {width}.")
+    for key in ("experts", "phases"):
+        if not settings[key] or len(set(settings[key])) < len(settings[key]):
+            raise ConfigError(f"{key} must name at least one of them, each once, not {settings[key]!r}.")
+    if settings["experts"] == ["text"] and "finetune" not in settings["phases"]:
+        raise ConfigError("The text expert alone is trained in the phase finetune, which phases leaves out.")

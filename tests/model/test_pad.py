@@ -1,0 +1,247 @@
+"""PAD as RecBole sees it: real config, dataset and token states; what each phase trains and scores with."""
+
+import pytest
+import torch
+from recbole.data.interaction import Interaction
+
+import recbole_precise as rp
+from recbole_precise.evaluation.ranking import rank_by_scores
+from recbole_precise.nn.gates import GATES
+from recbole_precise.text.states import TokenStates
+from recbole_precise.trainer.judging import rank_split
+from recbole_precise.trainer.phases import freeze_for
+
+SMALL = {"embedding_size": 8, "n_layers": 1, "n_heads": 2, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "text_dropout": 0.0, "MAX_ITEM_LIST_LENGTH": 7,
+         "frequency_buckets": 4, "gpu_id": "", "show_progress": False, "state": "ERROR", "item_text": "{title}", "loss_precision": "float32",
+         "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}  # fmt: skip
+WORDS = ["red tea", "green tea", "black coffee", "brown sugar", "oat biscuits", "soap", "shampoo", "dish brush"]
+
+
+@pytest.fixture(scope="module")
+def pantry(tmp_path_factory):
+    """40 items with titles, of which users take neighbours on a ring, some items more often; and a cache for their texts."""
+    folder = tmp_path_factory.mktemp("data")
+    (folder / "ring").mkdir()
+    rows = [f"u{u}\ti{(u * u % 23 + t) % 40}\t{t}" for u in range(60) for t in range(4 + u % 6)]
+    (folder / "ring" / "ring.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
+    titles = [f"i{i}\t{WORDS[i % 8]} {WORDS[i // 5 % 8]}" for i in range(40)]
+    (folder / "ring" / "ring.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
+    return {"data_path": str(folder), "text_cache_dir": str(folder / "cache")}
+
+
+def build(pantry, **settings):
+    config = rp.Config(model="PAD", dataset="ring", config_dict={**SMALL, **pantry, **settings})
+    train, _, test = rp.data_preparation(config, rp.create_dataset(config))
+    torch.manual_seed(0)
+    model = rp.get_model("PAD")(config, train._dataset)
+    with torch.no_grad():  # away from equal shares and small tables, so that a wrong weight would show
+        for parameter in model.item_encoder.parameters():
+            parameter += 0.3 * torch.randn_like(parameter)
+    return train, test, model
+
+
+def at(model, name: str):
+    """The model as a phase finds it."""
+    phase = next(phase for phase in model.phases() if phase.name == name)
+    model.set_phase(phase)
+    return phase
+
+
+def batch_of(train, model):
+    part = train._dataset if model.causal else train._dataset.view(train_rows="prefixes")
+    return part[torch.arange(min(len(part), 40))]
+
+
+@pytest.mark.parametrize("gate", GATES)
+@pytest.mark.parametrize("backbone", ["transformer", "Caser"])
+def test_predict_full_sort_and_exact_ranks_agree(pantry, gate, backbone):
+    """In each phase, and with the sum of gated experts by hand in the last."""
+    _, test, model = build(pantry, gate=gate, backbone=backbone)
+    model.eval()
+    rows = test._dataset[torch.arange(20)]
+    seen = []
+    for name in ("pretrain", "align", "finetune"):
+        at(model, name)
+        scores = model.full_sort_predict(rows).view(20, -1)
+        torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-5)
+        ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, batch_rows=7, budget_bytes=1 << 20)
+        assert ranks.rank[:20].tolist() == rank_by_scores(scores, rows["item_id"]).tolist()
+        assert not any(torch.allclose(scores, other, atol=1e-3) for other in seen)
+        seen.append(scores)
+    items, histories = model.item_encoder, (rows["item_id_list"], rows["item_length"], rows["user_id"])
+    from recbole_precise.model.backbones import Histories
+
+    states = torch.stack([model.encoders[name].last(items.towers[name].rows(None)[rows["item_id_list"]], Histories(*histories)) for name in model.experts], 1)
+    weights = items.weights(items.bucket.expand(20, -1), states)
+    by_hand = sum(weights[..., k] * (states[:, k] @ items.towers[name].rows(None).t()) for k, name in enumerate(model.experts))
+    torch.testing.assert_close(seen[-1][:, 1:], by_hand[:, 1:], rtol=1e-5, atol=1e-5)
+
+
+def expected_trained(phase: str, align: str) -> tuple[str, ...]:
+    """Prefixes of the parameters that a phase trains, from the paper's table of phases."""
+    tower, encoder = "item_encoder.towers.", "encoders."
+    if phase == "pretrain":
+        return tower + "id.", encoder + "id."
+    if phase == "finetune":
+        return tower, encoder, "item_encoder.gate."
+    return {
+        "none": (tower + "aligned.", encoder + "aligned."), "anchored": (tower + "aligned.", encoder + "aligned."),
+        "non_anchored": (tower + "aligned.table", tower + "aligned.project"),
+        "anchored_frozen": (tower + "aligned.project", tower + "aligned.fuse", encoder + "aligned."),
+    }[align]  # fmt: skip
+
+
+@pytest.mark.parametrize("align", ["none", "non_anchored", "anchored", "anchored_frozen"])
+@pytest.mark.parametrize(("loss", "backbone", "fusion"), [("softmax", "transformer", "sum"), ("bce", "GRU4Rec", "concat")])
+def test_each_phase_gives_gradients_to_what_it_trains_and_to_nothing_else(pantry, align, loss, backbone, fusion):
+    train, _, model = build(pantry, align=align, loss=loss, backbone=backbone, fusion=fusion)
+    everything = {name: True for name, _ in model.named_parameters()}
+    for name in ("pretrain", "align", "finetune"):
+        freeze_for(at(model, name), model, everything)
+        model.zero_grad(set_to_none=True)
+        model.train()
+        model.calculate_loss(batch_of(train, model)).backward()
+        moved = {key for key, value in model.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0}
+        assert moved == {key for key in everything if key.startswith(expected_trained(name, align))}
+
+
+def test_the_aligned_expert_begins_as_the_pre_trained_one_and_only_once(pantry):
+    _, _, model = build(pantry)
+    at(model, "pretrain")
+    table, other = (model.item_encoder.towers[name].table.table.weight for name in ("id", "aligned"))
+    assert not torch.equal(table, other)
+    at(model, "align")
+    assert torch.equal(table, other)
+    copied = model.encoders["id"].state_dict()
+    assert all(torch.equal(value, copied[name]) for name, value in model.encoders["aligned"].state_dict().items())
+    with torch.no_grad():
+        other += 1.0
+    at(model, "finetune")
+    assert not torch.equal(table, other)
+
+
+@pytest.mark.parametrize(("experts", "phases"), [
+    (["id"], ["pretrain", "finetune"]), (["text"], ["finetune"]), (["aligned"], ["pretrain", "align", "finetune"]), (["id", "text"], ["pretrain", "finetune"]),
+])  # fmt: skip
+def test_any_subset_of_experts(pantry, experts, phases):
+    train, test, model = build(pantry, experts=experts)
+    assert [phase.name for phase in model.phases()] == phases and model.experts == tuple(experts)
+    everything = {name: True for name, _ in model.named_parameters()}
+    for name in phases:
+        freeze_for(at(model, name), model, everything)
+        model.calculate_loss(batch_of(train, model)).backward()
+    assert {key.split(".")[2] for key, value in model.named_parameters() if value.requires_grad and ".towers." in key} == set(experts)
+    assert model.item_vectors().shape == (41, 8 * len(experts))
+
+
+@pytest.mark.parametrize("settings", [*({"gate": gate} for gate in GATES), *({"gate": gate, "loss": "bce", "n_negatives": 2} for gate in ("author", "expert_output"))])
+def test_the_loss_of_every_gate_falls(pantry, settings):
+    train, _, model = build(pantry, **settings)
+    at(model, "finetune")
+    optimizer, batch, losses = torch.optim.Adam(model.parameters(), lr=0.02), batch_of(train, model), []
+    for _ in range(12):
+        torch.manual_seed(1)
+        loss = model.calculate_loss(batch)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[-1] < losses[0] - 0.1
+
+
+@pytest.mark.parametrize("kernel", ["gaussian", "laplacian", "linear", "cosine", "infonce"])
+def test_alignment_alone_draws_text_and_ids_together(pantry, kernel):
+    train, _, model = build(pantry, align="non_anchored", align_kernel=kernel)
+    trained = freeze_for(at(model, "align"), model, {name: True for name, _ in model.named_parameters()})
+    optimizer, batch = torch.optim.Adam(trained, lr=0.02), batch_of(train, model)
+    first = model.calculate_loss(batch).item()
+    for _ in range(25):
+        optimizer.zero_grad()
+        loss = model.calculate_loss(batch)
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.7 * first
+
+
+@pytest.mark.parametrize("rows", ["unique_real", "author"])
+def test_which_rows_are_aligned(pantry, rows, monkeypatch):
+    """The batch's distinct items with the targets; or every place and its negative, with the padding."""
+    train, _, model = build(pantry, mmd_rows=rows, loss="bce", mmd_sequences=5)
+    at(model, "align")
+    batch, wanted = batch_of(train, model), []
+    tower = model.item_encoder.towers["aligned"]
+    original = tower.text_rows
+    monkeypatch.setattr(tower, "text_rows", lambda ids: (wanted.append(ids), original(ids))[1])
+    model.calculate_loss(batch)
+    ids = wanted[-1].tolist()
+    real = {int(item) for seq, last in zip(batch["item_id_list"][:5], batch["item_id"][:5]) for item in (*seq, last) if item}
+    if rows == "unique_real":
+        assert ids == sorted(real)
+    else:
+        assert len(ids) == 5 * 8 * 2 and 0 in ids and real <= set(ids)
+
+
+@pytest.mark.parametrize("backbone", ["transformer", "SASRec", "GRU4Rec"])
+def test_a_window_is_the_mean_of_recboles_one_target_rows(pantry, backbone):
+    _, _, model = build(pantry, backbone=backbone, backbone_settings={"dropout_prob": 0.0} if backbone == "GRU4Rec" else None)
+    at(model, "finetune")
+    item_seq, user = torch.randint(1, 41, (1, 7)), torch.tensor([3])
+    window = Interaction({"item_id_list": item_seq, "item_length": torch.tensor([7]), "item_id": torch.tensor([9]), "supervised_length": torch.tensor([7]), "user_id": user})
+    prefixes = Interaction({
+        "item_id_list": torch.stack([torch.cat([item_seq[0, :n], torch.zeros(7 - n, dtype=torch.long)]) for n in range(1, 8)]),
+        "item_length": torch.arange(1, 8), "item_id": torch.cat([item_seq[0, 1:], torch.tensor([9])]), "user_id": user.expand(7),
+    })  # fmt: skip
+    torch.testing.assert_close(model.calculate_loss(window), model.calculate_loss(prefixes), rtol=1e-4, atol=1e-5)
+
+
+def test_negatives_are_none_of_the_rows_own(pantry):
+    from recbole_precise.nn.next_item import next_item_targets
+
+    train, _, model = build(pantry, loss="bce", n_negatives=6)
+    batch = batch_of(train, model)
+    own = next_item_targets(batch["item_id_list"], batch["item_length"], batch["item_id"], batch["supervised_length"])
+    negatives, bad = model._negatives(own)
+    assert negatives.shape == (*own.item_seq.shape, 6) and not bad.any()
+    for row in range(len(negatives)):
+        assert not set(negatives[row].flatten().tolist()) & {0, *own.item_seq[row].tolist(), *own.targets[row].tolist()}
+
+
+@pytest.mark.parametrize("gate", ["bucket", "expert_output"])
+def test_new_items_join_by_their_texts(pantry, gate):
+    """A text that an item of the catalogue has stands where that one's text stands; the scores of all others stay."""
+    train, test, model = build(pantry, gate=gate)
+    at(model, "finetune")
+    model.eval()
+    rows = test._dataset[torch.arange(8)]
+    before = model.full_sort_predict(rows)
+    tokens: TokenStates = train._dataset.token_states().select([5, -1])
+    assert model.extend_catalogue(tokens).tolist() == [True, False]
+    after = model.full_sort_predict(rows)
+    assert after.shape == (8, 43) and model.item_encoder.bucket[-2:].tolist() == [4, 4]
+    torch.testing.assert_close(after[:, :41], before)
+    towers = model.item_encoder.towers
+    torch.testing.assert_close(towers["text"].rows(None)[41], towers["text"].rows(None)[5])
+    assert towers["id"].rows(None)[41:].abs().sum() == 0
+
+
+def test_the_paper_recipe_is_the_authors(pantry):
+    _, _, model = build(pantry, recipe="paper", embedding_size=8, inner_size=16, n_layers=2)
+    first, second, third = model.phases()
+    assert model.loss == "bce" and (second.learning_rate, third.learning_rate) == (1e-5, 1e-4)
+    assert model.gate_weights()[1].sum().item() == pytest.approx(1.0)
+    assert len(model.item_encoder.towers["text"].project.layers) == 2 + 3 * 4
+    assert first.trainable and model.encoders["id"].name == "SASRec"
+
+
+@pytest.mark.parametrize("settings", [{}, {"gate": "expert_output"}, {"loss": "bce", "n_negatives": 20}])
+def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
+    """They are no target, no negative and no class: their ID rows get no gradient, and all others do."""
+    train, _, model = build(pantry, holdout_items=0.2, **settings)
+    at(model, "finetune")
+    model.calculate_loss(batch_of(train, model)).backward()
+    held = train._dataset.held_out
+    grads = model.item_encoder.towers["id"].table.table.weight.grad.abs().sum(1)
+    assert held.sum() >= 4 and grads[held].sum() == 0
+    kept = ~held
+    kept[0] = False
+    assert (grads[kept] > 0).float().mean() > 0.95
