@@ -117,6 +117,16 @@ def run_options(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]
     return options, [f"--{key}={value}" for key, value in settings.items()]
 
 
+def options_beside_a_run(verb: str, arguments: Sequence[str], own: Sequence[str], why_no_model: str) -> tuple[dict[str, str], dict[str, object], list[str]]:
+    """For a verb that takes the settings of a run but no model: its own options, data set and config files, and the arguments left for Config."""
+    given = parse_arguments(arguments, strict=True)
+    mine = {key: given.pop(key) for key in own if key in given}
+    options, rest = run_options([f"--{key}={value}" for key, value in given.items()])
+    if options["model"] is not None:
+        raise ConfigError(f"{verb} takes no --model: {why_no_model}.")
+    return mine, options, rest
+
+
 def own_options(verb: str, arguments: Sequence[str], required: Sequence[str], optional: Sequence[str] = ()) -> dict[str, str]:
     """The options of a verb that takes no settings of a run; a ConfigError for one that it does not know or that is missing."""
     from recbole_precise.errors import did_you_mean

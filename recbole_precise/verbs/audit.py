@@ -6,9 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_precise.errors import ConfigError
-from recbole_precise.settings.arguments import parse_arguments
-from recbole_precise.verbs import need_recbole, run_options
+from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import switch, whole_number
 
 #: Options of this verb alone; all others are settings of a run.
@@ -17,11 +15,7 @@ OWN = ("output", "shuffles", "text", "plots", "most_events")
 
 def main(arguments: Sequence[str]) -> None:
     """Examine a data set; print the report and write audit.md, audit.json and plots into `--output`."""
-    given = parse_arguments(arguments, strict=True)
-    own = {key: given.pop(key) for key in OWN if key in given}
-    options, rest = run_options([f"--{key}={value}" for key, value in given.items()])
-    if options["model"] is not None:
-        raise ConfigError("audit takes no --model: it looks at the data alone.")
+    own, options, rest = options_beside_a_run("audit", arguments, OWN, "it looks at the data alone")
     draw = switch(own, "plots", True)
     counts = {name: whole_number(own, name, None) for name in ("shuffles", "most_events") if name in own}
     need_recbole()

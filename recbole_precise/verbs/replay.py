@@ -9,7 +9,7 @@ from typing import Any
 
 from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
-from recbole_precise.verbs import need_recbole, run_options
+from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers
 
 OWN = ("period", "time_unit", "reload_every", "blend", "memory", "cases", "seeds", "output", "plots")
@@ -19,11 +19,8 @@ _DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "neighbour_transitions": 0.0, "t
 
 def main(arguments: Sequence[str]) -> None:
     """Replay a data set; print the table and write table.md, results.json and the plot into `--output`."""
-    given = parse_arguments(arguments, strict=True)
-    own = {key: given.pop(key) for key in OWN if key in given}
-    run, rest = run_options([f"--{key}={value}" for key, value in given.items()])
-    if run["model"] is not None:
-        raise ConfigError("replay takes no --model: it trains PRECISE-UT and PRECISE-TT.")
+    own, run, rest = options_beside_a_run("replay", arguments, OWN, "it trains PRECISE-UT and PRECISE-TT")
+    given = parse_arguments(rest, strict=True)
     options, seeds = _options(own), whole_numbers(own, "seeds")
     plots = switch(own, "plots", True)
     need_recbole()
