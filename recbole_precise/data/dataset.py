@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from recbole_precise.errors import ConfigError, DataError, UserError, did_you_me
 logger = logging.getLogger("recbole_precise")
 
 SUPERVISED_FIELD = "supervised_length"
+#: Of windows that train some of their positions alone: which ones, bool `[rows, MAX_ITEM_LIST_LENGTH]`.
+TRAINED_FIELD = "trained_positions"
 #: Asked for by `sequence_fields`: the times as read. RecBole's own are float32, steps of 128 seconds in a Unix time.
 EXACT_TIME = "exact_time"
 
@@ -157,8 +160,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             scene_view: universal, target or context; default: as this one. train_rows: windows or prefixes; default: as this
                 one; it concerns the training part alone.
 
-        Raises ValueError for other names and for a data set that `build` did not give; ConfigError for windows in the view
-        context, whose rows train one target each; DataError when there is nothing to train on.
+        Windows in the view context hold events of all scenes and train the target scene's alone (`TRAINED_FIELD`).
+
+        Raises ValueError for other names and for a data set that `build` did not give; DataError when there is nothing to train on.
         """
         if self._views is None:
             raise ValueError("only the parts that build() gives have views")
@@ -174,7 +178,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise DataError(f"{self.dataset_path}: {self._what_narrows()} leaves no row for training: no user has two events to train on.")
         windows = self._windows if train_rows is None else train_rows == "windows"
         if windows and not self._part and part._scene_view == "context" and self.scenes.target is not None:
-            raise ConfigError("scene_view: context trains one target a row; set train_rows: prefixes.")
+            before = torch.zeros(len(part.store), dtype=torch.bool)
+            before[targets - 1] = True
+            part.store = part.store.with_field(TRAINED_FIELD, before)
         part.inter_feat = Rows(part._window_columns() if windows and not self._part else part._columns(targets))
         return part
 
@@ -214,8 +220,12 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """Rows with the targets `end`, with the fields that `unused_col` left."""
         if stride is None:
             return RowColumns(self.store, end, self._row_fields, self.max_item_list_len, visible=self._visible)
-        columns = RowColumns(self.store, end, self._row_fields, self.max_item_list_len, stride)
-        columns.visible = [name for name in columns.visible if name in self._visible or name == SUPERVISED_FIELD]
+        names, added = self._row_fields, {SUPERVISED_FIELD}
+        if TRAINED_FIELD in self.store.fields:
+            names = replace(names, trained=TRAINED_FIELD, lists={**names.lists, TRAINED_FIELD: TRAINED_FIELD})
+            added.add(TRAINED_FIELD)
+        columns = RowColumns(self.store, end, names, self.max_item_list_len, stride)
+        columns.visible = [name for name in dict.fromkeys(columns.visible) if name in self._visible or name in added]
         return columns
 
     def _window_columns(self, shift: int = 0) -> RowColumns:
@@ -224,6 +234,10 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise ConfigError(f"window_stride must lie between 1 and MAX_ITEM_LIST_LENGTH ({longest}), not {stride}.")
         stride = stride or longest
         end, _, supervised = train_windows(self.store.offsets[:-1], self._train_last, longest, stride, shift)
+        if TRAINED_FIELD in self.store.fields:
+            trained = torch.cat([end.new_zeros(1), self.store.fields[TRAINED_FIELD].cumsum(0)])
+            some = trained[end] > trained[end - supervised]
+            end, supervised = end[some], supervised[some]
         columns = self._columns(end, stride)
         columns[SUPERVISED_FIELD] = supervised
         return columns

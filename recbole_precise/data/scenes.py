@@ -247,11 +247,13 @@ class View:
 def scene_view_of(config: Any) -> str | None:
     """The view that a run trains on (`VIEWS`); None without a target scene.
 
-    Where `scene_view` is not set, the model's class may say (attribute `scene_view`); else it is the target view.
+    Where `scene_view` is not set, the model's class may say (attribute `scene_view`, a name or a function of the settings);
+    else it is the target view.
     """
     if config["target_scene"] is None:
         return None
-    return config["scene_view"] or getattr(config.model_class, "scene_view", None) or "target"
+    own = getattr(config.model_class, "scene_view", None)
+    return config["scene_view"] or (own(config) if callable(own) else own) or "target"
 
 
 def views_of(everything: SequenceStore, target: SequenceStore, index: Tensor | None, split: Split, times: np.ndarray) -> dict[str, View]:

@@ -8,6 +8,7 @@ several targets in one pass over up to `max_length` inputs.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 
@@ -75,6 +76,12 @@ class SequenceStore:
         index = torch.from_numpy(order)
         sorted_fields = {name: values[index] for name, values in fields.items()}
         return cls(sorted_fields, user[index], None if times is None else times[order], None if marked is None else torch.from_numpy(marked[order]))
+
+    def with_field(self, name: str, values: Tensor) -> SequenceStore:
+        """This store with one more field, `values [events, ...]`."""
+        store = copy.copy(self)
+        store.fields = {**self.fields, name: values}
+        return store
 
     def only(self, event: Tensor) -> SequenceStore:
         """A store of the events `event` (int64 `[n]`, ascending) alone, in the same order."""
@@ -185,6 +192,7 @@ class RowFields:
     length: str
     lists: Mapping[str, str]  # list field -> event field
     supervised: str = "supervised_length"
+    trained: str | None = None  # bool event field: the event that follows is a target; None: every one is (in windows)
 
 
 class RowColumns(MutableMapping[str, Tensor]):
@@ -237,7 +245,8 @@ class RowColumns(MutableMapping[str, Tensor]):
         if self.stride is None:
             return self.end
         supervised = self[self.names.supervised]
-        return ranges(self.end - supervised + 1, supervised)[1]
+        followed = ranges(self.end - supervised + 1, supervised)[1]
+        return followed if self.names.trained is None else followed[self.store.fields[self.names.trained][followed - 1]]
 
     def dictionary(self) -> dict[str, Tensor]:
         """All visible columns, computed together."""

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.backbones import Histories, build_backbone
-from recbole_precise.model.sequential import SUPERVISED_FIELD, TwoSidedRecommender, require
+from recbole_precise.model.sequential import TwoSidedRecommender, require
 from recbole_precise.nn.alignment import Alignment
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
 from recbole_precise.nn.gates import build_gate
@@ -24,7 +24,7 @@ from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.losses import alignment_rows, full_softmax_loss
 from recbole_precise.nn.losses.bce import bce_loss, draw_unseen
 from recbole_precise.nn.losses.sampled_softmax import own_item_mask
-from recbole_precise.nn.next_item import NextItems, next_item_targets
+from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.towers import AlignedTower, FrozenText, IdTower, TextMlp, TextTower
@@ -146,7 +146,7 @@ class PAD(TwoSidedRecommender):
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Next-item loss of the speaking experts' score; while aligning, with the distance of text and IDs added (Sec. 3.2)."""
         fields = interaction.interaction
-        batch = next_item_targets(fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], fields.get(SUPERVISED_FIELD))
+        batch = self.next_items(interaction)
         histories = Histories(batch.item_seq, fields[self.ITEM_SEQ_LEN], fields[self.USER_ID])
         items = self._items()
         negatives = self._negatives(batch) if self.loss == "bce" else None

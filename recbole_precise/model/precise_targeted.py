@@ -17,7 +17,7 @@ from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.model.precise import PRECISEUT
 from recbole_precise.model.sequential import SUPERVISED_FIELD
 from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss
-from recbole_precise.nn.losses.sampled_softmax import own_item_mask
+from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.user_heads import ConcatHead
 from recbole_precise.trainer.phases import Phase
@@ -28,11 +28,15 @@ _FROZEN = {"none": (".*",), "items": (r"(?!item_encoder\.).*",), "encoder": (r"h
 class PRECISETT(PRECISEUT):
     """PRECISE-TT (Sec. IV-D): every position sees all others, all final states go through an MLP, one target a row.
 
-    The parts and their names are those of PRECISE-UT, so that its weights fit; the MLP is new.
+    The parts and their names are those of PRECISE-UT, so that its weights fit; the MLP is new. What the paper has (`recipe: paper`)
+    is a row for each target of the scene's own sequences; by default all of a window's targets are trained in one pass, behind
+    the history of all scenes, which needs the causal mask.
     """
 
-    trains_on_windows = False
-    scene_view = "target"
+    @staticmethod
+    def scene_view(config) -> str:
+        """The scenes that it learns from and sees, where `scene_view` does not say (docs/scenes.md)."""
+        return config["targeted_view"]
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
@@ -52,7 +56,8 @@ class PRECISETT(PRECISEUT):
             epochs=config["targeted_epochs"],
             learning_rate=config["targeted_learning_rate"],
             trainable=_FROZEN[config["targeted_freeze"]],
-            train_batch_size=config["targeted_batch_size"],
+            train_batch_size=None if config["targeted_rows"] == "windows" else config["targeted_batch_size"],
+            train_rows=config["targeted_rows"],
             validate_start=warm,
             **data,
         )
@@ -67,24 +72,28 @@ class PRECISETT(PRECISEUT):
         self.sequence_encoder.causal = stage == "universal" or self.config["targeted_attention"] == "causal"
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Next-item loss at every position while in universal training; loss of each row's target in targeted training."""
+        """Next-item loss at every position while in universal training; in targeted training that of each row's target, or of
+        every target of a window, which under the causal mask are rows of their own."""
         if self.stage == "universal":
             return super().calculate_loss(interaction)
-        fields = interaction.interaction
-        if SUPERVISED_FIELD in fields:
-            raise ValueError("targeted training reads rows of one target each (train_rows: prefixes), not windows")
-        lengths, targets = fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID]
-        item_seq = fields[self.ITEM_SEQ][:, : max(int(lengths.max()), 1)]
-        vectors, catalogue = self.sequence_items(item_seq) if self.targeted_loss == "softmax" else (self.item_encoder(item_seq), None)
-        users = self.score.user(self._user_state(vectors, lengths))
+        batch = self.next_items(interaction)
+        softmax = self.targeted_loss == "softmax"
+        vectors, catalogue = self.sequence_items(batch.item_seq) if softmax else (self.item_encoder(batch.item_seq), None)
+        users = self._users(vectors, batch, every_position=SUPERVISED_FIELD in interaction.interaction)
+        targets = batch.targets[batch.trained]
         if catalogue is not None:
             catalogue, targets = self.competing(catalogue, targets)
             return full_softmax_loss(
                 users, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, users.device)
             )
-        if self.targeted_loss == "softmax":
-            return self.sampled_softmax(users, targets, lambda negatives: own_item_mask(item_seq, targets[:, None], negatives))
-        return self._pairs(users, targets, item_seq)
+        if softmax:
+            return self.sampled_softmax(users, targets, lambda negatives: self.forbidden(batch, negatives))
+        return self._pairs(users, targets, batch.item_seq[batch.trained.nonzero()[:, 0]])
+
+    def _users(self, vectors: Tensor, batch: NextItems, every_position: bool) -> Tensor:
+        """Scoring vectors of the users at the trained positions, `[positions, width]`."""
+        states = self.sequence_encoder(vectors, batch.mask)
+        return self.score.user(self.head.at_every_position(states)[batch.trained] if every_position else self.head(states, batch.mask))
 
     def _pairs(self, users: Tensor, targets: Tensor, item_seq: Tensor) -> Tensor:
         negatives = draw_pair_negatives(targets, self.targeted_negatives, self.n_items)
@@ -113,4 +122,4 @@ class PRECISE(PRECISETT):
             return super().phases()
         universal = self._universal_phases(train_rows="windows", scene_view="universal")
         without_head = [replace(phase, trainable=tuple(rf"(?!head\.){pattern}" for pattern in phase.trainable)) for phase in universal]  # it has no part in them
-        return [*without_head, self._targeted_phase(warm=True, train_rows="prefixes", scene_view=scene_view_of(self.config))]
+        return [*without_head, self._targeted_phase(warm=True, scene_view=scene_view_of(self.config))]

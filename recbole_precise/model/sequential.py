@@ -16,7 +16,7 @@ from recbole_precise.nn.scoring import Score
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
-SUPERVISED_FIELD = "supervised_length"
+SUPERVISED_FIELD, TRAINED_FIELD = "supervised_length", "trained_positions"  # of windows; the latter where they train some positions alone
 
 
 class TwoSidedRecommender(SequentialRecommender):
@@ -100,10 +100,15 @@ class TwoSidedRecommender(SequentialRecommender):
         self._catalogue = None
         return readable.numpy()
 
+    def next_items(self, interaction: Interaction) -> NextItems:
+        """The positions of a batch of windows, or of RecBole's rows, and which of them are trained on what."""
+        fields = interaction.interaction
+        which = fields.get(SUPERVISED_FIELD), fields.get(TRAINED_FIELD)
+        return next_item_targets(fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], *which)
+
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Mean loss over the trained positions of a batch of windows (or of RecBole's rows): a scalar."""
-        fields = interaction.interaction
-        batch = next_item_targets(fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], fields.get(SUPERVISED_FIELD))
+        batch = self.next_items(interaction)
         vectors, catalogue = self.sequence_items(batch.item_seq)
         states = self.sequence_encoder.packed_states(vectors, batch.mask, **self.context(interaction))[batch.trained[batch.mask]]
         return self.objective(states, batch, catalogue)

@@ -17,7 +17,7 @@ class NextItems(NamedTuple):
     trained: Tensor  #: True at the positions that carry loss
 
 
-def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, supervised: Tensor | None = None) -> NextItems:
+def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, supervised: Tensor | None = None, chosen: Tensor | None = None) -> NextItems:
     """Next-item targets of every position of right-padded sequences (docs/methods.md 3), cut to the longest row.
 
     Args:
@@ -25,6 +25,7 @@ def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, su
         last_target: int64 `[batch]`, the item after each row's last.
         supervised: int64 `[batch]`, number of a row's trailing positions that carry loss; None means the
             last alone, which is what RecBole's own rows (one per target) ask for.
+        chosen: bool `[batch, length]`, the positions among them that carry loss; None: all.
     """
     longest = int(lengths.max())
     item_seq = item_seq[:, :longest]
@@ -33,7 +34,8 @@ def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, su
     targets = torch.cat([item_seq[:, 1:], item_seq.new_zeros(len(item_seq), 1)], 1)
     targets = targets.scatter(1, lengths[:, None] - 1, last_target[:, None])
     first = lengths - (1 if supervised is None else supervised)
-    return NextItems(item_seq, mask, targets, mask & (position >= first[:, None]))
+    trained = mask & (position >= first[:, None])
+    return NextItems(item_seq, mask, targets, trained if chosen is None else trained & chosen[:, :longest])
 
 
 def upcoming_items(targets: Tensor, horizon: int, decay: float) -> tuple[Tensor, Tensor]:

@@ -22,6 +22,15 @@ class ConcatHead(nn.Module):
             nn.init.zeros_(self.outer.weight)
             nn.init.zeros_(self.outer.bias)
 
+    def at_every_position(self, states: Tensor) -> Tensor:
+        """`forward` of every prefix of right-padded `states [batch, l, width]`, in one convolution: `[batch, l, width]`."""
+        batch, length, width = states.shape
+        kernel = self.inner.weight.view(-1, self.length, width)[:, -length:].transpose(1, 2)  # what is older than the row is zero
+        before = nn.functional.pad(states.transpose(1, 2), (kernel.shape[2] - 1, 0))
+        inner = nn.functional.conv1d(before, kernel, self.inner.bias).transpose(1, 2)
+        users = self.outer(nn.functional.gelu(inner))
+        return users + states if self.residual else users
+
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
         """`states [batch, l, width]`, right-padded as bool `mask [batch, l]` says, l at most `length` -> `[batch, width]`."""
         count = mask.sum(1, keepdim=True)

@@ -54,7 +54,7 @@ def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
 
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
-    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _softmax, _normalisation, _columns, _scenes, _holdout, _pad):
+    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad):
         rule(settings, entry, model_class, given)
 
 
@@ -196,6 +196,15 @@ def _experts(settings, entry, model_class, given) -> None:
     experts, top = settings.get("n_experts"), settings.get("top_experts")
     if isinstance(experts, int) and isinstance(top, int) and top > experts:
         raise ConfigError(f"top_experts {top} is more than n_experts {experts}.")
+
+
+def _targeted(settings, entry, model_class, given) -> None:
+    if "targeted_rows" not in settings:
+        return
+    if settings.get("train_rows"):
+        raise ConfigError(f"train_rows: {settings['train_rows']} says nothing for {entry.name}: universal training has windows, targeted training what targeted_rows says.")
+    if settings["targeted_rows"] == "windows" and settings["targeted_attention"] == "full":
+        raise ConfigError("targeted_rows: windows needs the causal mask, without which a position sees its own target: set targeted_rows: prefixes or targeted_attention: causal.")
 
 
 def _softmax(settings, entry: Entry, model_class, given) -> None:

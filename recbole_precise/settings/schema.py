@@ -198,6 +198,8 @@ MODEL: dict[str, Key] = {
     "alternate_rate": Key("float", above=0, high=1),
     "extends": _TEXT,
     "targeted_attention": _one_of("full", "causal"),
+    "targeted_rows": _one_of("windows", "prefixes"),
+    "targeted_view": _one_of("universal", "target", "context"),
     "targeted_loss": _one_of("bpr", "softmax"),
     "targeted_negatives": _count(),
     "targeted_residual": _SWITCH,

@@ -14,7 +14,7 @@ from recbole_precise.verbs.options import number, one_of, switch, whole_number, 
 
 OWN = ("period", "time_unit", "reload_every", "blend", "memory", "cases", "seeds", "output", "plots")
 #: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would let the future in.
-_DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "neighbour_transitions": 0.0, "tensorboard": False, "show_progress": False}
+_DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "targeted_rows": "prefixes", "targeted_view": "target", "neighbour_transitions": 0.0, "tensorboard": False, "show_progress": False}
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -15,6 +15,7 @@ from recbole_precise.data.holdout import choose_items, training_store
 from recbole_precise.data.sequences import SequenceStore
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.evaluation.slices import Cases, row_slices
+from recbole_precise.trainer.views import phase_loaders
 
 
 @given(st.lists(st.tuples(st.integers(1, 12), st.integers(0, 9)), min_size=3, max_size=40), st.floats(0.05, 0.95), st.integers(0, 5), st.randoms())
@@ -133,14 +134,15 @@ def test_the_loss_does_not_know_held_out_items(our_config, tmp_path):
         assert losses[0] == losses[1]
 
 
+@pytest.mark.parametrize("rows", ["prefixes", "windows"])
 @pytest.mark.parametrize("loss", ["bpr", "softmax"])
-def test_targeted_training_does_not_know_held_out_items(our_config, loss):
-    config = our_config("PRECISE-TT", holdout_items=0.3, variant="id", embedding_size=8, token_size=8, n_layers=1, targeted_loss=loss, targeted_negatives=8, targeted_batch_size=64)
+def test_targeted_training_does_not_know_held_out_items(our_config, loss, rows):
+    config = our_config("PRECISE-TT", holdout_items=0.3, variant="id", embedding_size=8, token_size=8, n_layers=1, targeted_loss=loss, targeted_rows=rows, targeted_negatives=8, targeted_batch_size=64)
     _, (train, _, _) = build(config)
     torch.manual_seed(0)
     model = rp.get_model(config["model"])(config, train._dataset)
     held, table = train._dataset.held_out, model.item_encoder.parts[0].table.weight
-    model.calculate_loss(next(iter(train))).backward()
+    model.calculate_loss(next(iter(phase_loaders(model.phases()[0], train, None)[0]))).backward()
     assert not table.grad[held].any() and table.grad[~held].any()
 
 
@@ -152,7 +154,7 @@ def test_no_view_of_the_scenes_trains_a_held_out_item(our_config, view):
     train, valid, test = build(our_config("PRECISE-ID", holdout_items=0.2, **settings))[1]
     held = train._dataset.held_out
     for scene_view in ("target", "universal", "context"):
-        for rows in ("prefixes",) if scene_view == "context" else ("windows", "prefixes"):
+        for rows in ("windows", "prefixes"):
             part = train._dataset.view(scene_view, rows)
             batch = part[list(range(0, len(part), 97))]
             assert not held[batch["item_id_list"]].any() and not held[batch["item_id"]].any()

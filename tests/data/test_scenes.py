@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from recbole_precise.data.scenes import parse_rule, views_of
 from recbole_precise.data.sequences import SequenceStore
 from recbole_precise.data.splits import DAY, days_in_words, split_rows
-from recbole_precise.errors import ConfigError
+from recbole_precise.nn.next_item import next_item_targets
 
 BEGIN = 880_000_000 // DAY * DAY
 LS, TS = {"LS": "valid_and_test"}, {"TS": [0.6, 0.2, 0.2]}
@@ -219,13 +219,30 @@ def test_the_context_view_trains_the_targets_rows_behind_all_scenes(scene_parts)
         assert sum(len(row[2]) for row in tokens_of(seen)) > sum(len(row[2]) for row in tokens_of(rows))
     assert tokens_of(test.view("context")) == tokens_of(test.view("universal"))
     assert seen.view(train_rows="prefixes")._scene_view == "context"
-    with pytest.raises(ConfigError, match="scene_view: context trains one target a row; set train_rows: prefixes"):
-        train.view("context", "windows")
+
+
+@pytest.mark.parametrize("stride", [None, 2], ids="window_stride {}".format)
+def test_context_windows_hold_all_scenes_and_train_the_targets_rows_once(scene_parts, stride):
+    train = scene_parts(window_shift=True, window_stride=stride)[0]
+    wide, rows = train.view("context", "windows"), train.view("context", "prefixes")
+    expected = sorted(rows.inter_feat.interaction.end.tolist())
+    generator = torch.Generator().manual_seed(3)
+    for _ in range(4):
+        batch = wide[list(range(len(wide)))]
+        found = next_item_targets(*(batch[name] for name in ("item_id_list", "item_length", "item_id", "supervised_length", "trained_positions")))
+        assert found.trained.any(1).all(), "a window that trains nothing is left out"
+        assert sorted(found.targets[found.trained].tolist()) == sorted(rows[list(range(len(rows)))]["item_id"].tolist())
+        assert sorted(wide.inter_feat.interaction.targets().tolist()) == expected
+        assert wide.inter_num == len(expected)
+        assert int(found.mask.sum()) > int(found.trained.sum()), "events of other scenes are read"
+        wide.shift_windows(generator)
+    assert "trained_positions" not in train.view("universal", "windows").inter_feat and "trained_positions" not in rows.inter_feat
+    assert "trained_positions" not in wide.view("target").inter_feat and tokens_of(wide.view(train_rows="prefixes")) == tokens_of(rows)
 
 
 def test_counts_and_sequences_are_those_of_the_view(scene_parts):
     train, valid, _ = scene_parts()
-    for view, rows in (("target", "windows"), ("universal", "windows"), ("context", "prefixes")):
+    for view, rows in (("target", "windows"), ("universal", "windows"), ("context", "prefixes"), ("context", "windows")):
         part = train.view(view, rows)
         items, offsets, users = part.train_sequences()
         assert torch.equal(part.train_item_counts(), torch.bincount(items, minlength=part.item_num))

@@ -66,6 +66,8 @@ MISTAKES = [
     ("PRECISE-UT", {"window_stride": 51}, ["window_stride 51", "MAX_ITEM_LIST_LENGTH 50"]),
     ("PRECISE-UT", {"window_stride": 10, "train_rows": "prefixes"}, ["window_stride", "prefixes"]),
     ("SASRec", {"train_rows": "windows"}, ["train_rows", "SASRec"]),
+    ("PRECISE", {"train_rows": "prefixes"}, ["train_rows", "targeted_rows"]),
+    ("PRECISE-TT", {"targeted_attention": "full"}, ["targeted_rows: prefixes", "targeted_attention: causal"]),
     ("PRECISE-UT", {"resume": True}, ["resume", "run_dir"]),
     ("GraphHeuristic", {"recipe": "paper"}, ["GraphHeuristic", "recipe"]),
     ("SASRec", {"train_minutes": 0}, ["train_minutes", "above 0"]),

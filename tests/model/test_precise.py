@@ -111,9 +111,12 @@ def test_the_loss_of_every_objective_falls(overrides, cache):
     assert losses[-1] < losses[0] - 0.1
 
 
-def test_windows_give_the_mean_of_recboles_one_target_rows(cache):
+@pytest.mark.parametrize(("name", "settings"), [("PRECISE-UT", {}), ("PRECISE-TT", {}), ("PRECISE-TT", {"targeted_residual": False})], ids=str)
+def test_windows_give_the_mean_of_recboles_one_target_rows(cache, name, settings):
     """Without dropout and while histories fit, one pass over a window is all its prefix rows at once."""
-    _, _, _, model = build("PRECISE-UT", cache)
+    _, _, _, model = build(name, cache, **settings)
+    if name == "PRECISE-TT":
+        torch.nn.init.normal_(model.head.outer.weight, std=0.1)
     item_seq = torch.randint(1, 1000, (1, 10))
     window = Interaction({"item_id_list": item_seq, "item_length": torch.tensor([10]), "item_id": torch.tensor([7]), "supervised_length": torch.tensor([10])})
     following = torch.cat([item_seq[0, 1:], torch.tensor([7])])

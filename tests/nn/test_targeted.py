@@ -57,3 +57,15 @@ def test_the_head_puts_the_last_state_in_the_last_place(seed, residual):
 def test_a_residual_head_begins_as_the_last_state():
     states, mask = torch.randn(2, 4, 3), torch.tensor([[True] * 4, [True, True, False, False]])
     torch.testing.assert_close(ConcatHead(3, 7, residual=True)(states, mask), torch.stack([states[0, 3], states[1, 1]]))
+
+
+@given(st.integers(0, 1000), st.booleans(), st.integers(1, 6))
+def test_at_every_position_the_head_is_that_of_the_prefix(seed, residual, longest):
+    torch.manual_seed(seed)
+    width, length = 3, 6
+    head = ConcatHead(width, length, residual)
+    torch.nn.init.normal_(head.outer.weight)
+    states = torch.randn(4, longest, width)
+    everywhere = head.at_every_position(states)
+    for end in range(1, longest + 1):
+        torch.testing.assert_close(everywhere[:, end - 1], head(states[:, :end], torch.ones(4, end, dtype=torch.bool)), rtol=1e-4, atol=1e-5)
