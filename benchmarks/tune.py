@@ -5,7 +5,8 @@
 
 Each repeat has a seed, for the points and for the training of both sides. First the random search: `--sampler=random
 --trials=30 --pruner=none`. Then `tune` as it is by default (TPE that begins with the settings as they are, median pruning)
-with `--hours` set to the seconds of trials that the random search took; its last trial is cut when they are over. Both are
+with `--hours` set to the seconds of trials that the random search took (of the processor, so that other work on the machine
+favours neither side); its last trial is cut when they are over. Both are
 processes of their own, one after the other, on the same space. What counts is the best validation NDCG@10; test metrics of
 the two winners come from a run of each one's best.yaml after both searches have ended, and choose nothing.
 
@@ -82,7 +83,7 @@ def main() -> None:
     parser.add_argument("--folder", default="saved/tune-benchmark")
     arguments, extra = parser.parse_known_args()
     folder = Path(arguments.folder)
-    shared = {"epochs": arguments.epochs, "threads": 1, "gpu_id": "", "show_progress": False, "state": "ERROR", **(MODEL if arguments.model == "PRECISE-ID" else {})}
+    shared = {"epochs": arguments.epochs, "train_clock": "processor", "threads": 1, "gpu_id": "", "show_progress": False, "state": "ERROR", **(MODEL if arguments.model == "PRECISE-ID" else {})}
     repeats = []
     for seed in range(1, arguments.repeats + 1):
         settings = [*(f"--{key}={value}" for key, value in shared.items()), f"--seed={seed}", *extra]
