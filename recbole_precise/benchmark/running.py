@@ -181,6 +181,8 @@ class Runner:
             return "nothing is left"
         seconds, known = remaining_seconds(left, {each: read["seconds"]["total"] for each in self._finished() if (read := _read(each))})
         spent = {each.cell: time.monotonic() - each.started for each in self.running}
+        if seconds is None:
+            return f"{len(left)} left"
         seconds -= sum(min(spent.get(cell, 0.0), guess) for cell, guess in known.items())
         return f"{len(left)} left, about {span(max(seconds, 0.0) / max(1, min(self.jobs, len(left))))}"
 
@@ -206,9 +208,9 @@ class Runner:
         self.running = []
 
 
-def remaining_seconds(left: Sequence[Cell], taken: dict[Cell, float]) -> tuple[float, dict[Cell, float]]:
+def remaining_seconds(left: Sequence[Cell], taken: dict[Cell, float]) -> tuple[float | None, dict[Cell, float]]:
     """Seconds that the cells `left` will take one after the other, and of each: the mean of its row, else of its data set, else of all
-    (0 where nothing like it has ended)."""
+    (None and no entry while nothing like some of them has ended)."""
     guesses = {}
     for cell in left:
         # Floors take seconds, what is trained minutes or hours: neither tells of the other.
@@ -217,8 +219,9 @@ def remaining_seconds(left: Sequence[Cell], taken: dict[Cell, float]) -> tuple[f
             times = [seconds for other, seconds in alike.items() if like(other)]
             if times:
                 break
-        guesses[cell] = sum(times) / len(times) if times else 0.0
-    return sum(guesses.values()), guesses
+        if times:
+            guesses[cell] = sum(times) / len(times)
+    return sum(guesses.values()) if len(guesses) == len(left) else None, guesses
 
 
 def span(seconds: float) -> str:

@@ -166,5 +166,5 @@ def test_what_remains_is_guessed_from_the_nearest_alike(tmp_path):
     floor, unlike = make_cell(tmp_path, "Pop", "floor"), make_cell(tmp_path, "Pop", "floor 2")
     total, each = remaining_seconds([a2, b1, unlike], {a1: 100.0, floor: 2.0})
     assert each == {a2: 100.0, b1: 100.0, unlike: 2.0} and total == 202.0
-    assert remaining_seconds([b1], {floor: 2.0})[0] == 0.0
+    assert remaining_seconds([b1, unlike], {floor: 2.0}) == (None, {unlike: 2.0})
     assert [span(seconds) for seconds in (3.4, 89, 91, 5399, 11_100)] == ["3 s", "89 s", "2 min", "1 h 30 min", "3 h 05 min"]
