@@ -11,7 +11,8 @@ import numpy as np
 
 from recbole_precise.audit.histories import Histories
 from recbole_precise.audit.order import orders_of
-from recbole_precise.audit.text import unit_rows, word_vectors
+from recbole_precise.audit.text import word_vectors
+from recbole_precise.evaluation.floors import unit_rows
 from recbole_precise.data.scan import read_header
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
 from recbole_precise.text.corpus import read_table, render
@@ -63,7 +64,7 @@ def load(options: dict[str, Any], arguments: Sequence[str], text: str = "words")
         vectors, source = _words(config, dataset, item_file, separator, encoding)
     elif text == "encoder":
         states = dataset.token_states()
-        vectors, source = unit_rows(np.asarray(states.pooled(), dtype=np.float32)), f"mean token states of {states.encoder['name']}"
+        vectors, source = unit_rows(states.pooled()), f"mean token states of {states.encoder['name']}"
     return Loaded(
         config["dataset"], _histories(dataset, train, test), orders_of(tokens, in_file), vectors, source, config["eval_args"]["split"], bool(config["mask_history"]),
         config["seed"], Path(config["checkpoint_dir"], f"audit-{config['dataset']}"),

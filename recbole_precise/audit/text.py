@@ -10,6 +10,7 @@ import scipy.sparse as sp
 
 from recbole_precise.audit.chance import Estimate, interval, per_user
 from recbole_precise.audit.histories import Histories
+from recbole_precise.evaluation.floors import unit_rows
 
 _WORD = re.compile(r"\w+")
 _PAIRS = 20_000  # pairs looked at, at most
@@ -27,15 +28,6 @@ def word_vectors(texts: Sequence[str]) -> sp.csr_matrix:
     in_texts = np.bincount(counts.indices, minlength=counts.shape[1])
     weighted = counts @ sp.diags(np.log((1 + len(texts)) / (1 + in_texts)) + 1)
     return unit_rows(weighted.tocsr())
-
-
-def unit_rows(vectors: np.ndarray | sp.csr_matrix) -> sp.csr_matrix | np.ndarray:
-    """The same rows with length 1; rows of zeros stay."""
-    if sp.issparse(vectors):
-        length = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
-        return (sp.diags(1 / np.where(length > 0, length, 1)) @ vectors).tocsr()
-    length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(length > 0, length, 1)
 
 
 class Likeness:

@@ -223,8 +223,11 @@ def _tie_break(counts: np.ndarray) -> np.ndarray:
     return counts / max(counts.max(), 1) * _TIE
 
 
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """float32 `[n, width]`: rows of length 1; rows of zeros stay."""
+def unit_rows(vectors: np.ndarray | sp.csr_matrix) -> np.ndarray | sp.csr_matrix:
+    """float32 `[n, width]`, sparse as given: rows of length 1; rows of zeros stay."""
+    if sp.issparse(vectors):
+        length = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
+        return (sp.diags(1 / np.where(length > 0, length, 1)) @ vectors).tocsr().astype(np.float32)
     vectors = np.asarray(vectors, dtype=np.float32)
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.where(length > 0, length, 1)

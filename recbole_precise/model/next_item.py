@@ -43,9 +43,9 @@ class NextItemRecommender(TwoSidedRecommender):
         if not self.sequence_encoder.draws_weights:
             self._init_parts(config["initializer_range"])
         self.score = Score(config["score"], config["temperature"])
-        self.neighbours_texts = (config["neighbour_texts"] or 0.0) if self.text_encoder else 0.0
+        self.neighbour_texts = (config["neighbour_texts"] or 0.0) if self.text_encoder else 0.0
         self.neighbours = neighbours_of(
-            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"], texts=self.neighbours_texts
+            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"], texts=self.neighbour_texts
         )
         if config["decouple_tables"]:
             self.target_encoder = self.build_items(config, dataset)

@@ -40,7 +40,7 @@ class TwoSidedRecommender(SequentialRecommender):
         self.text_encoder: dict | None = None
         self._catalogue: tuple[tuple, Tensor] | None = None
         self.neighbours: Neighbours | None = None
-        self.neighbours_texts = 0.0
+        self.neighbour_texts = 0.0
         self._competing = training_catalogue(dataset)
 
     def phases(self) -> list[Phase]:
@@ -94,7 +94,7 @@ class TwoSidedRecommender(SequentialRecommender):
         encoders = [self.item_encoder, *([self.target_encoder] if hasattr(self, "target_encoder") else [])]
         readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
         if self.neighbours is not None:
-            scale = self.neighbours_texts
+            scale = self.neighbour_texts
             self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
         self.n_items += len(tokens)
         self._catalogue = None

@@ -141,7 +141,7 @@ class PhasedTraining:
                 self._validate(phase, valid_data, epoch, verbose, show_progress, callback)
             self._tick()
             if self.train_minutes and not progress.stopped and self.processes.agree(progress.clock_seconds >= 60 * self.train_minutes):
-                progress.stopped, progress.ended = True, "train_minutes"
+                progress.ended = "train_minutes"
                 self.logger.info(f"{self.train_minutes:g} minutes of training (train_minutes) are over after epoch {epoch}")
             progress.next_epoch()
             pause = min(_COST_SHARE * self._checkpoint_cost, self._checkpoint_seconds())
@@ -166,8 +166,8 @@ class PhasedTraining:
         score, seconds = exact[self.valid_metric], perf_counter() - started
         progress.spend("evaluate", seconds)
         stopping = self._early_stopping(phase)
-        improved, progress.stopped = stopping.update(score)
-        if progress.stopped:
+        improved, stopped = stopping.update(score)
+        if stopped:
             progress.ended = "stopping_step"
         progress.best_score, progress.waited = self.best_valid_score, self.cur_step = stopping.best, stopping.waited
         progress.history[-1].update(valid_score=score, valid=exact, valid_seconds=seconds)

@@ -16,7 +16,7 @@ class Progress:
         batch: batches trained in this epoch; `loss`: their sum (`LossSum.state`).
         epoch_generator: state of the loader's generator when the epoch began.
         train_loss: of this epoch when all its batches are done and its evaluation is not.
-        stopped: the phase is at its end before its last epoch. ended: the key that ends it: epochs, stopping_step or train_minutes.
+        ended: the key that ends the phase: epochs, or stopping_step or train_minutes once they have ended it early.
         best_score, waited: early stopping's state. best_epoch, best_result, best_exact: of the best evaluation of the
             phase; rounded as RecBole prints it, and exact.
         evaluations: validations so far, in all phases.
@@ -32,7 +32,6 @@ class Progress:
     loss: dict[str, Any] | None = None
     epoch_generator: str | None = None
     train_loss: float | tuple[float, ...] | None = None
-    stopped: bool = False
     ended: str = "epochs"
     best_score: float | None = None
     waited: int = 0
@@ -45,6 +44,11 @@ class Progress:
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "evaluate": 0.0})
     phase_seconds: float = 0.0
     clock_seconds: float = 0.0
+
+    @property
+    def stopped(self) -> bool:
+        """The phase is at its end before its last epoch."""
+        return self.ended != "epochs"
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -82,6 +86,6 @@ class Progress:
         best = None if self.best_epoch is None else self.best_epoch - self.phase_start
         self.phases.append({"name": name, "epochs": self.epoch - self.phase_start, "best_epoch": best, "ended": self.ended, "seconds": self.phase_seconds})
         self.phase += 1
-        self.phase_start, self.phase_seconds, self.clock_seconds, self.stopped, self.ended = self.epoch, 0.0, 0.0, False, "epochs"
+        self.phase_start, self.phase_seconds, self.clock_seconds, self.ended = self.epoch, 0.0, 0.0, "epochs"
         if not last:
             self.waited, self.best_score, self.best_epoch, self.best_result, self.best_exact = 0, None, None, None, None
