@@ -14,6 +14,7 @@ from recbole_precise.benchmark.summary import p_text
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.evaluation.slices import item_slices
 from recbole_precise.figures import look, new_figure
+from recbole_precise.inspection.runs import labels
 
 #: Kinds of slices that follow from the target item alone.
 KINDS = ("frequency", "buckets", "popularity")
@@ -52,7 +53,8 @@ def summarise(
     adjusted = corrected({(name, metric): row["p_value"] for name, row in told.items() if "p_value" in row})
     for (name, _), p in adjusted.items():
         told[name]["p_holm"] = p
-    about = {key: {"model": side.model, "seeds": side.seeds, "folders": [str(folder) for folder in side.folders]} for key, side in (("a", a), ("b", b))}
+    names = [side.model for side in (a, b)] if a.model != b.model else labels([a.folders[0], b.folders[0]])
+    about = {key: {"name": name, "model": side.model, "seeds": side.seeds, "folders": [str(folder) for folder in side.folders]} for key, name, side in zip("ab", names, (a, b), strict=True)}
     return {
         "kind": "gains", "dataset": a.results[0]["dataset"], "split": split, "metric": metric, "confidence": confidence, "resamples": resamples, "seed": seed, **about, "slices": told,
     }  # fmt: skip
@@ -109,7 +111,7 @@ def draw(summary: Mapping[str, Any]) -> Any:
         panels_of.setdefault(kind, []).append(name)
     with look():
         figure = new_figure(1.4 + 0.62 * sum(map(len, panels_of.values())), 3.8)
-        panels = figure.subplots(1, len(panels_of), squeeze=False, width_ratios=[len(names) for names in panels_of.values()])[0]
+        panels = figure.subplots(1, len(panels_of), squeeze=False, sharey=True, width_ratios=[len(names) for names in panels_of.values()])[0]
         for panel, (kind, names) in zip(panels, panels_of.items(), strict=True):
             for place, name in enumerate(names):
                 row = summary["slices"][name]
@@ -125,11 +127,13 @@ def draw(summary: Mapping[str, Any]) -> Any:
             panel.margins(y=0.15)
             panel.set_xlabel(f"{kind}, test cases" if summary["split"] == "test" else f"{kind}, validation cases", fontsize=8)
             panel.grid(axis="y", alpha=0.3)
-        a, b = (summary[key]["model"] for key in "ab")
+        a, b = (summary[key]["name"] for key in "ab")
         panels[0].set_ylabel(f"{summary['metric'].replace('ndcg', 'nDCG')}: {a} less {b}")
         figure.suptitle(f"{summary['dataset']}: gain of {a} over {b}, {100 * summary['confidence']:g}% intervals over users and {_seeds(summary)}", fontsize=9, x=0.01, ha="left")
     return figure
 
 
 def _seeds(summary: Mapping[str, Any]) -> str:
-    return " and ".join(f"{len(summary[key]['seeds'])} seed{'s' if len(summary[key]['seeds']) > 1 else ''}" for key in "ab")
+    numbers = [len(summary[key]["seeds"]) for key in "ab"]
+    words = [f"{number} seed{'s' if number > 1 else ''}" for number in numbers]
+    return f"{words[0]} each" if numbers[0] == numbers[1] else " and ".join(words)

@@ -15,6 +15,8 @@ from recbole_precise.evaluation.discrepancy import ItemPairs, item_pairs
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
 
+#: The splits whose rows can be looked at, in words.
+SPLITS = {"valid": "validation", "test": "test"}
 #: What items are vectors in, by name.
 SPACES = {
     "id": "the ID vectors of the ID expert, or of a model with one table",
@@ -171,5 +173,5 @@ def pairs_of(
     drawn = item_pairs(rows.history, rows.target, rows.buckets(), per_bucket, negatives, seed)
     pairs = drawn.take(usable[drawn.behaviour] & usable[drawn.target])
     if not len(pairs):
-        raise DataError(f"The {rows.split} split of {rows.dataset} gives no pair of items that all spaces know.")
+        raise DataError(f"The {SPLITS[rows.split]} split of {rows.dataset} gives no pair of items that all spaces know.")
     return pairs, len(drawn) - len(pairs)

@@ -11,7 +11,7 @@ import numpy as np
 from recbole_precise.evaluation.discrepancy import ItemPairs, Separation, pair_distances, random_partners, separation, separation_of
 from recbole_precise.evaluation.slices import item_slices
 from recbole_precise.figures import look, new_figure
-from recbole_precise.inspection.runs import Rows, choose, pairs_of, read_spaces
+from recbole_precise.inspection.runs import SPLITS, Rows, choose, pairs_of, read_spaces
 
 #: What is held against what: the nearest and the farthest share of pairs in the reference space, or users' pairs and random ones.
 GROUPS = ("collaborative", "random")
@@ -94,7 +94,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         reference = summary["reference"]
         what = f"the {100 * summary['share']:g}% nearest and the {100 * summary['share']:g}% farthest pairs by {summary['distance']} distance in the space {reference['space']} of {reference['run']}"
     lines = [
-        f"{summary['dataset']}: {what}; {summary['split']} targets, {summary['distance']} distances, at most {summary['pairs_per_bucket']:,} pairs a frequency bucket (seed {summary['seed']}).",
+        f"{summary['dataset']}: {what}; {SPLITS[summary['split']]} targets, {summary['distance']} distances, at most {summary['pairs_per_bucket']:,} pairs a frequency bucket (seed {summary['seed']}).",
         "AUC: chance that a pair of the second group is farther apart than one of the first; 0.5 is no separation. Parts: warm, targets with more than 50 training events; median, 7 to 50; cold, "
         "1 to 6; unseen, none.",
     ]
@@ -125,7 +125,7 @@ def draw(summary: Mapping[str, Any]) -> Any:
             across[0].set_ylabel(f"{line['run']}:\n{line['space']}", fontsize=8)
         figure.supxlabel(f"{summary['distance']} distance of two items (density of pairs)", fontsize=9)
         handles, names = next((panel.get_legend_handles_labels() for panel in panels.flat if panel.get_legend_handles_labels()[0]), ([], []))
-        figure.legend(handles, names, frameon=False, fontsize=8, loc="outside upper right", ncols=3, title=f"{summary['dataset']}, {summary['split']} targets", title_fontsize=8)
+        figure.legend(handles, names, frameon=False, fontsize=8, loc="outside upper right", ncols=3, title=f"{summary['dataset']}, {SPLITS[summary['split']]} targets", title_fontsize=8)
     return figure
 
 

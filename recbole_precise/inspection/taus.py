@@ -11,7 +11,7 @@ import numpy as np
 from recbole_precise.benchmark.plots import COLOURS, DASHES, MARKERS
 from recbole_precise.evaluation.discrepancy import pair_distances, tau_by_bucket
 from recbole_precise.figures import look, new_figure
-from recbole_precise.inspection.runs import choose, pairs_of, read_spaces
+from recbole_precise.inspection.runs import SPLITS, choose, pairs_of, read_spaces
 
 BUCKETS = 10
 
@@ -71,7 +71,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     drawn = f" and {summary['negatives']} random item(s) of its bucket" if summary["negatives"] else ""
     lines = [
         f"{summary['dataset']}: Kendall's tau-b between {summary['distance']} distances in the space {reference['space']} of {reference['run']} and in each other space.",
-        f"{summary['pairs']:,} pairs of an item of a history and the {summary['split']} target that followed{drawn}, at most {summary['pairs_per_bucket']:,} a bucket (seed {summary['seed']}); "
+        f"{summary['pairs']:,} pairs of an item of a history and the {SPLITS[summary['split']]} target that followed{drawn}, at most {summary['pairs_per_bucket']:,} a bucket (seed {summary['seed']}); "
         "bucket 1 holds the most frequent targets.",
         "1: every pair of pairs has kept its order; 0: the order is as good as drawn anew. A share of (1 - tau) / 2 of the orders is turned.",
     ]
@@ -99,6 +99,6 @@ def draw(summary: Mapping[str, Any]) -> Any:
         panel.set_xticks([row["bucket"] for row in rows], [f"{row['bucket']}\n{row['pairs']:,}" for row in rows], fontsize=8)
         panel.set(xlabel="frequency bucket of the target (1: most frequent), pairs", ylabel=f"Kendall's tau-b with\n{summary['reference']['run']}: {summary['reference']['space']}")
         panel.grid(axis="y", alpha=0.3)
-        panel.set_title(f"{summary['dataset']}: order of {summary['distance']} distances kept, n = {summary['pairs']:,} pairs ({summary['split']} targets)", fontsize=9, loc="left")
+        panel.set_title(f"{summary['dataset']}: order of {summary['distance']} distances kept, n = {summary['pairs']:,} pairs ({SPLITS[summary['split']]} targets)", fontsize=9, loc="left")
         figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(2, len(summary["lines"])))
     return figure
