@@ -14,7 +14,7 @@ from recbole_precise.benchmark.summary import p_text
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.evaluation.slices import item_slices
 from recbole_precise.figures import look, new_figure
-from recbole_precise.inspection.runs import labels
+from recbole_precise.inspection.runs import SPLITS, labels
 
 #: Kinds of slices that follow from the target item alone.
 KINDS = ("frequency", "buckets", "popularity")
@@ -32,6 +32,7 @@ def summarise(
 
     The training events are counted in the data set of the first side's first run.
     """
+    from recbole_precise.config import command_line
     from recbole_precise.quick_start import load_data
 
     for kind in slices:
@@ -39,7 +40,8 @@ def summarise(
             raise ConfigError(f"--slices: there is no kind '{kind}'.{did_you_mean(kind, KINDS)} Gains are told by {', '.join(KINDS)}.")
     a, b = (read_runs(find_runs(side), split) for side in sides)
     check_comparable(a, b)
-    _, dataset, train, *_ = load_data(a.folders[0], {"show_progress": False, **(changes or {})})
+    with command_line([]):
+        _, dataset, train, *_ = load_data(a.folders[0], {"show_progress": False, **(changes or {})})
     if not hasattr(train._dataset, "train_item_counts"):
         raise ConfigError(f"'{a.folders[0]}' was read with RecBole's {type(train._dataset).__name__}, which knows no training frequencies; put a run of a sequential model first.")
     ids = {str(token): number for number, token in enumerate(dataset.field2id_token[dataset.iid_field])}
@@ -48,15 +50,21 @@ def summarise(
     targets = [[_ids_of(ranks.target, ids, folder) for ranks, folder in zip(side.ranks, side.folders, strict=True)] for side in (a, b)]
     told = {}
     for name, items in chosen.items():
-        parts = [replace(side, ranks=tuple(ranks.select(items[own]) for ranks, own in zip(side.ranks, of_side, strict=True))) for side, of_side in zip((a, b), targets, strict=True)]
+        parts = [
+            replace(side, ranks=tuple(ranks.select(items[own]) for ranks, own in zip(side.ranks, of_side, strict=True))) for side, of_side in zip((a, b), targets, strict=True)
+        ]
         told[name] = {"items": int(items.sum()), "cases": len(parts[0].ranks[0]), **_test(*parts, metric, confidence, resamples, seed)}
     adjusted = corrected({(name, metric): row["p_value"] for name, row in told.items() if "p_value" in row})
     for (name, _), p in adjusted.items():
         told[name]["p_holm"] = p
     names = [side.model for side in (a, b)] if a.model != b.model else labels([a.folders[0], b.folders[0]])
-    about = {key: {"name": name, "model": side.model, "seeds": side.seeds, "folders": [str(folder) for folder in side.folders]} for key, name, side in zip("ab", names, (a, b), strict=True)}
+    about = {
+        key: {"name": name, "model": side.model, "seeds": side.seeds, "folders": [str(folder) for folder in side.folders]}
+        for key, name, side in zip("ab", names, (a, b), strict=True)
+    }
     return {
-        "kind": "gains", "dataset": a.results[0]["dataset"], "split": split, "metric": metric, "confidence": confidence, "resamples": resamples, "seed": seed, **about, "slices": told,
+        "kind": "gains", "dataset": a.results[0]["dataset"], "split": split, "metric": metric, "confidence": confidence, "resamples": resamples, "seed": seed, **about,
+        "slices": told,
     }  # fmt: skip
 
 
@@ -93,13 +101,18 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What was compared, in sentences."""
-    sides = [f"{key.upper()}: {summary[key]['model']}, seeds {', '.join(map(str, summary[key]['seeds']))}, {summary[key]['folders'][0]}{', ...' if len(summary[key]['folders']) > 1 else ''}" for key in "ab"]
+    sides = []
+    for key in "ab":
+        side = summary[key]
+        more = f" and {len(side['folders']) - 1} more" if len(side["folders"]) > 1 else ""
+        sides.append(f"{key.upper()}: {side['model']}, seed{'s' if more else ''} {', '.join(map(str, side['seeds']))}: {side['folders'][0]}{more}")
     return [
-        f"{summary['dataset']}, {summary['split']} split, {summary['metric']}. {'; '.join(sides)}.",
-        "Slices by training events of the target: warm over 50, median 7 to 50, cold 1 to 6, unseen none; frequency_bucket_01 holds the most frequent items, all ten the same share of "
-        "training events. The whole catalogue is ranked in every slice.",
-        f"Interval: bootstrap over users and each side's seeds ({summary['resamples']:,} resamples, seed {summary['seed']}); p: sign flips of whole users; p (Holm): corrected for all rows above. "
-        "Gain: A - B over B.",
+        f"{summary['dataset']}, {SPLITS[summary['split']]} split, {summary['metric']}.",
+        *sides,
+        "Slices by training events of the target: warm over 50, median 7 to 50, cold 1 to 6, unseen none; frequency_bucket_01 holds the most frequent items, all ten the same "
+        "share of training events. The whole catalogue is ranked in every slice.",
+        f"Interval: bootstrap over users and each side's seeds ({summary['resamples']:,} resamples, seed {summary['seed']}); p: sign flips of whole users; "
+        "p (Holm): corrected for all rows above. Gain: A - B over B.",
     ]
 
 
@@ -117,7 +130,9 @@ def draw(summary: Mapping[str, Any]) -> Any:
                 row = summary["slices"][name]
                 if "difference" not in row:
                     continue
-                panel.errorbar(place, row["difference"], yerr=[[row["difference"] - row["low"]], [row["high"] - row["difference"]]], fmt="o", markersize=5, capsize=3, color="#0072B2")
+                panel.errorbar(
+                    place, row["difference"], yerr=[[row["difference"] - row["low"]], [row["high"] - row["difference"]]], fmt="o", markersize=5, capsize=3, color="#0072B2"
+                )
                 if row["gain"] is not None:
                     panel.annotate(f"{100 * row['gain']:+.0f}%", (place, row["high"]), xytext=(0, 3), textcoords="offset points", ha="center", fontsize=7)
             panel.axhline(0, color="#8a8a8a", linewidth=0.8)
@@ -125,7 +140,7 @@ def draw(summary: Mapping[str, Any]) -> Any:
             panel.set_xticks(range(len(names)), [f"{name}\n{summary['slices'][full]['cases']:,}" for name, full in zip(shown, names, strict=True)], fontsize=8)
             panel.set_xlim(-0.6, len(names) - 0.4)
             panel.margins(y=0.15)
-            panel.set_xlabel(f"{kind}, test cases" if summary["split"] == "test" else f"{kind}, validation cases", fontsize=8)
+            panel.set_xlabel(f"{kind}, {SPLITS[summary['split']]} cases", fontsize=8)
             panel.grid(axis="y", alpha=0.3)
         a, b = (summary[key]["name"] for key in "ab")
         panels[0].set_ylabel(f"{summary['metric'].replace('ndcg', 'nDCG')}: {a} less {b}")

@@ -159,9 +159,7 @@ def choose(runs: Sequence[SpacesOfRun], reference: str | None, wanted: Sequence[
     return home, lines
 
 
-def pairs_of(
-    rows: Rows, spaces: Sequence[np.ndarray], *, per_bucket: int, negatives: int = 0, trained_only: bool = False, seed: int = 0
-) -> tuple[ItemPairs, int]:
+def pairs_of(rows: Rows, spaces: Sequence[np.ndarray], *, per_bucket: int, negatives: int = 0, trained_only: bool = False, seed: int = 0) -> tuple[ItemPairs, int]:
     """The pairs that all `spaces` can measure, a sample where there are many, and how many were left out.
 
     An item without text has a text vector of zeros and no distance. `trained_only` leaves out pairs with an item that no

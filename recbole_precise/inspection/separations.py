@@ -48,9 +48,9 @@ def summarise(
             cut = {part: separation_of(own[places], others[of_far[part]]) if of_far[part].any() else None for part, places in parts.items()}
         told.append({"run": run.label, "folder": str(run.folder), "model": run.model, "space": name, "parts": {part: _plain(value) for part, value in cut.items()}})
     return {
-        "kind": "separation", "dataset": rows.dataset, "split": split, "distance": distance, "groups": groups, "share": share if groups == "collaborative" else None, "pairs_per_bucket": pairs,
-        "seed": seed, "reference": None if home is None else {"run": home.label, "folder": str(home.folder), "space": reference}, "pairs": len(found),
-        "left_out": left_out, "parts": {part: int(places.sum()) for part, places in parts.items()}, "lines": told,
+        "kind": "separation", "dataset": rows.dataset, "split": split, "distance": distance, "groups": groups, "share": None if home is None else share,
+        "pairs_per_bucket": pairs, "seed": seed, "reference": None if home is None else {"run": home.label, "folder": str(home.folder), "space": reference},
+        "pairs": len(found), "left_out": left_out, "parts": {part: int(places.sum()) for part, places in parts.items()}, "lines": told,
     }  # fmt: skip
 
 
@@ -91,12 +91,13 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     if summary["groups"] == "random":
         what = "pairs of an item of a history and the target that followed, beside the same items with a random item of the target's frequency bucket"
     else:
-        reference = summary["reference"]
-        what = f"the {100 * summary['share']:g}% nearest and the {100 * summary['share']:g}% farthest pairs by {summary['distance']} distance in the space {reference['space']} of {reference['run']}"
+        reference, share = summary["reference"], f"{100 * summary['share']:g}%"
+        what = f"the {share} nearest and the {share} farthest pairs by {summary['distance']} distance in the space {reference['space']} of {reference['run']}"
     lines = [
-        f"{summary['dataset']}: {what}; {SPLITS[summary['split']]} targets, {summary['distance']} distances, at most {summary['pairs_per_bucket']:,} pairs a frequency bucket (seed {summary['seed']}).",
-        "AUC: chance that a pair of the second group is farther apart than one of the first; 0.5 is no separation. Parts: warm, targets with more than 50 training events; median, 7 to 50; cold, "
-        "1 to 6; unseen, none.",
+        f"{summary['dataset']}: {what}; {SPLITS[summary['split']]} targets, {summary['distance']} distances, at most {summary['pairs_per_bucket']:,} pairs a frequency "
+        f"bucket (seed {summary['seed']}).",
+        "AUC: chance that a pair of the second group is farther apart than one of the first; 0.5 is no separation. Parts: warm, targets with more than 50 training "
+        "events; median, 7 to 50; cold, 1 to 6; unseen, none.",
     ]
     if summary["left_out"]:
         lines.append(f"{summary['left_out']:,} pairs are left out: an item has no text.")
@@ -125,7 +126,9 @@ def draw(summary: Mapping[str, Any]) -> Any:
             across[0].set_ylabel(f"{line['run']}:\n{line['space']}", fontsize=8)
         figure.supxlabel(f"{summary['distance']} distance of two items (density of pairs)", fontsize=9)
         handles, names = next((panel.get_legend_handles_labels() for panel in panels.flat if panel.get_legend_handles_labels()[0]), ([], []))
-        figure.legend(handles, names, frameon=False, fontsize=8, loc="outside upper right", ncols=3, title=f"{summary['dataset']}, {SPLITS[summary['split']]} targets", title_fontsize=8)
+        figure.legend(
+            handles, names, frameon=False, fontsize=8, loc="outside upper right", ncols=3, title=f"{summary['dataset']}, {SPLITS[summary['split']]} targets", title_fontsize=8
+        )
     return figure
 
 

@@ -71,8 +71,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
     drawn = f" and {summary['negatives']} random item(s) of its bucket" if summary["negatives"] else ""
     lines = [
         f"{summary['dataset']}: Kendall's tau-b between {summary['distance']} distances in the space {reference['space']} of {reference['run']} and in each other space.",
-        f"{summary['pairs']:,} pairs of an item of a history and the {SPLITS[summary['split']]} target that followed{drawn}, at most {summary['pairs_per_bucket']:,} a bucket (seed {summary['seed']}); "
-        "bucket 1 holds the most frequent targets.",
+        f"{summary['pairs']:,} pairs of an item of a history and the {SPLITS[summary['split']]} target that followed{drawn}, "
+        f"at most {summary['pairs_per_bucket']:,} a bucket (seed {summary['seed']}); bucket 1 holds the most frequent targets.",
         "1: every pair of pairs has kept its order; 0: the order is as good as drawn anew. A share of (1 - tau) / 2 of the orders is turned.",
     ]
     if summary["left_out"]:
@@ -90,15 +90,15 @@ def draw(summary: Mapping[str, Any]) -> Any:
         panel = figure.subplots()
         for number, line in enumerate(summary["lines"]):
             known = [(row["bucket"], tau) for row, tau in zip(rows, line["tau"], strict=True) if tau is not None]
-            panel.plot(
-                *zip(*known) if known else ([], []), DASHES[number // len(COLOURS) % len(DASHES)], marker=MARKERS[number % len(MARKERS)], markersize=4, color=COLOURS[number % len(COLOURS)],
-                label=f"{line['run']}: {line['space']}",
-            )  # fmt: skip
+            dash, marker, colour = (cycle[place % len(cycle)] for cycle, place in ((DASHES, number // len(COLOURS)), (MARKERS, number), (COLOURS, number)))
+            panel.plot(*zip(*known) if known else ([], []), dash, marker=marker, markersize=4, color=colour, label=f"{line['run']}: {line['space']}")
         panel.axhline(0, color="#8a8a8a", linewidth=0.8)
         panel.set_ylim(min(0, *(tau for line in summary["lines"] for tau in line["tau"] if tau is not None), 0) - 0.05, 1.05)
         panel.set_xticks([row["bucket"] for row in rows], [f"{row['bucket']}\n{row['pairs']:,}" for row in rows], fontsize=8)
         panel.set(xlabel="frequency bucket of the target (1: most frequent), pairs", ylabel=f"Kendall's tau-b with\n{summary['reference']['run']}: {summary['reference']['space']}")
         panel.grid(axis="y", alpha=0.3)
-        panel.set_title(f"{summary['dataset']}: order of {summary['distance']} distances kept, n = {summary['pairs']:,} pairs ({SPLITS[summary['split']]} targets)", fontsize=9, loc="left")
+        panel.set_title(
+            f"{summary['dataset']}: order of {summary['distance']} distances kept, n = {summary['pairs']:,} pairs ({SPLITS[summary['split']]} targets)", fontsize=9, loc="left"
+        )
         figure.legend(frameon=False, fontsize=8, loc="outside lower center", ncols=min(2, len(summary["lines"])))
     return figure

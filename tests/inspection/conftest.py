@@ -20,7 +20,8 @@ def runs(tmp_path_factory) -> Path:
     write_data(folder / "more" / "ring", items=44)
     shared = {
         "gpu_id": "", "show_progress": False, "state": "ERROR", "tensorboard": False, "MAX_ITEM_LIST_LENGTH": LENGTH, "epochs": 2, "eval_batch_size": 32, "train_batch_size": 30,
-        "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}, "item_text": "{title}", "text_cache_dir": str(folder / "cache"), "data_path": str(folder / "data"),
+        "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]},
+        "item_text": "{title}", "text_cache_dir": str(folder / "cache"), "data_path": str(folder / "data"),
         "valid_metric": "NDCG@10",
     }  # fmt: skip
     pad = {"embedding_size": 8, "n_layers": 1, "learning_rate": 0.02, "align_learning_rate": 0.02, "finetune_learning_rate": 0.02, "loss": "bce"}

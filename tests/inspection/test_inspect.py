@@ -81,7 +81,11 @@ def test_discrepancy_is_kendalls_tau_of_the_pairs_in_the_files(runs, capsys, tmp
     assert sum(row["never_trained"] for row in found["buckets"]) == sum(not counts[t] for _, t in pairs)
     before = id_table(runs, "SE-BCE").numpy()
     checked = 0
-    for name, run, expert in (("SE-BCE-Tune id", "SE-BCE-Tune", "id"), ("SE-BCE-Align-Tune aligned_id", "SE-BCE-Align-Tune", "aligned"), (f"{TRIPLE} aligned_id", TRIPLE, "aligned")):
+    for name, run, expert in (
+        ("SE-BCE-Tune id", "SE-BCE-Tune", "id"),
+        ("SE-BCE-Align-Tune aligned_id", "SE-BCE-Align-Tune", "aligned"),
+        (f"{TRIPLE} aligned_id", TRIPLE, "aligned"),
+    ):
         after = id_table(runs, run, expert).numpy()
         for number in range(1, 11):
             mine = [(ids[a], ids[t]) for a, t in pairs if bucket[t] == number]
