@@ -17,6 +17,8 @@ from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
 
 #: The splits whose rows can be looked at, in words.
 SPLITS = {"valid": "validation", "test": "test"}
+#: Why a pair has no distance in a space.
+NO_VECTOR = "an item has no vector in a space (it has no text, or was never trained and unseen_id is zero)"
 #: What items are vectors in, by name.
 SPACES = {
     "id": "the ID vectors of the ID expert, or of a model with one table",
@@ -162,7 +164,8 @@ def choose(runs: Sequence[SpacesOfRun], reference: str | None, wanted: Sequence[
 def pairs_of(rows: Rows, spaces: Sequence[np.ndarray], *, per_bucket: int, negatives: int = 0, trained_only: bool = False, seed: int = 0) -> tuple[ItemPairs, int]:
     """The pairs that all `spaces` can measure, a sample where there are many, and how many were left out.
 
-    An item without text has a text vector of zeros and no distance. `trained_only` leaves out pairs with an item that no
+    An item without text has a text vector of zeros and no distance, and so has the ID vector of one that was never trained
+    where the model ranks it by zeros (`unseen_id`). `trained_only` leaves out pairs with an item that no
     training event has, whose ID vector is where chance put it.
     """
     usable = np.logical_and.reduce([vectors.any(1) for vectors in spaces])

@@ -11,7 +11,7 @@ import numpy as np
 from recbole_precise.evaluation.discrepancy import ItemPairs, Separation, pair_distances, random_partners, separation, separation_of
 from recbole_precise.evaluation.slices import item_slices
 from recbole_precise.figures import look, new_figure
-from recbole_precise.inspection.runs import SPLITS, Rows, choose, pairs_of, read_spaces
+from recbole_precise.inspection.runs import NO_VECTOR, SPLITS, Rows, choose, pairs_of, read_spaces
 
 #: What is held against what: the nearest and the farthest share of pairs in the reference space, or users' pairs and random ones.
 GROUPS = ("collaborative", "random")
@@ -100,7 +100,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         "events; median, 7 to 50; cold, 1 to 6; unseen, none.",
     ]
     if summary["left_out"]:
-        lines.append(f"{summary['left_out']:,} pairs are left out: an item has no text.")
+        lines.append(f"{summary['left_out']:,} pairs are left out: {NO_VECTOR}.")
     return lines
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from recbole_precise.benchmark.plots import COLOURS, DASHES, MARKERS
 from recbole_precise.evaluation.discrepancy import pair_distances, tau_by_bucket
 from recbole_precise.figures import look, new_figure
-from recbole_precise.inspection.runs import SPLITS, choose, pairs_of, read_spaces
+from recbole_precise.inspection.runs import NO_VECTOR, SPLITS, choose, pairs_of, read_spaces
 
 BUCKETS = 10
 
@@ -76,7 +76,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
         "1: every pair of pairs has kept its order; 0: the order is as good as drawn anew. A share of (1 - tau) / 2 of the orders is turned.",
     ]
     if summary["left_out"]:
-        lines.append(f"{summary['left_out']:,} pairs are left out: an item has no text" + (" or no training event." if summary["trained_only"] else "."))
+        lines.append(f"{summary['left_out']:,} pairs are left out: {NO_VECTOR}" + (", or no training event." if summary["trained_only"] else "."))
     if never:
         lines.append(f"{never:,} pairs have a target that no training event has; --trained_only=True leaves them out.")
     return lines
