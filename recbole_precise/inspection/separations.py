@@ -123,7 +123,8 @@ def draw(summary: Mapping[str, Any]) -> Any:
                     panel.stairs(_density(counts, edges), edges, fill=True, alpha=0.45, color=colour, label=label)
                 panel.stairs(_density(found["all"], edges), edges, color="#555555", linewidth=0.8, label="all")
                 panel.set_title(f"{part}, n = {found['near_pairs']:,} and {found['far_pairs']:,}\nAUC {found['auc']:.3f}", fontsize=8, loc="left")
-            across[0].set_ylabel(f"{line['run']}:\n{line['space']}", fontsize=8)
+            run = line["run"].replace("/", "/\n")
+            across[0].set_ylabel(f"{run}:\n{line['space']}", fontsize=7)
         figure.supxlabel(f"{summary['distance']} distance of two items (density of pairs)", fontsize=9)
         handles, names = next((panel.get_legend_handles_labels() for panel in panels.flat if panel.get_legend_handles_labels()[0]), ([], []))
         figure.legend(
