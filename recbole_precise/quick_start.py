@@ -339,17 +339,32 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
         for key, value in (config_dict or {}).items():
             config[key] = value
     else:
-        folder = find_run(path)
-        settings = folder.path / "config.yaml"
-        if not settings.is_file():
-            raise CheckpointError(f"'{settings}' is missing: without the settings of the run its model cannot be built.")
-        weights, other = read_weights(folder.path)
-        config = Config(config_file_list=[str(settings)], config_dict=config_dict)
+        config = _config_of(path, config_dict)
+        weights, other = read_weights(find_run(path).path)
+    dataset, *loaders = _data_of(config)
     init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    train_data, valid_data, test_data = data_preparation(config, dataset)
-    init_seed(config["seed"], config["reproducibility"])
-    model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
     load_into(model, weights, path)
     model.load_other_parameter(other)
-    return config, model, dataset, train_data, valid_data, test_data
+    return config, model, dataset, *loaders
+
+
+def load_data(run_dir: str | os.PathLike, config_dict: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
+    """(config, dataset, train_data, valid_data, test_data) of a run directory, as `load_data_and_model`, without building its model."""
+    config = _config_of(Path(run_dir), config_dict)
+    return config, *_data_of(config)
+
+
+def _config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
+    """The settings that a run directory holds, changed."""
+    settings = find_run(run_dir).path / "config.yaml"
+    if not settings.is_file():
+        raise CheckpointError(f"'{settings}' is missing: without the settings of the run its model cannot be built.")
+    return Config(config_file_list=[str(settings)], config_dict=changes)
+
+
+def _data_of(config: Config) -> tuple[Any, ...]:
+    """(data set, loaders of training, validation and testing)."""
+    init_seed(config["seed"], config["reproducibility"])
+    dataset = create_dataset(config)
+    return dataset, *data_preparation(config, dataset)

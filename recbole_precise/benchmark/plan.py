@@ -54,6 +54,8 @@ class Plan:
 
     `sources[name]`: the data set that RecBole reads for an entry of `datasets`; several tasks on one data set have entries of their own.
 
+    An entry of `datasets` that is `on_request` takes part only where `read_plan` names it.
+
     `note`: printed above the tables. `metrics`: the first is the one that plots show. `percent`: numbers are printed times 100.
     """
 
@@ -137,6 +139,9 @@ class _Reader:
                 raise self.fail("", f"the key '{key}' is missing: it names what is compared.")
         by_name = self.mappings("datasets", content["datasets"])
         sources = {dataset: settings.pop("dataset", dataset) for dataset, settings in by_name.items()}
+        usual = [dataset for dataset, settings in by_name.items() if not self.switch(settings.pop("on_request", False), f"datasets: {dataset}: on_request")]
+        if not usual:
+            raise self.fail("datasets", "all of them are on_request, so that a run without --datasets has none.")
         for dataset, settings in by_name.items():
             if not isinstance(sources[dataset], str):
                 raise self.fail(f"datasets: {dataset}", f"dataset must be a name, not {sources[dataset]!r}.")
@@ -155,7 +160,7 @@ class _Reader:
         if not isinstance(resamples, int) or isinstance(resamples, bool) or resamples < 99:
             raise self.fail("resamples", f"must be a whole number from 99 on, not {resamples!r}.")
         kept = self.kept(models, {row.name: row for row in rows}, "row", "--models")
-        chosen = self.kept(datasets, by_name, "data set", "--datasets")
+        chosen = self.kept(datasets or usual, by_name, "data set", "--datasets")
         return Plan(
             name=self.file.stem,
             file=self.file,

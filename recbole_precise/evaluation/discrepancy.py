@@ -88,6 +88,26 @@ def _of_the_same_bucket(history: np.ndarray, target: np.ndarray, bucket: np.ndar
     return drawn
 
 
+def random_partners(pairs: ItemPairs, bucket: np.ndarray, seed: int = 0) -> ItemPairs:
+    """The items of histories beside a random item of their target's bucket instead of the target: pairs that nobody made.
+
+    An item is never its own partner. A pair whose bucket holds no other item is left out.
+
+    Args: bucket: int64 `[items]`. seed: of what is drawn.
+    """
+    order = np.argsort(bucket, kind="stable")
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    start = np.searchsorted(bucket[order], pairs.bucket, side="left")
+    size = np.searchsorted(bucket[order], pairs.bucket, side="right") - start
+    own = bucket[pairs.behaviour] == pairs.bucket
+    there = size - own > 0
+    pairs, start, size, own = pairs.take(there), start[there], size[there], own[there]
+    drawn = np.random.default_rng(seed).integers(0, size - own) if len(pairs) else np.zeros(0, dtype=np.int64)
+    drawn += own & (drawn >= place[pairs.behaviour] - start)  # step over the item itself
+    return ItemPairs(pairs.behaviour, order[start + drawn], pairs.bucket)
+
+
 def pair_distances(vectors: np.ndarray, pairs: ItemPairs, distance: str = "cosine") -> np.ndarray:
     """float32 `[pairs]`: `1 - cos` or the Euclidean distance of each pair's vectors.
 
@@ -148,12 +168,12 @@ def tau_by_bucket(before: np.ndarray, after: np.ndarray, bucket: np.ndarray, buc
 
 @dataclass(frozen=True)
 class Separation:
-    """Do pairs that are near, or far, in one space lie apart in another? (PAD Sec. 4.2, Fig. 3)
+    """Do two groups of pairs, one that should lie near and one far, lie apart in a space? (PAD Sec. 4.2, Fig. 3)
 
     Attributes:
-        edges: float64 `[bins + 1]`, distances in the other space. all, near, far: int64 `[bins]`, pairs in each bin.
-        auc: chance that a far pair is farther than a near pair in the other space, ties counted half: 0.5 is no separation.
-        size: pairs in each of the two groups.
+        edges: float64 `[bins + 1]`, distances in the space. all, near, far: int64 `[bins]`, pairs in each bin.
+        auc: chance that a far pair is farther than a near pair, ties counted half: 0.5 is no separation.
+        size: pairs in each of the two groups; of the near one, where the groups differ in size.
     """
 
     edges: np.ndarray
@@ -174,19 +194,30 @@ def separation(reference: np.ndarray, other: np.ndarray, share: float = 0.1, bin
 
     Raises ValueError for shapes that differ, a share outside (0, 0.5], or too few pairs for one in each group.
     """
-    from scipy.stats import mannwhitneyu
-
     if reference.shape != other.shape or reference.ndim != 1:
         raise ValueError(f"both must be [pairs], not {reference.shape} and {other.shape}")
     size = int(share * len(reference) + 1e-9)
     if not 0 < share <= 0.5 or size < 1:
         raise ValueError(f"a share of {share} of {len(reference)} pairs leaves no two groups")
     order = np.argsort(reference, kind="stable")
-    near, far = other[order[:size]], other[order[-size:]]
-    edges = np.histogram_bin_edges(other.astype(np.float64), bins)
-    counts = [np.histogram(group.astype(np.float64), edges)[0] for group in (other, near, far)]
-    auc = float(mannwhitneyu(far, near, method="asymptotic").statistic) / size**2
-    return Separation(edges, *counts, auc, size)
+    return separation_of(other[order[:size]], other[order[-size:]], other, bins)
+
+
+def separation_of(near: np.ndarray, far: np.ndarray, every: np.ndarray | None = None, bins: int = 80) -> Separation:
+    """Where two groups of pairs lie among all: distances `[pairs]` in one space; `every`: of all pairs, by default of both groups.
+
+    Raises ValueError for an empty group.
+    """
+    from scipy.stats import mannwhitneyu
+
+    if not len(near) or not len(far):
+        raise ValueError("a group holds no pair")
+    near, far = near.astype(np.float64), far.astype(np.float64)
+    every = np.concatenate([near, far]) if every is None else every.astype(np.float64)
+    edges = np.histogram_bin_edges(every, bins)
+    counts = [np.histogram(group, edges)[0] for group in (every, near, far)]
+    auc = float(mannwhitneyu(far, near, method="asymptotic").statistic) / (len(near) * len(far))
+    return Separation(edges, *counts, auc, len(near))
 
 
 def gate_by_bucket(weights: np.ndarray, bucket: np.ndarray, names: list[str], buckets: int = 10) -> list[dict[str, Any]]:

@@ -223,12 +223,22 @@ class PAD(TwoSidedRecommender):
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
         """int64 `item_seq [batch, length]`, right-padded -> folded user vectors; `users [batch]`, for backbones that know users."""
         items = self._items()
+        return items.fold_users(self.expert_states(item_seq, item_seq_len, users))
+
+    def expert_states(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
+        """The speaking experts' states after each row's last item `[batch, experts, width]`; arguments as of `forward`."""
+        items = self._items()
         users = torch.zeros_like(item_seq_len) if users is None else users
         item_seq = item_seq[:, : max(int(item_seq_len.max()), 1)]
         histories = Histories(item_seq, item_seq_len, users)
         unique, place = torch.unique(item_seq, return_inverse=True)
         vectors = items.stacked(unique)[place]
-        return items.fold_users(torch.stack([self.encoders[name].last(vectors[:, :, k], histories) for k, name in enumerate(items.active)], 1))
+        return torch.stack([self.encoders[name].last(vectors[:, :, k], histories) for k, name in enumerate(items.active)], 1)
+
+    @property
+    def speaking(self) -> tuple[str, ...]:
+        """Names of the experts that make the score, which follows the phase that was trained last."""
+        return self._items().active
 
     @property
     def cold_items(self) -> str:
@@ -243,6 +253,11 @@ class PAD(TwoSidedRecommender):
         return readable.numpy()
 
     @torch.no_grad()
-    def gate_weights(self) -> Tensor:
-        """`[frequency_buckets + 1, experts]`, the padding first: what each expert weighs in each bucket; for gates that read no user."""
-        return self.item_encoder.gate.table()
+    def gate_weights(self, interaction: Interaction | None = None) -> Tensor:
+        """What each expert weighs in each bucket, the padding first: `[frequency_buckets + 1, experts]`.
+
+        For a gate that reads users, those of a batch's: `[batch, frequency_buckets + 1, experts]`; it needs the `interaction`.
+        """
+        if interaction is None or not self._items().by_user:
+            return self.item_encoder.gate.table()
+        return self.item_encoder.gate.table(self.expert_states(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID]))

@@ -64,6 +64,11 @@ VERBS: dict[str, Verb] = {
         "do the ID vectors of finished runs know which items are alike? PRECISE's test of alternate training, with a plot",
         "similarity",
     ),
+    "inspect": Verb(
+        "inspect discrepancy|separation|gates|gains RUN [RUN ...] [--output=FOLDER ...]",
+        "look into finished runs: how far trainings moved their item vectors, what the gate of PAD weighs, where one model gains on another; with plots",
+        "inspect",
+    ),
     "replay": Verb(
         "replay --dataset=NAME [--period=week --reload_every=1 --blend=1 --seeds='2020 2021' --output=FOLDER ...]",
         "train period by period in the order of time, with and without reloading the universal weights: PRECISE's periodical warm-up, with a plot",

@@ -9,7 +9,7 @@ from recbole_precise.evaluation.ranking import rank_by_scores
 from recbole_precise.nn.gates import GATES
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.judging import rank_split
-from recbole_precise.trainer.phases import freeze_for
+from recbole_precise.trainer.phases import freeze_for, rate_groups
 
 SMALL = {"embedding_size": 8, "n_layers": 1, "n_heads": 2, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "text_dropout": 0.0, "MAX_ITEM_LIST_LENGTH": 7,
          "frequency_buckets": 4, "gpu_id": "", "show_progress": False, "state": "ERROR", "item_text": "{title}", "loss_precision": "float32",
@@ -245,3 +245,50 @@ def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
     kept = ~held
     kept[0] = False
     assert (grads[kept] > 0).float().mean() > 0.95
+
+
+@pytest.mark.parametrize("gate", ["bucket", "expert_output"])
+def test_the_gate_learns_at_its_own_rate(pantry, gate):
+    """Its parameters, and no others, get `gate_rate` times the rate of the last phase; the other phases have one rate."""
+    _, _, model = build(pantry, gate=gate, gate_rate=7.0)
+    everything, names = {name: True for name, _ in model.named_parameters()}, {id(value): name for name, value in model.named_parameters()}
+    phase = at(model, "finetune")
+    groups = rate_groups(phase, model, freeze_for(phase, model, everything), 0.5)
+    rates = {names[id(value)]: group["lr"] for group in groups for value in group["params"]}
+    assert set(rates) == {name for name in everything if name.startswith(expected_trained("finetune", "anchored"))}
+    assert all(rate == (3.5 if ".gate." in name else 0.5) for name, rate in rates.items()) and set(rates.values()) == {0.5, 3.5}
+    assert not at(model, "align").rate_factors and not at(model, "pretrain").rate_factors
+
+
+@pytest.mark.parametrize("backbone", ["transformer", "GRU4Rec", "Caser"])
+def test_each_encoder_reads_its_own_experts_items(pantry, backbone):
+    """The released evaluation on GRUs hands the aligned items to all three."""
+    _, test, model = build(pantry, backbone=backbone)
+    at(model, "finetune")
+    model.eval()
+    rows = test._dataset[torch.arange(12)]
+    histories = rows["item_id_list"], rows["item_length"], rows["user_id"]
+    with torch.no_grad():
+        for place, part in enumerate(("id.table.table.weight", "aligned.table.table.weight", "text.project.layers.0.weight")):
+            before = model.expert_states(*histories)
+            model.item_encoder.towers.get_parameter(part).mul_(1.7)
+            moved = (model.expert_states(*histories) - before).abs().amax((0, 2))
+            assert moved[place] > 1e-3 and moved[[k for k in range(3) if k != place]].max() == 0
+
+
+@pytest.mark.parametrize("loss", ["softmax", "bce"])
+def test_the_alignment_is_added_with_its_weight(pantry, loss):
+    """What is recommended and what is aligned are summed; without the anchor the alignment is alone, and with none it is not there."""
+
+    def of(**settings) -> float:
+        train, _, model = build(pantry, loss=loss, **settings)
+        at(model, "align")
+        model.eval()
+        torch.manual_seed(3)
+        return model.calculate_loss(batch_of(train, model)).item()
+
+    recommended, aligned = of(align="none"), of(align="non_anchored", align_weight=1.0)
+    assert aligned > 0.01 and of(align="non_anchored", align_weight=0.3) == pytest.approx(0.3 * aligned, rel=1e-5)
+    assert of(align_weight=0.0) == pytest.approx(recommended, rel=1e-6)
+    for align in ("anchored", "anchored_frozen"):
+        assert of(align=align, align_weight=0.3) == pytest.approx(recommended + 0.3 * aligned, rel=1e-5)

@@ -1,0 +1,79 @@
+"""The plans of PAD's tables: every row is a run that would start, on each data set, and the published numbers are those printed."""
+
+from __future__ import annotations
+
+import pytest
+
+from recbole_precise.benchmark.cells import make_cells
+from recbole_precise.benchmark.plan import read_plan
+from recbole_precise.errors import ConfigError
+
+PLANS = ("pad-table2", "pad-table2-paper", "pad-table3", "pad-controls", "pad-figures")
+OWN = ("prime-pantry", "pad-electronics", "pad-mind")
+
+
+@pytest.fixture
+def data_path(write_dataset) -> str:
+    """The data sets' names, with files that are enough to be asked for."""
+    rows = [(f"u{u}", f"i{(u + t) % 9}", t) for u in range(5) for t in range(5)]
+    folders = {write_dataset(name, rows, items=[(f"i{i}", f"Item {i}") for i in range(9)]) for name in OWN}
+    return str(folders.pop())
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_every_row_can_start_and_no_two_rows_are_one_run(name, data_path, tmp_path):
+    plan = read_plan(name, seeds=[1])
+    assert "prime-pantry" in plan.datasets and not {"pad-electronics", "pad-mind"} & set(plan.datasets)
+    cells = make_cells(read_plan(name, seeds=[1], datasets=["prime-pantry"]), tmp_path / "runs", {"data_path": data_path})
+    assert [cell.row.name for cell in cells] == [row.name for row in plan.rows]
+    digests = [cell.folder.parent.name.rpartition("-")[2] for cell in cells]
+    assert len(set(digests)) == len(digests)
+    assert all(cell.identity["settings"]["MAX_ITEM_LIST_LENGTH"] == 20 and cell.identity["settings"]["mask_history"] for cell in cells)
+
+
+def test_electronics_and_mind_are_run_where_they_are_named(data_path, tmp_path):
+    plan = read_plan("pad-table2", seeds=[1], models=["PAD", "SASRec"], datasets=["pad-electronics", "pad-mind"])
+    cells = make_cells(plan, tmp_path / "runs", {"data_path": data_path})
+    assert [(cell.source, cell.row.name) for cell in cells] == [(name, row) for name in ("pad-electronics", "pad-mind") for row in ("PAD", "SASRec")]
+    assert all(cell.identity["settings"]["eval_args"]["mode"] in ("full", {"valid": "full", "test": "full"}) for cell in cells)
+    assert {entry.name: set(entry.values) for entry in plan.published}["DisCo"] == {"pad-electronics", "pad-mind"}
+
+
+def test_the_same_pad_stands_in_all_plans(data_path, tmp_path):
+    """So that its runs are shared: a plan that changes a setting on the way would compare with another PAD."""
+    folders = set()
+    for name in ("pad-table2", "pad-controls", "pad-figures"):
+        (cell,) = make_cells(read_plan(name, seeds=[1], models=["PAD"], datasets=["prime-pantry"]), tmp_path / "runs", {"data_path": data_path})
+        folders.add(cell.folder)
+    assert len(folders) == 1
+
+
+def test_published_numbers_are_those_of_the_paper():
+    """The gains that the paper prints in words: over SMEM on Electronics and Prime Pantry, and what the gate's ablation loses on MIND."""
+    published = {entry.name: entry.values for entry in read_plan("pad-table2", datasets=list(OWN)).published}
+    assert list(published) == ["SASRec", "Hybrid", "MoRec", "CTRL", "MAKE", "DisCo", "SMEM", "PAD"] and all(set(values) == set(OWN) for values in published.values())
+    gain = {name: published["PAD"][name]["ndcg@10"] / published["SMEM"][name]["ndcg@10"] - 1 for name in OWN}
+    assert gain["pad-electronics"] == pytest.approx(0.0760, abs=2e-4) and gain["prime-pantry"] == pytest.approx(0.0954, abs=2e-4)
+    figures = {entry.name: entry.values for entry in read_plan("pad-figures", datasets=list(OWN)).published}
+    assert figures["global gate"]["pad-mind"]["recall@10"] / published["PAD"]["pad-mind"]["recall@10"] - 1 == pytest.approx(-0.0306, abs=1e-4)
+    for name in PLANS[1:]:  # the same numbers wherever they stand
+        for entry in read_plan(name, datasets=[*OWN]).published:
+            source = {"SASRec + PAD": "PAD", "no alignment": "SMEM", "ID expert": "SASRec", "text expert": "MoRec", "ID + text in one vector": "Hybrid"}.get(entry.name, entry.name)
+            if source in published:
+                assert all(values == published[source][dataset] for dataset, values in entry.values.items())
+
+
+def test_backbones_are_compared_with_themselves():
+    rows = {row.name: row for row in read_plan("pad-table3").rows}
+    for name in ("SASRec", "GRU4Rec", "Caser"):
+        alone, with_pad = dict(rows[name].settings), dict(rows[f"{name} + PAD"].settings)
+        assert alone.pop("experts") == ["id"] and alone.pop("phases") == ["pretrain"] and alone == with_pad == {"backbone": name}
+
+
+def test_data_sets_on_request_can_not_be_all(write_plan):
+    file = write_plan(datasets={"shop": {"on_request": True}}, models=["Pop"])
+    with pytest.raises(ConfigError, match="datasets: all of them are on_request"):
+        read_plan(str(file))
+    assert list(read_plan(str(write_plan(datasets={"shop": {}, "mall": {"on_request": True}}, models=["Pop"]))).datasets) == ["shop"]
+    with pytest.raises(ConfigError, match="datasets: mall: on_request: must be True or False"):
+        read_plan(str(write_plan(datasets={"shop": {}, "mall": {"on_request": "yes"}}, models=["Pop"])))
