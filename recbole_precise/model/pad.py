@@ -27,7 +27,8 @@ from recbole_precise.nn.losses.sampled_softmax import own_item_mask
 from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
-from recbole_precise.nn.towers import AlignedTower, FrozenText, IdTower, TextMlp, TextTower
+from recbole_precise.nn.text_vectors import FrozenText
+from recbole_precise.nn.towers import AlignedTower, IdTower, TextMlp, TextTower
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from recbole_precise.model.sequential import require
 from recbole_precise.nn.item_encoders import ItemEncoder
-from recbole_precise.nn.text_vectors import TextVectors
+from recbole_precise.nn.text_vectors import FrozenText, TextVectors
 
 if TYPE_CHECKING:
     from recbole_precise.model.next_item import NextItemRecommender
@@ -16,7 +16,7 @@ def frozen_text_part(model: NextItemRecommender, config, dataset, width: int) ->
     """The mean token state of each item behind a linear map to `width`; tells `model.text_encoder` where it comes from."""
     tokens = require(dataset, "token_states", config["model"])().without_special()
     model.text_encoder = {**tokens.encoder, "token_mode": "pooled"}
-    return TextVectors(tokens.pooled(), tokens.lengths > 0, width=width, std=config["token_init_std"])
+    return TextVectors(FrozenText(tokens.pooled(), scaled=False), width=width, std=config["token_init_std"])
 
 
 def frozen_text_items(model: NextItemRecommender, config, dataset, width: int) -> ItemEncoder:
