@@ -1,9 +1,11 @@
-"""The item towers of PAD's experts: an ID table, frozen text behind an MLP, and the aligned pair of both (PAD, Sec. 3.1 to 3.3).
+"""The item towers of PAD and its rivals: an ID table, frozen text behind an MLP, and both as one (PAD, Sec. 3.1 to 3.3; DisCo).
 
-Four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text matrix seen through two MLPs.
+PAD has four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text matrix seen through two MLPs.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -94,3 +96,37 @@ class AlignedTower(nn.Module):
 
     def extend(self, count: int) -> None:
         self.table.extend(count)
+
+
+class DisentangledTower(nn.Module):
+    """DisCo's item (arXiv 2406.00011): what is the ID's alone, what ID and text share as either tells it, what is the text's alone.
+
+    Each part has a source of its own, a table or an MLP of the frozen text, and a projection; side by side they go through a
+    layer. Projections and layer begin orthogonal, which keeps the size of what they are given.
+
+    Args:
+        tables, mlps: two each, for the part that is unique and the one that is shared.
+    """
+
+    def __init__(self, tables: Sequence[IdEncoder], text: FrozenText, mlps: Sequence[TextMlp]) -> None:
+        super().__init__()
+        self.tables, self.text, self.mlps = nn.ModuleList(tables), text, nn.ModuleList(mlps)
+        width = tables[0].width
+        self.project = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(4))
+        self.fuse = nn.Linear(4 * width, width)
+        for layer in (*self.project, self.fuse):
+            nn.init.orthogonal_(layer.weight)
+        nn.init.zeros_(self.fuse.bias)
+
+    def parts(self, item_ids: Tensor | None) -> Tensor:
+        """`[n, 4, width]`: ID alone, ID shared, text alone, text shared."""
+        text = self.text.rows(item_ids)
+        sources = [table.rows(item_ids) for table in self.tables] + [mlp(text) for mlp in self.mlps]
+        return torch.stack([layer(source) for layer, source in zip(self.project, sources)], 1)
+
+    def rows(self, item_ids: Tensor | None) -> Tensor:
+        return self.fuse(self.parts(item_ids).flatten(1))
+
+    def extend(self, count: int) -> None:
+        for table in self.tables:
+            table.extend(count)

@@ -65,9 +65,9 @@ def _variant(settings, entry: Entry, model_class, given) -> None:
 
 
 def _recipe(settings, entry: Entry, model_class, given) -> None:
-    from recbole_precise.settings import properties_folder
+    from recbole_precise.settings import model_files, our_file
 
-    if settings.get("recipe") == "paper" and entry.ours and not (properties_folder() / "model" / f"{entry.settings}.paper.yaml").is_file():
+    if settings.get("recipe") == "paper" and entry.ours and not any(our_file("model", f"{name}.paper") for name in model_files(entry.settings)):
         raise ConfigError(f"{entry.name} has no recipe 'paper'; leave recipe out or set it to best.")
 
 
@@ -273,8 +273,8 @@ def _holdout(settings, entry: Entry, model_class, given) -> None:
 
 
 def _pad(settings, entry: Entry, model_class, given) -> None:
-    """PAD's backbone exists, its width can be shared by the heads, and its phases and experts can be trained."""
-    if "backbone" not in settings or entry.settings != "PAD":
+    """The backbone of PAD and its rivals exists, their width can be shared by the heads, and their phases and experts can be trained."""
+    if not entry.ours or "backbone" not in settings:
         return
     from recbole_precise import registry
 
@@ -291,5 +291,11 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
     for key in ("experts", "phases"):
         if not settings[key] or len(set(settings[key])) < len(settings[key]):
             raise ConfigError(f"{key} must name at least one of them, each once, not {settings[key]!r}.")
-    if settings["experts"] == ["text"] and "finetune" not in settings["phases"]:
+    parts = settings["infonce_subvectors"]
+    if parts > 1 and settings["align_kernel"] != "infonce":
+        raise ConfigError(f"infonce_subvectors: {parts} says nothing with align_kernel: {settings['align_kernel']}; set align_kernel: infonce or leave it out.")
+    for key in ("infonce_subvectors", "cross_heads"):
+        if width % settings.get(key, 1):
+            raise ConfigError(f"embedding_size {width} cannot be shared evenly by {key} = {settings[key]}.")
+    if settings["experts"] == ["text"] and settings["pretrained_expert"] != "text" and "finetune" not in settings["phases"]:
         raise ConfigError("The text expert alone is trained in the phase finetune, which phases leaves out.")

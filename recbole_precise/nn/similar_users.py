@@ -1,0 +1,65 @@
+"""For every user the users who read alike: their texts are near (LLM-ESR, arXiv 2405.20646)."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from recbole_precise.evaluation.floors import unit_rows
+
+_TILE_BYTES = 64 << 20  # of one tile of cosines
+
+
+def nearest(vectors: np.ndarray, count: int) -> np.ndarray:
+    """int64 `[n, count]`: the rows of the largest cosine with each row, the nearest first, itself not among them; -1 where there are no more.
+
+    A row of zeros is near to none. In tiles: n^2 x width products, and `_TILE_BYTES` of memory.
+    """
+    unit = torch.from_numpy(unit_rows(vectors))
+    there = unit.abs().sum(1) > 0
+    count_there, step = min(count, len(unit)), max(1, _TILE_BYTES // (4 * max(len(unit), 1)))
+    found = torch.full((len(unit), count), -1)
+    for start in range(0, len(unit), step):
+        cosine = unit[start : start + step] @ unit.t()
+        cosine[:, ~there] = -torch.inf
+        rows = torch.arange(len(cosine))
+        cosine[rows, rows + start] = -torch.inf
+        cosine[~there[start : start + step]] = -torch.inf
+        best = cosine.topk(count_there, dim=1)
+        found[start : start + step, :count_there] = torch.where(torch.isfinite(best.values), best.indices, -1)
+    return found.numpy()
+
+
+class SimilarUsers:
+    """The training sequences of the users who are nearest to a user by the mean of their items' text vectors.
+
+    Args:
+        items, offsets, user_ids: the training sequences: user_ids[r] has items[offsets[r] : offsets[r + 1]].
+        vectors: float `[items of the catalogue, hidden]`, of texts; zeros without text.
+        count: users that are near. length: of a sequence at most; its last items are kept.
+    """
+
+    def __init__(self, items: np.ndarray, offsets: np.ndarray, user_ids: np.ndarray, vectors: np.ndarray, count: int, length: int) -> None:
+        self.items, self.offsets = np.asarray(items, dtype=np.int64), np.asarray(offsets, dtype=np.int64)
+        self.users, self.length = np.asarray(user_ids, dtype=np.int64), length
+        taken = sp.csr_matrix((np.ones(len(self.items), dtype=np.float32), self.items, self.offsets), shape=(len(self.users), len(vectors)))
+        self.near = nearest(taken @ np.asarray(vectors, dtype=np.float32), count)
+        self.row_of = np.full(int(self.users.max(initial=0)) + 1, -1)
+        self.row_of[self.users] = np.arange(len(self.users))
+
+    def sequences(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """What the users near to `users [batch]` took in training.
+
+        Returns: int64 (right-padded items `[n, length]`, lengths `[n]`, their users `[n]`, owner `[n]`: for which of `users`).
+        """
+        asked = users.cpu().numpy()
+        row = np.where(asked < len(self.row_of), self.row_of[np.minimum(asked, len(self.row_of) - 1)], -1)
+        near = np.where(row[:, None] >= 0, self.near[row], -1)
+        owner, _ = np.nonzero(near >= 0)
+        near = near[near >= 0]
+        end, lengths = self.offsets[near + 1], np.minimum(np.diff(self.offsets)[near], self.length)
+        place = np.arange(self.length)
+        items = np.where(place < lengths[:, None], self.items[np.minimum((end - lengths)[:, None] + place, len(self.items) - 1)], 0)
+        return tuple(torch.from_numpy(part).to(users.device) for part in (items, lengths, self.users[near], owner))
