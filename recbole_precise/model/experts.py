@@ -189,15 +189,19 @@ class ExpertsRecommender(TwoSidedRecommender):
 
         Args: states: `[positions, experts, width]`. vectors: `[n, experts, width]`, of the items that the step wants.
         """
+        recall = self.recalled(step.batch)
         if step.drawn is not None:
             scores = items.pair_scores(states, vectors[step.drawn.places], items.bucket[step.drawn.items])
+            scores = scores if recall is None else scores + recall.at(step.drawn.items)
             return bce_loss(scores[:, 0], scores[:, 1:], step.drawn.allowed)
         targets = step.batch.targets[step.batch.trained]
         if items.by_user:
             bucket, places = self.competing(items.bucket, targets)
             return user_gated_softmax_loss(items, states, self.competing(vectors, targets)[0], bucket, places)
         catalogue, places = self.competing(items.fold_items(vectors, items.bucket), targets)
-        return full_softmax_loss(items.fold_users(states), catalogue, places, product_dtype=product_dtype(self.loss_precision, states.device))
+        return full_softmax_loss(
+            items.fold_users(states), catalogue, places, pairs=self.competing_pairs(recall), product_dtype=product_dtype(self.loss_precision, states.device)
+        )
 
     def _negatives(self, batch: NextItems) -> tuple[Tensor, Tensor]:
         """Uniform items for every position, none of the row's own: int64 and bool (which do not count) `[batch, length, n_negatives]`."""
@@ -240,8 +244,7 @@ class ExpertsRecommender(TwoSidedRecommender):
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
         """Add items that were never trained, known by their texts alone; bool, which of them have a text."""
         readable = self.item_encoder.extend(len(tokens), tokens.pooled())
-        self.n_items += len(tokens)
-        self._catalogue = None
+        self._grow(len(tokens))
         return readable.numpy()
 
     @torch.no_grad()

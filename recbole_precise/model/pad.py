@@ -57,11 +57,12 @@ class PAD(ExpertsRecommender):
         if not plan:
             raise ConfigError(f"phases {wanted} leave nothing to train for the experts {', '.join(self.experts)}; add finetune.")
         gate = (r"item_encoder\.gate\..*",) if any(True for _ in self.item_encoder.gate.parameters()) else ()
+        memory = (r"memory\..*",) if self.memory is not None else ()
         special = {
-            "pretrain": {"trainable": self._parameters_of(self.first)},
-            "align": {"trainable": self._aligned_parameters(), "validate": config["align"] != "non_anchored"},
+            "pretrain": {"trainable": (*self._parameters_of(self.first), *memory)},
+            "align": {"trainable": (*self._aligned_parameters(), *(memory if config["align"] != "non_anchored" else ())), "validate": config["align"] != "non_anchored"},
             "finetune": {
-                "trainable": (*(pattern for name in self.experts for pattern in self._parameters_of(name)), *gate),
+                "trainable": (*(pattern for name in self.experts for pattern in self._parameters_of(name)), *gate, *memory),
                 "rate_factors": tuple((pattern, float(config["gate_rate"])) for pattern in gate),
             },
         }

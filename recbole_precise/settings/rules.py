@@ -54,7 +54,7 @@ def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
 
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
-    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad):
+    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _memory):
         rule(settings, entry, model_class, given)
 
 
@@ -299,3 +299,13 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
             raise ConfigError(f"embedding_size {width} cannot be shared evenly by {key} = {settings[key]}.")
     if settings["experts"] == ["text"] and settings["pretrained_expert"] != "text" and "finetune" not in settings["phases"]:
         raise ConfigError("The text expert alone is trained in the phase finetune, which phases leaves out.")
+
+
+def _memory(settings, entry: Entry, model_class, given) -> None:
+    """The memory of transitions is not told of them twice, and its scores join a loss that can take them."""
+    if not entry.ours or settings.get("transition_memory") is None:
+        return
+    if settings.get("neighbour_transitions"):
+        raise ConfigError(f"transition_memory is the trained form of neighbour_transitions (here {settings['neighbour_transitions']:g}): set neighbour_transitions: 0, or leave transition_memory out.")
+    if settings.get("gate") == "expert_output" and settings["loss"] == "softmax":
+        raise ConfigError("transition_memory does not go with gate: expert_output under the softmax over all items; choose another gate or loss: bce.")

@@ -191,6 +191,8 @@ MODEL: dict[str, Key] = {
     "target_decay": _positive(),
     "neighbour_transitions": Key("float", low=0),
     "neighbour_texts": Key("float", low=0),
+    "transition_memory": Key("float", low=0, nullable=True),
+    "memory_window": _count(),
     "alternate": _SWITCH,
     "alternate_freeze": _one_of("tokens", "tokens+fusion"),
     "alternate_patience": _count(0),

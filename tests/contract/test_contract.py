@@ -27,6 +27,11 @@ def test_holds(model: str, name: str, contract_settings) -> None:
     assert check_property(subject_of(model, contract_settings), name) == DEVIATIONS.get((model, name))
 
 
+@pytest.mark.parametrize("model", ["SASRec-CE", "PAD"])
+def test_holds_with_a_memory(model: str, contract_settings) -> None:
+    assert set(check_model(model, "ring", {**contract_settings(model), "transition_memory": 0.5}).values()) == {None}
+
+
 def test_deviations_are_of_recboles_models_alone() -> None:
     assert {model for model, _ in DEVIATIONS} <= set(THEIRS) and {name for _, name in DEVIATIONS} <= set(PROPERTIES)
 
