@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.sequential import TwoSidedRecommender, neighbours_of, require
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
@@ -18,6 +19,8 @@ from recbole_precise.nn.next_item import NextItems, upcoming_items
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import PackedEncoder, Transformer
+from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
+from recbole_precise.nn.text_vectors import FrozenText
 
 
 class NextItemRecommender(TwoSidedRecommender):
@@ -86,7 +89,14 @@ class NextItemRecommender(TwoSidedRecommender):
         """A trainable vector per item; without text its dropout would leave nothing of an item."""
         trained = require(dataset, "trained_items", config["model"])()
         dropout = config["id_dropout"] if with_text else 0.0
-        return IdEncoder(self.n_items, width, config["id_init_std"], dropout, config["unseen_id"] or "zero", trained)
+        given = self.n_items, width, config["id_init_std"], dropout, config["unseen_id"] or "zero", trained
+        if not config["rare_smoothing"]:
+            return IdEncoder(*given)
+        tokens = require(dataset, "token_states", config["model"])().without_special()
+        counts = require(dataset, "train_item_counts", config["model"])()
+        self.text_encoder = self.text_encoder or {**tokens.encoder, "token_mode": "neighbours"}
+        buckets = frequency_buckets(counts, config["smoothing_buckets"])
+        return SmoothedIdEncoder(*given, text=FrozenText(tokens.pooled(), scaled=False), neighbours=config["rare_smoothing"], bucket=buckets)
 
     def _refuse_soft_targets(self) -> None:
         for key, unset in (("label_smoothing", 0), ("target_horizon", 1)):

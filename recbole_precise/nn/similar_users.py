@@ -7,29 +7,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from recbole_precise.evaluation.floors import unit_rows
-
-_TILE_BYTES = 64 << 20  # of one tile of cosines
-
-
-def nearest(vectors: np.ndarray, count: int) -> np.ndarray:
-    """int64 `[n, count]`: the rows of the largest cosine with each row, the nearest first, itself not among them; -1 where there are no more.
-
-    A row of zeros is near to none. In tiles: n^2 x width products, and `_TILE_BYTES` of memory.
-    """
-    unit = torch.from_numpy(unit_rows(vectors))
-    there = unit.abs().sum(1) > 0
-    count_there, step = min(count, len(unit)), max(1, _TILE_BYTES // (4 * max(len(unit), 1)))
-    found = torch.full((len(unit), count), -1)
-    for start in range(0, len(unit), step):
-        cosine = unit[start : start + step] @ unit.t()
-        cosine[:, ~there] = -torch.inf
-        rows = torch.arange(len(cosine))
-        cosine[rows, rows + start] = -torch.inf
-        cosine[~there[start : start + step]] = -torch.inf
-        best = cosine.topk(count_there, dim=1)
-        found[start : start + step, :count_there] = torch.where(torch.isfinite(best.values), best.indices, -1)
-    return found.numpy()
+from recbole_precise.nn.nearest import nearest
 
 
 class SimilarUsers:

@@ -70,6 +70,14 @@ def principal_linear(rows: Tensor, width: int, std: float, bias: bool = True) ->
     return linear
 
 
+def pooled_states(states: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """float32 `[items, hidden]`: the mean state of each item's tokens, zeros where there are none; arguments as for `TextEncoder`."""
+    lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    total = torch.zeros(len(lengths), states.shape[1]).index_add_(0, owner, torch.from_numpy(np.array(states, dtype=np.float32)))
+    return (total / lengths.clamp_min(1)[:, None]).numpy()
+
+
 class TextVectors(nn.Module):
     """Frozen text through a linear map to `width`, a part of an `ItemEncoder`.
 
@@ -91,7 +99,4 @@ class TextVectors(nn.Module):
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
         """Add items that were never trained, from their token states; see `TextEncoder.extend`."""
-        lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        total = torch.zeros(len(lengths), self.text.hidden_size).index_add_(0, owner, torch.from_numpy(np.ascontiguousarray(states)).float())
-        return self.text.extend((total / lengths.clamp_min(1)[:, None]).numpy())
+        return self.text.extend(pooled_states(states, offsets))

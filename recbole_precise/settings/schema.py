@@ -191,6 +191,8 @@ MODEL: dict[str, Key] = {
     "target_decay": _positive(),
     "neighbour_transitions": Key("float", low=0),
     "neighbour_texts": Key("float", low=0),
+    "rare_smoothing": _count(0),
+    "smoothing_buckets": _count(),
     "transition_memory": Key("float", low=0, nullable=True),
     "memory_window": _count(),
     "alternate": _SWITCH,

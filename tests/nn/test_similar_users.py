@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.nn import similar_users
+from recbole_precise.nn import nearest as nearest_rows
 from recbole_precise.nn.alignment import Alignment
 from recbole_precise.nn.losses import info_nce
 from recbole_precise.nn.losses.info_nce import similarities
-from recbole_precise.nn.similar_users import SimilarUsers, nearest
+from recbole_precise.nn.nearest import nearest
+from recbole_precise.nn.similar_users import SimilarUsers
 
 
 @given(st.integers(1, 30), st.integers(1, 8), st.integers(0, 9999))
@@ -19,16 +20,19 @@ def test_nearest_is_the_sorted_cosine(n, count, seed):
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(n, 4)).astype(np.float32)
     vectors[rng.random(n) < 0.3] = 0
-    original, similar_users._TILE_BYTES = similar_users._TILE_BYTES, 4 * n * 3  # tiles of three rows
+    allowed = rng.random(n) < 0.8
+    original, nearest_rows._TILE_BYTES = nearest_rows._TILE_BYTES, 4 * n * 3  # tiles of three rows
     try:
-        found = nearest(vectors, count)
+        found, limited = nearest(vectors, count), nearest(vectors, count, among=vectors, allowed=allowed)
     finally:
-        similar_users._TILE_BYTES = original
+        nearest_rows._TILE_BYTES = original
     for row in range(n):
         cosine = vectors @ vectors[row] / np.maximum(np.linalg.norm(vectors, axis=1) * np.linalg.norm(vectors[row]), 1e-12)
         others = [other for other in np.argsort(-cosine, kind="stable") if other != row and vectors[other].any() and vectors[row].any()][:count]
         assert found.shape == (n, count)
         assert found[row].tolist() == [*others, *[-1] * (count - len(others))]
+        some = [other for other in np.argsort(-cosine, kind="stable") if allowed[other] and vectors[other].any() and vectors[row].any()][:count]
+        assert limited[row].tolist() == [*some, *[-1] * (count - len(some))]
 
 
 def test_sequences_are_the_last_items_of_near_users():
