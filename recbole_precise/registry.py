@@ -81,6 +81,7 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("GRU4Rec-CE", "recbole_precise.model.gru4rec:GRU4RecCE", "GRU4Rec-CE"),
     Entry("SASRec-Text", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text"),
     Entry("SASRec-Text-Concat", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_join": "concat"}),
+    Entry("SASRec-Codes", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_form": "codes"}),
     Entry("HSTU", "recbole_precise.model.hstu:HSTU", "HSTU"),
     Entry("LEARN", "recbole_precise.model.learn:LEARN", "LEARN"),
     Entry("HLLM-Cached", "recbole_precise.model.hllm:HLLMCached", "HLLM-Cached"),

@@ -203,7 +203,7 @@ def shop(name, path, **settings):
     return rp.get_model(name)(config, train._dataset)
 
 
-@pytest.mark.parametrize("name", ["SASRec-Text", "SASRec-Text-Concat", "LEARN", "HLLM-Cached"])
+@pytest.mark.parametrize("name", ["SASRec-Text", "SASRec-Text-Concat", "SASRec-Codes", "LEARN", "HLLM-Cached"])
 def test_text_models_without_text_are_one_sentence(name, write_dataset):
     path = write_dataset("shop", [(f"u{u}", f"i{(u + t) % 7}", t) for u in range(9) for t in range(6)])
     with pytest.raises(TextError, match=f"{name} reads item texts, but shop says nothing of them: set item_text"):
