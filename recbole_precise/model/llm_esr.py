@@ -78,12 +78,12 @@ class LLMESR(ExpertsRecommender):
         """Mean squared difference of each row's last trained state and the mean of its teachers', who learn nothing from it."""
         count = step.batch.trained.sum(1)
         own = states[(count.cumsum(0) - 1).clamp_min(0)].flatten(1)
-        items, lengths, users, owner = self.similar.sequences(step.histories.users)
+        items, lengths, users, owner, place = self.similar.sequences(step.histories.users)
         owner_has = torch.bincount(owner, minlength=len(own))
         taught = (count > 0) & (owner_has > 0)
         if not taught.any():
             return own.sum() * 0.0
         with torch.no_grad():
             teachers = self.last_states(items, lengths, users).flatten(1)
-            mean = torch.zeros_like(own).index_add(0, owner, teachers.to(own.dtype)) / owner_has.clamp_min(1)[:, None]
+            mean = torch.zeros_like(own).index_add(0, owner, teachers.to(own.dtype)[place]) / owner_has.clamp_min(1)[:, None]
         return F.mse_loss(own[taught], mean[taught])

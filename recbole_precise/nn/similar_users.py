@@ -27,17 +27,18 @@ class SimilarUsers:
         self.row_of = np.full(int(self.users.max(initial=0)) + 1, -1)
         self.row_of[self.users] = np.arange(len(self.users))
 
-    def sequences(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """What the users near to `users [batch]` took in training.
+    def sequences(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """What the users near to `users [batch]` took in training, each of them once.
 
-        Returns: int64 (right-padded items `[n, length]`, lengths `[n]`, their users `[n]`, owner `[n]`: for which of `users`).
+        Returns: int64 (right-padded items `[n, length]`, lengths `[n]`, their users `[n]`; and for every near pair, owner `[m]`: which of
+        `users`, and place `[m]`: which of the n).
         """
         asked = users.cpu().numpy()
         row = np.where(asked < len(self.row_of), self.row_of[np.minimum(asked, len(self.row_of) - 1)], -1)
         near = np.where(row[:, None] >= 0, self.near[row], -1)
         owner, _ = np.nonzero(near >= 0)
-        near = near[near >= 0]
+        near, pair = np.unique(near[near >= 0], return_inverse=True)
         end, lengths = self.offsets[near + 1], np.minimum(np.diff(self.offsets)[near], self.length)
         place = np.arange(self.length)
         items = np.where(place < lengths[:, None], self.items[np.minimum((end - lengths)[:, None] + place, len(self.items) - 1)], 0)
-        return tuple(torch.from_numpy(part).to(users.device) for part in (items, lengths, self.users[near], owner))
+        return tuple(torch.from_numpy(part).to(users.device) for part in (items, lengths, self.users[near], owner, pair.reshape(-1)))

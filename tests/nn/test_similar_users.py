@@ -40,9 +40,10 @@ def test_sequences_are_the_last_items_of_near_users():
     vectors[1], vectors[2], vectors[3], vectors[4] = [1, 0, 0], [0.9, 0.1, 0], [0, 1, 0], [0, 0.9, 0.1]
     items, offsets, users = np.array([1, 1, 2, 2, 1, 2, 3, 4, 3, 5]), np.array([0, 2, 6, 8, 9, 10]), np.array([3, 4, 7, 8, 9])
     similar = SimilarUsers(items, offsets, users, vectors, count=1, length=3)
-    rows, lengths, owners, owner = similar.sequences(torch.tensor([4, 8, 9, 1, 99]))  # 9 took an item without text, 1 and 99 nothing
-    assert rows.tolist() == [[1, 1, 0], [3, 4, 0]] and lengths.tolist() == [2, 2] and owners.tolist() == [3, 7] and owner.tolist() == [0, 1]
-    rows, lengths, owners, _ = similar.sequences(torch.tensor([3]))
+    rows, lengths, owners, owner, place = similar.sequences(torch.tensor([8, 4, 9, 1, 99, 4]))  # 9 took an item without text, 1 and 99 nothing
+    assert rows.tolist() == [[1, 1, 0], [3, 4, 0]] and lengths.tolist() == [2, 2] and owners.tolist() == [3, 7]  # each near user once
+    assert owner.tolist() == [0, 1, 5] and place.tolist() == [1, 0, 0]
+    rows, lengths, owners, _, _ = similar.sequences(torch.tensor([3]))
     assert rows.tolist() == [[2, 1, 2]] and owners.tolist() == [4]  # the last three of four
 
 
