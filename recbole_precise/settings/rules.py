@@ -54,7 +54,7 @@ def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
 
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
-    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _memory):
+    for rule in _RULES:
         rule(settings, entry, model_class, given)
 
 
@@ -306,6 +306,12 @@ def _memory(settings, entry: Entry, model_class, given) -> None:
     if not entry.ours or settings.get("transition_memory") is None:
         return
     if settings.get("neighbour_transitions"):
-        raise ConfigError(f"transition_memory is the trained form of neighbour_transitions (here {settings['neighbour_transitions']:g}): set neighbour_transitions: 0, or leave transition_memory out.")
+        weight = settings["neighbour_transitions"]
+        raise ConfigError(f"transition_memory is the trained form of neighbour_transitions (here {weight:g}): set neighbour_transitions: 0, or leave transition_memory out.")
     if settings.get("gate") == "expert_output" and settings["loss"] == "softmax":
         raise ConfigError("transition_memory does not go with gate: expert_output under the softmax over all items; choose another gate or loss: bce.")
+
+
+_RULES = (
+    _variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _memory,
+)  # fmt: skip

@@ -16,11 +16,12 @@ from recbole_precise.nn.losses.bce import bce_loss
 from recbole_precise.trainer.judging import rank_split
 
 SMALL = {"embedding_size": 8, "token_size": 8, "n_layers": 1, "n_heads": 2, "inner_size": 16, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "MAX_ITEM_LIST_LENGTH": 7,
-         "n_negatives": 6, "neighbour_transitions": 0.0, "recipe": "default", "gpu_id": "", "show_progress": False, "state": "ERROR", "item_text": "{title}", "loss_precision": "float32",
+         "n_negatives": 6, "neighbour_transitions": 0.0, "recipe": "default", "gpu_id": "", "show_progress": False, "state": "ERROR", "item_text": "{title}",
+         "loss_precision": "float32",
          "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}  # fmt: skip
 MODELS = [
-    ("SASRec-CE", {}), ("SASRec-CE", {"softmax": "sampled"}), ("GRU4Rec-CE", {}), ("SASRec-Sampled", {}), ("gSASRec", {}), ("gSASRec", {"share_negatives": False}), ("HSTU", {"hstu_time": "none"}),
-    ("LEARN", {}), ("HLLM-Cached", {}), ("PRECISE-UT", {}), ("PRECISE-TT", {}), ("PRECISE-TT", {"targeted_loss": "softmax"}), ("PRECISE-TT", {"targeted_loss": "bpr"}),
+    ("SASRec-CE", {}), ("SASRec-CE", {"softmax": "sampled"}), ("GRU4Rec-CE", {}), ("SASRec-Sampled", {}), ("gSASRec", {}), ("gSASRec", {"share_negatives": False}),
+    ("HSTU", {"hstu_time": "none"}), ("LEARN", {}), ("HLLM-Cached", {}), ("PRECISE-UT", {}), ("PRECISE-TT", {}), ("PRECISE-TT", {"targeted_loss": "softmax"}), ("PRECISE-TT", {"targeted_loss": "bpr"}),
     ("PAD", {}), ("PAD", {"loss": "bce"}), ("DisCo", {}), ("LLM-ESR", {}),
 ]  # fmt: skip
 

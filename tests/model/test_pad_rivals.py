@@ -217,7 +217,8 @@ def test_what_a_rival_is_not(pantry, name, write_dataset):
         with pytest.raises(ConfigError, match=f"{name} is made of experts: .*; leave experts out, or choose them with --model=PAD"):
             build(name, pantry, experts=["id"])
     path = write_dataset("shop", [(f"u{u}", f"i{(u + t) % 7}", t) for u in range(9) for t in range(6)])
-    config = rp.Config(model=name, dataset="shop", config_dict={"data_path": str(path), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "gpu_id": "", "MAX_ITEM_LIST_LENGTH": 5})
+    settings = {"data_path": str(path), "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "gpu_id": "", "MAX_ITEM_LIST_LENGTH": 5}
+    config = rp.Config(model=name, dataset="shop", config_dict=settings)
     train, _, _ = rp.data_preparation(config, rp.create_dataset(config))
     with pytest.raises(TextError, match=f"{name} reads item texts, but shop says nothing of them: set item_text"):
         rp.get_model(name)(config, train._dataset)

@@ -109,10 +109,10 @@ def test_a_bonus_is_one_more_column_of_the_vectors():
     bonus = torch.randn(6), torch.randn(6, 9)
     for logq in ("none", "corrected"):
         kwargs = {"logq": logq, "log_probability": torch.randn(9)}
-        each = [
-            sampled_softmax_loss(torch.cat([users[i : i + 1], torch.ones(1, 1)], 1), torch.cat([positives[i], bonus[0][i : i + 1]])[None], torch.cat([negatives, bonus[1][i][:, None]], 1), **kwargs)
-            for i in range(6)
-        ]
+        each = []
+        for i in range(6):
+            user, positive = torch.cat([users[i], torch.ones(1)])[None], torch.cat([positives[i], bonus[0][i : i + 1]])[None]
+            each.append(sampled_softmax_loss(user, positive, torch.cat([negatives, bonus[1][i][:, None]], 1), **kwargs))
         torch.testing.assert_close(sampled_softmax_loss(users, positives, negatives, bonus=bonus, **kwargs), torch.stack(each).mean())
     own, pair = torch.randn(6, 3, 4), torch.randn(6, 4)
     widened = torch.cat([users, torch.ones(6, 1)], 1), torch.cat([positives, pair[:, :1]], 1), torch.cat([own, pair[:, 1:, None]], 2)
