@@ -30,8 +30,8 @@ class LLMESR(ExpertsRecommender):
     encoder, and the score is that of both side by side. A row's last state is drawn to the mean of those of the users whose
     texts are nearest.
 
-    The released code masks padding alone in the cross-attention, so that a trained position sees its own target through the
-    other view; here it is causal where the encoder is.
+    The released code trains all positions without a causal mask, in the cross-attention and in its SASRec alike, so that a
+    position reads its own target; here the cross-attention is causal where the encoder is.
     """
 
     made_of = ("id", "text")
