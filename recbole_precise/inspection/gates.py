@@ -15,6 +15,7 @@ from recbole_precise.evaluation.discrepancy import gate_by_bucket
 from recbole_precise.figures import look, new_figure
 from recbole_precise.inspection.runs import labels
 from recbole_precise.nn.gated_items import GatedItems
+from recbole_precise.nn.gates import NoGate
 
 _BATCH = 1024  # rows whose gates are computed at once
 
@@ -50,11 +51,11 @@ def _gated_items(run: Any, folder: Path) -> GatedItems:
     items, name = getattr(run.model, "item_encoder", None), run.config["model"]
     if not isinstance(items, GatedItems):
         raise ConfigError(f"{name} in '{folder}' has no gate: a gate weighs the experts of PAD.")
-    speaking = run.model.speaking
+    speaking = run.model.speaking()
     if speaking != items.experts:
         raise ConfigError(f"'{folder}' ended before the phase finetune, which trains the gate; it is ranked by the expert {speaking[0]} alone.")
-    if len(items.experts) == 1:
-        raise ConfigError(f"'{folder}' has one expert, {items.experts[0]}, and no gate.")
+    if isinstance(items.gate, NoGate):
+        raise ConfigError(f"'{folder}' has no gate: " + (f"it has one expert, {items.experts[0]}." if len(items.experts) == 1 else "its experts' scores are added as they are."))
     return items
 
 

@@ -14,6 +14,7 @@ from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.evaluation.discrepancy import ItemPairs, item_pairs
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
+from recbole_precise.nn.towers import AlignedTower
 
 #: The splits whose rows can be looked at, in words.
 SPLITS = {"valid": "validation", "test": "test"}
@@ -70,7 +71,7 @@ def item_spaces(model: Any) -> dict[str, np.ndarray]:
         items, table = getattr(model, "item_encoder", None), getattr(model, "item_embedding", None)
         if isinstance(items, GatedItems):
             for name in items.active:
-                if name == "aligned":
+                if isinstance(items.towers[name], AlignedTower):
                     found |= {"aligned_id": items.towers[name].id_rows(None), "aligned_text": items.towers[name].text_rows(None)}
                 found[name] = items.towers[name].rows(None)
             if items.text is not None:

@@ -46,4 +46,7 @@ class GSASRec(NextItemRecommender):
             negatives, scores = negatives[row], (unpacked(states, batch.trained) @ others.transpose(1, 2))[batch.trained]
         else:
             scores = torch.einsum("pw,pkw->pk", states, others)
-        return gbce_loss((states * vectors[place[: len(targets)]]).sum(-1), scores, self.beta, negatives == targets[:, None])
+        positive, recall = (states * vectors[place[: len(targets)]]).sum(-1), self.recalled(batch)
+        if recall is not None:
+            positive, scores = positive + recall.at(targets[:, None])[:, 0], scores + recall.at(negatives)
+        return gbce_loss(positive, scores, self.beta, negatives == targets[:, None])

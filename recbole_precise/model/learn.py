@@ -50,10 +50,11 @@ class LEARN(NextItemRecommender):
         """Softmax of each drawn target against all targets drawn in the batch but those of the row's own items."""
         row, position, targets = later_targets(batch, self.learn_positions, self.learn_targets)
         pool = torch.unique(targets)
-        vectors = self.score.item(self.target_items(pool))
+        vectors, recall = self.score.item(self.target_items(pool)), self.recalled(batch, row, position)
         return sampled_softmax_loss(
             self.score.user(unpacked(states, batch.trained)[row, position]),
             vectors[torch.searchsorted(pool, targets)],
             vectors,
             forbidden=own_item_mask(batch.item_seq, batch.targets, pool)[row],
+            bonus=None if recall is None else (recall.at(targets[:, None])[:, 0], recall.at(pool)),
         )

@@ -7,16 +7,20 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.sequential import TwoSidedRecommender, neighbours_of, require
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
 from recbole_precise.nn.losses.full_softmax import full_softmax_pays
 from recbole_precise.nn.losses.sampled_softmax import own_item_mask
+from recbole_precise.nn.memory import Recall
 from recbole_precise.nn.next_item import NextItems, upcoming_items
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import PackedEncoder, Transformer
+from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
+from recbole_precise.nn.text_vectors import FrozenText
 
 
 class NextItemRecommender(TwoSidedRecommender):
@@ -85,7 +89,14 @@ class NextItemRecommender(TwoSidedRecommender):
         """A trainable vector per item; without text its dropout would leave nothing of an item."""
         trained = require(dataset, "trained_items", config["model"])()
         dropout = config["id_dropout"] if with_text else 0.0
-        return IdEncoder(self.n_items, width, config["id_init_std"], dropout, config["unseen_id"] or "zero", trained)
+        given = self.n_items, width, config["id_init_std"], dropout, config["unseen_id"] or "zero", trained
+        if not config["rare_smoothing"]:
+            return IdEncoder(*given)
+        tokens = require(dataset, "token_states", config["model"])().without_special()
+        counts = require(dataset, "train_item_counts", config["model"])()
+        self.text_encoder = self.text_encoder or {**tokens.encoder, "token_mode": "neighbours"}
+        buckets = frequency_buckets(counts, config["smoothing_buckets"])
+        return SmoothedIdEncoder(*given, text=FrozenText(tokens.pooled(), scaled=False), neighbours=config["rare_smoothing"], bucket=buckets)
 
     def _refuse_soft_targets(self) -> None:
         for key, unset in (("label_smoothing", 0), ("target_horizon", 1)):
@@ -106,15 +117,15 @@ class NextItemRecommender(TwoSidedRecommender):
             states: `[positions, width]`, of the trained positions.
             catalogue: `[items, width]` when the full softmax is used.
         """
-        states = self.score.user(states)
+        states, recall = self.score.user(states), self.recalled(batch)
         if catalogue is not None:
             targets, weights = upcoming_items(batch.targets, self.target_horizon, self.target_decay)
             catalogue, targets = self.competing(catalogue, targets[batch.trained])
             return full_softmax_loss(
-                states, self.score.item(catalogue), targets, target_weights=weights[batch.trained],
+                states, self.score.item(catalogue), targets, target_weights=weights[batch.trained], pairs=self.competing_pairs(recall),
                 label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, states.device),
             )
-        return self.sampled_softmax(states, batch.targets[batch.trained], lambda negatives: self.forbidden(batch, negatives))
+        return self.sampled_softmax(states, batch.targets[batch.trained], lambda negatives: self.forbidden(batch, negatives), recall)
 
     def forbidden(self, batch: NextItems, negatives: Tensor) -> Tensor:
         """bool `[trained positions, negatives]`: which negatives do not compete there; those of the row's own items."""
@@ -125,7 +136,7 @@ class NextItemRecommender(TwoSidedRecommender):
         unique, place = torch.unique(items, return_inverse=True)
         return self.score.item(self.target_items(unique)), place
 
-    def sampled_softmax(self, states: Tensor, targets: Tensor, forbidden: Callable[[Tensor], Tensor]) -> Tensor:
+    def sampled_softmax(self, states: Tensor, targets: Tensor, forbidden: Callable[[Tensor], Tensor], recall: Recall | None = None) -> Tensor:
         """Loss of `states [n, width]` with `targets [n]` against the step's pool; `forbidden`: pool -> bool `[n, pool]`."""
         negatives = self.sampler.draw(targets)
         vectors, place = self.vectors_of(torch.cat([targets, negatives]))
@@ -136,4 +147,5 @@ class NextItemRecommender(TwoSidedRecommender):
             forbidden=forbidden(negatives),
             log_probability=self.sampler.log_probability.to(negatives.device)[negatives],
             logq=self.logq,
+            bonus=None if recall is None else (recall.at(targets[:, None])[:, 0], recall.at(negatives)),
         )

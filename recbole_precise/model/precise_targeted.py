@@ -17,6 +17,7 @@ from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.model.precise import PRECISEUT
 from recbole_precise.model.sequential import SUPERVISED_FIELD
 from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss
+from recbole_precise.nn.memory import Recall
 from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.user_heads import ConcatHead
@@ -80,26 +81,28 @@ class PRECISETT(PRECISEUT):
         softmax = self.targeted_loss == "softmax"
         vectors, catalogue = self.sequence_items(batch.item_seq) if softmax else (self.item_encoder(batch.item_seq), None)
         users = self._users(vectors, batch, every_position=SUPERVISED_FIELD in interaction.interaction)
-        targets = batch.targets[batch.trained]
+        targets, recall = batch.targets[batch.trained], self.recalled(batch)
         if catalogue is not None:
             catalogue, targets = self.competing(catalogue, targets)
             return full_softmax_loss(
-                users, self.score.item(catalogue), targets, label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, users.device)
-            )
+                users, self.score.item(catalogue), targets, pairs=self.competing_pairs(recall), label_smoothing=self.label_smoothing,
+                product_dtype=product_dtype(self.loss_precision, users.device),
+            )  # fmt: skip
         if softmax:
-            return self.sampled_softmax(users, targets, lambda negatives: self.forbidden(batch, negatives))
-        return self._pairs(users, targets, batch.item_seq[batch.trained.nonzero()[:, 0]])
+            return self.sampled_softmax(users, targets, lambda negatives: self.forbidden(batch, negatives), recall)
+        return self._pairs(users, targets, batch.item_seq[batch.trained.nonzero()[:, 0]], recall)
 
     def _users(self, vectors: Tensor, batch: NextItems, every_position: bool) -> Tensor:
         """Scoring vectors of the users at the trained positions, `[positions, width]`."""
         states = self.sequence_encoder(vectors, batch.mask)
         return self.score.user(self.head.at_every_position(states)[batch.trained] if every_position else self.head(states, batch.mask))
 
-    def _pairs(self, users: Tensor, targets: Tensor, item_seq: Tensor) -> Tensor:
+    def _pairs(self, users: Tensor, targets: Tensor, item_seq: Tensor, recall: Recall | None) -> Tensor:
         negatives = draw_pair_negatives(targets, self.targeted_negatives, self.n_items)
         vectors, place = self.vectors_of(torch.cat([targets[:, None], negatives], 1))
         forbidden = (negatives == targets[:, None]) | (negatives[..., None] == item_seq[:, None]).any(-1) | self.held_out(negatives)
-        return bpr_loss(users, vectors[place[:, 0]], vectors[place[:, 1:]], forbidden)
+        bonus = None if recall is None else recall.at(torch.cat([targets[:, None], negatives], 1))
+        return bpr_loss(users, vectors[place[:, 0]], vectors[place[:, 1:]], forbidden, bonus)
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
         """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> user vectors `[batch, width]`."""

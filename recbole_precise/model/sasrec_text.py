@@ -8,7 +8,10 @@ from recbole_precise.nn.item_encoders import ItemEncoder
 
 
 class SASRecText(NextItemRecommender):
-    """An item is its ID vector and its frozen text vector behind a linear map: their sum, or side by side (`text_join`)."""
+    """An item is its ID vector and its frozen text vector behind a linear map: their sum, or side by side (`text_join`).
+
+    SASRec-Codes has the vectors of the text's semantic codes instead (`text_form`), a small trained table that all items share.
+    """
 
     def build_items(self, config, dataset) -> ItemEncoder:
         """ID and text; side by side the text is `token_size` wide, in a sum as wide as the ID."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.floors import Graph, unit_rows, window_edges
+from recbole_precise.nn.memory import Memory, Recall
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
@@ -42,6 +43,7 @@ class TwoSidedRecommender(SequentialRecommender):
         self.neighbours: Neighbours | None = None
         self.neighbour_texts = 0.0
         self._competing = training_catalogue(dataset)
+        self.memory = memory_of(dataset, config, self.n_items)
 
     def phases(self) -> list[Phase]:
         """The training plan; one phase over all parameters unless a subclass says otherwise."""
@@ -85,6 +87,21 @@ class TwoSidedRecommender(SequentialRecommender):
             return torch.zeros_like(items, dtype=torch.bool)
         return (self._competing[1].to(items.device)[items] == 0) & (items > 0)
 
+    def recalled(self, batch: NextItems, row: Tensor | None = None, position: Tensor | None = None) -> Recall | None:
+        """What the memory adds to scores at the trained positions of a batch, or at `(row [n], position [n])`; None without a memory."""
+        if self.memory is None:
+            return None
+        if row is None:
+            row, position = batch.trained.nonzero(as_tuple=True)
+        return self.memory.before(batch, row, position)
+
+    def competing_pairs(self, recall: Recall | None) -> tuple[Tensor, Tensor, Tensor] | None:
+        """`recall` as `full_softmax_loss` takes it, with items as rows of what competes in training."""
+        if recall is None:
+            return None
+        item = recall.item if self._competing is None else self._competing[1].to(recall.item.device)[recall.item]
+        return recall.row, item, recall.value
+
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
         """Add items that were never trained to what is ranked, known by the token states of their texts alone.
 
@@ -96,9 +113,14 @@ class TwoSidedRecommender(SequentialRecommender):
         if self.neighbours is not None:
             scale = self.neighbour_texts
             self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
-        self.n_items += len(tokens)
-        self._catalogue = None
+        self._grow(len(tokens))
         return readable.numpy()
+
+    def _grow(self, count: int) -> None:
+        if self.memory is not None:
+            self.memory.extend(count)
+        self.n_items += count
+        self._catalogue = None
 
     def next_items(self, interaction: Interaction) -> NextItems:
         """The positions of a batch of windows, or of RecBole's rows, and which of them are trained on what."""
@@ -131,6 +153,9 @@ class TwoSidedRecommender(SequentialRecommender):
 
     def pair_bonus(self, interaction: Interaction) -> tuple[Tensor, Tensor, Tensor] | None:
         """(row, item, value) of what is added to single scores; None when the model adds nothing."""
+        if self.memory is not None:
+            recall = self.memory.after(self._last_items(interaction))
+            return recall.row, recall.item, recall.value.detach()
         return None if self.neighbours is None else self.neighbours.pairs(self._last_items(interaction))
 
     def _last_items(self, interaction: Interaction) -> Tensor:
@@ -181,6 +206,15 @@ def neighbours_of(dataset, model: str, n_items: int, *, transitions: float, text
     if texts:
         vectors = np.sqrt(texts) * unit_rows(require(dataset, "token_states", model)().pooled())
     return None if edges is None and vectors is None else Neighbours(edges, vectors)
+
+
+def memory_of(dataset, config, n_items: int) -> Memory | None:
+    """The memory of what followed what, counted in the training sequences alone (docs/methods.md 6); None unless `transition_memory` gives its first weight."""
+    if config["transition_memory"] is None:
+        return None
+    items, offsets, _ = (np.asarray(part) for part in require(dataset, "train_sequences", config["model"])())
+    window = config["memory_window"]
+    return Memory(window_edges(items, offsets, n_items, Graph(window=window, backward=0.0, distance="inverse", counts="raw")), config["transition_memory"], window)
 
 
 def training_catalogue(dataset) -> tuple[Tensor, Tensor] | None:

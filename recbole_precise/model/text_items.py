@@ -1,4 +1,4 @@
-"""Items that are known by frozen text vectors alone."""
+"""Items that are known by their texts' vectors: frozen behind a linear map, or as semantic codes."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ from typing import TYPE_CHECKING
 
 from recbole_precise.model.sequential import require
 from recbole_precise.nn.item_encoders import ItemEncoder
-from recbole_precise.nn.text_vectors import TextVectors
+from recbole_precise.nn.residual_codes import CodeVectors
+from recbole_precise.nn.text_vectors import FrozenText, TextVectors
 
 if TYPE_CHECKING:
     from recbole_precise.model.next_item import NextItemRecommender
 
 
-def frozen_text_part(model: NextItemRecommender, config, dataset, width: int) -> TextVectors:
-    """The mean token state of each item behind a linear map to `width`; tells `model.text_encoder` where it comes from."""
+def frozen_text_part(model: NextItemRecommender, config, dataset, width: int) -> TextVectors | CodeVectors:
+    """The mean token state of each item as `text_form` says, `width` wide; tells `model.text_encoder` where it comes from."""
     tokens = require(dataset, "token_states", config["model"])().without_special()
-    model.text_encoder = {**tokens.encoder, "token_mode": "pooled"}
-    return TextVectors(tokens.pooled(), tokens.lengths > 0, width=width, std=config["token_init_std"])
+    codes = config["text_form"] == "codes"
+    model.text_encoder = {**tokens.encoder, "token_mode": "codes" if codes else "pooled"}
+    text = FrozenText(tokens.pooled(), scaled=False)
+    if codes:
+        return CodeVectors(text, width=width, levels=config["code_levels"], codes=config["code_size"], std=config["token_init_std"])
+    return TextVectors(text, width=width, std=config["token_init_std"])
 
 
 def frozen_text_items(model: NextItemRecommender, config, dataset, width: int) -> ItemEncoder:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from recbole_precise.nn.gates import ExpertOutputGate
-from recbole_precise.nn.towers import FrozenText
+from recbole_precise.nn.text_vectors import FrozenText
 
 _LOGITS_BYTES = 64 << 20  # of one block of logits where weights depend on the user
 

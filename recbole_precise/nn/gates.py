@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-GATES = ("bucket", "author", "mlp", "expert_output", "global")
+GATES = ("bucket", "author", "mlp", "expert_output", "global", "none")
 
 #: First values of the authors' gate over the padding and the buckets, before the sigmoid: from the first to the last.
 _AUTHOR = {"id": (1.0, 0.0), "aligned": (-4.0, -5.0), "text": (0.0, 1.0)}
@@ -20,7 +20,7 @@ _VECTOR = 16  # width of the learned vectors of buckets and experts
 
 
 class TableGate(nn.Module):
-    """Weights that depend on the bucket alone: `table() -> [n_buckets + 1, experts]`, non-negative rows of sum 1."""
+    """Weights that depend on the bucket alone: `table() -> [n_buckets + 1, experts]`, non-negative rows of sum 1 (of ones in `NoGate`)."""
 
     def table(self) -> Tensor:
         """Weights of the experts in each bucket, the padding first."""
@@ -31,12 +31,12 @@ class TableGate(nn.Module):
         return self.table()[bucket]
 
 
-class SingleGate(TableGate):
-    """One expert needs no gate: it weighs 1."""
+class NoGate(TableGate):
+    """Every expert weighs 1: the score is the plain sum. One expert alone needs no other gate."""
 
-    def __init__(self, n_buckets: int) -> None:
+    def __init__(self, n_experts: int, n_buckets: int) -> None:
         super().__init__()
-        self.register_buffer("ones", torch.ones(n_buckets + 1, 1), persistent=False)
+        self.register_buffer("ones", torch.ones(n_buckets + 1, n_experts), persistent=False)
 
     def table(self) -> Tensor:
         return self.ones
@@ -123,8 +123,8 @@ def build_gate(kind: str, experts: Sequence[str], n_buckets: int, width: int) ->
     """
     if kind not in GATES:
         raise ValueError(f"gate must be one of {GATES}, not {kind!r}")
-    if len(experts) == 1:
-        return SingleGate(n_buckets)
+    if kind == "none" or len(experts) == 1:
+        return NoGate(len(experts), n_buckets)
     if kind == "author":
         return AuthorGate(experts, n_buckets)
     if kind == "expert_output":

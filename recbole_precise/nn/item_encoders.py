@@ -69,10 +69,14 @@ class IdEncoder(nn.Module):
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
         """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
-        rows = self.table.weight if item_ids is None else self.table(item_ids)
+        rows = self.values(item_ids)
         if self.training and self.dropout:
             rows = rows * (torch.rand(len(rows), 1, device=rows.device) >= self.dropout)
         return rows if self.training else self._neutral(rows, item_ids)
+
+    def values(self, item_ids: Tensor | None) -> Tensor:
+        """What the items have of their own, as `rows`."""
+        return self.table.weight if item_ids is None else self.table(item_ids)
 
     def _neutral(self, rows: Tensor, item_ids: Tensor | None) -> Tensor:
         """`rows` with what stands for items that were never trained in their places."""

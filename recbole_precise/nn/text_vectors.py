@@ -1,4 +1,4 @@
-"""Item texts as one frozen vector each, behind a trained linear map: the plain way to bring text into an item's vector."""
+"""Item texts as one frozen vector each, and the plain way to bring them into an item's vector: a trained linear map."""
 
 from __future__ import annotations
 
@@ -9,48 +9,94 @@ from torch import Tensor, nn
 from recbole_precise.nn.item_encoders import principal_projection
 
 
-class TextVectors(nn.Module):
-    """The mean of an item's token states, centred, never trained, through a linear map to `width`.
-
-    The map begins as the projection on the principal directions, scaled so that its rows have the root mean square `std`;
-    an item without text has a trained vector in its place.
+class FrozenText(nn.Module):
+    """One fixed vector per item, centred; zeros where there is no text. New items join by their texts (`extend`).
 
     Args:
-        pooled: float `[items, hidden]`, the mean token state of each item, zeros without text.
-        has_text: bool `[items]`.
+        vectors: float `[items, hidden]`, row 0 the padding; rows of zeros are items without text.
+        scaled: the entries are also scaled as a whole, to the mean square 1.
+
+    Attributes:
+        vectors: float32 `[items, hidden]`. has_text: bool `[items]`. Both move with the module, but are no buffers: they are
+            neither saved with the weights nor broadcast to other processes at every step.
+    """
+
+    def __init__(self, vectors: np.ndarray, scaled: bool = True) -> None:
+        super().__init__()
+        values = torch.from_numpy(np.array(vectors, dtype=np.float32))
+        self.has_text = values.abs().sum(1) > 0
+        some = values[self.has_text]
+        self.mean = some.mean(0) if len(some) else values.new_zeros(values.shape[1])
+        self.scale = (some - self.mean).pow(2).mean().sqrt().clamp_min(1e-12) if scaled and len(some) else values.new_ones(())
+        self.vectors = self._placed(values, self.has_text)
+
+    def _placed(self, values: Tensor, has_text: Tensor) -> Tensor:
+        return torch.where(has_text[:, None], (values - self.mean) / self.scale, 0.0)
+
+    def _apply(self, function, *args, **kwargs):
+        super()._apply(function, *args, **kwargs)
+        self.vectors, self.has_text = function(self.vectors), function(self.has_text)
+        return self
+
+    @property
+    def hidden_size(self) -> int:
+        return self.vectors.shape[1]
+
+    def rows(self, item_ids: Tensor | None) -> Tensor:
+        """Vectors of `item_ids [n]`, or of all items for None: `[n, hidden]`."""
+        return self.vectors if item_ids is None else self.vectors[item_ids]
+
+    def extend(self, vectors: np.ndarray) -> Tensor:
+        """Add items by their texts' vectors `[new, hidden]`; bool `[new]`, which of them have a text."""
+        values = torch.from_numpy(np.array(vectors, dtype=np.float32))
+        has_text = values.abs().sum(1) > 0
+        self.vectors = torch.cat([self.vectors, self._placed(values, has_text).to(self.vectors)])
+        self.has_text = torch.cat([self.has_text, has_text.to(self.has_text)])
+        return has_text
+
+
+def principal_linear(rows: Tensor, width: int, std: float, bias: bool = True) -> nn.Linear:
+    """A linear map `hidden -> width` that begins as the projection of centred `rows [n, hidden]` on their principal directions.
+
+    What it gives for them has the root mean square `std` at first. Without rows it begins as torch draws it.
+    """
+    linear = nn.Linear(rows.shape[1], width, bias=bias)
+    if len(rows):
+        direction = principal_projection(rows, width)
+        with torch.no_grad():
+            linear.weight.copy_(direction.t() * (std / (rows @ direction).pow(2).mean().sqrt().clamp_min(1e-12)))
+            if bias:
+                linear.bias.zero_()
+    return linear
+
+
+def pooled_states(states: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """float32 `[items, hidden]`: the mean state of each item's tokens, zeros where there are none; arguments as for `TextEncoder`."""
+    lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
+    owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
+    total = torch.zeros(len(lengths), states.shape[1]).index_add_(0, owner, torch.from_numpy(np.array(states, dtype=np.float32)))
+    return (total / lengths.clamp_min(1)[:, None]).numpy()
+
+
+class TextVectors(nn.Module):
+    """Frozen text through a linear map to `width`, a part of an `ItemEncoder`.
+
+    The map begins as a `principal_linear` of the root mean square `std`; an item without text has a trained vector in its place.
     """
 
     reads_text = True
 
-    def __init__(self, pooled: np.ndarray, has_text: np.ndarray, *, width: int, std: float) -> None:
+    def __init__(self, text: FrozenText, *, width: int, std: float) -> None:
         super().__init__()
-        self.width = width
-        vectors, self.has_text = torch.from_numpy(np.asarray(pooled, dtype=np.float32)), torch.from_numpy(np.asarray(has_text, dtype=bool))
-        some = vectors[self.has_text]
-        self.mean = some.mean(0)
-        # plain attributes, not buffers: neither saved with the weights nor broadcast at every step
-        self.frozen = torch.where(self.has_text[:, None], vectors - self.mean, 0.0)
-        direction = principal_projection(some, width)
-        scale = std / ((some - self.mean) @ direction).pow(2).mean().sqrt().clamp_min(1e-12)
-        self.adapter = nn.Linear(vectors.shape[1], width, bias=False)
-        with torch.no_grad():
-            self.adapter.weight.copy_(direction.t() * scale)
+        self.width, self.text = width, text
+        self.adapter = principal_linear(text.vectors[text.has_text], width, std, bias=False)
         self.no_text = nn.Parameter(torch.zeros(width))
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
         """Text vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
-        device = self.no_text.device
-        if self.frozen.device != device:
-            self.frozen, self.has_text = self.frozen.to(device), self.has_text.to(device)
-        frozen, has_text = (self.frozen, self.has_text) if item_ids is None else (self.frozen[item_ids], self.has_text[item_ids])
-        return torch.where(has_text[:, None], self.adapter(frozen), self.no_text)
+        has_text = self.text.has_text if item_ids is None else self.text.has_text[item_ids]
+        return torch.where(has_text[:, None], self.adapter(self.text.rows(item_ids)), self.no_text)
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
         """Add items that were never trained, from their token states; see `TextEncoder.extend`."""
-        lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
-        owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-        total = torch.zeros(len(lengths), self.frozen.shape[1]).index_add_(0, owner, torch.from_numpy(np.ascontiguousarray(states)).float())
-        there = lengths > 0
-        added = torch.where(there[:, None], total / lengths.clamp_min(1)[:, None] - self.mean, 0.0)
-        self.frozen, self.has_text = torch.cat([self.frozen, added.to(self.frozen)]), torch.cat([self.has_text, there.to(self.has_text)])
-        return there
+        return self.text.extend(pooled_states(states, offsets))

@@ -1,70 +1,33 @@
-"""The item towers of PAD's experts: an ID table, frozen text behind an MLP, and the aligned pair of both (PAD, Sec. 3.1 to 3.3).
+"""The item towers of PAD and its rivals: an ID table, frozen text behind an MLP, and both as one (PAD, Sec. 3.1 to 3.3; DisCo).
 
-Four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text matrix seen through two MLPs.
+PAD has four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text matrix seen through two MLPs.
 """
 
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
 from recbole_precise.nn.dropout import Dropout
-from recbole_precise.nn.item_encoders import IdEncoder, principal_projection
+from recbole_precise.nn.item_encoders import IdEncoder
+from recbole_precise.nn.text_vectors import FrozenText, principal_linear
 
 FUSIONS = ("concat", "sum")
-
-
-class FrozenText(nn.Module):
-    """One fixed vector per item, centred and scaled as a whole so that its entries have mean square 1; zeros where there is no text.
-
-    Args:
-        vectors: float32 `[items, hidden]`, row 0 the padding; rows of zeros are items without text.
-    """
-
-    def __init__(self, vectors: np.ndarray) -> None:
-        super().__init__()
-        values = torch.from_numpy(np.array(vectors, dtype=np.float32))
-        there = values.abs().sum(1) > 0
-        self.mean = values[there].mean(0) if there.any() else values.new_zeros(values.shape[1])
-        self.scale = (values[there] - self.mean).pow(2).mean().sqrt().clamp_min(1e-12) if there.any() else values.new_ones(())
-        self.register_buffer("vectors", self._scaled(values), persistent=False)
-
-    def _scaled(self, values: Tensor) -> Tensor:
-        there = values.abs().sum(1, keepdim=True) > 0
-        return torch.where(there, (values - self.mean) / self.scale, 0.0)
-
-    @property
-    def hidden_size(self) -> int:
-        return self.vectors.shape[1]
-
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        """Vectors of `item_ids [n]`, or of all items for None: `[n, hidden]`."""
-        return self.vectors if item_ids is None else self.vectors[item_ids]
-
-    def extend(self, vectors: np.ndarray) -> Tensor:
-        """Add items by their texts' vectors; bool `[new]`, which of them have a text."""
-        values = torch.from_numpy(np.array(vectors, dtype=np.float32))
-        self.vectors = torch.cat([self.vectors, self._scaled(values).to(self.vectors)])
-        return values.abs().sum(1) > 0
 
 
 class TextMlp(nn.Module):
     """`hidden -> width`: Linear, GELU, then `n_layers` times Dropout, Linear, GELU, as in the authors' code (4 there).
 
-    Without further layers (`n_layers` 0) it is the Linear alone, whose output may have either sign; it begins as the projection
-    on the texts' principal directions, scaled to the root mean square `std`.
+    Without further layers (`n_layers` 0) it is the Linear alone, whose output may have either sign; it begins as a
+    `principal_linear` of the root mean square `std`.
     """
 
     def __init__(self, text: FrozenText, width: int, n_layers: int, dropout: float, std: float) -> None:
         super().__init__()
-        layers: list[nn.Module] = [nn.Linear(text.hidden_size, width)]
-        there = text.vectors[text.vectors.abs().sum(1) > 0]
-        if not n_layers and len(there):
-            direction = principal_projection(there, width)
-            with torch.no_grad():
-                layers[0].weight.copy_(direction.t() * (std / (there @ direction).pow(2).mean().sqrt().clamp_min(1e-12)))
-                layers[0].bias.zero_()
+        some = text.vectors[text.has_text]
+        layers: list[nn.Module] = [nn.Linear(text.hidden_size, width) if n_layers else principal_linear(some, width, std)]
         if n_layers:
             layers.append(nn.GELU())
         for _ in range(n_layers):
@@ -133,3 +96,37 @@ class AlignedTower(nn.Module):
 
     def extend(self, count: int) -> None:
         self.table.extend(count)
+
+
+class DisentangledTower(nn.Module):
+    """DisCo's item (arXiv 2406.00011): what is the ID's alone, what ID and text share as either tells it, what is the text's alone.
+
+    Each part has a source of its own, a table or an MLP of the frozen text, and a projection; side by side they go through a
+    layer. Projections and layer begin orthogonal, which keeps the size of what they are given.
+
+    Args:
+        tables, mlps: two each, for the part that is unique and the one that is shared.
+    """
+
+    def __init__(self, tables: Sequence[IdEncoder], text: FrozenText, mlps: Sequence[TextMlp]) -> None:
+        super().__init__()
+        self.tables, self.text, self.mlps = nn.ModuleList(tables), text, nn.ModuleList(mlps)
+        width = tables[0].width
+        self.project = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(4))
+        self.fuse = nn.Linear(4 * width, width)
+        for layer in (*self.project, self.fuse):
+            nn.init.orthogonal_(layer.weight)
+        nn.init.zeros_(self.fuse.bias)
+
+    def parts(self, item_ids: Tensor | None) -> Tensor:
+        """`[n, 4, width]`: ID alone, ID shared, text alone, text shared."""
+        text = self.text.rows(item_ids)
+        sources = [table.rows(item_ids) for table in self.tables] + [mlp(text) for mlp in self.mlps]
+        return torch.stack([layer(source) for layer, source in zip(self.project, sources)], 1)
+
+    def rows(self, item_ids: Tensor | None) -> Tensor:
+        return self.fuse(self.parts(item_ids).flatten(1))
+
+    def extend(self, count: int) -> None:
+        for table in self.tables:
+            table.extend(count)

@@ -237,8 +237,9 @@ def _id_tables(model: nn.Module) -> Mapping[str, Tensor]:
 
 def _check(config: Any) -> None:
     """Settings that would let the future in, or that a replay has no use for."""
-    if config["neighbour_transitions"]:
-        raise ConfigError("replay: neighbour_transitions counts transitions of the whole file, of later periods too; set it to 0.")
+    for key, harmless, off in (("neighbour_transitions", (None, 0), "set it to 0"), ("transition_memory", (None,), "leave it out")):
+        if config[key] not in harmless:
+            raise ConfigError(f"replay: {key} counts transitions of the whole file, of later periods too; {off}.")
     if config["time_order"] == "recbole":
         raise ConfigError("replay needs the exact order of time; time_order: recbole rounds it, so leave that key out.")
     for key, unused in (("alternate", "each period is one short phase"), ("warm_start", "the first period is where training begins")):

@@ -54,7 +54,7 @@ def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
 
 def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: Mapping[str, Any]) -> None:
     """Check all settings of a run together; `given` holds those that the user gave."""
-    for rule in (_variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad):
+    for rule in _RULES:
         rule(settings, entry, model_class, given)
 
 
@@ -65,9 +65,9 @@ def _variant(settings, entry: Entry, model_class, given) -> None:
 
 
 def _recipe(settings, entry: Entry, model_class, given) -> None:
-    from recbole_precise.settings import properties_folder
+    from recbole_precise.settings import model_files, our_file
 
-    if settings.get("recipe") == "paper" and entry.ours and not (properties_folder() / "model" / f"{entry.settings}.paper.yaml").is_file():
+    if settings.get("recipe") == "paper" and entry.ours and not any(our_file("model", f"{name}.paper") for name in model_files(entry.settings)):
         raise ConfigError(f"{entry.name} has no recipe 'paper'; leave recipe out or set it to best.")
 
 
@@ -273,8 +273,8 @@ def _holdout(settings, entry: Entry, model_class, given) -> None:
 
 
 def _pad(settings, entry: Entry, model_class, given) -> None:
-    """PAD's backbone exists, its width can be shared by the heads, and its phases and experts can be trained."""
-    if "backbone" not in settings or entry.settings != "PAD":
+    """The backbone of PAD and its rivals exists, their width can be shared by the heads, and their phases and experts can be trained."""
+    if not entry.ours or "backbone" not in settings:
         return
     from recbole_precise import registry
 
@@ -291,5 +291,27 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
     for key in ("experts", "phases"):
         if not settings[key] or len(set(settings[key])) < len(settings[key]):
             raise ConfigError(f"{key} must name at least one of them, each once, not {settings[key]!r}.")
-    if settings["experts"] == ["text"] and "finetune" not in settings["phases"]:
+    parts = settings["infonce_subvectors"]
+    if parts > 1 and settings["align_kernel"] != "infonce":
+        raise ConfigError(f"infonce_subvectors: {parts} says nothing with align_kernel: {settings['align_kernel']}; set align_kernel: infonce or leave it out.")
+    for key in ("infonce_subvectors", "cross_heads"):
+        if width % settings.get(key, 1):
+            raise ConfigError(f"embedding_size {width} cannot be shared evenly by {key} = {settings[key]}.")
+    if settings["experts"] == ["text"] and settings["pretrained_expert"] != "text" and "finetune" not in settings["phases"]:
         raise ConfigError("The text expert alone is trained in the phase finetune, which phases leaves out.")
+
+
+def _memory(settings, entry: Entry, model_class, given) -> None:
+    """The memory of transitions is not told of them twice, and its scores join a loss that can take them."""
+    if not entry.ours or settings.get("transition_memory") is None:
+        return
+    if settings.get("neighbour_transitions"):
+        weight = settings["neighbour_transitions"]
+        raise ConfigError(f"transition_memory is the trained form of neighbour_transitions (here {weight:g}): set neighbour_transitions: 0, or leave transition_memory out.")
+    if settings.get("gate") == "expert_output" and settings["loss"] == "softmax":
+        raise ConfigError("transition_memory does not go with gate: expert_output under the softmax over all items; choose another gate or loss: bce.")
+
+
+_RULES = (
+    _variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _memory,
+)  # fmt: skip

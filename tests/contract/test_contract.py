@@ -27,6 +27,14 @@ def test_holds(model: str, name: str, contract_settings) -> None:
     assert check_property(subject_of(model, contract_settings), name) == DEVIATIONS.get((model, name))
 
 
+WITH = [("SASRec-CE", "transition_memory", 0.5), ("PAD", "transition_memory", 0.5), ("SASRec-CE", "rare_smoothing", 3), ("PRECISE-UT", "rare_smoothing", 2)]
+
+
+@pytest.mark.parametrize(("model", "key", "value"), WITH)
+def test_holds_with_what_any_model_may_have(model: str, key: str, value: float, contract_settings) -> None:
+    assert set(check_model(model, "ring", {**contract_settings(model), key: value}).values()) == {None}
+
+
 def test_deviations_are_of_recboles_models_alone() -> None:
     assert {model for model, _ in DEVIATIONS} <= set(THEIRS) and {name for _, name in DEVIATIONS} <= set(PROPERTIES)
 

@@ -206,7 +206,7 @@ def test_gates_that_read_users_are_told_by_the_targets_bucket(runs, capsys, tmp_
         for number in range(len(test._dataset)):  # one case at a time
             case = test._dataset[torch.tensor([number])]
             bucket = model.item_encoder.bucket[case["item_id"]]
-            states = model.expert_states(case["item_id_list"], case["item_length"], case["user_id"])
+            states = model.last_states(case["item_id_list"], case["item_length"], case["user_id"])
             weights.setdefault(int(bucket), []).append(model.item_encoder.gate(bucket[:, None], states)[0, 0].tolist())
     assert sum(row["rows"] for row in run["buckets"]) == len(test._dataset) and run["rows"] == "test cases"
     for row in run["buckets"]:
@@ -245,7 +245,7 @@ def test_gains_are_the_slices_of_both_results_with_the_test_of_compare(runs, cap
 MISTAKES = [
     (["gates", "SASRec"], "SASRec in '{runs}/SASRec' has no gate"),
     (["gates", "aligned-alone"], "ended before the phase finetune, which trains the gate; it is ranked by the expert aligned alone."),
-    (["gates", "SE-BCE-Tune"], "has one expert, id, and no gate."),
+    (["gates", "SE-BCE-Tune"], "has no gate: it has one expert, id."),
     (["discrepancy", "SE-BCE", "SE-BCE-Tune", "--reference=frozen_text"], "No run has the space 'frozen_text'; '{runs}/SE-BCE' (PAD) has id, final."),
     (["discrepancy", "SE-BCE", "SASRec", "--spaces=text"], "'{runs}/SASRec' (SASRec) has none of the spaces text; it has id."),
     (["discrepancy", "SE-BCE", "--spaces=alined_id"], "There is no space 'alined_id'. Did you mean 'aligned_id'?"),

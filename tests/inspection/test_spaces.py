@@ -57,7 +57,7 @@ def test_of_pad_those_of_the_experts_that_speak(build, experts):
         spoken = {"pretrain": ["id"], "align": ["aligned"]}.get(phase.name, experts)
         spaces = item_spaces(model)
         text = ["frozen_text"] if experts != ["id"] else []
-        assert model.speaking == tuple(spoken) and list(spaces) == [*(name for expert in spoken for name in own[expert]), *text, "final"]
+        assert model.speaking() == tuple(spoken) and list(spaces) == [*(name for expert in spoken for name in own[expert]), *text, "final"]
         if len(spoken) > 1:
             parts = np.concatenate([spaces[expert] for expert in spoken], 1)
             np.testing.assert_allclose(spaces["final"], parts / len(spoken), atol=1e-6)  # every share is the same at first

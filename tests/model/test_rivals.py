@@ -144,10 +144,10 @@ def test_text_is_added_or_put_beside(name, width, cache):
     rows = [part.rows(None) for part in (ids, text)]
     expected = rows[0] + rows[1] if width == 8 else torch.cat(rows, 1)
     assert model.width == width and torch.equal(model.item_encoder.all_items(), expected)
-    frozen = text.frozen.clone()
+    frozen = text.text.vectors.clone()
     model.calculate_loss(next(iter(train))).backward()
     torch.optim.SGD(model.parameters(), lr=1.0).step()
-    assert torch.equal(text.frozen, frozen) and text.adapter.weight.grad.any()
+    assert torch.equal(text.text.vectors, frozen) and text.adapter.weight.grad.any()
     assert model.text_encoder["token_mode"] == "pooled"
 
 
@@ -203,7 +203,7 @@ def shop(name, path, **settings):
     return rp.get_model(name)(config, train._dataset)
 
 
-@pytest.mark.parametrize("name", ["SASRec-Text", "SASRec-Text-Concat", "LEARN", "HLLM-Cached"])
+@pytest.mark.parametrize("name", ["SASRec-Text", "SASRec-Text-Concat", "SASRec-Codes", "LEARN", "HLLM-Cached"])
 def test_text_models_without_text_are_one_sentence(name, write_dataset):
     path = write_dataset("shop", [(f"u{u}", f"i{(u + t) % 7}", t) for u in range(9) for t in range(6)])
     with pytest.raises(TextError, match=f"{name} reads item texts, but shop says nothing of them: set item_text"):
@@ -256,7 +256,7 @@ def slow_transformer(encoder, xs, n_heads):
 def content(model, item):
     """An item's vector from its tokens: mean state less the mean of all items with text, through the linear map."""
     part = model.item_encoder.parts[0]
-    return linear(part.adapter, part.frozen[item].double()) if part.has_text[item] else part.no_text.double()
+    return linear(part.adapter, part.text.vectors[item].double()) if part.text.has_text[item] else part.no_text.double()
 
 
 @pytest.mark.parametrize("name", ["LEARN", "HLLM-Cached"])
@@ -315,7 +315,7 @@ def test_hllm_cached_leaves_out_negatives_that_are_almost_the_target(cache):
     twin, other = int(targets[0]), int(targets[1])
     text = model.item_encoder.parts[0]
     new = next(item for item in range(1, model.n_items) if item not in targets.tolist())
-    text.frozen[new] = 1.5 * text.frozen[twin]
+    text.text.vectors[new] = 1.5 * text.text.vectors[twin]
     found = model.forbidden(batch, torch.tensor([new, other]))
     assert found[0].tolist() == [True, twin == other] and torch.equal(found[:, 0], targets == twin)
     assert abs(model.score.log_scale.exp().item() - 1 / 0.07) < 1e-3

@@ -15,7 +15,7 @@ from recbole_precise.nn.hstu import TIME_BUCKETS, HSTUEncoder, time_buckets
 from recbole_precise.nn.losses import gbce_beta, gbce_loss
 from recbole_precise.nn.query_norm import QueryNormTransformer
 from recbole_precise.nn.recurrent import Recurrent
-from recbole_precise.nn.text_vectors import TextVectors
+from recbole_precise.nn.text_vectors import FrozenText, TextVectors
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -178,7 +178,7 @@ def test_text_vectors_are_frozen_and_begin_as_a_rotation():
     rng = np.random.default_rng(0)
     pooled, has_text = rng.normal(size=(40, 6)).astype(np.float32), np.arange(40) % 5 > 0
     pooled[~has_text] = 0
-    encoder = TextVectors(pooled, has_text, width=6, std=0.1)
+    encoder = TextVectors(FrozenText(pooled, scaled=False), width=6, std=0.1)
     rows = encoder.rows(None)
     assert abs(rows[torch.from_numpy(has_text)].pow(2).mean().sqrt().item() - 0.1) < 1e-5
     centred = torch.from_numpy(pooled[has_text] - pooled[has_text].mean(0))
@@ -192,7 +192,7 @@ def test_text_vectors_of_new_items_are_those_of_old_items_with_their_text():
     rng = np.random.default_rng(1)
     states, offsets = rng.normal(size=(12, 6)).astype(np.float16), np.array([0, 0, 3, 7, 12])
     pooled = np.stack([states[a:b].astype(np.float32).mean(0) if b > a else np.zeros(6, np.float32) for a, b in zip(offsets, offsets[1:])])
-    encoder = TextVectors(pooled, offsets[1:] > offsets[:-1], width=3, std=0.1).eval()
+    encoder = TextVectors(FrozenText(pooled, scaled=False), width=3, std=0.1).eval()
     before = encoder.rows(None)
     readable = encoder.extend(states[3:7], np.zeros(4, int), np.array([0, 4, 4]))
     assert readable.tolist() == [True, False]

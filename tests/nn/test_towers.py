@@ -8,7 +8,8 @@ import torch
 
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.losses.bce import bce_loss, draw_unseen
-from recbole_precise.nn.towers import AlignedTower, FrozenText, TextMlp, TextTower
+from recbole_precise.nn.text_vectors import FrozenText
+from recbole_precise.nn.towers import AlignedTower, TextMlp, TextTower
 
 
 def text(n: int = 8) -> np.ndarray:
@@ -23,7 +24,11 @@ def test_frozen_text_is_centred_scaled_and_never_trained_nor_saved():
     torch.testing.assert_close(there.mean(0), torch.zeros(12), atol=1e-5, rtol=0)
     assert there.pow(2).mean().item() == pytest.approx(1.0, abs=1e-5)
     assert frozen.vectors[[0, 3]].abs().sum() == 0
-    assert not list(frozen.parameters()) and not frozen.state_dict()
+    assert not list(frozen.parameters()) and not list(frozen.buffers()) and not frozen.state_dict()
+    assert frozen.has_text.tolist() == [False, True, True, False, True, True, True, True]
+    plain = FrozenText(text(), scaled=False)
+    torch.testing.assert_close(plain.vectors, frozen.vectors * frozen.scale)
+    assert plain.half().vectors.dtype == torch.float16 and plain.has_text.dtype == torch.bool  # they follow the module
 
 
 def test_later_texts_stand_where_the_same_text_stood():

@@ -131,6 +131,7 @@ def test_vectors_of_items_without_events_stay_as_they_began(our_config, write_da
         ("--seeds=1,1", "--seeds must be different whole numbers"),
         ("--model=SASRec", "replay takes no --model"),
         ("--neighbour_transitions=0.5", "set it to 0"),
+        ("--transition_memory=0.5", "leave it out"),
         ("--warm_start=there", "no use for warm_start"),
     ],
 )

@@ -141,7 +141,7 @@ COMMAND = [
     ("n_heads choice [1, 2]", ["--run_dir=a"], "tune takes no --run_dir"),
     ("n_heads choice [1, 2]", ["--eval_step=0"], "eval_step must be at least 1"),
     ("n_heads choice [1, 2]", ["--params_file=y.hyper"], "Params file 'y.hyper' does not exist."),
-    (None, ["--model=Pop"], "There is no space for Pop (there is for BERT4Rec, GRU4Rec, "),
+    (None, ["--model=Pop"], "There is no space for Pop (there is for BERT4Rec, CTRL, "),
     (None, ["--model=PRECISE-UD"], "Unknown model 'PRECISE-UD'. Did you mean 'PRECISE-UT'?"),
 ]
 

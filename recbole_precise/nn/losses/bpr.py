@@ -7,16 +7,19 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def bpr_loss(users: Tensor, positives: Tensor, negatives: Tensor, forbidden: Tensor | None = None) -> Tensor:
+def bpr_loss(users: Tensor, positives: Tensor, negatives: Tensor, forbidden: Tensor | None = None, bonus: Tensor | None = None) -> Tensor:
     """Mean of `-log sigmoid(u . positive - u . negative)` over a row's pairs, then over rows (PRECISE Sec. IV-D).
 
     Args:
         users, positives: `[batch, width]`. negatives: `[batch, n, width]`.
         forbidden: bool `[batch, n]`, pairs that do not count; a row without any pair teaches nothing.
+        bonus: `[batch, 1 + n]`, added to the scores of the positive and of the negatives.
 
     Returns: scalar.
     """
     gap = (users * positives).sum(-1, keepdim=True) - torch.einsum("bw,bnw->bn", users, negatives)
+    if bonus is not None:
+        gap = gap + bonus[:, :1] - bonus[:, 1:]
     loss = F.softplus(-gap)
     if forbidden is None:
         return loss.mean()

@@ -16,19 +16,25 @@ class _TiledCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, states: Tensor, items: Tensor, targets: Tensor, weights: Tensor, bias: Tensor | None, smoothing: float, tile_bytes: int, product_dtype: torch.dtype
-    ) -> Tensor:
+        ctx, states: Tensor, items: Tensor, targets: Tensor, weights: Tensor, bias: Tensor | None, smoothing: float, tile_bytes: int, product_dtype: torch.dtype,
+        pair_row: Tensor | None, pair_item: Tensor | None, pair_value: Tensor | None,
+    ) -> Tensor:  # fmt: skip
         n_rows, n_items = states.shape[0], items.shape[0]
         want_states, want_items, _, _, want_bias = ctx.needs_input_grad[:5]
+        want_pairs = ctx.needs_input_grad[10]
         grad_states = torch.empty_like(states) if want_states else None
         grad_items = torch.zeros_like(items) if want_items else None
         grad_bias = torch.zeros_like(bias) if want_bias else None
+        grad_pairs = torch.empty_like(pair_value) if want_pairs else None
         step = max(1, min(n_rows, tile_bytes // (4 * n_items)))
         real_items = n_items - 1  # row 0 is padding and never a class
         exact = product_dtype == states.dtype
         factors = items.to(product_dtype)
         buffer = states.new_empty((step, n_items))
         total = states.new_zeros(())
+        if pair_row is not None:
+            pair_place = pair_row * n_items + pair_item
+            bounds = torch.searchsorted(pair_row, torch.arange(0, n_rows + step, step, device=pair_row.device)).tolist()
         for start in range(0, n_rows, step):
             rows = states[start : start + step].to(product_dtype)
             target, weight = targets[start : start + step], (1 - smoothing) * weights[start : start + step]
@@ -39,6 +45,10 @@ class _TiledCrossEntropy(torch.autograd.Function):
                 logits.copy_(torch.mm(rows, factors.t()))
             if bias is not None:
                 logits += bias
+            if pair_row is not None:
+                span = slice(bounds[start // step], bounds[start // step + 1])
+                place, flat = pair_place[span] - start * n_items, logits.view(-1)
+                flat[place] += pair_value[span]
             logits[:, 0] = -torch.inf
             picked = (logits.gather(1, target) * weight).sum()
             mean_logit = logits[:, 1:].mean(1).sum() if smoothing else 0.0
@@ -46,7 +56,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
             logits.sub_(top).exp_()
             norm = logits.sum(1, keepdim=True)
             total += (norm.log() + top).sum() - picked - smoothing * mean_logit
-            if not (want_states or want_items or want_bias):
+            if not (want_states or want_items or want_bias or want_pairs):
                 continue
             logits.div_(norm)  # now d loss / d logits, once the targets are subtracted
             if smoothing:
@@ -54,6 +64,8 @@ class _TiledCrossEntropy(torch.autograd.Function):
             logits.scatter_add_(1, target, -weight)
             if want_bias:
                 grad_bias += logits.sum(0)
+            if want_pairs:
+                grad_pairs[span] = flat[place]
             gradient = logits.to(product_dtype)
             if want_states:
                 grad_states[start : start + step] = torch.mm(gradient, factors)
@@ -62,16 +74,16 @@ class _TiledCrossEntropy(torch.autograd.Function):
                     grad_items.addmm_(gradient.t(), rows)
                 else:
                     grad_items += torch.mm(gradient.t(), rows)
-        ctx.gradients = (grad_states, grad_items, grad_bias)
+        ctx.gradients = (grad_states, grad_items, grad_bias, grad_pairs)
         ctx.scale = 1.0 / max(n_rows, 1)
         return total * ctx.scale
 
     @staticmethod
     def backward(ctx, grad_output: Tensor):
         factor = grad_output * ctx.scale
-        states, items, bias = (None if g is None else g.mul_(factor) for g in ctx.gradients)
+        states, items, bias, pairs = (None if g is None else g.mul_(factor) for g in ctx.gradients)
         ctx.gradients = None
-        return states, items, None, None, bias, None, None, None
+        return states, items, None, None, bias, None, None, None, None, None, pairs
 
 
 def full_softmax_loss(
@@ -81,6 +93,7 @@ def full_softmax_loss(
     *,
     target_weights: Tensor | None = None,
     item_bias: Tensor | None = None,
+    pairs: tuple[Tensor, Tensor, Tensor] | None = None,
     label_smoothing: float = 0.0,
     tile_bytes: int = TILE_BYTES,
     product_dtype: torch.dtype | None = None,
@@ -96,6 +109,7 @@ def full_softmax_loss(
         targets: int64 `[positions]` in `1..items-1`, or `[positions, k]` for soft targets.
         target_weights: `[positions, k]`, the share of each of the k targets; the shares of a position sum to 1.
         item_bias: optional `[items]` added to the logits.
+        pairs: optional (position, item, value) `[n]` each, sorted by position, no pair twice: value is added to that single logit.
         label_smoothing: share of the targets' mass spread evenly over the real items.
         tile_bytes: memory for one tile of logits; at least one row is always computed at a time.
         product_dtype: type of the factors of the matrix products; sums, exponentials and the returned gradients
@@ -113,8 +127,10 @@ def full_softmax_loss(
         targets = targets[:, None]
         target_weights = torch.ones(targets.shape, device=targets.device)
     target_weights = target_weights.to(states.dtype)
+    *place, value = (None, None, None) if pairs is None else pairs
+    value = None if value is None else value.to(states.dtype)
     with torch.autocast(device_type=device, enabled=False):
-        return _TiledCrossEntropy.apply(states, item_vectors, targets, target_weights, item_bias, label_smoothing, tile_bytes, product_dtype)
+        return _TiledCrossEntropy.apply(states, item_vectors, targets, target_weights, item_bias, label_smoothing, tile_bytes, product_dtype, *place, value)
 
 
 #: Above this many items an epoch with the full softmax costs more than it gains over sampling on a CPU

@@ -79,6 +79,7 @@ def sampled_softmax_loss(
     forbidden: Tensor | None = None,
     log_probability: Tensor | None = None,
     logq: str = "none",
+    bonus: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Mean over positions of -log softmax of the target against the pool of negatives (PRECISE Sec. IV-C, Eq. 5).
 
@@ -93,12 +94,15 @@ def sampled_softmax_loss(
         forbidden: bool `[positions, negatives]`, True where a negative must not compete.
         log_probability: `[negatives]`, log Q of each negative; needed unless `logq` is `none`.
         logq: `none`, `standard` or `corrected`.
+        bonus: what is added to the scores of the targets `[positions]` and of the negatives `[positions, negatives]`.
 
     Returns:
         scalar.
     """
     positive = (states * target_vectors).sum(-1)
     negative = states @ negative_vectors.t()
+    if bonus is not None:
+        positive, negative = positive + bonus[0], negative + bonus[1]
     if logq != "none":
         if log_probability is None:
             raise ValueError("logq needs log_probability")

@@ -1,0 +1,39 @@
+"""The nearest rows of each row by cosine, exactly and in tiles."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from recbole_precise.evaluation.floors import unit_rows
+
+_TILE_BYTES = 64 << 20  # of one tile of cosines
+
+
+def nearest(vectors: np.ndarray, count: int, *, among: np.ndarray | None = None, allowed: np.ndarray | None = None) -> np.ndarray:
+    """int64 `[n, count]`: which rows have the largest cosine with each of `vectors [n, width]`, the nearest first; -1 where there are no more.
+
+    A row of zeros is near to none. Costs n x candidates x width products.
+
+    Args:
+        among: `[m, width]`, the candidates; None: `vectors` themselves, a row not being its own neighbour.
+        allowed: bool `[m]`, candidates that count; None: all.
+    """
+    own = among is None
+    unit = torch.from_numpy(unit_rows(vectors))
+    candidates = unit if own else torch.from_numpy(unit_rows(among))
+    there, known = unit.abs().sum(1) > 0, candidates.abs().sum(1) > 0
+    if allowed is not None:
+        known &= torch.from_numpy(np.asarray(allowed, dtype=bool))
+    taken, step = min(count, len(candidates)), max(1, _TILE_BYTES // (4 * max(len(candidates), 1)))
+    found = torch.full((len(unit), count), -1)
+    for start in range(0, len(unit), step):
+        cosine = unit[start : start + step] @ candidates.t()
+        cosine[:, ~known] = -torch.inf
+        cosine[~there[start : start + step]] = -torch.inf
+        if own:
+            rows = torch.arange(len(cosine))
+            cosine[rows, rows + start] = -torch.inf
+        best = cosine.topk(taken, dim=1)
+        found[start : start + step, :taken] = torch.where(torch.isfinite(best.values), best.indices, -1)
+    return found.numpy()
