@@ -1,6 +1,7 @@
 """The house's own rules: who may import RecBole, what a file says of itself, and how long it may be."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,10 +15,16 @@ PLAIN = ("errors.py", "data/sequences.py", "data/ordering.py", "data/frequency.p
          "trainer/checkpoint.py", "trainer/packing.py", "trainer/phases.py", "trainer/schedule.py")
 
 
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
 def imports(path: Path) -> set[str]:
     """Every module that a file imports, also inside functions."""
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
@@ -48,7 +55,7 @@ def test_the_parts_do_not_import_what_does(path):
 
 @pytest.mark.parametrize("path", FILES, ids=place)
 def test_files_say_what_they_are(path):
-    assert ast.get_docstring(ast.parse(path.read_text()))
+    assert ast.get_docstring(tree(path))
 
 
 @pytest.mark.parametrize("path", FILES, ids=place)
