@@ -95,7 +95,7 @@ class NextItemRecommender(TwoSidedRecommender):
         tokens = require(dataset, "token_states", config["model"])().without_special()
         counts = require(dataset, "train_item_counts", config["model"])()
         self.text_encoder = self.text_encoder or {**tokens.encoder, "token_mode": "neighbours"}
-        buckets = frequency_buckets(counts, config["smoothing_buckets"])
+        buckets = frequency_buckets(counts, config["smoothing_buckets"] or 10)
         return SmoothedIdEncoder(*given, text=FrozenText(tokens.pooled(), scaled=False), neighbours=config["rare_smoothing"], bucket=buckets)
 
     def _refuse_soft_targets(self) -> None:

@@ -213,7 +213,7 @@ def memory_of(dataset, config, n_items: int) -> Memory | None:
     if config["transition_memory"] is None:
         return None
     items, offsets, _ = (np.asarray(part) for part in require(dataset, "train_sequences", config["model"])())
-    window = config["memory_window"]
+    window = config["memory_window"] or 1
     return Memory(window_edges(items, offsets, n_items, Graph(window=window, backward=0.0, distance="inverse", counts="raw")), config["transition_memory"], window)
 
 

@@ -72,6 +72,14 @@ def test_no_difference_is_certain():
     assert (same.difference, same.low, same.high, same.p_value, same.significant) == (0, 0, 0, 1, False)
 
 
+def test_a_constant_factor_changes_no_p_value():
+    """Recall and precision ask one question; their means over seeds differ in the last bits, also where there is no difference."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(0, 2, (3, 400)).astype(float), rng.integers(0, 2, (1, 400)).astype(float)
+    whole, tenth = paired_test(a, b, n_resamples=999), paired_test(a / 10, b / 10, n_resamples=999)
+    assert whole.p_value == tenth.p_value < 1
+
+
 def test_compare_pairs_users_in_any_order_and_keeps_a_user_one_unit():
     user = np.array([3, 1, 1, 2, 3])
     target = np.array([9, 8, 7, 6, 5])
