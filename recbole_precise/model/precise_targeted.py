@@ -56,7 +56,7 @@ class PRECISETT(PRECISEUT):
             name="targeted",
             epochs=config["targeted_epochs"],
             learning_rate=config["targeted_learning_rate"],
-            trainable=_FROZEN[config["targeted_freeze"]],
+            trainable=_FROZEN[config["targeted_freeze"] if warm else "none"],
             train_batch_size=None if config["targeted_rows"] == "windows" else config["targeted_batch_size"],
             train_rows=config["targeted_rows"],
             validate_start=warm,
