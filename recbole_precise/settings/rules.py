@@ -203,8 +203,6 @@ def _targeted(settings, entry, model_class, given) -> None:
         return
     if settings.get("train_rows"):
         raise ConfigError(f"train_rows: {settings['train_rows']} says nothing for {entry.name}: universal training has windows, targeted training what targeted_rows says.")
-    if entry.name == "PRECISE-TT" and "targeted_freeze" in given and settings["targeted_freeze"] != "none" and not settings.get("warm_start"):
-        raise ConfigError(f"targeted_freeze: {settings['targeted_freeze']} keeps the values of universal training, but PRECISE-TT begins from nothing: name a run in warm_start, or use --model=PRECISE.")
     if settings["targeted_rows"] == "windows" and settings["targeted_attention"] == "full":
         raise ConfigError("targeted_rows: windows needs the causal mask, without which a position sees its own target: set targeted_rows: prefixes or targeted_attention: causal.")
 

@@ -67,7 +67,6 @@ MISTAKES = [
     ("PRECISE-UT", {"window_stride": 10, "train_rows": "prefixes"}, ["window_stride", "prefixes"]),
     ("SASRec", {"train_rows": "windows"}, ["train_rows", "SASRec"]),
     ("PRECISE", {"train_rows": "prefixes"}, ["train_rows", "targeted_rows"]),
-    ("PRECISE-TT", {"targeted_freeze": "items"}, ["targeted_freeze", "warm_start", "--model=PRECISE"]),
     ("PRECISE-TT", {"targeted_attention": "full"}, ["targeted_rows: prefixes", "targeted_attention: causal"]),
     ("PRECISE-UT", {"resume": True}, ["resume", "run_dir"]),
     ("GraphHeuristic", {"recipe": "paper"}, ["GraphHeuristic", "recipe"]),
