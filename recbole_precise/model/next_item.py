@@ -117,15 +117,27 @@ class NextItemRecommender(TwoSidedRecommender):
             states: `[positions, width]`, of the trained positions.
             catalogue: `[items, width]` when the full softmax is used.
         """
-        states, recall = self.score.user(states), self.recalled(batch)
-        if catalogue is not None:
-            targets, weights = upcoming_items(batch.targets, self.target_horizon, self.target_decay)
-            catalogue, targets = self.competing(catalogue, targets[batch.trained])
-            return full_softmax_loss(
-                states, self.score.item(catalogue), targets, target_weights=weights[batch.trained], pairs=self.competing_pairs(recall),
-                label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, states.device),
-            )
-        return self.sampled_softmax(states, batch.targets[batch.trained], lambda negatives: self.forbidden(batch, negatives), recall)
+        states = self.score.user(states)
+        if catalogue is None:
+            return self.softmax_loss(states, batch, None)
+        targets, weights = upcoming_items(batch.targets, self.target_horizon, self.target_decay)
+        return self.softmax_loss(states, batch, catalogue, targets[batch.trained], weights[batch.trained])
+
+    def softmax_loss(self, users: Tensor, batch: NextItems, catalogue: Tensor | None, targets: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
+        """Each trained position's next item against the step's pool, or against the whole `catalogue [items, width]`.
+
+        Args:
+            users: scoring vectors `[positions, width]`, of the trained positions.
+            targets, weights: with a catalogue, soft targets `[positions, k]` in the place of the next item.
+        """
+        recall, own = self.recalled(batch), batch.targets[batch.trained]
+        if catalogue is None:
+            return self.sampled_softmax(users, own, lambda negatives: self.forbidden(batch, negatives), recall)
+        catalogue, targets = self.competing(catalogue, own if targets is None else targets)
+        return full_softmax_loss(
+            users, self.score.item(catalogue), targets, target_weights=weights, pairs=self.competing_pairs(recall),
+            label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, users.device),
+        )
 
     def forbidden(self, batch: NextItems, negatives: Tensor) -> Tensor:
         """bool `[trained positions, negatives]`: which negatives do not compete there; those of the row's own items."""

@@ -13,13 +13,12 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
+from recbole_precise.data.dataset import SUPERVISED_FIELD
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.model.precise import PRECISEUT
-from recbole_precise.model.sequential import SUPERVISED_FIELD
-from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives, full_softmax_loss
+from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives
 from recbole_precise.nn.memory import Recall
 from recbole_precise.nn.next_item import NextItems
-from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.user_heads import ConcatHead
 from recbole_precise.trainer.phases import Phase
 
@@ -81,16 +80,9 @@ class PRECISETT(PRECISEUT):
         softmax = self.targeted_loss == "softmax"
         vectors, catalogue = self.sequence_items(batch.item_seq) if softmax else (self.item_encoder(batch.item_seq), None)
         users = self._users(vectors, batch, every_position=SUPERVISED_FIELD in interaction.interaction)
-        targets, recall = batch.targets[batch.trained], self.recalled(batch)
-        if catalogue is not None:
-            catalogue, targets = self.competing(catalogue, targets)
-            return full_softmax_loss(
-                users, self.score.item(catalogue), targets, pairs=self.competing_pairs(recall), label_smoothing=self.label_smoothing,
-                product_dtype=product_dtype(self.loss_precision, users.device),
-            )  # fmt: skip
         if softmax:
-            return self.sampled_softmax(users, targets, lambda negatives: self.forbidden(batch, negatives), recall)
-        return self._pairs(users, targets, batch.item_seq[batch.trained.nonzero()[:, 0]], recall)
+            return self.softmax_loss(users, batch, catalogue)
+        return self._pairs(users, batch.targets[batch.trained], batch.item_seq[batch.trained.nonzero()[:, 0]], self.recalled(batch))
 
     def _users(self, vectors: Tensor, batch: NextItems, every_position: bool) -> Tensor:
         """Scoring vectors of the users at the trained positions, `[positions, width]`."""

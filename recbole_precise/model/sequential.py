@@ -8,6 +8,7 @@ from recbole.data.interaction import Interaction
 from recbole.model.abstract_recommender import SequentialRecommender
 from torch import Tensor, nn
 
+from recbole_precise.data.dataset import SUPERVISED_FIELD, TRAINED_FIELD
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.floors import Graph, unit_rows, window_edges
 from recbole_precise.nn.memory import Memory, Recall
@@ -16,8 +17,6 @@ from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
-
-SUPERVISED_FIELD, TRAINED_FIELD = "supervised_length", "trained_positions"  # of windows; the latter where they train some positions alone
 
 
 class TwoSidedRecommender(SequentialRecommender):

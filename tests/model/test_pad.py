@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pad_data import SMALL
 from recbole.data.interaction import Interaction
 
 import recbole_precise as rp
@@ -10,23 +11,6 @@ from recbole_precise.nn.gates import GATES
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.judging import rank_split
 from recbole_precise.trainer.phases import freeze_for, rate_groups
-
-SMALL = {"embedding_size": 8, "n_layers": 1, "n_heads": 2, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "text_dropout": 0.0, "MAX_ITEM_LIST_LENGTH": 7,
-         "frequency_buckets": 4, "gpu_id": "", "show_progress": False, "state": "ERROR", "item_text": "{title}", "loss_precision": "float32",
-         "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}  # fmt: skip
-WORDS = ["red tea", "green tea", "black coffee", "brown sugar", "oat biscuits", "soap", "shampoo", "dish brush"]
-
-
-@pytest.fixture(scope="module")
-def pantry(tmp_path_factory):
-    """40 items with titles, of which users take neighbours on a ring, some items more often; and a cache for their texts."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "ring").mkdir()
-    rows = [f"u{u}\ti{(u * u % 23 + t) % 40}\t{t}" for u in range(60) for t in range(4 + u % 6)]
-    (folder / "ring" / "ring.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
-    titles = [f"i{i}\t{WORDS[i % 8]} {WORDS[i // 5 % 8]}" for i in range(40)]
-    (folder / "ring" / "ring.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
-    return {"data_path": str(folder), "text_cache_dir": str(folder / "cache")}
 
 
 def build(pantry, **settings):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from pad_data import SMALL
 
 import recbole_precise as rp
 from recbole_precise.errors import ConfigError, TextError
@@ -15,23 +16,7 @@ from recbole_precise.nn.losses import full_softmax_loss
 from recbole_precise.nn.losses.bce import bce_loss
 from recbole_precise.trainer.phases import freeze_for
 
-SMALL = {"embedding_size": 8, "n_layers": 1, "n_heads": 2, "hidden_dropout_prob": 0.0, "attn_dropout_prob": 0.0, "text_dropout": 0.0, "MAX_ITEM_LIST_LENGTH": 7,
-         "frequency_buckets": 4, "gpu_id": "", "show_progress": False, "state": "ERROR", "item_text": "{title}", "loss_precision": "float32",
-         "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}  # fmt: skip
-WORDS = ["red tea", "green tea", "black coffee", "brown sugar", "oat biscuits", "soap", "shampoo", "dish brush"]
 RIVALS = ["Hybrid", "MoRec", "CTRL", "MAKE", "DisCo", "SMEM", "LLM-ESR"]
-
-
-@pytest.fixture(scope="module")
-def pantry(tmp_path_factory):
-    """40 items with titles, of which users take neighbours on a ring, some items more often; and a cache for their texts."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "ring").mkdir()
-    rows = [f"u{u}\ti{(u * u % 23 + t) % 40}\t{t}" for u in range(60) for t in range(4 + u % 6)]
-    (folder / "ring" / "ring.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
-    titles = [f"i{i}\t{WORDS[i % 8]} {WORDS[i // 5 % 8]}" for i in range(40)]
-    (folder / "ring" / "ring.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
-    return {"data_path": str(folder), "text_cache_dir": str(folder / "cache")}
 
 
 def build(name, pantry, **settings):
