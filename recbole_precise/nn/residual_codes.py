@@ -7,8 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_precise.nn.item_encoders import principal_projection
-from recbole_precise.nn.text_vectors import FrozenText, pooled_states
+from recbole_precise.nn.text_vectors import FrozenText, pooled_states, scaled_projection
 
 _ROUNDS, _FITTED, _BLOCK = 30, 50_000, 8192  # of Lloyd's algorithm; rows that it looks at; rows compared at once
 
@@ -72,12 +71,7 @@ class CodeVectors(nn.Module):
         self.register_buffer("codes", self._coded(text.vectors))
         self.register_buffer("has_text", text.has_text.clone())
         table = self.centres.flatten(0, 1)
-        if len(some):
-            direction = principal_projection(some, width)
-            table = (table @ direction) * (std / (some @ direction).pow(2).mean().sqrt().clamp_min(1e-12))
-        else:
-            table = torch.zeros(len(table), width)
-        self.table = nn.Parameter(table)
+        self.table = nn.Parameter(table @ scaled_projection(some, width, std) if len(some) else torch.zeros(len(table), width))
         self.no_text = nn.Parameter(torch.zeros(width))
 
     def _coded(self, vectors: Tensor) -> Tensor:

@@ -55,6 +55,12 @@ class FrozenText(nn.Module):
         return has_text
 
 
+def scaled_projection(rows: Tensor, width: int, std: float) -> Tensor:
+    """`[hidden, width]`: the principal directions of centred `rows [n, hidden]`, so long that what they give for the rows has the root mean square `std`."""
+    direction = principal_projection(rows, width)
+    return direction * (std / (rows @ direction).pow(2).mean().sqrt().clamp_min(1e-12))
+
+
 def principal_linear(rows: Tensor, width: int, std: float, bias: bool = True) -> nn.Linear:
     """A linear map `hidden -> width` that begins as the projection of centred `rows [n, hidden]` on their principal directions.
 
@@ -62,9 +68,8 @@ def principal_linear(rows: Tensor, width: int, std: float, bias: bool = True) ->
     """
     linear = nn.Linear(rows.shape[1], width, bias=bias)
     if len(rows):
-        direction = principal_projection(rows, width)
         with torch.no_grad():
-            linear.weight.copy_(direction.t() * (std / (rows @ direction).pow(2).mean().sqrt().clamp_min(1e-12)))
+            linear.weight.copy_(scaled_projection(rows, width, std).t())
             if bias:
                 linear.bias.zero_()
     return linear
