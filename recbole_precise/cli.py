@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
         if verb not in VERBS:
             raise ConfigError(f"Unknown verb '{verb}'.{did_you_mean(verb, VERBS)} The verbs are {', '.join(VERBS)}.")
+        if {"-h", "--help"} & set(arguments):
+            print(VERBS[verb].manual())
+            return 0
         VERBS[verb].run(arguments)
     except UserError as error:
         print(error, file=sys.stderr)

@@ -8,12 +8,14 @@ from recbole_precise.errors import ConfigError
 from recbole_precise.settings import schema
 
 _BOOLEANS = {"true", "false"}
+# Switches of the verbs, which are no settings of a run.
+_VERB_SWITCHES = {"dry_run", "report_only", "plots", "trained_only", "only_new", "cold", "overwrite", "unescape"}
 
 
 def is_switch(key: str) -> bool:
     """Whether a key takes True or False alone, so that `--key` means `--key=True`."""
     entry = schema.known_key(key)
-    return entry is not None and entry.types == ("bool",)
+    return key in _VERB_SWITCHES or entry is not None and entry.types == ("bool",)
 
 
 def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
@@ -54,14 +56,13 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
 
 def positional(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
     """(what is neither a `--key` nor the value behind one, the rest), both in their order."""
-    named, rest, takes = [], [], False
+    named, rest, takes, switched = [], [], False, False
     for argument in arguments:
         if argument.startswith("--"):
-            takes = "=" not in argument and not is_switch(argument[2:])
+            switched = "=" not in argument and is_switch(argument[2:])
+            takes = "=" not in argument and not switched
             rest.append(argument)
-        elif takes:
-            takes = False
-            rest.append(argument)
-        else:
-            named.append(argument)
+            continue
+        (rest if takes or (switched and argument.lower() in _BOOLEANS) else named).append(argument)
+        takes = switched = False
     return named, rest

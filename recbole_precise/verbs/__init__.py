@@ -19,6 +19,10 @@ class Verb:
     help: str
     module: str
 
+    def manual(self) -> str:
+        """What `recbole-precise VERB --help` prints: how it is called and what it does."""
+        return f"usage: recbole-precise {self.usage}\n\n{self.help}\n\n{_NOTES}".rstrip()
+
     def run(self, arguments: Sequence[str]) -> None:
         importlib.import_module(f"recbole_precise.verbs.{self.module}").main(arguments)
 

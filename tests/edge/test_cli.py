@@ -10,6 +10,7 @@ import pytest
 
 from recbole_precise import cli
 from recbole_precise.report import results_table, text_table
+from recbole_precise.settings.arguments import parse_arguments, positional
 from recbole_precise.verbs import run_options
 
 
@@ -70,6 +71,19 @@ def test_the_command_as_a_process(command, tmp_path, monkeypatch):
 def test_help(argument, capsys):
     status, out, _ = run(capsys, argument)
     assert status == 0 and all(verb in out for verb in cli.VERBS)
+
+
+@pytest.mark.parametrize("verb", cli.VERBS)
+def test_help_of_a_verb(verb, capsys):
+    """`VERB --help` prints how the verb is called, wherever --help stands, and does nothing else."""
+    status, out, err = run(capsys, verb, "--dataset=none", "--help")
+    assert (status, err) == (0, "") and out.startswith(f"usage: recbole-precise {cli.VERBS[verb].usage}\n")
+
+
+def test_a_switch_of_a_verb_stands_alone():
+    arguments = ["ml-100k", "--dry_run", "--runs=here", "--plots", "False", "--report_only"]
+    assert positional(arguments) == (["ml-100k"], ["--dry_run", "--runs=here", "--plots", "False", "--report_only"])
+    assert parse_arguments(positional(arguments)[1], strict=True) == {"dry_run": "True", "runs": "here", "plots": "False", "report_only": "True"}
 
 
 def test_version(capsys):
