@@ -90,6 +90,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text)
         self.encoders = nn.ModuleDict({name: build_backbone(config, dataset, self.width) for name in self.encoder_names(built)})
         self.score = Score("dot")
+        self.add_near_items(config, dataset)
         self.loss, self.n_negatives, self.loss_precision = config["loss"], config["n_negatives"], config["loss_precision"]
         self.causal = next(iter(self.encoders.values())).causal
         if config["train_rows"] == "windows" and not self.causal:
@@ -220,10 +221,9 @@ class ExpertsRecommender(TwoSidedRecommender):
         self._items()
         return super().item_vectors()
 
-    @torch.no_grad()
-    def user_vectors(self, interaction: Interaction) -> Tensor:
-        """Folded vectors of a batch's users `[batch, folded width]`."""
-        return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
+    def context(self, interaction: Interaction) -> dict[str, Tensor]:
+        """The users of a batch `[batch]`, for backbones that know users."""
+        return {"users": interaction[self.USER_ID]}
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
         """int64 `item_seq [batch, length]`, right-padded -> folded user vectors; `users [batch]`, for backbones that know users."""
@@ -244,7 +244,7 @@ class ExpertsRecommender(TwoSidedRecommender):
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
         """Add items that were never trained, known by their texts alone; bool, which of them have a text."""
         readable = self.item_encoder.extend(len(tokens), tokens.pooled())
-        self._grow(len(tokens))
+        self._grow(tokens)
         return readable.numpy()
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from near_by_hand import near_items
 from pad_data import SMALL
 from recbole.data.interaction import Interaction
 
@@ -191,9 +192,27 @@ def test_negatives_are_none_of_the_rows_own(pantry):
 
 
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
-def test_new_items_join_by_their_texts(pantry, gate):
+def test_near_items_are_added_to_the_score(pantry, gate):
+    """Beside every gate, the folded and the users' own; an ID expert alone has no texts to be near by."""
+    train, test, model = build(pantry, gate=gate, neighbour_transitions=0.5, neighbour_texts=2.0)
+    plain = build(pantry, gate=gate)[2]
+    plain.load_state_dict(model.state_dict())
+    rows = test._dataset[torch.arange(12)]
+    for each in (model, plain):
+        at(each, "finetune")
+        each.eval()
+    scores = model.full_sort_predict(rows)
+    near = near_items(train._dataset, rows, model.n_items, transitions=0.5, texts=2.0)
+    torch.testing.assert_close(scores, plain.full_sort_predict(rows) + near, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-4)
+    assert build(pantry, experts=["id"], neighbour_texts=2.0)[2].neighbours is None
+
+
+@pytest.mark.parametrize("near", [{}, {"neighbour_transitions": 0.5, "neighbour_texts": 2.0}])
+@pytest.mark.parametrize("gate", ["bucket", "expert_output"])
+def test_new_items_join_by_their_texts(pantry, gate, near):
     """A text that an item of the catalogue has stands where that one's text stands; the scores of all others stay."""
-    train, test, model = build(pantry, gate=gate)
+    train, test, model = build(pantry, gate=gate, **near)
     at(model, "finetune")
     model.eval()
     rows = test._dataset[torch.arange(8)]
