@@ -82,7 +82,7 @@ class PAD(ExpertsRecommender):
         tower = r"item_encoder\.towers\.aligned\."
         maps = (r"alignment\..*",) if any(True for _ in self.alignment.parameters()) and self.config["align"] != "none" else ()
         if self.config["align"] == "non_anchored":  # nothing recommends, so the encoder and the fusion stand still
-            return tower + r"table\..*", tower + r"project\..*", *maps
+            return tower + r"table\..*", tower + r"view\..*", *maps
         if self.config["align"] == "anchored_frozen":
             return tower + r"(?!table\.).*", r"encoders\.aligned\..*", *maps
         return *self._parameters_of("aligned"), *maps

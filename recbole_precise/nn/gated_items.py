@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recbole_precise.nn.gates import ExpertOutputGate
 from recbole_precise.nn.text_vectors import FrozenText
+from recbole_precise.nn.towers import Words
 
 _LOGITS_BYTES = 64 << 20  # of one block of logits where weights depend on the user
 
@@ -52,7 +53,9 @@ class GatedItems(nn.Module):
 
     def stacked(self, item_ids: Tensor | None) -> Tensor:
         """The active experts' vectors of `item_ids [n]`, or of all items for None: `[n, experts, width]`."""
-        return torch.stack([self.towers[name].rows(item_ids) for name in self.active], 1)
+        device = self.bucket.device
+        with torch.autocast(device_type=device.type, enabled=False):  # too small a share of a step to gain from bf16, as in `ItemEncoder`
+            return torch.stack([self.towers[name].rows(item_ids) for name in self.active], 1)
 
     def weights(self, bucket: Tensor, states: Tensor | None = None) -> Tensor:
         """Weights `[..., experts]` for int64 `bucket [...]`; `states` as for the gate, needed where weights depend on the user."""
@@ -87,14 +90,15 @@ class GatedItems(nn.Module):
         unique, inverse = torch.unique(item_ids, return_inverse=True)
         return self.fold_items(self.stacked(unique), self.bucket[unique])[inverse]
 
-    def extend(self, count: int, vectors: np.ndarray) -> Tensor:
-        """Add `count` items that were never trained, in the rarest bucket, by the vectors `[count, hidden]` of their texts.
+    def extend(self, count: int, vectors: np.ndarray, words: Words) -> Tensor:
+        """Add `count` items that were never trained, in the rarest bucket, by their texts: vectors `[count, hidden]`, and tokens.
 
         Returns: bool `[count]`, which of them have a text that a tower reads.
         """
         with_text = torch.zeros(count, dtype=torch.bool) if self.text is None else self.text.extend(vectors)
         for tower in self.towers.values():
-            tower.extend(count)
+            readable = tower.extend(count, None if self.text is None else words)
+            with_text = with_text if readable is None else readable
         self.bucket = torch.cat([self.bucket, self.bucket.new_full((count,), self.n_buckets)])
         return with_text
 

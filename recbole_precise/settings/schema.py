@@ -258,7 +258,7 @@ MODEL: dict[str, Key] = {
     "share_negatives": _SWITCH,
     "hidden_size": _count(),
     "text_join": _one_of("sum", "concat"),
-    "text_form": _one_of("vectors", "codes"),
+    "text_form": _one_of("vectors", "codes", "tokens"),
     "code_levels": _count(),
     "code_size": _count(),
     "hstu_time": _one_of("last_seen", "request", "none"),

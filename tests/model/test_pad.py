@@ -1,5 +1,6 @@
 """PAD as RecBole sees it: real config, dataset and token states; what each phase trains and scores with."""
 
+import numpy as np
 import pytest
 import torch
 from near_by_hand import near_items
@@ -71,8 +72,8 @@ def expected_trained(phase: str, align: str) -> tuple[str, ...]:
         return tower, encoder, "item_encoder.gate."
     return {
         "none": (tower + "aligned.", encoder + "aligned."), "anchored": (tower + "aligned.", encoder + "aligned."),
-        "non_anchored": (tower + "aligned.table", tower + "aligned.project"),
-        "anchored_frozen": (tower + "aligned.project", tower + "aligned.fuse", encoder + "aligned."),
+        "non_anchored": (tower + "aligned.table", tower + "aligned.view"),
+        "anchored_frozen": (tower + "aligned.view", tower + "aligned.fuse", encoder + "aligned."),
     }[align]  # fmt: skip
 
 
@@ -208,11 +209,31 @@ def test_near_items_are_added_to_the_score(pantry, gate):
     assert build(pantry, experts=["id"], neighbour_texts=2.0)[2].neighbours is None
 
 
-@pytest.mark.parametrize("near", [{}, {"neighbour_transitions": 0.5, "neighbour_texts": 2.0}])
+def test_tokens_are_trained_by_each_expert_for_itself(pantry):
+    """`text_form: tokens`: the mean of an item's token vectors, with the special tokens left out; what is aligned is those and the IDs."""
+    train, _, model = build(pantry, text_form="tokens")
+    words, towers = train._dataset.token_states().without_special(), model.item_encoder.towers
+    vocabulary = np.unique(words.token_ids)
+    for name in ("aligned", "text"):
+        table = towers[name].view.table.detach()
+        assert table.shape == (len(vocabulary), model.width)
+        rows = np.searchsorted(vocabulary, words.token_ids)
+        by_hand = torch.stack([table[rows[first:end]].mean(0) for first, end in zip(words.offsets[1:], words.offsets[2:])])
+        mine = towers[name].text_rows(None) if name == "aligned" else towers[name].rows(None)
+        torch.testing.assert_close(mine[1:], by_hand)
+    assert towers["aligned"].view.table is not towers["text"].view.table
+    for name, moved in (("pretrain", ()), ("align", ("aligned",)), ("finetune", ("aligned", "text"))):
+        freeze_for(at(model, name), model, {key: True for key, _ in model.named_parameters()})
+        model.zero_grad()
+        model.calculate_loss(batch_of(train, model)).backward()
+        assert tuple(key for key in ("aligned", "text") if towers[key].view.table.grad is not None) == moved
+
+
+@pytest.mark.parametrize("more", [{}, {"neighbour_transitions": 0.5, "neighbour_texts": 2.0}, {"text_form": "tokens"}])
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
-def test_new_items_join_by_their_texts(pantry, gate, near):
+def test_new_items_join_by_their_texts(pantry, gate, more):
     """A text that an item of the catalogue has stands where that one's text stands; the scores of all others stay."""
-    train, test, model = build(pantry, gate=gate, **near)
+    train, test, model = build(pantry, gate=gate, **more)
     at(model, "finetune")
     model.eval()
     rows = test._dataset[torch.arange(8)]
@@ -232,7 +253,7 @@ def test_the_paper_recipe_is_the_authors(pantry):
     first, second, third = model.phases()
     assert model.loss == "bce" and (second.learning_rate, third.learning_rate) == (1e-5, 1e-4)
     assert model.gate_weights()[1].sum().item() == pytest.approx(1.0)
-    assert len(model.item_encoder.towers["text"].project.layers) == 2 + 3 * 4
+    assert len(model.item_encoder.towers["text"].view.project.layers) == 2 + 3 * 4
     assert first.trainable and model.encoders["id"].name == "SASRec"
 
 
@@ -272,7 +293,7 @@ def test_each_encoder_reads_its_own_experts_items(pantry, backbone):
     rows = test._dataset[torch.arange(12)]
     histories = rows["item_id_list"], rows["item_length"], rows["user_id"]
     with torch.no_grad():
-        for place, part in enumerate(("id.table.table.weight", "aligned.table.table.weight", "text.project.layers.0.weight")):
+        for place, part in enumerate(("id.table.table.weight", "aligned.table.table.weight", "text.view.project.layers.0.weight")):
             before = model.last_states(*histories)
             model.item_encoder.towers.get_parameter(part).mul_(1.7)
             moved = (model.last_states(*histories) - before).abs().amax((0, 2))

@@ -9,7 +9,7 @@ import torch
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.losses.bce import bce_loss, draw_unseen
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.towers import AlignedTower, TextMlp, TextTower
+from recbole_precise.nn.towers import AlignedTower, FrozenView, TextMlp, TextTower
 
 
 def text(n: int = 8) -> np.ndarray:
@@ -61,7 +61,7 @@ def test_the_linear_map_begins_as_a_principal_projection():
 def test_the_aligned_item_is_made_of_both_sides(fusion):
     table = IdEncoder(8, 6, 0.1)
     frozen = FrozenText(text())
-    tower = AlignedTower(table, frozen, TextMlp(frozen, 6, 0, 0.0, 0.05), fusion, 0.0).eval()
+    tower = AlignedTower(table, FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), fusion, 0.0).eval()
     ids = torch.tensor([1, 4, 7])
     rows, sides = tower.rows(ids), (tower.id_rows(ids), tower.text_rows(ids))
     assert torch.equal(sides[0], table.table.weight[ids])
@@ -72,15 +72,15 @@ def test_the_aligned_item_is_made_of_both_sides(fusion):
 
 def test_two_towers_share_one_text_and_no_weight():
     frozen = FrozenText(text())
-    first, second = (TextTower(frozen, TextMlp(frozen, 6, 1, 0.0, 0.05)) for _ in range(2))
-    assert first.text is second.text
+    first, second = (TextTower(FrozenView(frozen, TextMlp(frozen, 6, 1, 0.0, 0.05))) for _ in range(2))
+    assert first.view.text is second.view.text
     assert not {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
 
 
 def test_an_unknown_fusion():
     with pytest.raises(ValueError, match="fusion must be one of"):
         frozen = FrozenText(text())
-        AlignedTower(IdEncoder(8, 6, 0.1), frozen, TextMlp(frozen, 6, 0, 0.0, 0.05), "product", 0.0)
+        AlignedTower(IdEncoder(8, 6, 0.1), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "product", 0.0)
 
 
 def test_binary_cross_entropy_by_hand():
