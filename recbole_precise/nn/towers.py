@@ -111,11 +111,11 @@ class AlignedTower(nn.Module):
         return self.view.rows(item_ids)
 
     def id_rows(self, item_ids: Tensor | None) -> Tensor:
-        """The ID side `[n, width]` of what is aligned."""
-        return self.table.rows(item_ids)
+        """The ID side `[n, width]` of what is aligned, none left out."""
+        return self.table.values(item_ids) if self.training else self.table.rows(item_ids)
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
-        ids, text = self.id_rows(item_ids), self.text_rows(item_ids)
+        ids, text = self.table.rows(item_ids), self.text_rows(item_ids)
         return ids + text if self.fuse is None else self.fuse(torch.cat([ids, text], 1))
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:

@@ -70,6 +70,19 @@ def test_the_aligned_item_is_made_of_both_sides(fusion):
     torch.testing.assert_close(tower.rows(None)[ids], rows)
 
 
+def test_ids_are_left_out_of_the_fusion_and_not_of_the_alignment():
+    torch.manual_seed(0)
+    frozen = FrozenText(text())
+    tower = AlignedTower(IdEncoder(8, 6, 0.1, dropout=0.5), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "sum", 0.0).train()
+    ids = torch.tensor([1, 4, 7]).repeat(50)
+    left = (tower.rows(ids) - tower.text_rows(ids)).detach()
+    absent = left.abs().sum(1) < 1e-6
+    assert 40 < absent.sum() < 110
+    torch.testing.assert_close(left[~absent], tower.table.table.weight[ids[~absent]].detach(), rtol=1e-4, atol=1e-6)
+    assert torch.equal(tower.id_rows(ids), tower.table.table.weight[ids])
+    assert torch.equal(tower.eval().rows(ids), tower.rows(ids))
+
+
 def test_two_towers_share_one_text_and_no_weight():
     frozen = FrozenText(text())
     first, second = (TextTower(FrozenView(frozen, TextMlp(frozen, 6, 1, 0.0, 0.05))) for _ in range(2))
