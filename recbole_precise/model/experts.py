@@ -88,7 +88,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         counts = require(dataset, "train_item_counts", config["model"])()
         gate = build_gate(config["gate"], self.experts, config["frequency_buckets"], self.width)
         towers = {name: self.build_tower(name, text, dataset) for name in built}
-        self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text)
+        self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text, config["id_dropout"] or 0.0)
         self.encoders = nn.ModuleDict({name: build_backbone(config, dataset, self.width) for name in self.encoder_names(built)})
         self.score = Score("dot")
         self.add_near_items(config, dataset)
@@ -120,14 +120,12 @@ class ExpertsRecommender(TwoSidedRecommender):
         if name == "id":
             return IdTower(self.id_table(dataset))
         view = self.text_view(text, dataset)
-        if name == "text":
-            return TextTower(view)
-        return AlignedTower(self.id_table(dataset, self.config["id_dropout"] or 0.0), view, self.config["fusion"], self.config["text_dropout"])
+        return TextTower(view) if name == "text" else AlignedTower(self.id_table(dataset), view, self.config["fusion"], self.config["text_dropout"])
 
-    def id_table(self, dataset, dropout: float = 0.0) -> IdEncoder:
-        """A trainable vector per item; `dropout`: share of items that a training step does without it."""
+    def id_table(self, dataset) -> IdEncoder:
+        """A trainable vector per item."""
         trained = require(dataset, "trained_items", self.config["model"])()
-        return IdEncoder(self.n_items, self.width, self.config["id_init_std"], dropout, unseen=self.config["unseen_id"], trained=trained)
+        return IdEncoder(self.n_items, self.width, self.config["id_init_std"], unseen=self.config["unseen_id"], trained=trained)
 
     def text_view(self, text: FrozenText, dataset) -> nn.Module:
         """How an expert sees the texts (`text_form`): frozen vectors behind an MLP of its own, or the mean of trained token vectors of its own."""

@@ -66,9 +66,9 @@ class IdTower(nn.Module):
         super().__init__()
         self.table = table
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        """`[n, width]` of `item_ids [n]`, or of all items for None; so with all towers."""
-        return self.table.rows(item_ids)
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        """`[n, width]` of `item_ids [n]`, or of all items for None, without the IDs of those that are `absent` (bool `[n]`); so with all towers."""
+        return self.table.rows(item_ids, absent)
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
         """Add `count` items that were never trained; `words`: of their texts, see `TextEncoder.extend`.
@@ -85,7 +85,7 @@ class TextTower(nn.Module):
         super().__init__()
         self.view = view
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
         return self.view.rows(item_ids)
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
@@ -111,11 +111,11 @@ class AlignedTower(nn.Module):
         return self.view.rows(item_ids)
 
     def id_rows(self, item_ids: Tensor | None) -> Tensor:
-        """The ID side `[n, width]` of what is aligned, none left out."""
-        return self.table.values(item_ids) if self.training else self.table.rows(item_ids)
+        """The ID side `[n, width]` of what is aligned."""
+        return self.table.rows(item_ids)
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        ids, text = self.table.rows(item_ids), self.text_rows(item_ids)
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        ids, text = self.table.rows(item_ids, absent), self.text_rows(item_ids)
         return ids + text if self.fuse is None else self.fuse(torch.cat([ids, text], 1))
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
@@ -143,13 +143,13 @@ class DisentangledTower(nn.Module):
             nn.init.orthogonal_(layer.weight)
         nn.init.zeros_(self.fuse.bias)
 
-    def parts(self, item_ids: Tensor | None) -> Tensor:
+    def parts(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
         """`[n, 4, width]`: ID alone, ID shared, text alone, text shared."""
-        sources = [part.rows(item_ids) for part in (*self.tables, *self.views)]
+        sources = [table.rows(item_ids, absent) for table in self.tables] + [view.rows(item_ids) for view in self.views]
         return torch.stack([layer(source) for layer, source in zip(self.project, sources)], 1)
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        return self.fuse(self.parts(item_ids).flatten(1))
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        return self.fuse(self.parts(item_ids, absent).flatten(1))
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
         for table in self.tables:

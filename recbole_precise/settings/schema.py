@@ -225,6 +225,7 @@ MODEL: dict[str, Key] = {
     "experts": Key("list", choices=("id", "aligned", "text")),
     "gate": _one_of("bucket", "author", "mlp", "expert_output", "global", "none"),
     "gate_rate": _positive(),
+    "text_rate": _positive(),
     "frequency_buckets": _count(),
     "text_mlp_layers": _count(0),
     "text_init_std": _positive(),

@@ -271,6 +271,16 @@ def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
     assert (grads[kept] > 0).float().mean() > 0.95
 
 
+def test_the_text_expert_may_learn_faster_where_it_begins(pantry):
+    _, _, model = build(pantry, text_rate=3.0, gate_rate=1.0)
+    phase = at(model, "finetune")
+    groups = rate_groups(phase, model, freeze_for(phase, model, {name: True for name, _ in model.named_parameters()}), 0.5)
+    fast = {id(parameter) for group in groups if group["lr"] == 1.5 for parameter in group["params"]}
+    named = {name for name, parameter in model.named_parameters() if id(parameter) in fast}
+    assert named and all(".text." in name for name in named) and named == {name for name, _ in model.named_parameters() if name.startswith(("encoders.text.", "item_encoder.towers.text."))}
+    assert not any(".text." in pattern for phase in build(pantry, pretrained_expert="text", text_rate=3.0)[2].phases() for pattern, _ in phase.rate_factors)
+
+
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
 def test_the_gate_learns_at_its_own_rate(pantry, gate):
     """Its parameters, and no others, get `gate_rate` times the rate of the last phase; the other phases have one rate."""

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_precise.nn.gated_items import GatedItems
+from recbole_precise.nn.gates import build_gate
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.losses.bce import bce_loss, draw_unseen
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.towers import AlignedTower, FrozenView, TextMlp, TextTower
+from recbole_precise.nn.towers import AlignedTower, FrozenView, IdTower, TextMlp, TextTower
 
 
 def text(n: int = 8) -> np.ndarray:
@@ -73,14 +75,22 @@ def test_the_aligned_item_is_made_of_both_sides(fusion):
 def test_ids_are_left_out_of_the_fusion_and_not_of_the_alignment():
     torch.manual_seed(0)
     frozen = FrozenText(text())
-    tower = AlignedTower(IdEncoder(8, 6, 0.1, dropout=0.5), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "sum", 0.0).train()
-    ids = torch.tensor([1, 4, 7]).repeat(50)
-    left = (tower.rows(ids) - tower.text_rows(ids)).detach()
-    absent = left.abs().sum(1) < 1e-6
-    assert 40 < absent.sum() < 110
-    torch.testing.assert_close(left[~absent], tower.table.table.weight[ids[~absent]].detach(), rtol=1e-4, atol=1e-6)
-    assert torch.equal(tower.id_rows(ids), tower.table.table.weight[ids])
-    assert torch.equal(tower.eval().rows(ids), tower.rows(ids))
+    towers = {
+        "id": IdTower(IdEncoder(200, 6, 0.1)),
+        "aligned": AlignedTower(IdEncoder(200, 6, 0.1), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "sum", 0.0),
+    }
+    items = GatedItems(towers, ("id", "aligned"), build_gate("global", ("id", "aligned"), 2, 6), torch.ones(200, dtype=torch.int64), frozen, id_dropout=0.5).train()
+    ids = torch.randint(1, 8, (500,))
+    ids_alone, both = items.stacked(ids).detach().unbind(1)
+    absent = ids_alone.abs().sum(1) == 0
+    assert 180 < absent.sum() < 320
+    sides = towers["aligned"].id_rows(ids).detach(), towers["aligned"].text_rows(ids).detach()
+    torch.testing.assert_close(both, torch.where(absent[:, None], 0.0, sides[0]) + sides[1])  # the same items in both experts
+    torch.testing.assert_close(ids_alone[~absent], towers["id"].rows(ids)[~absent].detach())
+    items.active = ("id",)
+    assert (items.stacked(ids).abs().sum((1, 2)) > 0).all()  # what no text could carry
+    items.active = ("id", "aligned")
+    assert (items.eval().stacked(ids)[:, 0].abs().sum(1) > 0).all()
 
 
 def test_two_towers_share_one_text_and_no_weight():
