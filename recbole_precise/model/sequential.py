@@ -106,7 +106,7 @@ class TwoSidedRecommender(SequentialRecommender):
 
         Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
         """
-        words = tokens.without_special()
+        words = self.read_tokens(tokens)
         encoders = [self.item_encoder, *([self.target_encoder] if hasattr(self, "target_encoder") else [])]
         readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
         if self.neighbours is not None:
@@ -114,6 +114,10 @@ class TwoSidedRecommender(SequentialRecommender):
             self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
         self._grow(len(tokens))
         return readable.numpy()
+
+    def read_tokens(self, tokens: TokenStates) -> TokenStates:
+        """Those tokens of new items' texts that the item encoder reads: not those that a tokenizer adds."""
+        return tokens.without_special()
 
     def _grow(self, count: int) -> None:
         if self.memory is not None:
