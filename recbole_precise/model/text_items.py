@@ -48,7 +48,8 @@ def tuned_text_items(model: NextItemRecommender, config, dataset, width: int, to
     language, layer = load_language_model(source, top, options.get("layers"))
 
     def read_below(texts: Sequence[np.ndarray]) -> np.ndarray:
-        return HfEncoder(source, options.get("dtype", "float32"), layers=layer, raw=True).encode_batch(texts)
+        encoder, size = HfEncoder(source, options.get("dtype", "float32"), layers=layer, raw=True), config["text_batch_size"]
+        return np.concatenate([encoder.encode_batch(texts[first : first + size]) for first in range(0, len(texts), size)])
 
     model.text_encoder = {**tokens.encoder, "token_mode": "tuned", "tuned_layers": "all" if top is None else top}
     batch = config["text_max_tokens"] * config["text_batch_size"]
