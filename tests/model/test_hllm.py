@@ -166,6 +166,7 @@ def test_a_language_model_that_does_not_learn_is_hllm_cached(name, shop):
     """Up to the float16 of the cached states: the same losses and scores step for step, and not one bit of it moves."""
     (train, test, cached), (_, _, model) = build("HLLM-Cached", shop), build(name, shop, language_rate=0)
     before = {key: tensor.clone() for key, tensor in language(model).state_dict().items()}
+    assert set(model.state_dict()) - set(cached.state_dict()) == {f"item_encoder.parts.0.text.language.{key}" for key in before}  # what warm_start does not find in its run
     batches = list(train)
     ours, groups = train_a_little(model, batches)
     assert ours == pytest.approx(train_a_little(cached, batches)[0], rel=5e-3)
