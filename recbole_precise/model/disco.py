@@ -29,8 +29,8 @@ class DisCo(ExpertsRecommender):
     made_of = ("aligned",)
 
     def build_tower(self, name: str, text: FrozenText, dataset) -> nn.Module:
-        """Two tables and two MLPs, four projections, one layer."""
-        return DisentangledTower([self.id_table(dataset) for _ in range(2)], text, [self.text_mlp(text) for _ in range(2)])
+        """Two tables and two views of the text, four projections, one layer."""
+        return DisentangledTower([self.id_table(dataset) for _ in range(2)], [self.text_view(text, dataset) for _ in range(2)])
 
     def next_item_loss(self, items: GatedItems, states: Tensor, vectors: Tensor, step: Step) -> Tensor:
         """With the three terms, over the step's distinct items."""

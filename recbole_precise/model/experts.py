@@ -14,9 +14,10 @@ from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.backbones import Histories, build_backbone
 from recbole_precise.model.sequential import TwoSidedRecommender, require
+from recbole_precise.nn.experts import MeanPooling
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
 from recbole_precise.nn.gates import build_gate
-from recbole_precise.nn.item_encoders import IdEncoder
+from recbole_precise.nn.item_encoders import IdEncoder, TextEncoder
 from recbole_precise.nn.losses import full_softmax_loss
 from recbole_precise.nn.losses.bce import bce_loss, draw_unseen
 from recbole_precise.nn.losses.sampled_softmax import own_item_mask
@@ -24,7 +25,7 @@ from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.towers import AlignedTower, IdTower, TextMlp, TextTower
+from recbole_precise.nn.towers import AlignedTower, FrozenView, IdTower, TextMlp, TextTower
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
@@ -83,13 +84,14 @@ class ExpertsRecommender(TwoSidedRecommender):
         built, text = self.built(), None
         if set(built) & {"aligned", "text"}:
             tokens = require(dataset, "token_states", config["model"])()
-            text, self.text_encoder = FrozenText(tokens.pooled()), {**tokens.encoder, "pooling": "mean"}
+            text, self.text_encoder = FrozenText(tokens.pooled()), {**tokens.encoder, "pooling": "mean", **({"token_mode": "vocab"} if config["text_form"] == "tokens" else {})}
         counts = require(dataset, "train_item_counts", config["model"])()
         gate = build_gate(config["gate"], self.experts, config["frequency_buckets"], self.width)
         towers = {name: self.build_tower(name, text, dataset) for name in built}
-        self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text)
+        self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text, config["id_dropout"] or 0.0)
         self.encoders = nn.ModuleDict({name: build_backbone(config, dataset, self.width) for name in self.encoder_names(built)})
         self.score = Score("dot")
+        self.add_near_items(config, dataset)
         self.loss, self.n_negatives, self.loss_precision = config["loss"], config["n_negatives"], config["loss_precision"]
         self.causal = next(iter(self.encoders.values())).causal
         if config["train_rows"] == "windows" and not self.causal:
@@ -117,17 +119,21 @@ class ExpertsRecommender(TwoSidedRecommender):
         """The item tower of an expert."""
         if name == "id":
             return IdTower(self.id_table(dataset))
-        mlp = self.text_mlp(text)
-        return TextTower(text, mlp) if name == "text" else AlignedTower(self.id_table(dataset), text, mlp, self.config["fusion"], self.config["text_dropout"])
+        view = self.text_view(text, dataset)
+        return TextTower(view) if name == "text" else AlignedTower(self.id_table(dataset), view, self.config["fusion"], self.config["text_dropout"])
 
     def id_table(self, dataset) -> IdEncoder:
         """A trainable vector per item."""
         trained = require(dataset, "trained_items", self.config["model"])()
         return IdEncoder(self.n_items, self.width, self.config["id_init_std"], unseen=self.config["unseen_id"], trained=trained)
 
-    def text_mlp(self, text: FrozenText) -> TextMlp:
-        """The MLP through which an expert sees the texts."""
-        return TextMlp(text, self.width, self.config["text_mlp_layers"], self.config["text_dropout"], self.config["text_init_std"])
+    def text_view(self, text: FrozenText, dataset) -> nn.Module:
+        """How an expert sees the texts (`text_form`): frozen vectors behind an MLP of its own, or the mean of trained token vectors of its own."""
+        config = self.config
+        if config["text_form"] != "tokens":
+            return FrozenView(text, TextMlp(text, self.width, config["text_mlp_layers"], config["text_dropout"], config["text_init_std"]))
+        words = require(dataset, "token_states", config["model"])().without_special()
+        return TextEncoder(words.states, words.token_ids, words.offsets, width=self.width, pooling=MeanPooling(), std=config["text_init_std"])
 
     def phases(self) -> list[Phase]:
         """One phase over everything."""
@@ -220,10 +226,9 @@ class ExpertsRecommender(TwoSidedRecommender):
         self._items()
         return super().item_vectors()
 
-    @torch.no_grad()
-    def user_vectors(self, interaction: Interaction) -> Tensor:
-        """Folded vectors of a batch's users `[batch, folded width]`."""
-        return self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID])
+    def context(self, interaction: Interaction) -> dict[str, Tensor]:
+        """The users of a batch `[batch]`, for backbones that know users."""
+        return {"users": interaction[self.USER_ID]}
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
         """int64 `item_seq [batch, length]`, right-padded -> folded user vectors; `users [batch]`, for backbones that know users."""
@@ -243,8 +248,9 @@ class ExpertsRecommender(TwoSidedRecommender):
 
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
         """Add items that were never trained, known by their texts alone; bool, which of them have a text."""
-        readable = self.item_encoder.extend(len(tokens), tokens.pooled())
-        self._grow(len(tokens))
+        words = tokens.without_special()
+        readable = self.item_encoder.extend(len(tokens), tokens.pooled(), (words.states, words.token_ids, words.offsets))
+        self._grow(tokens)
         return readable.numpy()
 
     @torch.no_grad()

@@ -19,7 +19,7 @@ from recbole_precise.nn.cross_attention import CrossAttention
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.similar_users import SimilarUsers
 from recbole_precise.nn.text_vectors import FrozenText, principal_linear
-from recbole_precise.nn.towers import IdTower, TextTower
+from recbole_precise.nn.towers import FrozenView, IdTower, TextTower
 
 
 class LLMESR(ExpertsRecommender):
@@ -57,7 +57,7 @@ class LLMESR(ExpertsRecommender):
         config, some = self.config, text.vectors[text.has_text]
         if name == "text":
             inner = principal_linear(some, max(text.hidden_size // 2, 1), 1.0)
-            return TextTower(text, nn.Sequential(inner, principal_linear(inner(some).detach(), self.width, config["text_init_std"])))
+            return TextTower(FrozenView(text, nn.Sequential(inner, principal_linear(inner(some).detach(), self.width, config["text_init_std"]))))
         table = self.id_table(dataset)
         with torch.no_grad():
             table.table.weight[text.has_text] = principal_linear(some, self.width, config["id_init_std"])(some)

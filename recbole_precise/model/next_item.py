@@ -9,7 +9,7 @@ from torch import Tensor
 
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
-from recbole_precise.model.sequential import TwoSidedRecommender, neighbours_of, require
+from recbole_precise.model.sequential import TwoSidedRecommender, require
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
 from recbole_precise.nn.losses.full_softmax import full_softmax_pays
@@ -47,10 +47,7 @@ class NextItemRecommender(TwoSidedRecommender):
         if not self.sequence_encoder.draws_weights:
             self._init_parts(config["initializer_range"])
         self.score = Score(config["score"], config["temperature"])
-        self.neighbour_texts = (config["neighbour_texts"] or 0.0) if self.text_encoder else 0.0
-        self.neighbours = neighbours_of(
-            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"], texts=self.neighbour_texts
-        )
+        self.add_near_items(config, dataset)
         if config["decouple_tables"]:
             self.target_encoder = self.build_items(config, dataset)
         self.build_objective(config, dataset)

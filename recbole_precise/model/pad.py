@@ -57,13 +57,15 @@ class PAD(ExpertsRecommender):
         if not plan:
             raise ConfigError(f"phases {wanted} leave nothing to train for the experts {', '.join(self.experts)}; add finetune.")
         gate = (r"item_encoder\.gate\..*",) if any(True for _ in self.item_encoder.gate.parameters()) else ()
+        late = config["text_rate"] is not None and "text" in self.experts and self.first != "text"
+        text = tuple((pattern, float(config["text_rate"])) for pattern in self._parameters_of("text")) if late else ()
         memory = (r"memory\..*",) if self.memory is not None else ()
         special = {
             "pretrain": {"trainable": (*self._parameters_of(self.first), *memory)},
             "align": {"trainable": (*self._aligned_parameters(), *(memory if config["align"] != "non_anchored" else ())), "validate": config["align"] != "non_anchored"},
             "finetune": {
                 "trainable": (*(pattern for name in self.experts for pattern in self._parameters_of(name)), *gate, *memory),
-                "rate_factors": tuple((pattern, float(config["gate_rate"])) for pattern in gate),
+                "rate_factors": (*((pattern, float(config["gate_rate"])) for pattern in gate), *text),
             },
         }
         epochs, rate = {name: config[f"{name}_epochs"] for name in plan if name != "pretrain"}, {name: config[f"{name}_learning_rate"] for name in plan if name != "pretrain"}
@@ -82,7 +84,7 @@ class PAD(ExpertsRecommender):
         tower = r"item_encoder\.towers\.aligned\."
         maps = (r"alignment\..*",) if any(True for _ in self.alignment.parameters()) and self.config["align"] != "none" else ()
         if self.config["align"] == "non_anchored":  # nothing recommends, so the encoder and the fusion stand still
-            return tower + r"table\..*", tower + r"project\..*", *maps
+            return tower + r"table\..*", tower + r"view\..*", *maps
         if self.config["align"] == "anchored_frozen":
             return tower + r"(?!table\.).*", r"encoders\.aligned\..*", *maps
         return *self._parameters_of("aligned"), *maps

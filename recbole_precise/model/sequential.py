@@ -109,20 +109,28 @@ class TwoSidedRecommender(SequentialRecommender):
         words = self.read_tokens(tokens)
         encoders = [self.item_encoder, *([self.target_encoder] if hasattr(self, "target_encoder") else [])]
         readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
-        if self.neighbours is not None:
-            scale = self.neighbour_texts
-            self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
-        self._grow(len(tokens))
+        self._grow(tokens)
         return readable.numpy()
 
     def read_tokens(self, tokens: TokenStates) -> TokenStates:
         """Those tokens of new items' texts that the item encoder reads: not those that a tokenizer adds."""
         return tokens.without_special()
 
-    def _grow(self, count: int) -> None:
+    def add_near_items(self, config, dataset) -> None:
+        """What stands near the last item joins the score where `neighbour_transitions` or `neighbour_texts` say so; `text_encoder` must be set before."""
+        self.neighbour_texts = (config["neighbour_texts"] or 0.0) if self.text_encoder else 0.0
+        self.neighbours = neighbours_of(
+            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"] or 0.0, texts=self.neighbour_texts
+        )
+
+    def _grow(self, tokens: TokenStates) -> None:
+        """What knows the catalogue beside the item encoder learns of new items."""
+        if self.neighbours is not None:
+            scale = self.neighbour_texts
+            self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
         if self.memory is not None:
-            self.memory.extend(count)
-        self.n_items += count
+            self.memory.extend(len(tokens))
+        self.n_items += len(tokens)
         self._catalogue = None
 
     def next_items(self, interaction: Interaction) -> NextItems:

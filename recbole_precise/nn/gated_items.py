@@ -17,6 +17,7 @@ from torch.utils.checkpoint import checkpoint
 
 from recbole_precise.nn.gates import ExpertOutputGate
 from recbole_precise.nn.text_vectors import FrozenText
+from recbole_precise.nn.towers import Words
 
 _LOGITS_BYTES = 64 << 20  # of one block of logits where weights depend on the user
 
@@ -29,15 +30,18 @@ class GatedItems(nn.Module):
         experts: names of those that the gate weighs, in its order.
         gate: of `nn/gates.py`. bucket: int64 `[items]`, 0 for the padding, 1 (most frequent) .. n_buckets.
         text: what the towers read; None when none does.
+        id_dropout: share of items whose ID vectors are left out of a training step, of all experts at once, where texts speak too: an
+            item's text must then carry it, as it must carry a new item.
 
     Attributes:
         active: names of the experts that make the score now. One alone speaks without a gate.
     """
 
-    def __init__(self, towers: Mapping[str, nn.Module], experts: tuple[str, ...], gate: nn.Module, bucket: Tensor, text: FrozenText | None) -> None:
+    def __init__(self, towers: Mapping[str, nn.Module], experts: tuple[str, ...], gate: nn.Module, bucket: Tensor, text: FrozenText | None, id_dropout: float = 0.0) -> None:
         super().__init__()
         self.towers, self.gate, self.text = nn.ModuleDict(towers), gate, text
         self.experts = self.active = tuple(experts)
+        self.id_dropout = id_dropout
         self.n_buckets = int(bucket.max()) if len(bucket) else 0
         self.register_buffer("bucket", bucket, persistent=False)
 
@@ -52,7 +56,11 @@ class GatedItems(nn.Module):
 
     def stacked(self, item_ids: Tensor | None) -> Tensor:
         """The active experts' vectors of `item_ids [n]`, or of all items for None: `[n, experts, width]`."""
-        return torch.stack([self.towers[name].rows(item_ids) for name in self.active], 1)
+        device, absent = self.bucket.device, None
+        if self.training and self.id_dropout and self.text is not None and self.active != ("id",):
+            absent = torch.rand(len(self.bucket) if item_ids is None else len(item_ids), device=device) < self.id_dropout
+        with torch.autocast(device_type=device.type, enabled=False):  # too small a share of a step to gain from bf16, as in `ItemEncoder`
+            return torch.stack([self.towers[name].rows(item_ids, absent) for name in self.active], 1)
 
     def weights(self, bucket: Tensor, states: Tensor | None = None) -> Tensor:
         """Weights `[..., experts]` for int64 `bucket [...]`; `states` as for the gate, needed where weights depend on the user."""
@@ -87,14 +95,15 @@ class GatedItems(nn.Module):
         unique, inverse = torch.unique(item_ids, return_inverse=True)
         return self.fold_items(self.stacked(unique), self.bucket[unique])[inverse]
 
-    def extend(self, count: int, vectors: np.ndarray) -> Tensor:
-        """Add `count` items that were never trained, in the rarest bucket, by the vectors `[count, hidden]` of their texts.
+    def extend(self, count: int, vectors: np.ndarray, words: Words) -> Tensor:
+        """Add `count` items that were never trained, in the rarest bucket, by their texts: vectors `[count, hidden]`, and tokens.
 
         Returns: bool `[count]`, which of them have a text that a tower reads.
         """
         with_text = torch.zeros(count, dtype=torch.bool) if self.text is None else self.text.extend(vectors)
         for tower in self.towers.values():
-            tower.extend(count)
+            readable = tower.extend(count, None if self.text is None else words)
+            with_text = with_text if readable is None else readable
         self.bucket = torch.cat([self.bucket, self.bucket.new_full((count,), self.n_buckets)])
         return with_text
 

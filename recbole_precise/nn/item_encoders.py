@@ -67,11 +67,13 @@ class IdEncoder(nn.Module):
         with torch.no_grad():
             self.table.weight[0] = 0
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`; zeros for those that are `absent` (bool `[n]`)."""
         rows = self.values(item_ids)
         if self.training and self.dropout:
             rows = rows * (torch.rand(len(rows), 1, device=rows.device) >= self.dropout)
+        if absent is not None:
+            rows = rows * ~absent[:, None]
         return rows if self.training else self._neutral(rows, item_ids)
 
     def values(self, item_ids: Tensor | None) -> Tensor:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +16,7 @@ from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.text_vectors import FrozenText, principal_linear
 
 FUSIONS = ("concat", "sum")
+Words = tuple[np.ndarray, np.ndarray, np.ndarray]  # token states, token ids and offsets of items, as `TextEncoder.extend` takes them
 
 
 class TextMlp(nn.Module):
@@ -38,6 +40,25 @@ class TextMlp(nn.Module):
         return self.layers(text)
 
 
+class FrozenView(nn.Module):
+    """How an expert sees the texts: frozen vectors through a map `project` of its own.
+
+    Whatever has `rows(item_ids)` and `extend(states, token_ids, offsets)` may stand in its place, as a `TextEncoder` with token
+    vectors of its own does.
+    """
+
+    def __init__(self, text: FrozenText, project: nn.Module) -> None:
+        super().__init__()
+        self.text, self.project = text, project
+
+    def rows(self, item_ids: Tensor | None) -> Tensor:
+        """`[n, width]` of `item_ids [n]`, or of all items for None."""
+        return self.project(self.text.rows(item_ids))
+
+    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> None:
+        """Nothing of its own grows: `FrozenText` does, once for all that look at it."""
+
+
 class IdTower(nn.Module):
     """The ID expert's item: its row of a table."""
 
@@ -45,72 +66,76 @@ class IdTower(nn.Module):
         super().__init__()
         self.table = table
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        """`[n, width]` of `item_ids [n]`, or of all items for None; so with all towers."""
-        return self.table.rows(item_ids)
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        """`[n, width]` of `item_ids [n]`, or of all items for None, without the IDs of those that are `absent` (bool `[n]`); so with all towers."""
+        return self.table.rows(item_ids, absent)
 
-    def extend(self, count: int) -> None:
-        """Add items that were never trained; their texts are added to `FrozenText`."""
-        self.table.extend(count)
+    def extend(self, count: int, words: Words | None) -> Tensor | None:
+        """Add `count` items that were never trained; `words`: of their texts, see `TextEncoder.extend`.
+
+        Returns: bool `[count]`, which of them have a text that the tower reads; None where `FrozenText` knows it, or it reads none.
+        """
+        return self.table.extend(count)
 
 
 class TextTower(nn.Module):
-    """The text expert's item: its frozen text vector behind an MLP."""
+    """The text expert's item: its text, seen through a view."""
 
-    def __init__(self, text: FrozenText, mlp: TextMlp) -> None:
+    def __init__(self, view: nn.Module) -> None:
         super().__init__()
-        self.text, self.project = text, mlp
+        self.view = view
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        return self.project(self.text.rows(item_ids))
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        return self.view.rows(item_ids)
 
-    def extend(self, count: int) -> None:
-        """Nothing of its own grows."""
+    def extend(self, count: int, words: Words | None) -> Tensor | None:
+        return None if words is None else self.view.extend(*words)
 
 
 class AlignedTower(nn.Module):
-    """The aligned expert's item: an ID row and the text behind an MLP, the pair that alignment draws together, fused.
+    """The aligned expert's item: an ID row and the text through a view, the pair that alignment draws together, fused.
 
     `concat` is the authors' fusion, Dropout, Linear `2 width -> width` and GELU; `sum` adds the two.
     """
 
-    def __init__(self, table: IdEncoder, text: FrozenText, mlp: TextMlp, fusion: str, dropout: float) -> None:
+    def __init__(self, table: IdEncoder, view: nn.Module, fusion: str, dropout: float) -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {FUSIONS}, not {fusion!r}")
-        self.table, self.text, self.project = table, text, mlp
+        self.table, self.view = table, view
         width = table.table.embedding_dim
         self.fuse = nn.Sequential(Dropout(dropout), nn.Linear(2 * width, width), nn.GELU()) if fusion == "concat" else None
 
     def text_rows(self, item_ids: Tensor | None) -> Tensor:
         """The text side `[n, width]` of what is aligned."""
-        return self.project(self.text.rows(item_ids))
+        return self.view.rows(item_ids)
 
     def id_rows(self, item_ids: Tensor | None) -> Tensor:
         """The ID side `[n, width]` of what is aligned."""
         return self.table.rows(item_ids)
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        ids, text = self.id_rows(item_ids), self.text_rows(item_ids)
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        ids, text = self.table.rows(item_ids, absent), self.text_rows(item_ids)
         return ids + text if self.fuse is None else self.fuse(torch.cat([ids, text], 1))
 
-    def extend(self, count: int) -> None:
+    def extend(self, count: int, words: Words | None) -> Tensor | None:
         self.table.extend(count)
+        return None if words is None else self.view.extend(*words)
 
 
 class DisentangledTower(nn.Module):
     """DisCo's item (arXiv 2406.00011): what is the ID's alone, what ID and text share as either tells it, what is the text's alone.
 
-    Each part has a source of its own, a table or an MLP of the frozen text, and a projection; side by side they go through a
+    Each part has a source of its own, a table or a view of the text, and a projection; side by side they go through a
     layer. Projections and layer begin orthogonal, which keeps the size of what they are given.
 
     Args:
-        tables, mlps: two each, for the part that is unique and the one that is shared.
+        tables, views: two each, for the part that is unique and the one that is shared.
     """
 
-    def __init__(self, tables: Sequence[IdEncoder], text: FrozenText, mlps: Sequence[TextMlp]) -> None:
+    def __init__(self, tables: Sequence[IdEncoder], views: Sequence[nn.Module]) -> None:
         super().__init__()
-        self.tables, self.text, self.mlps = nn.ModuleList(tables), text, nn.ModuleList(mlps)
+        self.tables, self.views = nn.ModuleList(tables), nn.ModuleList(views)
         width = tables[0].width
         self.project = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(4))
         self.fuse = nn.Linear(4 * width, width)
@@ -118,15 +143,15 @@ class DisentangledTower(nn.Module):
             nn.init.orthogonal_(layer.weight)
         nn.init.zeros_(self.fuse.bias)
 
-    def parts(self, item_ids: Tensor | None) -> Tensor:
+    def parts(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
         """`[n, 4, width]`: ID alone, ID shared, text alone, text shared."""
-        text = self.text.rows(item_ids)
-        sources = [table.rows(item_ids) for table in self.tables] + [mlp(text) for mlp in self.mlps]
+        sources = [table.rows(item_ids, absent) for table in self.tables] + [view.rows(item_ids) for view in self.views]
         return torch.stack([layer(source) for layer, source in zip(self.project, sources)], 1)
 
-    def rows(self, item_ids: Tensor | None) -> Tensor:
-        return self.fuse(self.parts(item_ids).flatten(1))
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        return self.fuse(self.parts(item_ids, absent).flatten(1))
 
-    def extend(self, count: int) -> None:
+    def extend(self, count: int, words: Words | None) -> Tensor | None:
         for table in self.tables:
             table.extend(count)
+        return None if words is None else [view.extend(*words) for view in self.views][-1]

@@ -288,6 +288,11 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
     width, heads = settings["embedding_size"], settings["n_heads"]
     if (own or found.name == "SASRec") and width % heads:
         raise ConfigError(f"embedding_size {width} cannot be shared evenly by n_heads = {heads}; choose n_heads among the divisors of {width}.")
+    forms = ("vectors",) if entry.name == "LLM-ESR" else ("vectors", "tokens")
+    if settings["text_form"] not in forms:
+        raise ConfigError(f"text_form must be {' or '.join(forms)} for {entry.name}, not '{settings['text_form']}'.")
+    if settings["text_form"] == "tokens" and settings["text_mlp_layers"]:
+        raise ConfigError(f"text_mlp_layers: {settings['text_mlp_layers']} says nothing with text_form: tokens, which has no MLP; set it to 0.")
     for key in ("experts", "phases"):
         if not settings[key] or len(set(settings[key])) < len(settings[key]):
             raise ConfigError(f"{key} must name at least one of them, each once, not {settings[key]!r}.")
@@ -299,6 +304,12 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
             raise ConfigError(f"embedding_size {width} cannot be shared evenly by {key} = {settings[key]}.")
     if settings["experts"] == ["text"] and settings["pretrained_expert"] != "text" and "finetune" not in settings["phases"]:
         raise ConfigError("The text expert alone is trained in the phase finetune, which phases leaves out.")
+
+
+def _text_form(settings, entry: Entry, model_class, given) -> None:
+    """Trained token vectors are a form for the towers of PAD and its rivals; elsewhere PRECISE's variants have them."""
+    if entry.ours and "backbone" not in settings and settings.get("text_form") == "tokens":
+        raise ConfigError(f"text_form must be vectors or codes for {entry.name}, not 'tokens'; PRECISE-LLM and PRECISE-Pool have trained token vectors.")
 
 
 def _memory(settings, entry: Entry, model_class, given) -> None:
@@ -313,5 +324,5 @@ def _memory(settings, entry: Entry, model_class, given) -> None:
 
 
 _RULES = (
-    _variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _memory,
+    _variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _text_form, _memory,
 )  # fmt: skip

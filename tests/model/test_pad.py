@@ -1,7 +1,9 @@
 """PAD as RecBole sees it: real config, dataset and token states; what each phase trains and scores with."""
 
+import numpy as np
 import pytest
 import torch
+from near_by_hand import near_items
 from pad_data import SMALL
 from recbole.data.interaction import Interaction
 
@@ -70,8 +72,8 @@ def expected_trained(phase: str, align: str) -> tuple[str, ...]:
         return tower, encoder, "item_encoder.gate."
     return {
         "none": (tower + "aligned.", encoder + "aligned."), "anchored": (tower + "aligned.", encoder + "aligned."),
-        "non_anchored": (tower + "aligned.table", tower + "aligned.project"),
-        "anchored_frozen": (tower + "aligned.project", tower + "aligned.fuse", encoder + "aligned."),
+        "non_anchored": (tower + "aligned.table", tower + "aligned.view"),
+        "anchored_frozen": (tower + "aligned.view", tower + "aligned.fuse", encoder + "aligned."),
     }[align]  # fmt: skip
 
 
@@ -191,9 +193,47 @@ def test_negatives_are_none_of_the_rows_own(pantry):
 
 
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
-def test_new_items_join_by_their_texts(pantry, gate):
+def test_near_items_are_added_to_the_score(pantry, gate):
+    """Beside every gate, the folded and the users' own; an ID expert alone has no texts to be near by."""
+    train, test, model = build(pantry, gate=gate, neighbour_transitions=0.5, neighbour_texts=2.0)
+    plain = build(pantry, gate=gate)[2]
+    plain.load_state_dict(model.state_dict())
+    rows = test._dataset[torch.arange(12)]
+    for each in (model, plain):
+        at(each, "finetune")
+        each.eval()
+    scores = model.full_sort_predict(rows)
+    near = near_items(train._dataset, rows, model.n_items, transitions=0.5, texts=2.0)
+    torch.testing.assert_close(scores, plain.full_sort_predict(rows) + near, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-4)
+    assert build(pantry, experts=["id"], neighbour_texts=2.0)[2].neighbours is None
+
+
+def test_tokens_are_trained_by_each_expert_for_itself(pantry):
+    """`text_form: tokens`: the mean of an item's token vectors, with the special tokens left out; what is aligned is those and the IDs."""
+    train, _, model = build(pantry, text_form="tokens")
+    words, towers = train._dataset.token_states().without_special(), model.item_encoder.towers
+    vocabulary = np.unique(words.token_ids)
+    for name in ("aligned", "text"):
+        table = towers[name].view.table.detach()
+        assert table.shape == (len(vocabulary), model.width)
+        rows = np.searchsorted(vocabulary, words.token_ids)
+        by_hand = torch.stack([table[rows[first:end]].mean(0) for first, end in zip(words.offsets[1:], words.offsets[2:])])
+        mine = towers[name].text_rows(None) if name == "aligned" else towers[name].rows(None)
+        torch.testing.assert_close(mine[1:], by_hand)
+    assert towers["aligned"].view.table is not towers["text"].view.table
+    for name, moved in (("pretrain", ()), ("align", ("aligned",)), ("finetune", ("aligned", "text"))):
+        freeze_for(at(model, name), model, {key: True for key, _ in model.named_parameters()})
+        model.zero_grad()
+        model.calculate_loss(batch_of(train, model)).backward()
+        assert tuple(key for key in ("aligned", "text") if towers[key].view.table.grad is not None) == moved
+
+
+@pytest.mark.parametrize("more", [{}, {"neighbour_transitions": 0.5, "neighbour_texts": 2.0}, {"text_form": "tokens"}])
+@pytest.mark.parametrize("gate", ["bucket", "expert_output"])
+def test_new_items_join_by_their_texts(pantry, gate, more):
     """A text that an item of the catalogue has stands where that one's text stands; the scores of all others stay."""
-    train, test, model = build(pantry, gate=gate)
+    train, test, model = build(pantry, gate=gate, **more)
     at(model, "finetune")
     model.eval()
     rows = test._dataset[torch.arange(8)]
@@ -213,7 +253,7 @@ def test_the_paper_recipe_is_the_authors(pantry):
     first, second, third = model.phases()
     assert model.loss == "bce" and (second.learning_rate, third.learning_rate) == (1e-5, 1e-4)
     assert model.gate_weights()[1].sum().item() == pytest.approx(1.0)
-    assert len(model.item_encoder.towers["text"].project.layers) == 2 + 3 * 4
+    assert len(model.item_encoder.towers["text"].view.project.layers) == 2 + 3 * 4
     assert first.trainable and model.encoders["id"].name == "SASRec"
 
 
@@ -229,6 +269,16 @@ def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
     kept = ~held
     kept[0] = False
     assert (grads[kept] > 0).float().mean() > 0.95
+
+
+def test_the_text_expert_may_learn_faster_where_it_begins(pantry):
+    _, _, model = build(pantry, text_rate=3.0, gate_rate=1.0)
+    phase = at(model, "finetune")
+    groups = rate_groups(phase, model, freeze_for(phase, model, {name: True for name, _ in model.named_parameters()}), 0.5)
+    fast = {id(parameter) for group in groups if group["lr"] == 1.5 for parameter in group["params"]}
+    named = {name for name, parameter in model.named_parameters() if id(parameter) in fast}
+    assert named and all(".text." in name for name in named) and named == {name for name, _ in model.named_parameters() if name.startswith(("encoders.text.", "item_encoder.towers.text."))}
+    assert not any(".text." in pattern for phase in build(pantry, pretrained_expert="text", text_rate=3.0)[2].phases() for pattern, _ in phase.rate_factors)
 
 
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
@@ -253,7 +303,7 @@ def test_each_encoder_reads_its_own_experts_items(pantry, backbone):
     rows = test._dataset[torch.arange(12)]
     histories = rows["item_id_list"], rows["item_length"], rows["user_id"]
     with torch.no_grad():
-        for place, part in enumerate(("id.table.table.weight", "aligned.table.table.weight", "text.project.layers.0.weight")):
+        for place, part in enumerate(("id.table.table.weight", "aligned.table.table.weight", "text.view.project.layers.0.weight")):
             before = model.last_states(*histories)
             model.item_encoder.towers.get_parameter(part).mul_(1.7)
             moved = (model.last_states(*histories) - before).abs().amax((0, 2))

@@ -68,14 +68,14 @@ def test_the_papers_protocol(pantry, name):
 def test_hybrid_fuses_and_morec_reads_the_text_alone(pantry):
     train, test, hybrid = build("Hybrid", pantry)
     tower = hybrid.item_encoder.towers["aligned"]
-    ids, text = tower.table.table.weight, tower.text.vectors
-    torch.testing.assert_close(hybrid.item_vectors(), F.gelu(tower.fuse[1](torch.cat([ids, tower.project(text)], 1))))
+    ids, text = tower.table.table.weight, hybrid.item_encoder.text.vectors
+    torch.testing.assert_close(hybrid.item_vectors(), F.gelu(tower.fuse[1](torch.cat([ids, tower.view.project(text)], 1))))
     _, _, morec = build("MoRec", pantry)
-    torch.testing.assert_close(morec.item_vectors(), morec.item_encoder.towers["text"].project(text))
+    torch.testing.assert_close(morec.item_vectors(), morec.item_encoder.towers["text"].view.project(text))
     assert not any(isinstance(module, torch.nn.Embedding) and module.num_embeddings == 41 for module in morec.modules())
     scores = []  # two items of one text are one item to MoRec, and two to Hybrid
-    for model, name in ((morec, "text"), (hybrid, "aligned")):
-        vectors = model.eval().item_encoder.towers[name].text.vectors
+    for model in (morec, hybrid):
+        vectors = model.eval().item_encoder.text.vectors
         vectors[2] = vectors[1]
         model._catalogue = None
         scores.append(model.full_sort_predict(test._dataset[torch.arange(5)]))
@@ -90,8 +90,8 @@ def test_discos_loss_is_its_four_terms(pantry, loss):
             parameter += 0.2 * torch.randn_like(parameter)
     step = model.step(some(train))
     tower, batch = model.item_encoder.towers["aligned"], step.batch
-    texts = tower.text.vectors
-    sources = [tower.tables[0].table.weight, tower.tables[1].table.weight, tower.mlps[0](texts), tower.mlps[1](texts)]
+    texts = model.item_encoder.text.vectors
+    sources = [tower.tables[0].table.weight, tower.tables[1].table.weight, tower.views[0].project(texts), tower.views[1].project(texts)]
     parts = [source @ layer.weight.t() for source, layer in zip(sources, tower.project)]
     whole = torch.cat(parts, 1) @ tower.fuse.weight.t() + tower.fuse.bias
     states = model.encoders["aligned"].states(whole[batch.item_seq], step.histories)[batch.trained]
@@ -114,13 +114,13 @@ def test_llm_esr_begins_as_principal_components_in_both_views(pantry):
     _, _, model = build("LLM-ESR", pantry)
     towers = model.item_encoder.towers
     ids, text = towers["id"].table.table.weight[1:], towers["text"].rows(None)[1:]
-    values = towers["text"].text.vectors[1:].numpy()
+    values = towers["text"].view.text.vectors[1:].numpy()
     scores = np.linalg.svd(values, full_matrices=False)[0][:, :8] * np.linalg.svd(values, compute_uv=False)[:8]
     for view in (ids, text):
         assert view.pow(2).mean().sqrt().item() == pytest.approx(0.05, rel=1e-3)
         ours, theirs = torch.pdist(view.detach()), torch.pdist(torch.from_numpy(scores))
         torch.testing.assert_close(ours / ours.mean(), theirs / theirs.mean(), rtol=1e-2, atol=1e-2)
-    assert len(towers["text"].project) == 2 and towers["text"].project[0].out_features == towers["text"].text.hidden_size // 2
+    assert len(towers["text"].view.project) == 2 and towers["text"].view.project[0].out_features == towers["text"].view.text.hidden_size // 2
 
 
 def slow_cross(layer, asking, asked, causal):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
+from near_by_hand import near_items
+from recbole.data.interaction import Interaction
 
 import recbole_precise as rp
-from recbole.data.interaction import Interaction
 from recbole_precise.evaluation.ranking import rank_by_scores
 from recbole_precise.trainer.judging import rank_split
 from recbole_precise.trainer.phases import Phase
@@ -58,23 +59,10 @@ def test_near_items_are_added_to_the_score(name, cache):
     plain.load_state_dict(model.state_dict())
     model.eval(), plain.eval()
     rows = test._dataset[torch.arange(12)]
-    items, offsets, _ = (np.asarray(part) for part in train._dataset.train_sequences())
-    near = np.zeros((12, model.n_items))
-    last = [int(seq[length - 1]) for seq, length in zip(rows["item_id_list"], rows["item_length"])]
-    for first, end in zip(offsets, offsets[1:]):
-        events = items[first:end].tolist()
-        for place, item in enumerate(events):
-            for row in [row for row, before in enumerate(last) if before == item]:
-                for k in range(1, 6):
-                    if place + k < len(events):
-                        near[row, events[place + k]] += 1 / k
-    expected = plain.full_sort_predict(rows) + 0.5 * torch.as_tensor(np.log1p(near), dtype=torch.float32)
-    if name != "PRECISE-ID":
-        texts = torch.nn.functional.normalize(torch.as_tensor(train._dataset.token_states().pooled()).float(), dim=1)
-        expected += 2.0 * texts[last] @ texts.t()
+    expected = plain.full_sort_predict(rows) + near_items(train._dataset, rows, model.n_items, transitions=0.5, texts=0.0 if name == "PRECISE-ID" else 2.0)
     scores = model.full_sort_predict(rows)
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
-    assert near.max() > 1 and (scores - plain.full_sort_predict(rows)).abs().max() > 0.5
+    assert (scores - plain.full_sort_predict(rows)).abs().max() > 0.5
     torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-4)
     ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, batch_rows=5, budget_bytes=1 << 20)
     assert ranks.rank[:12].tolist() == rank_by_scores(scores, rows["item_id"]).tolist()

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
+from recbole_precise.nn.gated_items import GatedItems
+from recbole_precise.nn.gates import build_gate
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.losses.bce import bce_loss, draw_unseen
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.towers import AlignedTower, TextMlp, TextTower
+from recbole_precise.nn.towers import AlignedTower, FrozenView, IdTower, TextMlp, TextTower
 
 
 def text(n: int = 8) -> np.ndarray:
@@ -61,7 +63,7 @@ def test_the_linear_map_begins_as_a_principal_projection():
 def test_the_aligned_item_is_made_of_both_sides(fusion):
     table = IdEncoder(8, 6, 0.1)
     frozen = FrozenText(text())
-    tower = AlignedTower(table, frozen, TextMlp(frozen, 6, 0, 0.0, 0.05), fusion, 0.0).eval()
+    tower = AlignedTower(table, FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), fusion, 0.0).eval()
     ids = torch.tensor([1, 4, 7])
     rows, sides = tower.rows(ids), (tower.id_rows(ids), tower.text_rows(ids))
     assert torch.equal(sides[0], table.table.weight[ids])
@@ -70,17 +72,38 @@ def test_the_aligned_item_is_made_of_both_sides(fusion):
     torch.testing.assert_close(tower.rows(None)[ids], rows)
 
 
+def test_ids_are_left_out_of_the_fusion_and_not_of_the_alignment():
+    torch.manual_seed(0)
+    frozen = FrozenText(text())
+    towers = {
+        "id": IdTower(IdEncoder(200, 6, 0.1)),
+        "aligned": AlignedTower(IdEncoder(200, 6, 0.1), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "sum", 0.0),
+    }
+    items = GatedItems(towers, ("id", "aligned"), build_gate("global", ("id", "aligned"), 2, 6), torch.ones(200, dtype=torch.int64), frozen, id_dropout=0.5).train()
+    ids = torch.randint(1, 8, (500,))
+    ids_alone, both = items.stacked(ids).detach().unbind(1)
+    absent = ids_alone.abs().sum(1) == 0
+    assert 180 < absent.sum() < 320
+    sides = towers["aligned"].id_rows(ids).detach(), towers["aligned"].text_rows(ids).detach()
+    torch.testing.assert_close(both, torch.where(absent[:, None], 0.0, sides[0]) + sides[1])  # the same items in both experts
+    torch.testing.assert_close(ids_alone[~absent], towers["id"].rows(ids)[~absent].detach())
+    items.active = ("id",)
+    assert (items.stacked(ids).abs().sum((1, 2)) > 0).all()  # what no text could carry
+    items.active = ("id", "aligned")
+    assert (items.eval().stacked(ids)[:, 0].abs().sum(1) > 0).all()
+
+
 def test_two_towers_share_one_text_and_no_weight():
     frozen = FrozenText(text())
-    first, second = (TextTower(frozen, TextMlp(frozen, 6, 1, 0.0, 0.05)) for _ in range(2))
-    assert first.text is second.text
+    first, second = (TextTower(FrozenView(frozen, TextMlp(frozen, 6, 1, 0.0, 0.05))) for _ in range(2))
+    assert first.view.text is second.view.text
     assert not {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
 
 
 def test_an_unknown_fusion():
     with pytest.raises(ValueError, match="fusion must be one of"):
         frozen = FrozenText(text())
-        AlignedTower(IdEncoder(8, 6, 0.1), frozen, TextMlp(frozen, 6, 0, 0.0, 0.05), "product", 0.0)
+        AlignedTower(IdEncoder(8, 6, 0.1), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "product", 0.0)
 
 
 def test_binary_cross_entropy_by_hand():
