@@ -85,6 +85,8 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("HSTU", "recbole_precise.model.hstu:HSTU", "HSTU"),
     Entry("LEARN", "recbole_precise.model.learn:LEARN", "LEARN"),
     Entry("HLLM-Cached", "recbole_precise.model.hllm:HLLMCached", "HLLM-Cached"),
+    Entry("HLLM-Top", "recbole_precise.model.hllm:HLLMTop", "HLLM-Top"),
+    Entry("HLLM-Full", "recbole_precise.model.hllm:HLLMFull", "HLLM-Full"),
     _floor("Pop", stock=False),
     _floor("Transition"),
     _floor("GraphHeuristic"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from hypothesis import settings
+from tiny_models import build_bert, build_decoder
 
 torch.set_num_threads(1)
 # Time never fails a test, and a run of the tests can be repeated.
@@ -88,3 +89,18 @@ def our_config(tmp_path: Path) -> Callable[..., object]:
         return Config(model, dataset, config_dict={**defaults, **settings})
 
     return build
+
+
+@pytest.fixture(scope="session")
+def bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_bert(tmp_path_factory.mktemp("models") / "bert")
+
+
+@pytest.fixture(scope="session")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_decoder(tmp_path_factory.mktemp("models") / "qwen2", "qwen2")
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build_decoder(tmp_path_factory.mktemp("models") / "llama", "llama")

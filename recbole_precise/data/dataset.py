@@ -69,7 +69,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def __init__(self, config) -> None:
         if config["benchmark_filename"] is not None:
             raise ConfigError("benchmark_filename: data split beforehand is read for RecBole's models alone; remove the key to split by eval_args.")
-        self._states = []
+        self._states = {}
         try:
             super().__init__(config)
         except UserError:

@@ -63,10 +63,10 @@ class ItemTexts:
     """Mixed into RecBole's Dataset: its items' texts by item id.
 
     Attributes:
-        _states: the encoded texts once they were asked for; a list, so that the parts of a split share it.
+        _states: the encoded texts once they were asked for, by the layer that they enter; a dict, so that the parts of a split share it.
     """
 
-    _states: list[TokenStates]
+    _states: dict[int | None, TokenStates]
 
     def item_records(self) -> list[dict[str, str]]:
         """Each item's columns as text, by item id; `{}` for the padding and for items without a row.
@@ -76,12 +76,15 @@ class ItemTexts:
         records = self._records()
         return [{}, *(records.get(str(token), {}) for token in self.field2id_token[self.iid_field][1:])]
 
-    def token_states(self) -> TokenStates:
+    def token_states(self, below: int | None = None) -> TokenStates:
         """Encoded item texts by item id, row 0 empty; encoded at most once, through the cache on disk.
+
+        Args:
+            below: states as they enter this layer of the encoder, counted from 0; None: as they leave the last that is read.
 
         Raises TextError when no text is configured or no item has one.
         """
-        if not self._states:
+        if below not in self._states:
             config, records = self.config, None
             template = config["item_text"]
             if template is None and config["text_file"] is not None:
@@ -93,16 +96,16 @@ class ItemTexts:
                     'columns of .item, for example item_text: "{title}".'
                 )
             records = self._records() if records is None else records
-            states = item_states(
+            encoding = {**encoding_options(config), **({} if below is None else {"layers": below, "raw": True})}
+            self._states[below] = item_states(
                 records,
                 template,
                 self.field2id_token[self.iid_field],
                 str(config["text_file"] or self._item_file),
                 progress=bool(config["show_progress"]),
-                **encoding_options(config),
+                **encoding,
             )
-            self._states.append(states)
-        return self._states[0]
+        return self._states[below]
 
     @property
     def _item_file(self) -> Path:

@@ -106,11 +106,15 @@ class TwoSidedRecommender(SequentialRecommender):
 
         Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
         """
-        words = tokens.without_special()
+        words = self.read_tokens(tokens)
         encoders = [self.item_encoder, *([self.target_encoder] if hasattr(self, "target_encoder") else [])]
         readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
         self._grow(tokens)
         return readable.numpy()
+
+    def read_tokens(self, tokens: TokenStates) -> TokenStates:
+        """Those tokens of new items' texts that the item encoder reads: not those that a tokenizer adds."""
+        return tokens.without_special()
 
     def add_near_items(self, config, dataset) -> None:
         """What stands near the last item joins the score where `neighbour_transitions` or `neighbour_texts` say so; `text_encoder` must be set before."""

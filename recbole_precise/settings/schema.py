@@ -262,6 +262,8 @@ MODEL: dict[str, Key] = {
     "text_form": _one_of("vectors", "codes", "tokens"),
     "code_levels": _count(),
     "code_size": _count(),
+    "language_rate": Key("float", low=0),
+    "tuned_layers": _count(0),
     "hstu_time": _one_of("last_seen", "request", "none"),
     "query_size": _count(),
     "value_size": _count(),

@@ -44,6 +44,7 @@ def encode_cached(
     device: object = None,
     cache_dir: str | Path | None = None,
     layers: int | None = None,
+    raw: bool = False,
     progress: bool = False,
     shard_seconds: float = 5.0,
 ) -> TokenStates:
@@ -58,6 +59,7 @@ def encode_cached(
         device: torch device of the encoder, default the CPU.
         cache_dir: default `default_cache_dir()`.
         layers: of the encoder that are read, from the first on; None: all. A loaded model keeps its own.
+        raw: as they enter the next layer, see `HfEncoder`.
         progress: show a progress bar.
         shard_seconds: work that a killed run may lose.
 
@@ -70,7 +72,7 @@ def encode_cached(
         raise ConfigError(f"{name} must be at least 1, not {min(max_tokens, batch_size)}.")
     loaded = encoder if isinstance(encoder, HfEncoder) else None
     dtype = torch_dtype_name(dtype) if loaded is None else loaded.dtype_name
-    settings = {"max_tokens": int(max_tokens), "dtype": dtype, **({} if layers is None else {"layers": int(layers)})}
+    settings = {"max_tokens": int(max_tokens), "dtype": dtype, **({} if layers is None else {"layers": int(layers)}), **({"raw": True} if raw else {})}
     position: dict[str, int] = {}
     index = [position.setdefault(text, len(position)) if text.strip() else -1 for text in map(_clean, texts)]
     if not position:
@@ -90,7 +92,7 @@ def encode_cached(
             # Another process may have built it while this one waited.
             found = _usable(entry, key, digests, source, warn=False)
             if found is None:
-                model = loaded or HfEncoder(source, dtype, device, progress, layers)
+                model = loaded or HfEncoder(source, dtype, device, progress, layers, raw)
                 EntryBuilder(entry, model, unique, digests).build(
                     {"format": FORMAT, "key": key, "settings": settings},
                     max_tokens=max_tokens,

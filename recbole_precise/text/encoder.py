@@ -41,13 +41,18 @@ class HfEncoder:
         layers: how many of its layers are read, from the first on; None: all. 0 leaves the embeddings of tokens and places.
         device: torch device, default the CPU.
         progress: let transformers show its own loading bar.
+        raw: states as they enter the layer after the last one read, which is there to be gone on with: without the norm that
+            some models put behind their last layer.
+
+    Attributes:
+        n_layers: layers that are read; None where they cannot be read in part.
 
     Raises TextError when the folder cannot be loaded; ConfigError for an unknown dtype, a device that is not there, and more
     layers than the model has.
     """
 
     def __init__(
-        self, source: EncoderSource, dtype: str = "float32", device: object = None, progress: bool = False, layers: int | None = None
+        self, source: EncoderSource, dtype: str = "float32", device: object = None, progress: bool = False, layers: int | None = None, raw: bool = False
     ) -> None:
         import torch
 
@@ -55,13 +60,15 @@ class HfEncoder:
         self.dtype_name = torch_dtype_name(dtype)
         self.dtype = getattr(torch, self.dtype_name)
         self.device = _torch_device(device)
-        self.tokenizer, self.model = _load(source, self.dtype, progress, layers)
+        self._raw = layers if raw else None
+        self.tokenizer, self.model, there = _load(source, self.dtype, progress, layers + 1 if raw else layers)
+        self.n_layers = layers if raw else there
         self.model.to(self.device)
         embeddings = self.model.get_input_embeddings()
         self.vocab_size = int(embeddings.weight.shape[0])
         # Tokenizers may bring a padding token that the model has no row for; masked positions can hold any other.
         padding = getattr(self.tokenizer, "pad_token_id", None)
-        self._padding = padding if padding is not None and padding < self.vocab_size else 0
+        self.padding_id = padding if padding is not None and padding < self.vocab_size else 0
         self.special_token_ids = tuple(i for i in _special_ids(self.tokenizer) if i < self.vocab_size)
         self.hidden_size = int(self.encode_batch([np.zeros(1, dtype=np.int32)]).shape[1])
 
@@ -74,10 +81,8 @@ class HfEncoder:
         return min(limits) if limits else None
 
     def batch_tokens(self, wanted: int) -> int:
-        """Tokens in a batch: those wanted, on a CPU no more than 2,048 a thread (larger ones leave its cache)."""
-        import torch
-
-        return min(wanted, 2048 * torch.get_num_threads()) if self.device.type == "cpu" else wanted
+        """As `batch_tokens`, on this encoder's device."""
+        return batch_tokens(wanted, self.device.type)
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of all texts, int32 [total], and their lengths, int64 [N]; at most max_tokens each.
@@ -131,19 +136,20 @@ class HfEncoder:
             mask = np.ones(input_ids.shape, dtype=np.int64)
         else:
             mask = (np.arange(lengths.max()) < lengths[:, None]).astype(np.int64)
-            input_ids = np.full(mask.shape, self._padding, dtype=np.int64)
+            input_ids = np.full(mask.shape, self.padding_id, dtype=np.int64)
             input_ids[mask.astype(bool)] = np.concatenate(token_ids)
         on_device = torch.from_numpy(mask).to(self.device)
         with torch.inference_mode():
             try:
-                output = self.model(input_ids=torch.from_numpy(input_ids).to(self.device), attention_mask=on_device)
+                inputs = {"input_ids": torch.from_numpy(input_ids).to(self.device), "attention_mask": on_device}
+                output = self.model(**inputs) if self._raw is None else self.model(**inputs, output_hidden_states=True)
             except (RuntimeError, IndexError, TypeError, ValueError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise TextError(
                     f"{self.source.name} fails on {mask.shape[0]} texts of {mask.shape[1]} tokens ({reason}); "
                     "a smaller text_batch_size or text_max_tokens may help."
                 ) from error
-            states = getattr(output, "last_hidden_state", None)
+            states = getattr(output, "last_hidden_state", None) if self._raw is None else output.hidden_states[self._raw]
             if states is None:
                 raise TextError(f"{self.source.folder}: a {type(self.model).__name__} gives no hidden states of tokens.")
             states = states.flatten(0, 1) if even else states[on_device.bool()]
@@ -154,6 +160,13 @@ class HfEncoder:
                 f"{self.source.name} gives states that are not numbers in {self.dtype_name}; set text_dtype: float32."
             )
         return flat
+
+
+def batch_tokens(wanted: int, device_type: str) -> int:
+    """Tokens in a batch: those wanted, on a CPU no more than 2,048 a thread (larger ones leave its cache)."""
+    import torch
+
+    return min(wanted, 2048 * torch.get_num_threads()) if device_type == "cpu" else wanted
 
 
 def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[tuple[int, int]]:
@@ -204,6 +217,7 @@ def _with_layers(config, layers: int, source: EncoderSource):
 
 
 def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = None):
+    """(tokenizer, model with its first `layers` layers or all, how many it has or None) of a folder; of a model with a decoder its encoder."""
     if importlib.util.find_spec("transformers") is None:
         raise TextError("Encoding text needs the package transformers; `pip install transformers`.")
     import transformers
@@ -242,7 +256,8 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
     if missing or info.get("mismatched_keys"):
         key = missing[0] if missing else str(sorted(info["mismatched_keys"], key=str)[0])
         raise TextError(f"{folder}: the weights do not fit config.json (no usable '{key}'), so states would be random.")
+    there = getattr(model.config, "num_hidden_layers", None)
     if getattr(model.config, "is_encoder_decoder", False):
-        model = model.get_encoder()
+        model, there = model.get_encoder(), None
     model.config.use_cache = False  # keys and values of the past are of no use here
-    return tokenizer, model.eval().requires_grad_(False)
+    return tokenizer, model.eval().requires_grad_(False), there

@@ -11,14 +11,14 @@ import pytest
 #: Of these a model takes those that it knows.
 SMALL = {
     "embedding_size": 8, "token_size": 8, "hidden_size": 16, "inner_size": 16, "n_layers": 1, "num_layers": 1, "n_heads": 2, "n_negatives": 8, "targeted_epochs": 1,
-    "targeted_negatives": 4, "targeted_batch_size": 64, "query_size": 4, "value_size": 4, "nh": 2, "nv": 2,
+    "targeted_negatives": 4, "targeted_batch_size": 64, "query_size": 4, "value_size": 4, "nh": 2, "nv": 2, "tuned_layers": 1,
     "mask_ratio": 0.6,  # a batch in which RecBole's BERT4Rec happens to mask nothing has a loss of NaN
 }  # fmt: skip
 ITEMS, NEVER, NO_TEXT = 30, 2, 7
 
 
 @pytest.fixture(scope="session")
-def contract_settings(tmp_path_factory: pytest.TempPathFactory):
+def contract_settings(tmp_path_factory: pytest.TempPathFactory, bert: Path):
     """`contract_settings(model)`: settings of a short run on the data set `ring`: items without events, and one without text."""
     folder = tmp_path_factory.mktemp("contract")
     chance, events = random.Random(5), ["user_id:token\titem_id:token\ttimestamp:float"]
@@ -40,10 +40,11 @@ def contract_settings(tmp_path_factory: pytest.TempPathFactory):
 
         entry = registry.resolve(model)
         known = keys_of_model(entry, entry.load())
+        encoder = {"text_encoder": str(bert)} if "language_rate" in known else {}  # that of a model that trains it is tiny
         return {
             "data_path": str(folder / "dataset"), "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}, "item_text": "{title}",
             "MAX_ITEM_LIST_LENGTH": 6, "epochs": 2, "train_batch_size": 48, "eval_batch_size": 64, "checkpoint_dir": str(Path(folder, "saved")),
-            "text_cache_dir": str(folder / "cache"), **{key: value for key, value in SMALL.items() if key in known},
+            "text_cache_dir": str(folder / "cache"), **encoder, **{key: value for key, value in SMALL.items() if key in known},
         }  # fmt: skip
 
     return build
