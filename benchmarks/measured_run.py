@@ -5,11 +5,14 @@ What is measured and how: the docstring there.
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import gc
 import multiprocessing
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -75,6 +78,22 @@ def _plain_data(ours) -> tuple:
     return config, train, test
 
 
+def prepare_process(ready: Sequence[Prepared]) -> None:
+    """Do once what every forked process would do again: import what a first optimizer imports, encode the texts, let go of what reading left behind."""
+    import torch
+
+    import recbole_precise.trainer.trainer  # noqa: F401
+
+    torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
+    ours = next((prepared for prepared in ready if not prepared.case.plain and prepared.config.entry.ours), None)
+    if ours is not None:
+        with contextlib.suppress(Failed):  # without texts there is nothing to encode; models that need them tell it themselves
+            in_child(lambda: ours.train._dataset.token_states() and None)
+    gc.collect()
+    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
+        libc.malloc_trim(0)  # memory that is free here would hide what a model takes
+
+
 class FirstBatches:
     """A loader that hands out `count` batches or, where that is None, batches for `seconds` of processor time; at least one.
 
@@ -102,7 +121,7 @@ class FirstBatches:
             yield batch
 
     def _over(self) -> bool:
-        return time.process_time() - self.began[1] >= self.seconds if self.count is None else self.handed >= self.count
+        return clocks()[1] - self.began[1] >= self.seconds if self.count is None else self.handed >= self.count
 
 
 def clocks() -> tuple[float, float]:

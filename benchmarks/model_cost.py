@@ -31,8 +31,6 @@ epoch (of the phase `finetune`), 3 times the ranking. Writes `results/model_cost
 from __future__ import annotations
 
 import argparse
-import ctypes
-import gc
 import statistics
 import sys
 import time
@@ -40,7 +38,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from measured_run import Case, Failed, in_child, measure, prepare
+from measured_run import Case, Failed, in_child, measure, prepare, prepare_process
 from mmd import cpu_name
 from sasrec_curve import RESULTS, write_atomically
 
@@ -196,9 +194,7 @@ def run(dataset: str, cases: Sequence[Case], settings: Mapping[str, Mapping[str,
         known = prepared.config.final_config_dict
         sizes[case.name] = {key: known[key] for key in SIZES if known.get(key) is not None}
         machine = machine or environment(prepared.config)
-    gc.collect()
-    if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
-        libc.malloc_trim(0)  # what reading left behind must not hide what a model takes
+    prepare_process(ready)
     measured: dict[str, list[dict[str, Any]]] = {}
     for turn in range(turns):
         for prepared in ready:
