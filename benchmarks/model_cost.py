@@ -2,7 +2,7 @@
 
     python benchmarks/model_cost.py --dataset=ml-100k
     python benchmarks/model_cost.py --dataset=prime-pantry --data_path=dataset [--turns=3] [--seconds=1]
-    python benchmarks/model_cost.py --dataset=ml-100k --models=PAD --seconds=60 [--backbone=GRU4Rec]
+    python benchmarks/model_cost.py --dataset=ml-100k --models=PAD --no-plain --seconds=10 [--backbone=GRU4Rec]
 
 By default all models of ours that are trained, each phase of a training apart (PAD's three, PRECISE's universal and targeted), and
 RecBole's SASRec, GRU4Rec and BERT4Rec through our command, which trains them with our trainer and our data set. RecBole's are
@@ -20,12 +20,13 @@ The time from the first batch on is scaled to the batches of an epoch, what come
 batches were measured of how many. *Targets* are what an epoch trains on: RecBole's models take a row for each and a row's history anew,
 ours all positions of a window in one pass; BERT4Rec masks items at random, of which one pass over the data is counted.
 
-*Ranking* is the evaluation of all test rows, with the catalogue encoded anew; one of less than three seconds is done twice, and the second counts. *Memory* is the peak of
-what the process has allocated above what it had before the model was built, so without the data. Times are wall time and processor time, which
-other work on the machine disturbs less; the ratios are of processor time.
+*Ranking* is the evaluation of all test rows, with the catalogue encoded anew; one of less than three seconds is done twice, and the second counts.
+*Memory* is the peak of what the process has allocated above what it had before the model was built, so without the data. Times are wall time
+and processor time, which other work on the machine disturbs less; the ratios are of processor time.
 
 With PAD comes its backbone alone (the ID expert, in the phase that trains it), and the limits that PAD keeps beside it: 3.3 times an
-epoch (of the phase `finetune`), 3 times the ranking. Writes `results/model_cost_<dataset>.json` and the same as a table in `.md`. Needs `fork`, so no Windows.
+epoch (of the phase `finetune`), 3 times the ranking. Writes `results/model_cost_<dataset>.json` and the same as a table in `.md`; exit status 1 when
+a model could not be measured. Needs Linux.
 """
 
 from __future__ import annotations
@@ -138,7 +139,8 @@ def limits(found: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
 def markdown(report: Mapping[str, Any]) -> str:
     """The table of a report."""
     titles = (
-        "model", "phase", "targets an epoch", "batches measured", "epoch s", "of which processor", "x SASRec", "µs a target", "x SASRec", "ranking s", "x SASRec", "added MB", "parameters",
+        "model", "phase", "targets an epoch", "batches measured", "epoch s", "of which processor", "x SASRec",
+        "µs a target", "x SASRec", "ranking s", "x SASRec", "added MB", "parameters",
     )  # fmt: skip
     lines = [f"| {' | '.join(titles)} |", f"| --- | --- {'| ---: ' * (len(titles) - 2)}|"]
     for name, case in report["cases"].items():
@@ -226,6 +228,8 @@ def main() -> int:
     args, given = parser.parse_known_args()
     if args.turns < 1:
         parser.error("--turns: at least one")
+    if not Path("/proc/self/status").exists():
+        parser.error("measurements are forked processes that read /proc: Linux alone has both")
     said, sys.argv = " ".join(["python benchmarks/model_cost.py", *sys.argv[1:]]), sys.argv[:1]  # RecBole's Config would read them too
     import torch
 

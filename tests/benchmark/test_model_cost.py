@@ -18,7 +18,7 @@ SMALL = {
     "embedding_size": 8, "token_size": 8, "hidden_size": 16, "inner_size": 16, "n_layers": 1, "num_layers": 1, "n_heads": 2, "n_negatives": 8, "targeted_negatives": 4,
     "query_size": 4, "value_size": 4,
 }  # fmt: skip
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="measurements are forked processes")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measurements are forked processes that read /proc")
 
 
 @pytest.fixture
@@ -161,7 +161,9 @@ def test_an_epoch_is_scaled_from_its_batches_and_its_beginning_counts_once(parts
 
 
 def turn(wall: float, ranking: float, *phases: str, memory: float = 10.0) -> dict:
-    epochs = [{"phase": name, "batches_measured": 1, "batches": 4, "targets": 1000, "wall": wall * (place + 1), "processor": wall * (place + 1) / 2} for place, name in enumerate(phases)]
+    """A turn whose phases take one, two, three ... times `wall`, half of it processor time."""
+    shared = {"batches_measured": 1, "batches": 4, "targets": 1000}
+    epochs = [{**shared, "phase": name, "wall": wall * (place + 1), "processor": wall * (place + 1) / 2} for place, name in enumerate(phases)]
     return {"epochs": epochs, "ranking": {"wall": ranking, "processor": ranking}, "added_mb": memory, "parameters": 5}
 
 
