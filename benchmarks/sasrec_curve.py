@@ -29,15 +29,13 @@ for _name, _type in (("float_", np.float64), ("complex_", np.complex128), ("unic
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def stock_parts(dataset: str, length: int, seed: int, data_path: str | None = None, epochs: int = 300):
-    """Config, loaders, model and trainer of stock RecBole SASRec with its published defaults."""
+def stock_data(dataset: str, length: int, seed: int, data_path: str | None = None, epochs: int = 300, model: str = "SASRec", **more):
+    """(config, (training, validation, test) loaders) of a model of stock RecBole with its published defaults; `more`: other settings."""
     argv, sys.argv = sys.argv, sys.argv[:1]
     try:
         from recbole.config import Config
         from recbole.data import create_dataset, data_preparation
-        from recbole.model.sequential_recommender.sasrec import SASRec
-        from recbole.trainer import Trainer
-        from recbole.utils import init_seed
+        from recbole.utils import get_model, init_seed
 
         overrides = {
             "train_neg_sample_args": None,
@@ -49,18 +47,32 @@ def stock_parts(dataset: str, length: int, seed: int, data_path: str | None = No
             "seed": seed,
             "gpu_id": "",
             "show_progress": False,
+            **more,
         }
         if data_path:
             overrides["data_path"] = data_path
-        config = Config(model=SASRec, dataset=dataset, config_dict=overrides)
+        config = Config(model=get_model(model), dataset=dataset, config_dict=overrides)
         config["metrics"] = ["Recall", "NDCG"]
         init_seed(config["seed"], config["reproducibility"])
-        train, valid, test = data_preparation(config, create_dataset(config))
-        init_seed(config["seed"], config["reproducibility"])
-        model = SASRec(config, train._dataset).to(config["device"])
-        return config, (train, valid, test), model, Trainer(config, model)
+        return config, data_preparation(config, create_dataset(config))
     finally:
         sys.argv = argv
+
+
+def stock_model(config, train):
+    """Model and trainer of stock RecBole over the training loader of `stock_data`."""
+    from recbole.trainer import Trainer
+    from recbole.utils import get_model, init_seed
+
+    init_seed(config["seed"], config["reproducibility"])
+    model = get_model(config["model"])(config, train._dataset).to(config["device"])
+    return model, Trainer(config, model)
+
+
+def stock_parts(dataset: str, length: int, seed: int, data_path: str | None = None, epochs: int = 300):
+    """Config, loaders, model and trainer of stock RecBole SASRec with its published defaults."""
+    config, loaders = stock_data(dataset, length, seed, data_path, epochs)
+    return config, loaders, *stock_model(config, loaders[0])
 
 
 def write_atomically(path: Path, payload: dict) -> None:
