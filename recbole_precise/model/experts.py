@@ -14,6 +14,7 @@ from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.backbones import Histories, build_backbone
 from recbole_precise.model.sequential import TwoSidedRecommender, require
+from recbole_precise.model.tuned_text import text_vectors
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
 from recbole_precise.nn.gates import build_gate
 from recbole_precise.nn.item_encoders import IdEncoder
@@ -83,7 +84,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         built, text = self.built(), None
         if set(built) & {"aligned", "text"}:
             tokens = require(dataset, "token_states", config["model"])()
-            text, self.text_encoder = FrozenText(tokens.pooled()), {**tokens.encoder, "pooling": "mean"}
+            text, self.text_encoder = text_vectors(self, config, dataset, tokens.pooled(), scaled=True), {**tokens.encoder, "pooling": "mean"}
         counts = require(dataset, "train_item_counts", config["model"])()
         gate = build_gate(config["gate"], self.experts, config["frequency_buckets"], self.width)
         towers = {name: self.build_tower(name, text, dataset) for name in built}

@@ -10,6 +10,7 @@ from torch import Tensor
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.sequential import TwoSidedRecommender, neighbours_of, require
+from recbole_precise.model.tuned_text import is_tuned, text_vectors
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
 from recbole_precise.nn.losses.full_softmax import full_softmax_pays
@@ -20,7 +21,6 @@ from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import PackedEncoder, Transformer
 from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
-from recbole_precise.nn.text_vectors import FrozenText
 
 
 class NextItemRecommender(TwoSidedRecommender):
@@ -48,8 +48,12 @@ class NextItemRecommender(TwoSidedRecommender):
             self._init_parts(config["initializer_range"])
         self.score = Score(config["score"], config["temperature"])
         self.neighbour_texts = (config["neighbour_texts"] or 0.0) if self.text_encoder else 0.0
+        near = None
+        if self.neighbour_texts and is_tuned(config):
+            text = text_vectors(self, config, dataset, require(dataset, "token_states", config["model"])().without_special().pooled())
+            near, self.neighbour_rows = text.vectors.numpy(), text.without_items()
         self.neighbours = neighbours_of(
-            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"], texts=self.neighbour_texts
+            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"], texts=self.neighbour_texts, vectors=near
         )
         if config["decouple_tables"]:
             self.target_encoder = self.build_items(config, dataset)
@@ -96,7 +100,7 @@ class NextItemRecommender(TwoSidedRecommender):
         counts = require(dataset, "train_item_counts", config["model"])()
         self.text_encoder = self.text_encoder or {**tokens.encoder, "token_mode": "neighbours"}
         buckets = frequency_buckets(counts, config["smoothing_buckets"] or 10)
-        return SmoothedIdEncoder(*given, text=FrozenText(tokens.pooled(), scaled=False), neighbours=config["rare_smoothing"], bucket=buckets)
+        return SmoothedIdEncoder(*given, text=text_vectors(self, config, dataset, tokens.pooled()), neighbours=config["rare_smoothing"], bucket=buckets)
 
     def _refuse_soft_targets(self) -> None:
         for key, unset in (("label_smoothing", 0), ("target_horizon", 1)):

@@ -15,6 +15,7 @@ from recbole_precise.nn.memory import Memory, Recall
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
+from recbole_precise.nn.text_vectors import FrozenText
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
@@ -41,6 +42,7 @@ class TwoSidedRecommender(SequentialRecommender):
         self._catalogue: tuple[tuple, Tensor] | None = None
         self.neighbours: Neighbours | None = None
         self.neighbour_texts = 0.0
+        self.neighbour_rows: FrozenText | None = None  # gives the texts of new items for the neighbours, where they are tuned
         self._competing = training_catalogue(dataset)
         self.memory = memory_of(dataset, config, self.n_items)
 
@@ -111,7 +113,8 @@ class TwoSidedRecommender(SequentialRecommender):
         readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
         if self.neighbours is not None:
             scale = self.neighbour_texts
-            self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
+            near = tokens.pooled() if self.neighbour_rows is None else self.neighbour_rows.new_rows(words.pooled())[0].cpu().numpy()
+            self.neighbours.extend(len(tokens), unit_rows(near) * np.sqrt(scale) if scale else None)
         self._grow(len(tokens))
         return readable.numpy()
 
@@ -196,15 +199,19 @@ class TwoSidedRecommender(SequentialRecommender):
                     nn.init.zeros_(module.bias)
 
 
-def neighbours_of(dataset, model: str, n_items: int, *, transitions: float, texts: float) -> Neighbours | None:
-    """The bonus of near items, counted in the training sequences alone (docs/methods.md 6); None when both weights are 0."""
-    edges = vectors = None
+def neighbours_of(dataset, model: str, n_items: int, *, transitions: float, texts: float, vectors: np.ndarray | None = None) -> Neighbours | None:
+    """The bonus of near items, counted in the training sequences alone (docs/methods.md 6); None when both weights are 0.
+
+    Args:
+        vectors: float `[items, hidden]`, whose cosines are the likeness of texts; default: the mean token states.
+    """
+    edges = near = None
     if transitions:
         items, offsets, _ = (np.asarray(part) for part in require(dataset, "train_sequences", model)())
         edges = transitions * window_edges(items, offsets, n_items, Graph(backward=0.0, distance="inverse", counts="log1p"))
     if texts:
-        vectors = np.sqrt(texts) * unit_rows(require(dataset, "token_states", model)().pooled())
-    return None if edges is None and vectors is None else Neighbours(edges, vectors)
+        near = np.sqrt(texts) * unit_rows(require(dataset, "token_states", model)().pooled() if vectors is None else vectors)
+    return None if edges is None and near is None else Neighbours(edges, near)
 
 
 def memory_of(dataset, config, n_items: int) -> Memory | None:
