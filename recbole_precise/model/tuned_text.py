@@ -10,6 +10,7 @@ from logging import getLogger
 from time import perf_counter
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError, DataError
@@ -83,7 +84,8 @@ def _adapter(config, dataset, text: FrozenText) -> TextAdapter:
             f"{config['dataset']}, so there is nothing to learn from; leave text_tuning out."
         )
     try:
-        first, last = adapter.fit(text.plain, pairs, tuning, config["seed"])
+        with torch.autograd.set_detect_anomaly(False):  # importing RecBole's models switches it on, and every step is slower for it
+            first, last = adapter.fit(text.plain, pairs, tuning, config["seed"])
     except ValueError as error:
         raise ConfigError(f"text_tuning: {error} (text_tuning_learning_rate, text_tuning_temperature).") from error
     getLogger().info(

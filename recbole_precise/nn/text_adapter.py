@@ -25,16 +25,20 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Tuning:
-    """How an adapter is trained: `steps` steps of AdamW on 512 pairs each, at a rate that falls linearly to 0.
+    """How an adapter is trained: `steps` steps of Adam on 512 pairs each, at a rate that falls linearly to 0.
 
-    window: places between two events of a sequence that still make them a pair. width: of the hidden layer.
+    The defaults were chosen on Prime Pantry's validation targets, ranked by the cosine to the last item: with many more steps targets that
+    training knows well still gain, and cold and unseen ones fall below the plain vectors.
+
+    Attributes:
+        window: places between two events of a sequence that still make them a pair. width: of the hidden layer.
     """
 
-    window: int = 3
-    temperature: float = 0.2
-    steps: int = 1000
+    window: int = 2
+    temperature: float = 0.15
+    steps: int = 400
     learning_rate: float = 0.003
-    width: int = 256
+    width: int = 512
 
 
 class Pairs(NamedTuple):
@@ -134,7 +138,7 @@ class TextAdapter(nn.Module):
                 getattr(self, name).zero_()
             self.stretch.fill_(1.0)
         weights = [getattr(self, name).clone().requires_grad_() for name in ("inner", "bias", "outer")]
-        optimizer = torch.optim.AdamW(weights, lr=tuning.learning_rate, weight_decay=0.0)
+        optimizer = torch.optim.Adam(weights, lr=tuning.learning_rate)
         log_before, log_after = (_log_share(part, pairs.weight, len(rows)) for part in (pairs.before, pairs.after))
         reach, losses = pairs.weight.cumsum(0), []
         for step in range(tuning.steps):
@@ -143,12 +147,12 @@ class TextAdapter(nn.Module):
             before, after = pairs.before[drawn], pairs.after[drawn]
             x, y = _adapted(rows[torch.cat([before, after])] / self.size, *weights).chunk(2)
             loss = pair_loss(x, y, before, after, log_before[before], log_after[after], tuning.temperature)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
                 raise ValueError(f"the loss of the pairs is {losses[-1]} at step {step + 1}; a smaller learning rate or a higher temperature may help")
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
         with torch.no_grad():
             for name, values in zip(("inner", "bias", "outer"), weights):
                 getattr(self, name).copy_(values)

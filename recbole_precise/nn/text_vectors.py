@@ -52,6 +52,10 @@ class FrozenText(nn.Module):
         self._adapters, self._tuned = (adapter,), None
 
     @property
+    def is_tuned(self) -> bool:
+        return bool(self._adapters)
+
+    @property
     def vectors(self) -> Tensor:
         """float32 `[items, hidden]`: what models read."""
         if not self._adapters:
