@@ -182,7 +182,7 @@ class Config(RecBoleConfig):
                     logger.warning("--%s is no setting of RecBole or of this package and is passed over.", key)
                     del self.external_config_dict[key]
                     continue
-                raise ConfigError(f"Unknown key '{key}' ({where}) for model {self.entry.name}.{did_you_mean(key, known)}")
+                raise ConfigError(f"Unknown key '{key}' ({where}) for model {self.entry.name}.{rules.why_unknown(key) or did_you_mean(key, known)}")
             entry = schema.entry_for(key, ours=self.entry.ours, default=own.get(key))
             if entry is not None:
                 entry.check(key, self.external_config_dict[key], where)

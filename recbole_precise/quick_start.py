@@ -27,6 +27,7 @@ from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
 from recbole_precise.logs import log_to
+from recbole_precise.model.text_tuning import going_on_with
 from recbole_precise.result import (
     RESULT,
     environment,
@@ -42,6 +43,7 @@ from recbole_precise.trainer.identity import settings_identity
 from recbole_precise.trainer.processes import Processes, leave
 from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
 from recbole_precise.trainer.trainer import get_trainer
+from recbole_precise.trainer.warm_start import first_weights
 
 
 def run(
@@ -152,7 +154,8 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
     seconds["data"] = perf_counter() - started
     init_seed(config["seed"] + processes.rank, config["reproducibility"])
     begin = perf_counter()
-    model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    with going_on_with(lambda: first_weights(config)):
+        model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
     # A model with text has its item texts read, or their cache opened, while it is built.
     seconds["encode"] = perf_counter() - begin if getattr(model, "text_encoder", None) else 0.0
     logger.info(model)
@@ -317,7 +320,8 @@ def train_model(
     init_seed(config["seed"], config["reproducibility"])
     loaders = data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
     init_seed(config["seed"], config["reproducibility"])
-    model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
+    with going_on_with(lambda: first_weights(config)):
+        model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
     trainer = get_trainer(config)(config, model)
     score, result = trainer.fit(loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn)
     return Trained(trainer, loaders, score, result)
@@ -343,7 +347,8 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
         weights, other = read_weights(find_run(path).path)
     dataset, *loaders = _data_of(config)
     init_seed(config["seed"], config["reproducibility"])
-    model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
+    with going_on_with(lambda: weights):
+        model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
     load_into(model, weights, path)
     model.load_other_parameter(other)
     return config, model, dataset, *loaders

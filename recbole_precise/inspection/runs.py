@@ -14,6 +14,7 @@ from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.evaluation.discrepancy import ItemPairs, item_pairs
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
+from recbole_precise.nn.text_vectors import FrozenText, TextVectors
 from recbole_precise.nn.towers import AlignedTower
 
 #: The splits whose rows can be looked at, in words.
@@ -28,6 +29,7 @@ SPACES = {
     "aligned": "both, fused",
     "text": "the texts' vectors of the text expert, behind its MLP, or of a model with one way to read texts",
     "frozen_text": "the texts' vectors as the text encoder gives them",
+    "tuned_text": "those vectors behind the adapter of text_tuning",
     "final": "what is ranked by: the experts' vectors side by side, weighed by the gate",
 }
 
@@ -74,16 +76,24 @@ def item_spaces(model: Any) -> dict[str, np.ndarray]:
                 if isinstance(items.towers[name], AlignedTower):
                     found |= {"aligned_id": items.towers[name].id_rows(None), "aligned_text": items.towers[name].text_rows(None)}
                 found[name] = items.towers[name].rows(None)
-            if items.text is not None:
-                found["frozen_text"] = items.text.rows(None)
+            found |= _text_spaces(items.text)
         elif isinstance(items, ItemEncoder):
             for part in items.parts:
                 found.setdefault("id" if isinstance(part, IdEncoder) else "text", part.rows(None))
+                if isinstance(part, TextVectors) and part.text.is_tuned:
+                    found |= _text_spaces(part.text)
         elif isinstance(table, torch.nn.Embedding):
             found["id"] = table.weight[: model.n_items]
         if final is not None:
             found["final"] = final
     return {name: vectors.detach().float().cpu().numpy() for name, vectors in found.items()}
+
+
+def _text_spaces(text: FrozenText | None) -> dict[str, torch.Tensor]:
+    """A model's frozen text vectors, and the same tuned where they are."""
+    if text is None:
+        return {}
+    return {"frozen_text": text.plain, **({"tuned_text": text.vectors} if text.is_tuned else {})}
 
 
 def labels(folders: Sequence[Path]) -> list[str]:

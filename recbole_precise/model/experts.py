@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.backbones import Histories, build_backbone
+from recbole_precise.model.near_items import add_near_items
 from recbole_precise.model.sequential import TwoSidedRecommender, require
+from recbole_precise.model.text_tuning import text_vectors
 from recbole_precise.nn.experts import MeanPooling
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
 from recbole_precise.nn.gates import build_gate
@@ -84,14 +86,15 @@ class ExpertsRecommender(TwoSidedRecommender):
         built, text = self.built(), None
         if set(built) & {"aligned", "text"}:
             tokens = require(dataset, "token_states", config["model"])()
-            text, self.text_encoder = FrozenText(tokens.pooled()), {**tokens.encoder, "pooling": "mean", **({"token_mode": "vocab"} if config["text_form"] == "tokens" else {})}
+            text = text_vectors(self, config, dataset, tokens.pooled(), scaled=True)
+            self.text_encoder = {**tokens.encoder, "pooling": "mean", **({"token_mode": "vocab"} if config["text_form"] == "tokens" else {})}
         counts = require(dataset, "train_item_counts", config["model"])()
         gate = build_gate(config["gate"], self.experts, config["frequency_buckets"], self.width)
         towers = {name: self.build_tower(name, text, dataset) for name in built}
         self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text, config["id_dropout"] or 0.0)
         self.encoders = nn.ModuleDict({name: build_backbone(config, dataset, self.width) for name in self.encoder_names(built)})
         self.score = Score("dot")
-        self.add_near_items(config, dataset)
+        add_near_items(self, config, dataset, text)
         self.loss, self.n_negatives, self.loss_precision = config["loss"], config["n_negatives"], config["loss_precision"]
         self.causal = next(iter(self.encoders.values())).causal
         if config["train_rows"] == "windows" and not self.causal:
@@ -246,9 +249,13 @@ class ExpertsRecommender(TwoSidedRecommender):
         """What an item that was never trained is ranked by: its `text`, or `nothing` but the ID vector that `unseen_id` names."""
         return "text" if set(self._items().active) & {"aligned", "text"} else "nothing"
 
+    def read_tokens(self, tokens: TokenStates) -> TokenStates:
+        """All of them: the mean is over what the encoder gives."""
+        return tokens
+
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
         """Add items that were never trained, known by their texts alone; bool, which of them have a text."""
-        words = tokens.without_special()
+        words = tokens.without_special()  # for experts with token vectors of their own
         readable = self.item_encoder.extend(len(tokens), tokens.pooled(), (words.states, words.token_ids, words.offsets))
         self._grow(tokens)
         return readable.numpy()

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
+from recbole_precise.model.near_items import add_near_items
 from recbole_precise.model.sequential import TwoSidedRecommender, require
+from recbole_precise.model.text_tuning import text_vectors
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
 from recbole_precise.nn.losses.full_softmax import full_softmax_pays
@@ -20,7 +22,6 @@ from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import PackedEncoder, Transformer
 from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
-from recbole_precise.nn.text_vectors import FrozenText
 
 
 class NextItemRecommender(TwoSidedRecommender):
@@ -47,7 +48,7 @@ class NextItemRecommender(TwoSidedRecommender):
         if not self.sequence_encoder.draws_weights:
             self._init_parts(config["initializer_range"])
         self.score = Score(config["score"], config["temperature"])
-        self.add_near_items(config, dataset)
+        add_near_items(self, config, dataset)
         if config["decouple_tables"]:
             self.target_encoder = self.build_items(config, dataset)
         self.build_objective(config, dataset)
@@ -93,7 +94,7 @@ class NextItemRecommender(TwoSidedRecommender):
         counts = require(dataset, "train_item_counts", config["model"])()
         self.text_encoder = self.text_encoder or {**tokens.encoder, "token_mode": "neighbours"}
         buckets = frequency_buckets(counts, config["smoothing_buckets"] or 10)
-        return SmoothedIdEncoder(*given, text=FrozenText(tokens.pooled(), scaled=False), neighbours=config["rare_smoothing"], bucket=buckets)
+        return SmoothedIdEncoder(*given, text=text_vectors(self, config, dataset, tokens.pooled()), neighbours=config["rare_smoothing"], bucket=buckets)
 
     def _refuse_soft_targets(self) -> None:
         for key, unset in (("label_smoothing", 0), ("target_horizon", 1)):

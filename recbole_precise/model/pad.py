@@ -57,7 +57,7 @@ class PAD(ExpertsRecommender):
         if not plan:
             raise ConfigError(f"phases {wanted} leave nothing to train for the experts {', '.join(self.experts)}; add finetune.")
         gate = (r"item_encoder\.gate\..*",) if any(True for _ in self.item_encoder.gate.parameters()) else ()
-        late = config["text_rate"] is not None and "text" in self.experts and self.first != "text"
+        late = config["text_rate"] != 1 and "text" in self.experts and self.first != "text"
         text = tuple((pattern, float(config["text_rate"])) for pattern in self._parameters_of("text")) if late else ()
         memory = (r"memory\..*",) if self.memory is not None else ()
         special = {

@@ -15,6 +15,7 @@ from recbole_precise.nn.memory import Memory, Recall
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
+from recbole_precise.nn.text_vectors import FrozenText
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
@@ -41,6 +42,7 @@ class TwoSidedRecommender(SequentialRecommender):
         self._catalogue: tuple[tuple, Tensor] | None = None
         self.neighbours: Neighbours | None = None
         self.neighbour_texts = 0.0
+        self.neighbour_rows: FrozenText | None = None  # gives the texts of new items for the neighbours, where they are tuned
         self._competing = training_catalogue(dataset)
         self.memory = memory_of(dataset, config, self.n_items)
 
@@ -116,18 +118,12 @@ class TwoSidedRecommender(SequentialRecommender):
         """Those tokens of new items' texts that the item encoder reads: not those that a tokenizer adds."""
         return tokens.without_special()
 
-    def add_near_items(self, config, dataset) -> None:
-        """What stands near the last item joins the score where `neighbour_transitions` or `neighbour_texts` say so; `text_encoder` must be set before."""
-        self.neighbour_texts = (config["neighbour_texts"] or 0.0) if self.text_encoder else 0.0
-        self.neighbours = neighbours_of(
-            dataset, config["model"], self.n_items, transitions=config["neighbour_transitions"] or 0.0, texts=self.neighbour_texts
-        )
-
     def _grow(self, tokens: TokenStates) -> None:
         """What knows the catalogue beside the item encoder learns of new items."""
         if self.neighbours is not None:
             scale = self.neighbour_texts
-            self.neighbours.extend(len(tokens), unit_rows(tokens.pooled()) * np.sqrt(scale) if scale else None)
+            near = tokens.pooled() if self.neighbour_rows is None else self.neighbour_rows.new_rows(self.read_tokens(tokens).pooled())[0].cpu().numpy()
+            self.neighbours.extend(len(tokens), unit_rows(near) * np.sqrt(scale) if scale else None)
         if self.memory is not None:
             self.memory.extend(len(tokens))
         self.n_items += len(tokens)
@@ -206,17 +202,6 @@ class TwoSidedRecommender(SequentialRecommender):
                 nn.init.normal_(module.weight, std=std)
                 if getattr(module, "bias", None) is not None:
                     nn.init.zeros_(module.bias)
-
-
-def neighbours_of(dataset, model: str, n_items: int, *, transitions: float, texts: float) -> Neighbours | None:
-    """The bonus of near items, counted in the training sequences alone (docs/methods.md 6); None when both weights are 0."""
-    edges = vectors = None
-    if transitions:
-        items, offsets, _ = (np.asarray(part) for part in require(dataset, "train_sequences", model)())
-        edges = transitions * window_edges(items, offsets, n_items, Graph(backward=0.0, distance="inverse", counts="log1p"))
-    if texts:
-        vectors = np.sqrt(texts) * unit_rows(require(dataset, "token_states", model)().pooled())
-    return None if edges is None and vectors is None else Neighbours(edges, vectors)
 
 
 def memory_of(dataset, config, n_items: int) -> Memory | None:

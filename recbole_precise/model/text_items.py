@@ -9,9 +9,10 @@ import numpy as np
 
 from recbole_precise.data.item_text import encoding_options
 from recbole_precise.model.sequential import require
+from recbole_precise.model.text_tuning import text_vectors
 from recbole_precise.nn.item_encoders import ItemEncoder
 from recbole_precise.nn.residual_codes import CodeVectors
-from recbole_precise.nn.text_vectors import FrozenText, TextVectors
+from recbole_precise.nn.text_vectors import TextVectors
 from recbole_precise.nn.tuned_text import TunedItems, TunedText, TunedTextVectors
 from recbole_precise.text.encoder import HfEncoder
 from recbole_precise.text.language_model import load_language_model
@@ -26,7 +27,7 @@ def frozen_text_part(model: NextItemRecommender, config, dataset, width: int) ->
     tokens = require(dataset, "token_states", config["model"])().without_special()
     codes = config["text_form"] == "codes"
     model.text_encoder = {**tokens.encoder, "token_mode": "codes" if codes else "pooled"}
-    text = FrozenText(tokens.pooled(), scaled=False)
+    text = text_vectors(model, config, dataset, tokens.pooled())
     if codes:
         return CodeVectors(text, width=width, levels=config["code_levels"], codes=config["code_size"], std=config["token_init_std"])
     return TextVectors(text, width=width, std=config["token_init_std"])

@@ -59,7 +59,7 @@ class CodeVectors(nn.Module):
 
     def __init__(self, text: FrozenText, *, width: int, levels: int, codes: int, std: float) -> None:
         super().__init__()
-        self.width, self.mean = width, text.mean
+        self.width, self.text = width, text.without_items()
         some = text.vectors[text.has_text]
         generator = torch.Generator().manual_seed(0)
         fitted = some[torch.randperm(len(some), generator=generator)[:_FITTED]] if len(some) > _FITTED else some
@@ -90,9 +90,7 @@ class CodeVectors(nn.Module):
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
         """Add items that were never trained, from their token states; see `TextEncoder.extend`."""
-        pooled = torch.from_numpy(pooled_states(states, offsets))
-        has_text = pooled.abs().sum(1) > 0
-        vectors = torch.where(has_text[:, None], pooled - self.mean, 0.0).to(self.centres)
+        vectors, has_text = self.text.new_rows(pooled_states(states, offsets))
         self.codes = torch.cat([self.codes, self._coded(vectors)])
-        self.has_text = torch.cat([self.has_text, has_text.to(self.has_text)])
-        return has_text
+        self.has_text = torch.cat([self.has_text, has_text])
+        return has_text.cpu()

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recbole_precise.nn.item_encoders import principal_projection
+from recbole_precise.nn.text_adapter import TextAdapter
 
 
 class FrozenText(nn.Module):
@@ -17,8 +20,8 @@ class FrozenText(nn.Module):
         scaled: the entries are also scaled as a whole, to the mean square 1.
 
     Attributes:
-        vectors: float32 `[items, hidden]`. has_text: bool `[items]`. Both move with the module, but are no buffers: they are
-            neither saved with the weights nor broadcast to other processes at every step.
+        plain: float32 `[items, hidden]`, the vectors before an adapter changes them. has_text: bool `[items]`. Both move with the
+            module, but are no buffers: they are neither saved with the weights nor broadcast to other processes at every step.
     """
 
     def __init__(self, vectors: np.ndarray, scaled: bool = True) -> None:
@@ -28,31 +31,73 @@ class FrozenText(nn.Module):
         some = values[self.has_text]
         self.mean = some.mean(0) if len(some) else values.new_zeros(values.shape[1])
         self.scale = (some - self.mean).pow(2).mean().sqrt().clamp_min(1e-12) if scaled and len(some) else values.new_ones(())
-        self.vectors = self._placed(values, self.has_text)
+        self.plain = self._placed(values, self.has_text)
+        self._adapters: tuple[TextAdapter, ...] = ()  # a tuple, for a submodule would be saved once for every part that reads texts
+        self._tuned: tuple[tuple, Tensor] | None = None
 
     def _placed(self, values: Tensor, has_text: Tensor) -> Tensor:
         return torch.where(has_text[:, None], (values - self.mean) / self.scale, 0.0)
 
     def _apply(self, function, *args, **kwargs):
         super()._apply(function, *args, **kwargs)
-        self.vectors, self.has_text = function(self.vectors), function(self.has_text)
+        self.plain, self.has_text = function(self.plain), function(self.has_text)
         return self
 
     @property
     def hidden_size(self) -> int:
-        return self.vectors.shape[1]
+        return self.plain.shape[1]
+
+    def tune(self, adapter: TextAdapter) -> None:
+        """Give all vectors through `adapter` from now on, which belongs to the model: it is no submodule here."""
+        self._adapters, self._tuned = (adapter,), None
+
+    @property
+    def is_tuned(self) -> bool:
+        return bool(self._adapters)
+
+    @property
+    def vectors(self) -> Tensor:
+        """float32 `[items, hidden]`: what models read."""
+        if not self._adapters:
+            return self.plain
+        version = self._adapters[0].version()
+        if self._tuned is None or self._tuned[0] != version:
+            self._tuned = version, self._through_adapter(self.plain, self.has_text)
+        return self._tuned[1]
+
+    def _through_adapter(self, plain: Tensor, has_text: Tensor) -> Tensor:
+        for adapter in self._adapters:
+            plain = torch.where(has_text[:, None], adapter(plain), 0.0)
+        return plain
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
         """Vectors of `item_ids [n]`, or of all items for None: `[n, hidden]`."""
         return self.vectors if item_ids is None else self.vectors[item_ids]
 
-    def extend(self, vectors: np.ndarray) -> Tensor:
-        """Add items by their texts' vectors `[new, hidden]`; bool `[new]`, which of them have a text."""
+    def new_rows(self, vectors: np.ndarray) -> tuple[Tensor, Tensor]:
+        """(vectors `[new, hidden]` of other items by those of their texts, bool `[new]`: which of them have a text); nothing is added."""
+        plain, has_text = self._new_plain(vectors)
+        return self._through_adapter(plain, has_text), has_text
+
+    def _new_plain(self, vectors: np.ndarray) -> tuple[Tensor, Tensor]:
         values = torch.from_numpy(np.array(vectors, dtype=np.float32))
         has_text = values.abs().sum(1) > 0
-        self.vectors = torch.cat([self.vectors, self._placed(values, has_text).to(self.vectors)])
-        self.has_text = torch.cat([self.has_text, has_text.to(self.has_text)])
-        return has_text
+        return self._placed(values, has_text).to(self.plain), has_text.to(self.has_text)
+
+    def extend(self, vectors: np.ndarray) -> Tensor:
+        """Add items by their texts' vectors `[new, hidden]`; bool `[new]`, which of them have a text."""
+        before = self.vectors
+        plain, has_text = self._new_plain(vectors)
+        if self._tuned is not None:
+            self._tuned = self._tuned[0], torch.cat([before, self._through_adapter(plain, has_text)])
+        self.plain, self.has_text = torch.cat([self.plain, plain]), torch.cat([self.has_text, has_text])
+        return has_text.cpu()
+
+    def without_items(self) -> FrozenText:
+        """The same for `new_rows` alone, without the catalogue's vectors."""
+        twin = copy.copy(self)
+        twin.plain, twin.has_text, twin._tuned = self.plain[:0].clone(), self.has_text[:0].clone(), None
+        return twin
 
 
 def scaled_projection(rows: Tensor, width: int, std: float) -> Tensor:

@@ -58,6 +58,19 @@ def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: M
         rule(settings, entry, model_class, given)
 
 
+def why_unknown(key: str) -> str:
+    """Of a key that some models do not read because they lack what it is about: that sentence; else an empty text."""
+    if not key.startswith("text_tuning"):
+        return ""
+    from recbole_precise import registry
+    from recbole_precise.settings import model_settings
+
+    readers = [entry.name for entry in registry.ENTRIES if key in model_settings(entry.settings)]
+    if not readers:
+        return ""
+    return f" It tunes the one text vector that an item has in {', '.join(readers[:-1])} and {readers[-1]}; this model has none."
+
+
 def _variant(settings, entry: Entry, model_class, given) -> None:
     for key, value in entry.preset.items():
         if given.get(key, value) != value:
@@ -323,6 +336,20 @@ def _memory(settings, entry: Entry, model_class, given) -> None:
         raise ConfigError("transition_memory does not go with gate: expert_output under the softmax over all items; choose another gate or loss: bce.")
 
 
+def _text_tuning(settings, entry: Entry, model_class, given) -> None:
+    """There are text vectors to tune, and how they are tuned is not told for nothing."""
+    if not entry.ours or "text_tuning" not in settings:
+        return
+    if settings["text_tuning"] in (None, "none"):
+        idle = next((key for key in settings if key.startswith("text_tuning_") and settings[key] is not None), None)
+        if idle:
+            raise ConfigError(f"{idle}: {settings[idle]} says nothing without text_tuning: cooccurrence; set that, or leave {idle} out.")
+    elif settings.get("text_form") == "tokens":
+        raise ConfigError(f"text_tuning: {settings['text_tuning']} tunes one vector an item, and text_form: tokens reads none; leave one of the two out.")
+    elif not {"aligned", "text"} & set(settings.get("experts", ("text",))):
+        raise ConfigError(f"text_tuning: {settings['text_tuning']} has no text vectors to tune with experts: [{', '.join(settings['experts'])}]; add aligned or text, or leave it out.")
+
+
 _RULES = (
-    _variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _text_form, _memory,
+    _variant, _recipe, _resume, _metrics, _eval_args, _evaluator, _rows, _widths, _experts, _targeted, _softmax, _normalisation, _columns, _scenes, _holdout, _pad, _text_form, _memory, _text_tuning,
 )  # fmt: skip

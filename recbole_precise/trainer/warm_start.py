@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from recbole_precise.errors import CheckpointError
-from recbole_precise.trainer.run_folder import find_run
+from recbole_precise.trainer.run_folder import RunFolder, find_run
 
 
 @dataclass(frozen=True)
@@ -25,6 +27,20 @@ class WarmStart:
             return f"{len(names)} ({', '.join(names)})" if names else "none"
 
         return f"tensors copied: {len(self.copied)}; new here: {count(self.new)}; not needed here: {count(self.dropped)}"
+
+
+def first_weights(settings: Any) -> Mapping[str, torch.Tensor] | None:
+    """Weights from which a training goes on: those of the run that `resume` finds in `run_dir`, or else of `warm_start`; None from nothing.
+
+    Raises CheckpointError when they are damaged or when there is no such run.
+    """
+    folder = RunFolder(Path(settings["run_dir"])) if settings["resume"] and settings["run_dir"] else None
+    if folder is not None and folder.load_final() is not None:
+        return folder.load_weights()[0]
+    begun = folder.store.load() if folder is not None else None
+    if begun is not None:
+        return begun["training"]["weights"]
+    return find_run(settings["warm_start"]).load_weights()[0] if settings["warm_start"] else None
 
 
 def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmStart:

@@ -27,12 +27,16 @@ def test_holds(model: str, name: str, contract_settings) -> None:
     assert check_property(subject_of(model, contract_settings), name) == DEVIATIONS.get((model, name))
 
 
-WITH = [("SASRec-CE", "transition_memory", 0.5), ("PAD", "transition_memory", 0.5), ("SASRec-CE", "rare_smoothing", 3), ("PRECISE-UT", "rare_smoothing", 2)]
+TUNED = {"text_tuning": "cooccurrence", "text_tuning_steps": 3, "text_tuning_width": 8}
+WITH = [
+    ("SASRec-CE", {"transition_memory": 0.5}), ("PAD", {"transition_memory": 0.5}), ("SASRec-CE", {"rare_smoothing": 3}), ("PRECISE-UT", {"rare_smoothing": 2}),
+    ("SASRec-Text", {**TUNED, "rare_smoothing": 2, "neighbour_texts": 0.5}), ("PAD", TUNED),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "key", "value"), WITH)
-def test_holds_with_what_any_model_may_have(model: str, key: str, value: float, contract_settings) -> None:
-    assert set(check_model(model, "ring", {**contract_settings(model), key: value}).values()) == {None}
+@pytest.mark.parametrize(("model", "more"), WITH, ids=lambda value: value if isinstance(value, str) else " ".join(value))
+def test_holds_with_what_any_model_may_have(model: str, more: dict, contract_settings) -> None:
+    assert set(check_model(model, "ring", {**contract_settings(model), **more}).values()) == {None}
 
 
 def test_deviations_are_of_recboles_models_alone() -> None:

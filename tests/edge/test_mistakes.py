@@ -60,6 +60,7 @@ MISTAKES = [
     ("PAD", {"text_form": "codes"}, ["text_form", "vectors or tokens", "PAD"]),
     ("LLM-ESR", {"text_form": "tokens"}, ["text_form", "LLM-ESR"]),
     ("SASRec-Text", {"text_form": "tokens"}, ["vectors or codes", "PRECISE-Pool"]),
+    ("PAD", {"text_form": "tokens", "text_tuning": "cooccurrence"}, ["text_tuning", "text_form: tokens"]),
     ("PAD", {"text_form": "tokens", "text_mlp_layers": 2}, ["text_mlp_layers: 2", "tokens"]),
     ("PRECISE-UT", {"top_experts": 5}, ["top_experts 5", "n_experts 4"]),
     ("PRECISE-UT", {"n_heads": 3, "embedding_size": 64, "token_size": 64}, ["128", "n_heads = 3"]),

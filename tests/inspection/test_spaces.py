@@ -42,6 +42,17 @@ def test_of_a_model_with_ids_and_texts(build):
     assert np.array_equal(spaces["final"], model.item_vectors().numpy()) and len(spaces["text"]) == 41
 
 
+@pytest.mark.parametrize("name", ["PAD", "LEARN"])
+def test_of_a_model_whose_texts_are_tuned(build, name):
+    """Both forms of the texts, so that they can be held against each other."""
+    model = build(name, embedding_size=8, n_layers=1, text_tuning="cooccurrence", text_tuning_steps=2, text_tuning_width=4)
+    spaces = item_spaces(model)
+    text = model.item_encoder.text if name == "PAD" else model.item_encoder.parts[0].text
+    assert np.array_equal(spaces["frozen_text"], text.plain.numpy()) and np.array_equal(spaces["tuned_text"], text.vectors.numpy())
+    assert set(spaces) <= set(SPACES) and not np.array_equal(spaces["tuned_text"], spaces["frozen_text"])
+    assert "tuned_text" not in item_spaces(build(name, embedding_size=8, n_layers=1))
+
+
 def test_of_models_of_recbole_and_of_one_that_knows_no_vectors(build):
     model = build("BERT4Rec", hidden_size=8, inner_size=8, n_layers=1, train_neg_sample_args=None)
     assert model.item_embedding.num_embeddings > 41 and [len(vectors) for vectors in item_spaces(model).values()] == [41]  # without the mask
