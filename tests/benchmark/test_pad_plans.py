@@ -67,7 +67,7 @@ def test_backbones_are_compared_with_themselves():
     rows = {row.name: row for row in read_plan("pad-table3").rows}
     for name in ("SASRec", "GRU4Rec", "Caser"):
         alone, with_pad = dict(rows[name].settings), dict(rows[f"{name} + PAD"].settings)
-        assert alone.pop("experts") == ["id"] and alone.pop("phases") == ["pretrain"] and alone == with_pad == {"backbone": name}
+        assert alone.pop("experts") == ["id"] and alone.pop("phases") == ["pretrain"] and alone.pop("text_tuning") == "none" and alone == with_pad == {"backbone": name}
 
 
 def test_data_sets_on_request_can_not_be_all(write_plan):
