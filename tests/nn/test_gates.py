@@ -20,7 +20,7 @@ class Table(torch.nn.Module):
         super().__init__()
         self.weight = torch.nn.Parameter(torch.randn(ITEMS, WIDTH))
 
-    def rows(self, item_ids):
+    def rows(self, item_ids, absent=None):
         return self.weight if item_ids is None else self.weight[item_ids]
 
 

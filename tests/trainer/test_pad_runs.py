@@ -47,9 +47,9 @@ def test_three_phases_in_one_command(pad, tmp_path, backbone, loss):
 
 
 @pytest.mark.parametrize(("align", "moving"), [
-    ("anchored", {"item_encoder.towers.aligned.table", "item_encoder.towers.aligned.project", "encoders.aligned"}),
-    ("anchored_frozen", {"item_encoder.towers.aligned.project", "encoders.aligned"}),
-    ("non_anchored", {"item_encoder.towers.aligned.table", "item_encoder.towers.aligned.project"}),
+    ("anchored", {"item_encoder.towers.aligned.table", "item_encoder.towers.aligned.view", "encoders.aligned"}),
+    ("anchored_frozen", {"item_encoder.towers.aligned.view", "encoders.aligned"}),
+    ("non_anchored", {"item_encoder.towers.aligned.table", "item_encoder.towers.aligned.view"}),
 ])  # fmt: skip
 def test_what_each_phase_leaves_alone(pad, tmp_path, align, moving, monkeypatch):
     """Tensor by tensor, bit for bit, before and after every epoch; frozen text is no parameter and never moves."""
@@ -73,7 +73,7 @@ def test_what_each_phase_leaves_alone(pad, tmp_path, align, moving, monkeypatch)
     assert seen["pretrain"] == {"item_encoder.towers.id.table", "encoders.id"}
     assert seen["align"] == moving
     assert seen["finetune"] == {f"encoders.{name}" for name in ("id", "aligned", "text")} | {"item_encoder.gate"} | {
-        f"item_encoder.towers.{name}" for name in ("id.table", "aligned.table", "aligned.project", "text.project")
+        f"item_encoder.towers.{name}" for name in ("id.table", "aligned.table", "aligned.view", "text.view")
     }
 
 
