@@ -10,7 +10,7 @@ measured once more in *plain RecBole*: its data set, loaders, Trainer and evalua
 has (`--recipe=default` for each model's own instead of the data set's best); any other `--key=value` goes to every model that knows it.
 
 *Turns.* Every turn measures every model once, one after the other, and a model's numbers are medians over turns, so that a noisy
-machine disturbs all alike. A measurement is a process forked for it, in which the model is built anew (the data is read once, before): what
+machine disturbs all alike; one that took more than a minute is not measured again, and the table says so. A measurement is a process forked for it, in which the model is built anew (the data is read once, before): what
 our trainer and RecBole's import do to a whole process (keeping freed memory, autograd's anomaly detection) stays with the model that it
 belongs to, and so does the peak of memory.
 
@@ -46,6 +46,7 @@ from sasrec_curve import RESULTS, write_atomically
 REFERENCE = "RecBole's SASRec"
 THEIRS = ("SASRec", "GRU4Rec", "BERT4Rec")
 BACKBONE = "PAD's backbone alone"
+LONG = 60.0  # seconds after which a model is not measured again
 LIMITS = {"epoch": 3.3, "ranking": 3.0}
 #: Settings that say how large a model and its steps are.
 SIZES = ("recipe", "backbone", "embedding_size", "token_size", "hidden_size", "n_layers", "num_layers", "train_batch_size", "MAX_ITEM_LIST_LENGTH")
@@ -108,7 +109,7 @@ def summary(turns: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         times = medians([turn["epochs"][place] for turn in turns])
         phases.append({**epoch, **times, "microseconds_per_target": 1e6 * times["processor"] / max(epoch["targets"], 1)})
     return {
-        "phases": phases, "ranking": medians([turn["ranking"] for turn in turns]), "added_mb": max(turn["added_mb"] for turn in turns), "parameters": first["parameters"],
+        "turns": len(turns), "phases": phases, "ranking": medians([turn["ranking"] for turn in turns]), "added_mb": max(turn["added_mb"] for turn in turns), "parameters": first["parameters"],
     }  # fmt: skip
 
 
@@ -153,6 +154,8 @@ def markdown(report: Mapping[str, Any]) -> str:
             ]  # fmt: skip
             lines.append(f"| {' | '.join(cells)} |")
     notes = [f"{name}: not measured. {words}" for name, words in report["failed"].items()]
+    once = [name for name, case in report["cases"].items() if case["turns"] < report["turns"]]
+    notes += [f"Measured in one turn alone, because that took more than a minute: {', '.join(once)}."] if once else []
     notes += [f"PAD beside its backbone alone, {_told(what, entry)}" for what, entry in report["limits"].items()]
     head = f"# What the models cost on {report['dataset']}\n\n`{report['command']}`  \n{report['cpu']}, threads: {report['threads']}; medians of {report['turns']} turns"
     beside = f"x SASRec: processor time beside that of {REFERENCE}, trained through the same command. What is measured and how: `benchmarks/model_cost.py`."
@@ -198,10 +201,11 @@ def run(dataset: str, cases: Sequence[Case], settings: Mapping[str, Mapping[str,
         machine = machine or environment(prepared.config)
     prepare_process(ready)
     measured: dict[str, list[dict[str, Any]]] = {}
+    long: set[str] = set()
     for turn in range(turns):
         for prepared in ready:
             name = prepared.case.name
-            if name in failed:
+            if name in failed or (turn and name in long):
                 continue
             first = measured.get(name, [{"epochs": ()}])[0]["epochs"]
             counts = {epoch["phase"]: epoch["batches_measured"] for epoch in first}
@@ -210,6 +214,8 @@ def run(dataset: str, cases: Sequence[Case], settings: Mapping[str, Mapping[str,
                 measured.setdefault(name, []).append(in_child(measure, prepared, counts, seconds, threads))
             except Failed as error:
                 failed[name] = str(error)
+            if time.perf_counter() - began > LONG:
+                long.add(name)
             print(f"turn {turn + 1} of {turns}  {name}: {failed.get(name) or f'{time.perf_counter() - began:.1f} s'}", file=sys.stderr, flush=True)
     found = {name: {"settings": sizes[name], **summary(of_case)} for name, of_case in measured.items() if name not in failed}
     add_ratios(found)
