@@ -205,6 +205,8 @@ class Config(RecBoleConfig):
             final["train_neg_sample_args"] = None  # RecBole's default draws negatives and then refuses them
         if "evaluator" not in given and not rules.exact_ranks_suffice(final):
             final["evaluator"] = "recbole"  # sampled candidates, ratings, or several targets per user
+        if final.get("text_tuning") and "text_tuning" not in given and not rules.reads_text_vectors(final):
+            final["text_tuning"] = None  # the data set's best settings, which know nothing of the user's choice of experts
         rules.check(final, self.entry, self.model_class, given)
         return final
 

@@ -336,6 +336,11 @@ def _memory(settings, entry: Entry, model_class, given) -> None:
         raise ConfigError("transition_memory does not go with gate: expert_output under the softmax over all items; choose another gate or loss: bce.")
 
 
+def reads_text_vectors(settings: Mapping[str, Any]) -> bool:
+    """Whether a model that knows `text_tuning` has text vectors to tune with these settings."""
+    return settings.get("text_form") != "tokens" and bool({"aligned", "text"} & set(settings.get("experts", ("text",))))
+
+
 def _text_tuning(settings, entry: Entry, model_class, given) -> None:
     """There are text vectors to tune, and how they are tuned is not told for nothing."""
     if not entry.ours or "text_tuning" not in settings:

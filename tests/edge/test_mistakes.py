@@ -137,3 +137,14 @@ def test_the_model_and_the_data_set_are_checked_before_the_keys(tmp_path):
         Config("PRECISE-UTT", "nowhere", config_dict={"epoch": 1})
     with pytest.raises(DataError, match="nowhere"):
         Config("PRECISE-UT", "nowhere", config_dict={"epoch": 1, "data_path": str(tmp_path)})
+
+
+@pytest.mark.parametrize("change", [{"experts": ["id"]}, {"text_form": "tokens"}])
+def test_best_settings_of_a_data_set_are_no_mistake_of_the_user(change, write_dataset):
+    """Prime Pantry's best settings of PAD tune text vectors; a user who leaves them out need not know."""
+    path = write_dataset("prime-pantry", [(f"u{u}", f"i{(u + t) % 9}", t) for u in range(5) for t in range(5)], items=[(f"i{i}", f"Item {i}") for i in range(9)])
+    settings = {"data_path": str(path), **change}
+    assert Config(model="PAD", dataset="prime-pantry", config_dict={"data_path": str(path)})["text_tuning"] == "cooccurrence"
+    assert Config(model="PAD", dataset="prime-pantry", config_dict=settings)["text_tuning"] is None
+    with pytest.raises(ConfigError, match="text_tuning"):
+        Config(model="PAD", dataset="prime-pantry", config_dict={**settings, "text_tuning": "cooccurrence"})
