@@ -32,6 +32,7 @@ from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
 EXPERTS = ("id", "aligned", "text")
+_KEPT_BYTES = 64 << 20  # of the catalogue's expert vectors, to be kept beside their fold
 
 
 class Drawn(NamedTuple):
@@ -94,6 +95,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text, config["id_dropout"] or 0.0)
         self.encoders = nn.ModuleDict({name: build_backbone(config, dataset, self.width) for name in self.encoder_names(built)})
         self.score = Score("dot")
+        self._kept: tuple[tuple, Tensor] | None = None
         add_near_items(self, config, dataset, text)
         self.loss, self.n_negatives, self.loss_precision = config["loss"], config["n_negatives"], config["loss_precision"]
         self.causal = next(iter(self.encoders.values())).causal
@@ -241,8 +243,21 @@ class ExpertsRecommender(TwoSidedRecommender):
         """The states `[batch, experts, width]` after each row's last item."""
         users = torch.zeros_like(item_seq_len) if users is None else users
         item_seq = item_seq[:, : max(int(item_seq_len.max()), 1)]
-        unique, place = torch.unique(item_seq, return_inverse=True)
-        return self.encoded(self._items().stacked(unique)[place], Histories(item_seq, item_seq_len, users))
+        return self.encoded(self._history_items(item_seq), Histories(item_seq, item_seq_len, users))
+
+    def _history_items(self, item_seq: Tensor) -> Tensor:
+        """The experts' vectors `[batch, length, experts, width]` of the items of histories.
+
+        While users are ranked batch after batch, a small catalogue is encoded once for all of them; else the items at hand are.
+        """
+        items = self._items()
+        if self.training or torch.is_grad_enabled() or 4 * self.n_items * len(items.active) * self.width > _KEPT_BYTES:
+            unique, place = torch.unique(item_seq, return_inverse=True)
+            return items.stacked(unique)[place]
+        key = (items.active, *self._weights_key())
+        if self._kept is None or self._kept[0] != key:
+            self._kept = (key, items.stacked(None))
+        return self._kept[1][item_seq]
 
     @property
     def cold_items(self) -> str:
@@ -256,6 +271,7 @@ class ExpertsRecommender(TwoSidedRecommender):
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
         """Add items that were never trained, known by their texts alone; bool, which of them have a text."""
         words = tokens.without_special()  # for experts with token vectors of their own
+        self._kept = None
         readable = self.item_encoder.extend(len(tokens), tokens.pooled(), (words.states, words.token_ids, words.offsets))
         self._grow(tokens)
         return readable.numpy()

@@ -142,11 +142,15 @@ class TwoSidedRecommender(SequentialRecommender):
         states = self.sequence_encoder.packed_states(vectors, batch.mask, **self.context(interaction))[batch.trained[batch.mask]]
         return self.objective(states, batch, catalogue)
 
+    def _weights_key(self) -> tuple:
+        """What changes when a weight does, or where the weights lie."""
+        weights = list(self.parameters())
+        return weights[0].device, *(weight._version for weight in weights)
+
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
         """Scoring vectors of the whole catalogue `[items, width]`, encoded once until a weight changes."""
-        weights = list(self.parameters())
-        key = (weights[0].device, *(weight._version for weight in weights))
+        key = self._weights_key()
         if self.training or self._catalogue is None or self._catalogue[0] != key:
             vectors = self.score.item(self.target_items.all_items())
             self._catalogue = (key, vectors if self.neighbours is None else self.neighbours.of_items(vectors))

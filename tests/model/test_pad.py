@@ -209,6 +209,28 @@ def test_near_items_are_added_to_the_score(pantry, gate):
     assert build(pantry, experts=["id"], neighbour_texts=2.0)[2].neighbours is None
 
 
+def test_a_small_catalogue_is_encoded_once_for_all_batches(pantry, monkeypatch):
+    """With the same users' vectors as where a batch's items are encoded; a changed weight or another phase is noticed."""
+    _, test, model = build(pantry)
+    at(model, "finetune")
+    model.eval()
+    batches = [test._dataset[torch.arange(first, first + 5)] for first in (0, 5, 10)]
+    asked, stacked = [], model.item_encoder.stacked
+    monkeypatch.setattr(model.item_encoder, "stacked", lambda items: asked.append(items is None) or stacked(items))
+    kept = [model.user_vectors(batch) for batch in batches]
+    assert asked == [True]
+    monkeypatch.setattr("recbole_precise.model.experts._KEPT_BYTES", 0)
+    torch.testing.assert_close(kept, [model.user_vectors(batch) for batch in batches])
+    assert asked == [True, False, False, False]
+    monkeypatch.undo()
+    with torch.no_grad():
+        model.item_encoder.towers["id"].table.table.weight *= -1.0
+    changed = model.user_vectors(batches[0])
+    assert not torch.allclose(changed, kept[0])
+    at(model, "align")
+    assert model.user_vectors(batches[0]).shape[1] == model.width
+
+
 def test_tokens_are_trained_by_each_expert_for_itself(pantry):
     """`text_form: tokens`: the mean of an item's token vectors, with the special tokens left out; what is aligned is those and the IDs."""
     train, _, model = build(pantry, text_form="tokens")
