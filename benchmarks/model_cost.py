@@ -10,7 +10,7 @@ measured once more in *plain RecBole*: its data set, loaders, Trainer and evalua
 has (`--recipe=default` for each model's own instead of the data set's best); any other `--key=value` goes to every model that knows it.
 
 *Turns.* Every turn measures every model once, one after the other, and a model's numbers are medians over turns, so that a noisy
-machine disturbs all alike; one that took more than a minute is not measured again, and the table says so. A measurement is a process forked for it, in which the model is built anew (the data is read once, before): what
+machine disturbs all alike; one that took more than two minutes is not measured again, and the table says so. A measurement is a process forked for it, in which the model is built anew (the data is read once, before): what
 our trainer and RecBole's import do to a whole process (keeping freed memory, autograd's anomaly detection) stays with the model that it
 belongs to, and so does the peak of memory.
 
@@ -46,7 +46,7 @@ from sasrec_curve import RESULTS, write_atomically
 REFERENCE = "RecBole's SASRec"
 THEIRS = ("SASRec", "GRU4Rec", "BERT4Rec")
 BACKBONE = "PAD's backbone alone"
-LONG = 60.0  # seconds after which a model is not measured again
+LONG = 120.0 # seconds after which a model is not measured again
 LIMITS = {"epoch": 3.3, "ranking": 3.0}
 #: Settings that say how large a model and its steps are.
 SIZES = ("recipe", "backbone", "embedding_size", "token_size", "hidden_size", "n_layers", "num_layers", "train_batch_size", "MAX_ITEM_LIST_LENGTH")
@@ -155,7 +155,7 @@ def markdown(report: Mapping[str, Any]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
     notes = [f"{name}: not measured. {words}" for name, words in report["failed"].items()]
     once = [name for name, case in report["cases"].items() if case["turns"] < report["turns"]]
-    notes += [f"Measured in one turn alone, because that took more than a minute: {', '.join(once)}."] if once else []
+    notes += [f"Measured in one turn alone, because that took more than two minutes: {', '.join(once)}."] if once else []
     notes += [f"PAD beside its backbone alone, {_told(what, entry)}" for what, entry in report["limits"].items()]
     head = f"# What the models cost on {report['dataset']}\n\n`{report['command']}`  \n{report['cpu']}, threads: {report['threads']}; medians of {report['turns']} turns"
     beside = f"x SASRec: processor time beside that of {REFERENCE}, trained through the same command. What is measured and how: `benchmarks/model_cost.py`."
