@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from pad_data import WORDS
+from ring_data import write_ring
 from safetensors.torch import load_file
 from tiny_models import build_bert
 
@@ -35,13 +36,8 @@ FORMS = ["HLLM-Top", "HLLM-Full"]
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory, bert):
     """40 items, one of them without a text, whose titles differ in length."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "ring").mkdir()
-    rows = [f"u{u}\ti{(u * u % 23 + t) % 40}\t{t}" for u in range(40) for t in range(4 + u % 5)]
-    (folder / "ring" / "ring.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
-    titles = [f"i{i}\t{'' if i == 7 else ' '.join([WORDS[i % 8], *WORDS[: i % 4]])}" for i in range(40)]
-    (folder / "ring" / "ring.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *titles]) + "\n")
-    return {"data_path": str(folder), "text_cache_dir": str(folder / "cache"), "text_encoder": str(bert)}
+    titles = ["" if i == 7 else " ".join([WORDS[i % 8], *WORDS[: i % 4]]) for i in range(40)]
+    return {**write_ring(tmp_path_factory.mktemp("data"), titles.__getitem__, users=40, lengths=5), "text_encoder": str(bert)}
 
 
 def build(name, shop, **settings):

@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import torch
 import torch.nn.functional as F
+from ring_data import write_ring
 
 import recbole_precise as rp
 from recbole_precise.errors import ConfigError
@@ -29,12 +30,7 @@ MODELS = [
 @pytest.fixture(scope="module")
 def ring(tmp_path_factory):
     """40 items of which users take neighbours on a ring, with repeats; and a cache for their texts."""
-    folder = tmp_path_factory.mktemp("data")
-    (folder / "ring").mkdir()
-    rows = [f"u{u}\ti{(u * u % 23 + (t * t if u % 3 else t % 3)) % 40}\t{t}" for u in range(60) for t in range(4 + u % 6)]
-    (folder / "ring" / "ring.inter").write_text("\n".join(["user_id:token\titem_id:token\ttimestamp:float", *rows]) + "\n")
-    (folder / "ring" / "ring.item").write_text("\n".join(["item_id:token\ttitle:token_seq", *(f"i{i}\ttea {i % 9} sugar {i // 7}" for i in range(40))]) + "\n")
-    return {"data_path": str(folder), "text_cache_dir": str(folder / "cache")}
+    return write_ring(tmp_path_factory.mktemp("data"), lambda i: f"tea {i % 9} sugar {i // 7}", step=lambda u, t: t * t if u % 3 else t % 3)
 
 
 def build(name, ring, **settings):
