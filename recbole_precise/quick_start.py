@@ -154,8 +154,7 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
     seconds["data"] = perf_counter() - started
     init_seed(config["seed"] + processes.rank, config["reproducibility"])
     begin = perf_counter()
-    with going_on_with(lambda: first_weights(config)):
-        model = registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
+    model = _build_model(config, train_data, lambda: first_weights(config))
     # A model with text has its item texts read, or their cache opened, while it is built.
     seconds["encode"] = perf_counter() - begin if getattr(model, "text_encoder", None) else 0.0
     logger.info(model)
@@ -308,6 +307,12 @@ class Trained:
         return metrics_of(progress.best_exact if progress is not None and progress.best_exact else self.best_valid_result)
 
 
+def _build_model(config: Config, train_data, weights: Callable[[], Mapping[str, Any] | None]):
+    """The config's model over a training loader, on its device; `weights`: those that it is about to go on from, see `going_on_with`."""
+    with going_on_with(weights):
+        return registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
+
+
 def train_model(
     config: Config, prepare: Callable[[Config], tuple] | None = None, callback_fn: Callable[[int, float], Any] | None = None, saved: bool = True
 ) -> Trained:
@@ -320,8 +325,7 @@ def train_model(
     init_seed(config["seed"], config["reproducibility"])
     loaders = data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
     init_seed(config["seed"], config["reproducibility"])
-    with going_on_with(lambda: first_weights(config)):
-        model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
+    model = _build_model(config, loaders[0], lambda: first_weights(config))
     trainer = get_trainer(config)(config, model)
     score, result = trainer.fit(loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn)
     return Trained(trainer, loaders, score, result)
@@ -347,8 +351,7 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
         weights, other = read_weights(find_run(path).path)
     dataset, *loaders = _data_of(config)
     init_seed(config["seed"], config["reproducibility"])
-    with going_on_with(lambda: weights):
-        model = registry.get_model(config["model"])(config, loaders[0]._dataset).to(config["device"])
+    model = _build_model(config, loaders[0], lambda: weights)
     load_into(model, weights, path)
     model.load_other_parameter(other)
     return config, model, dataset, *loaders

@@ -301,11 +301,6 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
     width, heads = settings["embedding_size"], settings["n_heads"]
     if (own or found.name == "SASRec") and width % heads:
         raise ConfigError(f"embedding_size {width} cannot be shared evenly by n_heads = {heads}; choose n_heads among the divisors of {width}.")
-    forms = ("vectors",) if entry.name == "LLM-ESR" else ("vectors", "tokens")
-    if settings["text_form"] not in forms:
-        raise ConfigError(f"text_form must be {' or '.join(forms)} for {entry.name}, not '{settings['text_form']}'.")
-    if settings["text_form"] == "tokens" and settings["text_mlp_layers"]:
-        raise ConfigError(f"text_mlp_layers: {settings['text_mlp_layers']} says nothing with text_form: tokens, which has no MLP; set it to 0.")
     for key in ("experts", "phases"):
         if not settings[key] or len(set(settings[key])) < len(settings[key]):
             raise ConfigError(f"{key} must name at least one of them, each once, not {settings[key]!r}.")
@@ -320,9 +315,16 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
 
 
 def _text_form(settings, entry: Entry, model_class, given) -> None:
-    """Trained token vectors are a form for the towers of PAD and its rivals; elsewhere PRECISE's variants have them."""
-    if entry.ours and "backbone" not in settings and settings.get("text_form") == "tokens":
-        raise ConfigError(f"text_form must be vectors or codes for {entry.name}, not 'tokens'; PRECISE-LLM and PRECISE-Pool have trained token vectors.")
+    """The model can read texts in this form: trained token vectors are one for the towers of PAD and its rivals, codes for the others."""
+    if not entry.ours or "text_form" not in settings:
+        return
+    form, towers = settings["text_form"], "backbone" in settings
+    forms = ("vectors",) if entry.name == "LLM-ESR" else ("vectors", "tokens") if towers else ("vectors", "codes")
+    if form not in forms:
+        hint = "." if towers else "; PRECISE-LLM and PRECISE-Pool have trained token vectors."
+        raise ConfigError(f"text_form must be {' or '.join(forms)} for {entry.name}, not '{form}'{hint}")
+    if form == "tokens" and settings["text_mlp_layers"]:
+        raise ConfigError(f"text_mlp_layers: {settings['text_mlp_layers']} says nothing with text_form: tokens, which has no MLP; set it to 0.")
 
 
 def _memory(settings, entry: Entry, model_class, given) -> None:
@@ -349,9 +351,9 @@ def _text_tuning(settings, entry: Entry, model_class, given) -> None:
         idle = next((key for key in settings if key.startswith("text_tuning_") and settings[key] is not None), None)
         if idle:
             raise ConfigError(f"{idle}: {settings[idle]} says nothing without text_tuning: cooccurrence; set that, or leave {idle} out.")
-    elif settings.get("text_form") == "tokens":
-        raise ConfigError(f"text_tuning: {settings['text_tuning']} tunes one vector an item, and text_form: tokens reads none; leave one of the two out.")
-    elif not {"aligned", "text"} & set(settings.get("experts", ("text",))):
+    elif not reads_text_vectors(settings):
+        if settings["text_form"] == "tokens":
+            raise ConfigError(f"text_tuning: {settings['text_tuning']} tunes one vector an item, and text_form: tokens reads none; leave one of the two out.")
         raise ConfigError(f"text_tuning: {settings['text_tuning']} has no text vectors to tune with experts: [{', '.join(settings['experts'])}]; add aligned or text, or leave it out.")
 
 
