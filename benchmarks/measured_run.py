@@ -192,8 +192,8 @@ def measure(prepared: Prepared, counts: Mapping[str, int], seconds: float, threa
 
 def _rank(model, trainer, test) -> dict[str, float]:
     """Seconds of ranking all test rows, the catalogue encoded anew."""
-    if hasattr(model, "_catalogue"):
-        model._catalogue = None
+    if hasattr(model, "forget_catalogue"):
+        model.forget_catalogue()
     began = clocks()
     trainer.evaluate(test, load_best_model=False)
     wall, processor = (end - start for start, end in zip(began, clocks()))

@@ -28,6 +28,7 @@ from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.text_vectors import FrozenText
 from recbole_precise.nn.towers import AlignedTower, FrozenView, IdTower, TextMlp, TextTower
+from recbole_precise.nn.versions import version_of
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
@@ -92,10 +93,10 @@ class ExpertsRecommender(TwoSidedRecommender):
         counts = require(dataset, "train_item_counts", config["model"])()
         gate = build_gate(config["gate"], self.experts, config["frequency_buckets"], self.width)
         towers = {name: self.build_tower(name, text, dataset) for name in built}
-        self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text, config["id_dropout"] or 0.0)
+        self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text, config["id_dropout"])
         self.encoders = nn.ModuleDict({name: build_backbone(config, dataset, self.width) for name in self.encoder_names(built)})
         self.score = Score("dot")
-        self._kept: tuple[tuple, Tensor] | None = None
+        self._stacked: tuple[tuple, Tensor] | None = None
         add_near_items(self, config, dataset, text)
         self.loss, self.n_negatives, self.loss_precision = config["loss"], config["n_negatives"], config["loss_precision"]
         self.causal = next(iter(self.encoders.values())).causal
@@ -152,7 +153,8 @@ class ExpertsRecommender(TwoSidedRecommender):
         """The item side, with the experts that speak now."""
         active = self.speaking()
         if self.item_encoder.active != active:
-            self.item_encoder.active, self._catalogue = active, None
+            self.item_encoder.active = active
+            self.forget_catalogue()
         return self.item_encoder
 
     # --- Training -----------------------------------------------------------------------------------------------------
@@ -250,14 +252,34 @@ class ExpertsRecommender(TwoSidedRecommender):
 
         While users are ranked batch after batch, a small catalogue is encoded once for all of them; else the items at hand are.
         """
+        if self._keeps_stacked:
+            return self._stacked_catalogue()[item_seq]
+        unique, place = torch.unique(item_seq, return_inverse=True)
+        return self._items().stacked(unique)[place]
+
+    @property
+    def _keeps_stacked(self) -> bool:
+        """Whether the experts' vectors of the whole catalogue are kept until a weight changes."""
+        return not (self.training or torch.is_grad_enabled()) and 4 * self.n_items * len(self._items().active) * self.width <= _KEPT_BYTES
+
+    def _stacked_catalogue(self) -> Tensor:
+        """The experts' vectors of the whole catalogue `[items, experts, width]`."""
+        if not self._keeps_stacked:
+            return self._items().stacked(None)
+        key = version_of(self.parameters())
+        if self._stacked is None or self._stacked[0] != key:
+            self._stacked = (key, self._items().stacked(None))
+        return self._stacked[1]
+
+    def encoded_catalogue(self) -> Tensor:
+        """Folded vectors of the whole catalogue `[items, folded width]`."""
         items = self._items()
-        if self.training or torch.is_grad_enabled() or 4 * self.n_items * len(items.active) * self.width > _KEPT_BYTES:
-            unique, place = torch.unique(item_seq, return_inverse=True)
-            return items.stacked(unique)[place]
-        key = (items.active, *self._weights_key())
-        if self._kept is None or self._kept[0] != key:
-            self._kept = (key, items.stacked(None))
-        return self._kept[1][item_seq]
+        return items.fold_items(self._stacked_catalogue(), items.bucket)
+
+    def forget_catalogue(self) -> None:
+        """With the experts' vectors that are kept beside their fold."""
+        super().forget_catalogue()
+        self._stacked = None
 
     @property
     def cold_items(self) -> str:
@@ -271,7 +293,6 @@ class ExpertsRecommender(TwoSidedRecommender):
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
         """Add items that were never trained, known by their texts alone; bool, which of them have a text."""
         words = tokens.without_special()  # for experts with token vectors of their own
-        self._kept = None
         readable = self.item_encoder.extend(len(tokens), tokens.pooled(), (words.states, words.token_ids, words.offsets))
         self._grow(tokens)
         return readable.numpy()

@@ -16,6 +16,7 @@ from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.text_vectors import FrozenText
+from recbole_precise.nn.versions import version_of
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
@@ -127,7 +128,7 @@ class TwoSidedRecommender(SequentialRecommender):
         if self.memory is not None:
             self.memory.extend(len(tokens))
         self.n_items += len(tokens)
-        self._catalogue = None
+        self.forget_catalogue()
 
     def next_items(self, interaction: Interaction) -> NextItems:
         """The positions of a batch of windows, or of RecBole's rows, and which of them are trained on what."""
@@ -142,17 +143,20 @@ class TwoSidedRecommender(SequentialRecommender):
         states = self.sequence_encoder.packed_states(vectors, batch.mask, **self.context(interaction))[batch.trained[batch.mask]]
         return self.objective(states, batch, catalogue)
 
-    def _weights_key(self) -> tuple:
-        """What changes when a weight does, or where the weights lie."""
-        weights = list(self.parameters())
-        return weights[0].device, *(weight._version for weight in weights)
+    def forget_catalogue(self) -> None:
+        """Have the catalogue encoded anew when it is asked for next."""
+        self._catalogue = None
+
+    def encoded_catalogue(self) -> Tensor:
+        """Vectors of the whole catalogue `[items, width]` before the score prepares them."""
+        return self.target_items.all_items()
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
         """Scoring vectors of the whole catalogue `[items, width]`, encoded once until a weight changes."""
-        key = self._weights_key()
+        key = version_of(self.parameters())
         if self.training or self._catalogue is None or self._catalogue[0] != key:
-            vectors = self.score.item(self.target_items.all_items())
+            vectors = self.score.item(self.encoded_catalogue())
             self._catalogue = (key, vectors if self.neighbours is None else self.neighbours.of_items(vectors))
         return self._catalogue[1]
 

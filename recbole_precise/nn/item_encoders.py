@@ -71,7 +71,8 @@ class IdEncoder(nn.Module):
         """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`; zeros for those that are `absent` (bool `[n]`)."""
         rows = self.values(item_ids)
         if self.training and self.dropout:
-            rows = rows * (torch.rand(len(rows), 1, device=rows.device) >= self.dropout)
+            dropped = torch.rand(len(rows), device=rows.device) < self.dropout
+            absent = dropped if absent is None else absent | dropped
         if absent is not None:
             rows = rows * ~absent[:, None]
         return rows if self.training else self._neutral(rows, item_ids)

@@ -95,10 +95,6 @@ class TextAdapter(nn.Module):
         for name in ("size", "stretch"):
             self.register_buffer(name, torch.ones(()))
 
-    def version(self) -> tuple:
-        """Changes with every change of a value, as when weights are loaded."""
-        return tuple((buffer.device, buffer._version) for buffer in self.buffers())
-
     @torch.no_grad()
     def forward(self, rows: Tensor) -> Tensor:
         """`rows [n, hidden]` -> tuned rows of the same shape."""

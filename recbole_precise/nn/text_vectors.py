@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from recbole_precise.nn.item_encoders import principal_projection
 from recbole_precise.nn.text_adapter import TextAdapter
+from recbole_precise.nn.versions import version_of
 
 
 class FrozenText(nn.Module):
@@ -60,7 +61,7 @@ class FrozenText(nn.Module):
         """float32 `[items, hidden]`: what models read."""
         if not self._adapters:
             return self.plain
-        version = self._adapters[0].version()
+        version = version_of(self._adapters[0].buffers())
         if self._tuned is None or self._tuned[0] != version:
             self._tuned = version, self._through_adapter(self.plain, self.has_text)
         return self._tuned[1]

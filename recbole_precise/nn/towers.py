@@ -75,7 +75,8 @@ class IdTower(nn.Module):
 
         Returns: bool `[count]`, which of them have a text that the tower reads; None where `FrozenText` knows it, or it reads none.
         """
-        return self.table.extend(count)
+        self.table.extend(count)
+        return None
 
 
 class TextTower(nn.Module):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from recbole_precise.nn.item_encoders import ItemEncoder
 from recbole_precise.nn.text_vectors import FrozenText, TextVectors
+from recbole_precise.nn.versions import version_of
 from recbole_precise.text.encoder import batch_tokens, plan_batches
 from recbole_precise.text.language_model import LanguageModel
 from recbole_precise.text.states import TokenStates
@@ -146,8 +147,7 @@ class TunedItems(ItemEncoder):
         """Vectors of the whole catalogue: `[items, width]`; where no gradient is asked for they are kept until a weight changes."""
         if not self._remembers:
             return super().all_items()
-        weights = list(self.parameters())
-        key = (self.n_items, weights[0].device, *(weight._version for weight in weights))
+        key = (self.n_items, version_of(self.parameters()))
         if self._all is None or self._all[0] != key:
             self._all = (key, super().all_items())
         return self._all[1]

@@ -217,8 +217,9 @@ def test_a_small_catalogue_is_encoded_once_for_all_batches(pantry, monkeypatch):
     batches = [test._dataset[torch.arange(first, first + 5)] for first in (0, 5, 10)]
     asked, stacked = [], model.item_encoder.stacked
     monkeypatch.setattr(model.item_encoder, "stacked", lambda items: asked.append(items is None) or stacked(items))
-    kept = [model.user_vectors(batch) for batch in batches]
+    kept, catalogue = [model.user_vectors(batch) for batch in batches], model.item_vectors()
     assert asked == [True]
+    torch.testing.assert_close(catalogue, model.item_encoder.fold_items(stacked(None), model.item_encoder.bucket))
     monkeypatch.setattr("recbole_precise.model.experts._KEPT_BYTES", 0)
     torch.testing.assert_close(kept, [model.user_vectors(batch) for batch in batches])
     assert asked == [True, False, False, False]

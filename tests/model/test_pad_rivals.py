@@ -77,7 +77,7 @@ def test_hybrid_fuses_and_morec_reads_the_text_alone(pantry):
     for model in (morec, hybrid):
         vectors = model.eval().item_encoder.text.vectors
         vectors[2] = vectors[1]
-        model._catalogue = None
+        model.forget_catalogue()
         scores.append(model.full_sort_predict(test._dataset[torch.arange(5)]))
     assert torch.equal(scores[0][:, 1], scores[0][:, 2]) and not torch.allclose(scores[1][:, 1], scores[1][:, 2])
 
