@@ -30,6 +30,7 @@ class Cell:
         settings: key -> text, as on a command line, without what the benchmark itself gives.
         identity: all settings that decide the result, but the seed, and digests of the data set's files.
         folder: the run directory `<runs>/<data set>/<row>-<digest of identity>/seed-<seed>`.
+        begins_after: the cell whose weights it begins with (`after` of its row), which is finished before it starts.
     """
 
     dataset: str
@@ -39,6 +40,7 @@ class Cell:
     settings: Mapping[str, str] = field(repr=False)
     identity: Mapping[str, Any] = field(repr=False)
     folder: Path
+    begins_after: Cell | None = None
 
     @property
     def name(self) -> str:
@@ -53,7 +55,13 @@ class Cell:
     def arguments(self) -> list[str]:
         """What follows `python -m recbole_precise`."""
         given = {"model": self.row.model, "dataset": self.source, "seed": str(self.seed), **self.settings}
+        if self.begins_after is not None:
+            given["warm_start"] = str(self.begins_after.folder)
         return [f"--{key}={value}" for key, value in given.items()] + [f"--run_dir={self.folder}", "--resume=True"]
+
+    def chain(self) -> list[Cell]:
+        """The cells whose training led to this one, the first of all first, itself last."""
+        return [*(self.begins_after.chain() if self.begins_after is not None else ()), self]
 
     def describe(self) -> None:
         """Write row.json beside the seeds' directories: what its name stands for."""
@@ -94,6 +102,7 @@ def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, t
     cells, digests, protocols = [], {}, {}
     for dataset, own in plan.datasets.items():
         source = plan.sources[dataset]
+        before: dict[str, dict[int, Cell]] = {}
         for row in plan.rows:
             common = {key: as_text(key, value) for key, value in {**plan.settings, **own}.items()}
             mine = {key: as_text(key, value) for key, value in {**row.settings, **row.by_dataset.get(dataset, {})}.items()}
@@ -110,11 +119,20 @@ def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, t
             if dataset not in digests:
                 digests[dataset] = _file_digests(Path(config["data_path"]), source)
             identity = {"model": row.model, "settings": identity, "data": digests[dataset]}
+            beginnings = before[row.after] if row.after is not None else {}
+            if beginnings:
+                if "warm_start" in settings:
+                    raise ConfigError(f"Plan '{plan.file}', row '{row.name}': warm_start is given, but it begins after the row '{row.after}'.")
+                identity["after"] = _digest(next(iter(beginnings.values())).identity)
             _same_protocol(plan, dataset, row, {key: identity["settings"].get(key) for key in _PROTOCOL_KEYS}, protocols)
-            digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:_DIGITS]
-            folder = runs / dataset / f"{_slug(row.name)}-{digest}"
-            cells += [Cell(dataset, source, row, seed, settings, identity, folder / f"seed-{seed}") for seed in row.seeds]
+            folder = runs / dataset / f"{_slug(row.name)}-{_digest(identity)[:_DIGITS]}"
+            before[row.name] = {seed: Cell(dataset, source, row, seed, settings, identity, folder / f"seed-{seed}", beginnings.get(seed)) for seed in row.seeds}
+            cells += before[row.name].values()
     return cells
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _reach(plan: Plan, shared: Mapping[str, str]) -> dict[str, set[str]]:

@@ -15,13 +15,16 @@ from recbole_precise.settings import properties_folder, read_settings
 #: Settings that the benchmark itself gives to a cell.
 RESERVED = frozenset("model dataset seed run_dir result_file resume config_files recipe nproc world_size".split())
 _PLAN_KEYS = ("title", "note", "datasets", "models", "seeds", "metrics", "slices", "settings", "against", "published", "percent", "confidence", "resamples")
-_ROW_KEYS = ("model", "recipe", "settings", "datasets", "seeds", "baseline", "note")
+_ROW_KEYS = ("model", "after", "recipe", "settings", "datasets", "seeds", "baseline", "note")
 _PUBLISHED_KEYS = ("source", "note", "datasets")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: `model` with `settings`, changed by `by_dataset[name]` on one data set, run with each of `seeds`."""
+    """A row of the table: `model` with `settings`, changed by `by_dataset[name]` on one data set, run with each of `seeds`.
+
+    `after`: the row whose weights it begins with, seed by seed (`warm_start`).
+    """
 
     name: str
     model: str
@@ -31,6 +34,7 @@ class Row:
     seeds: tuple[int, ...]
     baseline: bool
     note: str | None
+    after: str | None = None
 
     @property
     def draws_nothing(self) -> bool:
@@ -159,7 +163,8 @@ class _Reader:
             raise self.fail("confidence", f"must be a number between 0 and 1, not {confidence!r}.")
         if not isinstance(resamples, int) or isinstance(resamples, bool) or resamples < 99:
             raise self.fail("resamples", f"must be a whole number from 99 on, not {resamples!r}.")
-        kept = self.kept(models, {row.name: row for row in rows}, "row", "--models")
+        self.beginnings(rows)
+        kept = self.with_beginnings(self.kept(models, {row.name: row for row in rows}, "row", "--models"), rows)
         chosen = self.kept(datasets or usual, by_name, "data set", "--datasets")
         return Plan(
             name=self.file.stem,
@@ -207,7 +212,34 @@ class _Reader:
             seeds=own[:1] if draws_nothing(model) else own,
             baseline=self.switch(options.get("baseline", False), f"{where}: baseline"),
             note=self.note(options, where),
+            after=options.get("after"),
         )
+
+    def beginnings(self, rows: list[Row]) -> None:
+        """Check that what a row begins with is trained before it and with the same seeds."""
+        for place, row in enumerate(rows):
+            if row.after is None:
+                continue
+            where, earlier = f"models: {row.name}", {other.name: other for other in rows[:place]}
+            if not isinstance(row.after, str):
+                raise self.fail(where, f"after must be the name of a row, not {row.after!r}.")
+            if row.after not in earlier:
+                raise self.fail(where, f"after names a row that stands above it; there is no '{row.after}'.{did_you_mean(str(row.after), earlier)}")
+            if earlier[row.after].draws_nothing:
+                raise self.fail(where, f"it cannot begin after '{row.after}', which trains nothing.")
+            if missing := set(row.seeds) - set(earlier[row.after].seeds):
+                raise self.fail(where, f"it has seeds that the row it begins after, '{row.after}', has not: {sorted(missing)}.")
+            if "warm_start" in row.settings or any("warm_start" in settings for settings in row.by_dataset.values()):
+                raise self.fail(where, f"warm_start and after ('{row.after}') both say what it begins with; keep one.")
+
+    @staticmethod
+    def with_beginnings(kept: Mapping[str, Row], rows: list[Row]) -> dict[str, Row]:
+        """The rows that are kept and, in the plan's order, those that they begin after."""
+        needed = set(kept)
+        for row in reversed(rows):
+            if row.name in needed and row.after is not None:
+                needed.add(row.after)
+        return {row.name: row for row in rows if row.name in needed}
 
     def published(self, name: str, entry: Mapping[str, Any], datasets: Mapping) -> Published:
         where = f"published: {name}"

@@ -103,6 +103,8 @@ class Runner:
         for cell in list(self.waiting):
             if len(self.running) >= self.jobs:
                 return
+            if cell.begins_after is not None and not self._begun(cell):
+                continue
             if not self._has_room(cell):
                 return
             lock = _lock(cell.folder)
@@ -116,6 +118,15 @@ class Runner:
                 self._finish(cell, lock)
                 continue
             self._start(cell, lock)
+
+    def _begun(self, cell: Cell) -> bool:
+        """Whether the cell that it begins after is finished; where that one failed, so has this one."""
+        before = cell.begins_after
+        if self.outcomes[before].status == "failed":
+            self.waiting.remove(cell)
+            self.outcomes[cell] = Outcome(cell, "failed", f"it begins after {before.name}, which failed.")
+            self.say(f"{cell.name} FAILED: {self.outcomes[cell].words}")
+        return self.outcomes[before].status == "finished"
 
     def _start(self, cell: Cell, lock: IO | None) -> None:
         cell.describe()

@@ -33,13 +33,15 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
         rows = []
         for row in plan.rows:
             mine = [outcome for outcome in outcomes if outcome.cell.dataset == dataset and outcome.cell.row.name == row.name]
-            folders = [outcome.cell.folder for outcome in mine if outcome.status == "finished"]
-            if not folders:
+            chains = [outcome.cell.chain() for outcome in mine if outcome.status == "finished"]
+            if not chains:
                 continue
-            results = [read_result(folder) for folder in folders]
+            folders = [chain[-1].folder for chain in chains]
+            ways = [[read_result(cell.folder) for cell in chain] for chain in chains]
+            results = [way[-1] for way in ways]
             hours += sum(result["seconds"]["total"] for result in results) / 3600
             environments += [result["environment"] for result in results]
-            rows.append(_row(plan, row, folders, results))
+            rows.append(_row(plan, row, folders, ways))
             runs[dataset, row.name] = folders
         _check_protocols(dataset, rows)
         best = _judge(plan, rows)
@@ -90,7 +92,9 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"values": list(values), "mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def _row(plan: Plan, row: Row, folders: Sequence[Path], results: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _row(plan: Plan, row: Row, folders: Sequence[Path], ways: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """A row of the table. `ways`: for each seed the results of the runs that led to it, its own last; times and epochs are of all of them."""
+    results = [way[-1] for way in ways]
     splits = {}
     for split in ("valid", "test"):
         splits[split] = {}
@@ -112,6 +116,7 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], results: Sequence[Mappin
         "recipe": results[0]["recipe"],
         "baseline": row.baseline,
         "note": row.note,
+        "after": row.after,
         "draws_nothing": row.draws_nothing,
         "seeds": [result["seed"] for result in results],
         "seeds_wanted": len(row.seeds),
@@ -123,8 +128,8 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], results: Sequence[Mappin
         **splits,
         "slices": slices,
         "curves": curves,
-        "seconds": {kind: spread([result["seconds"].get(kind, 0.0) for result in results]) for kind in ("train", "total")},
-        "epochs": [sum(phase["epochs"] for phase in result["phases"]) for result in results],
+        "seconds": {kind: spread([sum(result["seconds"].get(kind, 0.0) for result in way) for way in ways]) for kind in ("train", "total")},
+        "epochs": [sum(phase["epochs"] for result in way for phase in result["phases"]) for way in ways],
         "parameters": results[0]["parameters"],
         "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
         "text_encoder": results[0]["text_encoder"],

@@ -229,6 +229,9 @@ def _legend(summary: Mapping[str, Any], dataset: str) -> str:
     sources = [f"*Published:* {entry['name']}: {entry['source']}{'; ' + entry['note'] if entry['note'] else ''}." for entry in part["published"]]
     recipes = [f"{row['name']} has the recipe {row['recipe']}." for row in part["rows"] if row["recipe"] not in (None, "best")]
     notes = [f"{row['name']}: {row['note']}" for row in part["rows"] if row["note"]]
+    begun = [f"{row['name']} after {row['after']}" for row in part["rows"] if row["after"]]
+    if begun:
+        notes.append(f"Begun with the weights of another row's run of the same seed, whose time is counted too: {', '.join(begun)}.")
     if part["published"]:
         sources.append("Published numbers were not measured here and take no part in bold, underline, gain and tests.")
     return "\n".join([text + ".", *(f"\n{line}" for line in (*recipes, *notes, *sources))])

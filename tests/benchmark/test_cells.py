@@ -73,6 +73,20 @@ def test_the_directory_changes_when_the_result_could(cells_of, ring):
     assert folder() != first
 
 
+def test_what_a_row_begins_after_is_part_of_what_it_is(cells_of):
+    def cells(**settings):
+        return cells_of({"SASRec": {"settings": settings}, "second": {"model": "SASRec", "after": "SASRec"}, "third": {"model": "SASRec", "after": "second"}})
+
+    rows, others = cells(), cells(hidden_size=32)
+    assert [cell.begins_after for cell in rows["second"]] == rows["SASRec"] and rows["third"][1].chain() == [rows[name][1] for name in ("SASRec", "second", "third")]
+    assert f"--warm_start={rows['SASRec'][1].folder}" in rows["second"][1].arguments() and not any("warm_start" in text for text in rows["SASRec"][0].arguments())
+    assert not {cell.folder for name in rows for cell in rows[name]} & {cell.folder for name in others for cell in others[name]}
+    alone = cells_of({"second": {"model": "SASRec"}})["second"][0]
+    assert alone.folder.name == rows["second"][0].folder.name and alone.folder != rows["second"][0].folder
+    with pytest.raises(ConfigError, match="row 'second': warm_start is given, but it begins after the row 'SASRec'."):
+        cells_of({"SASRec": {}, "second": {"model": "SASRec", "after": "SASRec"}}, extra={"warm_start": "x"})
+
+
 def test_a_shared_setting_goes_to_the_rows_that_know_it(cells_of):
     rows = cells_of(["SASRec", "Pop"], settings={"hidden_size": 16, "epochs": 2}, extra={"n_layers": "1"})
     assert {"--hidden_size=16", "--epochs=2", "--n_layers=1"} <= set(rows["SASRec"][0].arguments())

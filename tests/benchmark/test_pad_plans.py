@@ -32,9 +32,9 @@ def test_every_row_can_start_and_no_two_rows_are_one_run(name, data_path, tmp_pa
 
 
 def test_electronics_and_mind_are_run_where_they_are_named(data_path, tmp_path):
-    plan = read_plan("pad-table2", seeds=[1], models=["PAD", "SASRec"], datasets=["pad-electronics", "pad-mind"])
+    plan = read_plan("pad-table2", seeds=[1], models=["SASRec-Text", "SASRec"], datasets=["pad-electronics", "pad-mind"])
     cells = make_cells(plan, tmp_path / "runs", {"data_path": data_path})
-    assert [(cell.source, cell.row.name) for cell in cells] == [(name, row) for name in ("pad-electronics", "pad-mind") for row in ("PAD", "SASRec")]
+    assert [(cell.source, cell.row.name) for cell in cells] == [(name, row) for name in ("pad-electronics", "pad-mind") for row in ("SASRec", "SASRec-Text")]
     assert all(cell.identity["settings"]["eval_args"]["mode"] in ("full", {"valid": "full", "test": "full"}) for cell in cells)
     assert {entry.name: set(entry.values) for entry in plan.published}["DisCo"] == {"pad-electronics", "pad-mind"}
 
@@ -43,9 +43,32 @@ def test_the_same_pad_stands_in_all_plans(data_path, tmp_path):
     """So that its runs are shared: a plan that changes a setting on the way would compare with another PAD."""
     folders = set()
     for name in ("pad-table2", "pad-controls", "pad-figures"):
-        (cell,) = make_cells(read_plan(name, seeds=[1], models=["PAD"], datasets=["prime-pantry"]), tmp_path / "runs", {"data_path": data_path})
-        folders.add(cell.folder)
+        *before, cell = make_cells(read_plan(name, seeds=[1], models=["PAD"], datasets=["prime-pantry"]), tmp_path / "runs", {"data_path": data_path})
+        assert [each.row.name for each in before] == ["transformer", "second phase"] and cell.chain() == [*before, cell]
+        folders.add(tuple(each.folder for each in cell.chain()))
     assert len(folders) == 1
+
+
+@pytest.mark.parametrize("name", [name for name in PLANS if name != "pad-table2-paper"])
+def test_a_row_goes_through_the_phases_of_pad_once_each_and_in_order(name):
+    """Whatever it begins after: no phase is left out that its experts have, none is trained twice, and what it begins with has its backbone and its texts."""
+    rows = {row.name: row for row in read_plan(name).rows}
+
+    def way(row) -> list[str]:
+        begun = way(rows[row.after]) if row.after else []
+        return begun + list(row.settings.get("phases", ["pretrain", "align", "finetune"]))
+
+    for row in rows.values():
+        if row.model != "PAD":
+            continue
+        phases = way(row)
+        assert phases == [phase for phase in ("pretrain", "align", "finetune") if phase in phases], row.name
+        if row.after:
+            before = rows[row.after].settings
+            assert row.settings.get("backbone") == before.get("backbone")
+            trains_texts = "align" in way(rows[row.after])
+            for key in ("align", "align_kernel", "mmd_rows", "text_layers"):
+                assert not trains_texts or row.settings.get(key) == before.get(key), (row.name, key)
 
 
 def test_published_numbers_are_those_of_the_paper():
@@ -67,7 +90,8 @@ def test_backbones_are_compared_with_themselves():
     rows = {row.name: row for row in read_plan("pad-table3").rows}
     for name in ("SASRec", "GRU4Rec", "Caser"):
         alone, with_pad = dict(rows[name].settings), dict(rows[f"{name} + PAD"].settings)
-        assert alone.pop("experts") == ["id"] and alone.pop("phases") == ["pretrain"] and alone.pop("text_tuning") == "none" and alone == with_pad == {"backbone": name}
+        assert alone.pop("experts") == ["id"] and alone.pop("phases") == ["pretrain"] and alone.pop("text_tuning") == "none" and alone == {"backbone": name}
+        assert with_pad == {"backbone": name, "phases": ["align", "finetune"]} and rows[f"{name} + PAD"].after == name
 
 
 def test_data_sets_on_request_can_not_be_all(write_plan):

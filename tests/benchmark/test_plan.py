@@ -36,6 +36,12 @@ def test_rows_seeds_and_opponent_can_be_chosen():
     assert read_plan("ml-100k", models=["Pop"]).against is None  # its opponent is not among the rows
 
 
+def test_what_a_row_begins_after_comes_along(write_plan):
+    models = {"SASRec": {}, "GRU4Rec": {}, "second": {"model": "SASRec", "after": "SASRec"}, "third": {"model": "SASRec", "after": "second"}}
+    plan = read_plan(str(write_plan(datasets=["shop"], models=models)), models=["third"])
+    assert [row.name for row in plan.rows] == ["SASRec", "second", "third"]
+
+
 MISTAKES = [
     ({"modles": ["Pop"]}, "unknown key 'modles'. Did you mean 'models'?"),
     ({"models": []}, "the key 'models' is missing"),
@@ -47,6 +53,13 @@ MISTAKES = [
     ({"models": {"Pop": {"datasets": {"shp": {}}}}}, "the plan has no data set 'shp'. Did you mean 'shop'?"),
     ({"datasets": {"likes": {"dataset": 3}}}, "datasets: likes: dataset must be a name, not 3."),
     ({"models": {"Pop": {"baseline": "yes"}}}, "baseline: must be True or False, not 'yes'."),
+    ({"models": {"SASRec": {"after": "Pop"}}}, "models: SASRec: after names a row that stands above it; there is no 'Pop'."),
+    ({"models": {"SASRec": {"after": "SASRec"}}}, "after names a row that stands above it"),
+    ({"models": {"SASRec": {"after": 3}}}, "models: SASRec: after must be the name of a row, not 3."),
+    ({"models": {"SASRec": {}, "second": {"model": "SASRec", "after": "SASRek"}}}, "Did you mean 'SASRec'?"),
+    ({"models": {"Pop": {}, "SASRec": {"after": "Pop"}}}, "it cannot begin after 'Pop', which trains nothing."),
+    ({"models": {"SASRec": {"seeds": [1]}, "second": {"model": "SASRec", "after": "SASRec", "seeds": [1, 2]}}}, "it has seeds that the row it begins after, 'SASRec', has not: [2]."),
+    ({"models": {"SASRec": {}, "second": {"model": "SASRec", "after": "SASRec", "settings": {"warm_start": "x"}}}}, "warm_start and after ('SASRec') both say"),
     ({"note": 3}, "note must be text, not 3."),
     ({"seeds": [1, 1]}, "seeds: a seed stands there twice."),
     ({"seeds": ["a"]}, "seeds: must be a list of whole numbers"),

@@ -75,6 +75,32 @@ def test_killed_halfway_and_run_again(write_plan, ring, tmp_path):
     assert (third.returncode, errors) == (0, "") and "## Not run yet\n\n- ring Pop again" in out
 
 
+def test_a_row_begins_with_what_another_has_learnt(write_plan, ring, tmp_path):
+    """Seed by seed, after it has ended; its time counts both, and where the first fails so does what begins after it."""
+    small = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "epochs": 2}
+    plan = write_plan(
+        datasets={"ring": ring}, seeds=[1, 2], metrics=["ndcg@10"],
+        models={
+            "first": {"model": "SASRec", "settings": small},
+            "second": {"model": "SASRec", "after": "first", "settings": {**small, "learning_rate": 1e-30}},
+            "broken": {"model": "SASRec", "seeds": [1], "settings": {**small, "n_heads": 3}},
+            "after the broken one": {"model": "SASRec", "seeds": [1], "after": "broken", "settings": small},
+        },
+    )  # fmt: skip
+    runs = tmp_path / "runs"
+    out, errors = start(command(plan, runs, "--plots=False")).communicate(timeout=600)
+    assert "ring after the broken one seed 1 FAILED: it begins after ring broken seed 1, which failed." in errors and "2 of 6 cells failed" in errors
+    for seed in (1, 2):
+        (first,), (second,) = runs.glob(f"ring/first-*/seed-{seed}"), runs.glob(f"ring/second-*/seed-{seed}")
+        assert f"Warm start from '{first}'" in (second / "train.log").read_text()
+        one, two = (json.loads((folder / "result.json").read_text()) for folder in (first, second))
+        assert one["test"] == pytest.approx(two["test"])  # at that rate nothing is learnt after it
+    rows = {row["name"]: row for row in json.loads((runs / "report-plan" / "results.json").read_text())["datasets"]["ring"]["rows"]}
+    seconds = {name: rows[name]["seconds"]["train"]["values"] for name in ("first", "second")}
+    assert all(late > early for early, late in zip(seconds["first"], seconds["second"], strict=True)) and rows["second"]["epochs"] == [4, 4]
+    assert rows["second"]["after"] == "first" and "whose time is counted too: second after first." in out
+
+
 def test_floors_of_a_shipped_plan_and_their_comparison(tmp_path, capsys):
     """ml-100k as it ships: the floors alone, beside each other in the table, and through `compare`."""
     runs = tmp_path / "runs"
