@@ -100,7 +100,8 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     """What we add to RecBole's defaults: overall, then for a model of ours its own, its recipe, the data set's, and its variant.
 
     With the recipe `best`, what was tuned for a model of ours on a data set (properties/best/<data set>/<Model>.yaml)
-    goes before the data set's protocol; `default` leaves it out.
+    goes before the data set's protocol; `default` leaves it out. A model that extends another takes over what was tuned for that
+    one, but for the keys that its own file sets.
     """
     settings = read_settings(properties_folder() / "overall.yaml")
     if entry.ours:
@@ -111,8 +112,10 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     settings.update(our_file("dataset", dataset))
     if entry.ours:
         if recipe == "best":
-            for name in model_files(entry.settings):
-                settings.update(our_file(f"best/{dataset}", name))
+            files = model_files(entry.settings)
+            for place, name in enumerate(files):
+                own = set().union(*(our_file("model", later) for later in files[place + 1 :]))
+                settings.update({key: value for key, value in our_file(f"best/{dataset}", name).items() if key not in own})
         settings.update(entry.preset)
     return settings
 

@@ -15,7 +15,7 @@ from recbole.config import Config as RecBoleConfig
 from recbole_precise import registry
 from recbole_precise.config import Config, command_line
 from recbole_precise.errors import ConfigError
-from recbole_precise.settings import read_settings
+from recbole_precise.settings import model_settings, our_file, our_settings, read_settings
 
 # GRU4RecKG and KSR read vectors of entities, which ml-100k does not have.
 SEQUENTIAL = [
@@ -210,3 +210,12 @@ class TestDevice:
     def test_several_gpus(self):
         assert Config("PRECISE-UT", "ml-100k", config_dict={"gpu_id": "1,2"})["gpu_id"] == "1,2"
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "1,2"
+
+
+def test_what_was_tuned_for_a_model_does_not_overrule_what_one_built_on_it_sets_itself():
+    """PAD's rivals take over what was found for PAD on Prime Pantry, and keep what makes them another model."""
+    tuned = our_file("best/prime-pantry", "PAD")
+    for name, own in (("CTRL", "align_weight"), ("MAKE", "finetune_learning_rate"), ("Hybrid", None)):
+        settings, defaults = our_settings(registry.resolve(name), "prime-pantry"), model_settings(name)
+        assert own is None or settings[own] == defaults[own] != tuned[own]
+        assert settings["id_dropout"] == tuned["id_dropout"] != our_settings(registry.resolve(name), "prime-pantry", "default")["id_dropout"]
