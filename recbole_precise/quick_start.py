@@ -39,7 +39,7 @@ from recbole_precise.result import (
     write_result,
 )  # fmt: skip
 from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
-from recbole_precise.trainer.identity import settings_identity
+from recbole_precise.trainer.identity import check_text_encoder, settings_identity
 from recbole_precise.trainer.processes import Processes, leave
 from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
 from recbole_precise.trainer.trainer import get_trainer
@@ -348,10 +348,13 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
             config[key] = value
     else:
         config = _config_of(path, config_dict)
-        weights, other = read_weights(find_run(path).path)
+        run = find_run(path)
+        weights, other = read_weights(run.path)
     dataset, *loaders = _data_of(config)
     init_seed(config["seed"], config["reproducibility"])
     model = _build_model(config, loaders[0], lambda: weights)
+    if path.suffix != ".pth":
+        check_text_encoder(run.load_final()["identity"], model, f"'{path}'")
     load_into(model, weights, path)
     model.load_other_parameter(other)
     return config, model, dataset, *loaders

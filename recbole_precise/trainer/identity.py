@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from recbole_precise.errors import CheckpointError
+
 #: Settings that decide where, how fast or how loudly a run goes, but not what comes out.
 HARMLESS = frozenset(
     "run_dir result_file resume checkpoint_seconds threads log_flops tensorboard trust_pickle score_budget_mb slices "
@@ -47,6 +49,25 @@ def data_identity(dataset: Any) -> dict[str, Any]:
     return {
         "users": int(dataset.user_num), "items": int(dataset.item_num), "training_events": int(events), "catalogue": catalogue, "sha256": digest.hexdigest()
     }  # fmt: skip
+
+
+def text_identity(model: Any) -> dict[str, Any]:
+    """The encoder that a model's texts were read with, by name and SHA-256 of its files; nothing for a model without texts."""
+    encoder = getattr(model, "text_encoder", None)
+    return {"text_encoder": {"name": encoder["name"], "sha256": encoder["sha256"]}} if encoder else {}
+
+
+def check_text_encoder(saved: Mapping[str, Any], model: Any, run: Any) -> None:
+    """A CheckpointError where `model` reads its texts with other files than the run whose identity is `saved`: its weights would not fit them.
+
+    Runs of older versions do not say what they read with, and pass.
+    """
+    then, now = saved.get("text_encoder"), text_identity(model).get("text_encoder")
+    if then and now and then["sha256"] != now["sha256"]:
+        raise CheckpointError(
+            f"{run} was trained on texts read by '{then['name']}' (SHA-256 {then['sha256'][:12]}), but '{now['name']}' on this machine is another encoder "
+            f"({now['sha256'][:12]}): its vectors would not fit the weights. Bring back the former (text_encoder names its folder), or train again."
+        )
 
 
 def catalogue_digest(dataset: Any) -> str:

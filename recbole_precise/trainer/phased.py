@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from recbole_precise.result import write_ranks
-from recbole_precise.trainer.identity import catalogue_digest, data_identity, settings_identity
+from recbole_precise.trainer.identity import catalogue_digest, data_identity, settings_identity, text_identity
 from recbole_precise.trainer.packing import rng_state, set_rng_state
 from recbole_precise.trainer.phases import Phase, check_phases, freeze_for, rate_groups
 from recbole_precise.trainer.processes import RareQuestion
@@ -55,7 +55,7 @@ class PhasedTraining:
         self._tracks_batches = self._has_own_loop()
         self._use(train_data, valid_data)
         trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
-        self._identity = {**self._settings_identity(), "data": data_identity(train_data._dataset)} if saved and self.processes.first else {}
+        self._identity = {**self._settings_identity(), "data": data_identity(train_data._dataset), **text_identity(self.model)} if saved and self.processes.first else {}
         parts = None
         if saved and self.config["resume"]:
             if self._read_finished():

@@ -115,6 +115,8 @@ class RunFolder:
 
     def check_identity(self, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """A CheckpointError that names the first difference between the run in this directory and the one under way."""
+        if "text_encoder" not in saved:  # of a version that did not write it down
+            now = {key: value for key, value in now.items() if key != "text_encoder"}
         difference = differing_key(saved, now)
         if difference is not None:
             raise CheckpointError(f"run_dir '{self.path}' holds another run: {difference}. Resume with its settings (config.yaml there), or choose another run_dir.")

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from recbole_precise.errors import CheckpointError
+from recbole_precise.trainer.identity import check_text_encoder
 from recbole_precise.trainer.run_folder import RunFolder, find_run
 
 
@@ -49,16 +50,18 @@ def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmSta
     Args:
         catalogue: digest of the items' names (`catalogue_digest`): rows of a table belong to items, so it must be the run's.
 
-    Raises CheckpointError when there is no finished run, when it has other items, when a shared tensor has another
-    shape, or when nothing is shared.
+    Raises CheckpointError when there is no finished run, when it has other items or read them with another text encoder,
+    when a shared tensor has another shape, or when nothing is shared.
     """
     run = find_run(run_dir)
-    theirs = run.load_final()["identity"].get("data", {}).get("catalogue")
+    identity = run.load_final()["identity"]
+    theirs = identity.get("data", {}).get("catalogue")
     if theirs != catalogue:
         raise CheckpointError(
             f"warm_start '{run.path}': its run has other items, or the same in another order, so its vectors would go to the wrong items. "
             "Train it on the same data set with the same load_col and filters."
         )
+    check_text_encoder(identity, model, f"warm_start '{run.path}'")
     weights, _ = run.load_weights()
     own = model.state_dict()
     for name in own:

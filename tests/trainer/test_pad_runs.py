@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -117,6 +118,28 @@ def test_a_run_of_the_first_phase_alone_is_ranked_by_the_id_expert(pad, tmp_path
     assert model.item_vectors().shape[1] == 8
     torch.testing.assert_close(model.item_vectors(), model.item_encoder.towers["id"].table.table.weight)
     assert model.full_sort_predict(rows).shape == (6, 41)
+
+
+def test_weights_and_texts_of_another_encoder_are_not_mixed(pad, tmp_path, bert):
+    """The files of the encoder changed under the same name: a run is not loaded, resumed or begun with what they give."""
+    import recbole_precise as rp
+    from recbole_precise.errors import CheckpointError
+
+    folder = Path(shutil.copytree(bert, tmp_path / "encoder"))
+    texts = {"text_encoder": str(folder), "experts": ["text"], "epochs": 1}
+    run_small(pad("first", **texts))
+    rp.load_data_and_model(str(tmp_path / "first"))
+    config = folder / "config.json"
+    config.write_text(config.read_text() + " ")
+    with pytest.raises(CheckpointError, match="first' was trained on texts read by '.*' .SHA-256 .*is another encoder"):
+        rp.load_data_and_model(str(tmp_path / "first"))
+    with pytest.raises(CheckpointError, match="warm_start '.*first' was trained on texts read by"):
+        run_small(pad("second", warm_start=str(tmp_path / "first"), **texts))
+    (tmp_path / "first" / "result.json").unlink()  # a run that was killed before its test
+    with pytest.raises(CheckpointError, match="holds another run: text_encoder.sha256: '"):
+        run_small(pad("first", resume=True, **texts))
+    state = tmp_path / "first" / "state.json"
+    assert "text_encoder" in json.loads(state.read_text())["state"]["identity"]
 
 
 @pytest.mark.slow
