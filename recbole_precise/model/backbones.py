@@ -23,7 +23,7 @@ from recbole_precise.settings.known_keys import keys_of_model
 OWN = "transformer"
 
 #: Settings of ours that a model of RecBole reads by the same name with the same meaning.
-_SHARED = ("n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob", "initializer_range", "layer_norm_eps")
+_SHARED = ("n_layers", "n_heads", "inner_size", "hidden_dropout_prob", "attn_dropout_prob", "initializer_range", "layer_norm_eps", "hidden_act")
 #: What a model's forward may ask for, by the names in use among RecBole's models.
 _ITEMS, _LENGTHS, _USERS = ("item_seq", "seq_item"), ("item_seq_len", "seq_item_len"), ("user", "user_id")
 
@@ -51,6 +51,7 @@ class OwnTransformer(nn.Module):
         self.encoder = Transformer(
             width, max_length, n_layers=config["n_layers"], n_heads=config["n_heads"], inner_size=config["inner_size"] or 4 * width,
             hidden_dropout=config["hidden_dropout_prob"], attn_dropout=config["attn_dropout_prob"], norm_first=config["norm_first"], eps=config["layer_norm_eps"],
+            act=config["hidden_act"] or "gelu",
         )  # fmt: skip
         for module in self.encoder.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):

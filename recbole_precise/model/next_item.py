@@ -69,6 +69,7 @@ class NextItemRecommender(TwoSidedRecommender):
             attn_dropout=config["attn_dropout_prob"],
             norm_first=config["norm_first"],
             eps=config["layer_norm_eps"],
+            act=config["hidden_act"] or "gelu",
         )
 
     def build_objective(self, config, dataset) -> None:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from recbole_precise.nn.dropout import Dropout
+
+
+#: Between the two layers of a feed-forward network, by RecBole's names (`hidden_act`).
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 
 
 class PackedEncoder(nn.Module):
@@ -42,11 +49,11 @@ class TransformerBlock(nn.Module):
     Everything but attention runs on the real positions alone, packed as `[positions, width]`.
     """
 
-    def __init__(self, width: int, n_heads: int, inner_size: int, hidden_dropout: float, attn_dropout: float, norm_first: bool, eps: float = 1e-12) -> None:
+    def __init__(self, width: int, n_heads: int, inner_size: int, hidden_dropout: float, attn_dropout: float, norm_first: bool, eps: float = 1e-12, act: str = "gelu") -> None:
         super().__init__()
         if width % n_heads:
             raise ValueError(f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})")
-        self.n_heads, self.norm_first, self.attn_dropout = n_heads, norm_first, attn_dropout
+        self.n_heads, self.norm_first, self.attn_dropout, self.act = n_heads, norm_first, attn_dropout, ACTIVATIONS[act]
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.inner = nn.Linear(width, inner_size)
@@ -73,10 +80,10 @@ class TransformerBlock(nn.Module):
         """`packed [positions, width]` of the real positions of bool `mask [batch, length]`, row by row; same shape back."""
         if self.norm_first:
             packed = packed + self.attend(self.attention_norm(packed), mask, causal)
-            hidden = self.outer(F.gelu(self.inner(self.feed_forward_norm(packed))))
+            hidden = self.outer(self.act(self.inner(self.feed_forward_norm(packed))))
             return packed + self.dropout(hidden)
         packed = self.attention_norm(packed + self.attend(packed, mask, causal))
-        hidden = self.outer(F.gelu(self.inner(packed)))
+        hidden = self.outer(self.act(self.inner(packed)))
         return self.feed_forward_norm(packed + self.dropout(hidden))
 
 
@@ -89,17 +96,18 @@ class Transformer(PackedEncoder):
         hidden_dropout, attn_dropout: on the input and every sublayer; on attention weights.
         causal: a position sees itself and what came before (True) or every real position (False).
         norm_first: LayerNorm before (True) or after (False, RecBole's SASRec) each sublayer.
+        act: of the feed-forward network, one of `ACTIVATIONS`.
     """
 
     def __init__(self, width: int, max_length: int, *, n_layers: int = 2, n_heads: int = 2, inner_size: int = 256, hidden_dropout: float = 0.2,
-                 attn_dropout: float = 0.2, causal: bool = True, norm_first: bool = False, eps: float = 1e-12) -> None:
+                 attn_dropout: float = 0.2, causal: bool = True, norm_first: bool = False, eps: float = 1e-12, act: str = "gelu") -> None:
         super().__init__()
         self.causal, self.max_length = causal, max_length
         self.position = nn.Embedding(max_length, width)
         self.input_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(hidden_dropout)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, n_heads, inner_size, hidden_dropout, attn_dropout, norm_first, eps) for _ in range(n_layers)
+            TransformerBlock(width, n_heads, inner_size, hidden_dropout, attn_dropout, norm_first, eps, act) for _ in range(n_layers)
         )
         self.output_norm = nn.LayerNorm(width, eps=eps) if norm_first else nn.Identity()
 

@@ -180,6 +180,7 @@ MODEL: dict[str, Key] = {
     "norm_first": _SWITCH,
     "layer_norm_eps": _positive(),
     "initializer_range": _positive(),
+    "hidden_act": _one_of("gelu", "relu", "swish", "tanh", "sigmoid", nullable=True),
     "softmax": _one_of("auto", "full", "sampled"),
     "n_negatives": _count(),
     "negative_source": _one_of("other_sequences", "uniform", "mixed"),

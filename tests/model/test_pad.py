@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from near_by_hand import near_items
 from pad_data import SMALL
 from recbole.data.interaction import Interaction
@@ -277,7 +278,8 @@ def test_the_paper_recipe_is_the_authors(pantry):
     assert model.loss == "bce" and (second.learning_rate, third.learning_rate) == (1e-5, 1e-4)
     assert model.gate_weights()[1].sum().item() == pytest.approx(1.0)
     assert len(model.item_encoder.towers["text"].view.project.layers) == 2 + 3 * 4
-    assert first.trainable and model.encoders["id"].name == "SASRec"
+    blocks = model.encoders["id"].encoder.blocks  # RecBole's SASRec, without the padding: tests/model/test_rivals.py
+    assert first.trainable and {(block.act, block.norm_first) for block in blocks} == {(F.relu, False)}
 
 
 @pytest.mark.parametrize("settings", [{}, {"gate": "expert_output"}, {"loss": "bce", "n_negatives": 20}])

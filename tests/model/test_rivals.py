@@ -49,9 +49,10 @@ def without_padding_class(model, rows):
     return F.cross_entropy(model.full_sort_predict(rows).view(len(rows), -1)[:, 1:], rows["item_id"] - 1)
 
 
-def test_sasrec_ce_is_recboles_sasrec():
-    _, test, ours = build("SASRec-CE")
-    model = theirs("SASRec", hidden_size=8, n_layers=2, n_heads=2, inner_size=16, hidden_dropout_prob=0.0, attn_dropout_prob=0.0)
+@pytest.mark.parametrize("act", ["gelu", "relu", "swish", "tanh", "sigmoid"])
+def test_sasrec_ce_is_recboles_sasrec(act):
+    _, test, ours = build("SASRec-CE", hidden_act=act)
+    model = theirs("SASRec", hidden_size=8, n_layers=2, n_heads=2, inner_size=16, hidden_dropout_prob=0.0, attn_dropout_prob=0.0, hidden_act=act)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(std=0.3)
