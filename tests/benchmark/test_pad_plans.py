@@ -49,7 +49,7 @@ def test_the_same_pad_stands_in_all_plans(data_path, tmp_path):
     assert len(folders) == 1
 
 
-@pytest.mark.parametrize("name", [name for name in PLANS if name != "pad-table2-paper"])
+@pytest.mark.parametrize("name", PLANS)
 def test_a_row_goes_through_the_phases_of_pad_once_each_and_in_order(name):
     """Whatever it begins after: no phase is left out that its experts have, none is trained twice, and what it begins with has its backbone and its texts."""
     rows = {row.name: row for row in read_plan(name).rows}
