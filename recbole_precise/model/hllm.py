@@ -20,11 +20,11 @@ from torch import Tensor
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.next_item import NextItemRecommender
-from recbole_precise.model.text_items import frozen_text_items, tuned_text_items
+from recbole_precise.model.text_items import frozen_text_items, learning_text_items
 from recbole_precise.nn.item_encoders import ItemEncoder
 from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.scoring import LearnedScale
-from recbole_precise.nn.tuned_text import TunedItems
+from recbole_precise.nn.learning_text import LearningItems
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 
@@ -72,22 +72,22 @@ class HLLMFull(HLLMCached):
 
     def tuned_items(self, config, dataset) -> ItemEncoder:
         """All layers are trained."""
-        return tuned_text_items(self, config, dataset, config["embedding_size"], None)
+        return learning_text_items(self, config, dataset, config["embedding_size"], None)
 
     def phases(self) -> list[Phase]:
         """One phase, in which the language model has a rate of its own."""
-        if not isinstance(self.item_encoder, TunedItems):
+        if not isinstance(self.item_encoder, LearningItems):
             return super().phases()
         return [Phase(name="universal", epochs=self.epochs, rate_factors=((r"item_encoder\..*\.language\..*", float(self.config["language_rate"])),))]
 
     def calculate_loss(self, interaction) -> Tensor:
         """As every model here; items are encoded once."""
-        with self.item_encoder.one_step() if isinstance(self.item_encoder, TunedItems) else contextlib.nullcontext():
+        with self.item_encoder.one_step() if isinstance(self.item_encoder, LearningItems) else contextlib.nullcontext():
             return super().calculate_loss(interaction)
 
     def read_tokens(self, tokens: TokenStates) -> TokenStates:
         """All tokens, those too that the tokenizer adds: the others see them."""
-        return tokens if isinstance(self.item_encoder, TunedItems) else super().read_tokens(tokens)
+        return tokens if isinstance(self.item_encoder, LearningItems) else super().read_tokens(tokens)
 
 
 class HLLMTop(HLLMFull):
@@ -100,4 +100,4 @@ class HLLMTop(HLLMFull):
         """The last layers are trained."""
         if not config["tuned_layers"]:
             return frozen_text_items(self, config, dataset, config["embedding_size"])
-        return tuned_text_items(self, config, dataset, config["embedding_size"], config["tuned_layers"])
+        return learning_text_items(self, config, dataset, config["embedding_size"], config["tuned_layers"])

@@ -13,7 +13,7 @@ from recbole_precise.model.text_tuning import text_vectors
 from recbole_precise.nn.item_encoders import ItemEncoder
 from recbole_precise.nn.residual_codes import CodeVectors
 from recbole_precise.nn.text_vectors import TextVectors
-from recbole_precise.nn.tuned_text import TunedItems, TunedText, TunedTextVectors
+from recbole_precise.nn.learning_text import LearningItems, LearningText, LearningTextVectors
 from recbole_precise.text.encoder import HfEncoder
 from recbole_precise.text.language_model import load_language_model
 from recbole_precise.text.sources import resolve_encoder
@@ -38,10 +38,10 @@ def frozen_text_items(model: NextItemRecommender, config, dataset, width: int) -
     return ItemEncoder([frozen_text_part(model, config, dataset, width)], model.n_items)
 
 
-def tuned_text_items(model: NextItemRecommender, config, dataset, width: int, top: int | None) -> TunedItems:
+def learning_text_items(model: NextItemRecommender, config, dataset, width: int, top: int | None) -> LearningItems:
     """An item encoder of the same linear map over a language model that is trained: its last `top` layers, or all of it for None.
 
-    Raises TextError, ConfigError and ValueError as `load_language_model` and `TunedText`.
+    Raises TextError, ConfigError and ValueError as `load_language_model` and `LearningText`.
     """
     states = require(dataset, "token_states", config["model"])
     tokens, options = states(), encoding_options(config)
@@ -54,5 +54,5 @@ def tuned_text_items(model: NextItemRecommender, config, dataset, width: int, to
 
     model.text_encoder = {**tokens.encoder, "token_mode": "tuned", "tuned_layers": "all" if top is None else top}
     batch = config["text_max_tokens"] * config["text_batch_size"]
-    text = TunedText(tokens, language, None if layer is None else states(below=layer), read_below, batch=batch)
-    return TunedItems(TunedTextVectors(text, width=width, std=config["token_init_std"]), model.n_items)
+    text = LearningText(tokens, language, None if layer is None else states(below=layer), read_below, batch=batch)
+    return LearningItems(LearningTextVectors(text, width=width, std=config["token_init_std"]), model.n_items)

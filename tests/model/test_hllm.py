@@ -219,7 +219,7 @@ def test_a_step_reads_each_of_its_items_once_and_an_evaluation_the_catalogue_onc
 
 def test_reading_once_gives_the_gradient_of_reading_anew(shop, monkeypatch):
     from recbole_precise.nn.item_encoders import ItemEncoder
-    from recbole_precise.nn.tuned_text import TunedItems
+    from recbole_precise.nn.learning_text import LearningItems
 
     train, _, model = build("HLLM-Full", shop)
     batch, gradients = next(iter(train)), []
@@ -228,7 +228,7 @@ def test_reading_once_gives_the_gradient_of_reading_anew(shop, monkeypatch):
         model.zero_grad()
         model.train().calculate_loss(batch).backward()
         gradients.append([parameter.grad.clone() for parameter in model.parameters()])
-        monkeypatch.setattr(TunedItems, "forward", ItemEncoder.forward)
+        monkeypatch.setattr(LearningItems, "forward", ItemEncoder.forward)
     for one, other in zip(*gradients):
         torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-5)
 

@@ -19,7 +19,7 @@ from recbole_precise.text.states import TokenStates
 _SAME = 0.05  # of the vectors' root mean square: what rounding to float16 may change in a vector
 
 
-class TunedText(FrozenText):
+class LearningText(FrozenText):
     """The mean last state of each item's tokens under a language model that is trained, centred by where the untrained one had its mean.
 
     What is inherited, `vectors`, are those of the untrained model: the linear map behind begins on their directions.
@@ -97,17 +97,17 @@ class TunedText(FrozenText):
         return has_text
 
 
-class TunedTextVectors(TextVectors):
-    """Texts under a trained language model through a linear map: `TextVectors` whose `text` is a `TunedText`."""
+class LearningTextVectors(TextVectors):
+    """Texts under a trained language model through a linear map: `TextVectors` whose `text` is a `LearningText`."""
 
-    text: TunedText
+    text: LearningText
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
         """Add items that were never trained, from all their tokens, with those that the tokenizer adds."""
         return self.text.extend_tokens(states, token_ids, offsets)
 
 
-class TunedItems(ItemEncoder):
+class LearningItems(ItemEncoder):
     """An item encoder whose items are dear: each is encoded once a step, and without a gradient the catalogue once until a weight changes."""
 
     def __init__(self, part: nn.Module, n_items: int) -> None:
