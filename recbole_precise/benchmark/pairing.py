@@ -78,12 +78,23 @@ def read_runs(folders: Sequence[Path], split: str = "test") -> Runs:
 
 def _check_one_setting(folders: Sequence[Path]) -> None:
     """A ConfigError that names the first setting, other than the seed, in which runs of one side differ (by their config.yaml)."""
-    settings = [(folder, read_settings(folder / "config.yaml")) for folder in folders if (folder / "config.yaml").is_file()]
+    settings = [(folder, _decisive_settings(folder)) for folder in folders if (folder / "config.yaml").is_file()]
     for folder, other in settings[1:]:
         at, first = settings[0]
         for key in dict.fromkeys((*first, *other)):
-            if key not in HARMLESS and key != "seed" and first.get(key) != other.get(key):
+            if first.get(key) != other.get(key):
                 raise ConfigError(f"The runs of one side must differ in their seed alone, but '{at}' has {key}: {first.get(key)} and '{folder}' has {key}: {other.get(key)}.")
+
+
+def _decisive_settings(folder: Path) -> dict[str, Any]:
+    """What decides a run's result but its seed. In the place of `warm_start` stand the same of the run that it names, where that is at hand:
+    runs of several seeds may each begin after a run of their own seed."""
+    settings = {key: value for key, value in read_settings(folder / "config.yaml").items() if key not in HARMLESS and key != "seed"}
+    begun = settings.get("warm_start")
+    if begun and (Path(begun) / "config.yaml").is_file():
+        del settings["warm_start"]
+        settings |= {f"(of its warm_start) {key}": value for key, value in _decisive_settings(Path(begun)).items()}
+    return settings
 
 
 def check_comparable(a: Runs, b: Runs) -> None:

@@ -88,6 +88,17 @@ def test_one_side_is_one_setting(leave_run, tmp_path, capsys):
     assert status == 2 and f"must differ in their seed alone, but '{tmp_path / '1'}' has hidden_size: 64 and '{tmp_path / '3'}' has hidden_size: 32." in err
 
 
+def test_runs_of_one_side_may_begin_after_runs_of_their_own_seed(leave_run, tmp_path, capsys):
+    """But after runs of one setting."""
+    for seed, rate in ((1, 0.1), (2, 0.1), (3, 0.2)):
+        for name, more in ((f"first-{seed}", f"learning_rate: {rate}"), (f"{seed}", f"warm_start: {tmp_path / f'first-{seed}'}")):
+            leave_run(tmp_path / name, A, seed=seed)
+            (tmp_path / name / "config.yaml").write_text(f"hidden_size: 64\nseed: {seed}\n{more}\n")
+    assert run(capsys, tmp_path / "[12]", tmp_path / "3")[0] == 0
+    status, _, err = run(capsys, tmp_path / "[123]", tmp_path / "3")
+    assert status == 2 and f"'{tmp_path / '1'}' has (of its warm_start) learning_rate: 0.1 and '{tmp_path / '3'}' has (of its warm_start) learning_rate: 0.2." in err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

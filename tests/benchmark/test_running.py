@@ -79,7 +79,7 @@ def test_a_row_begins_with_what_another_has_learnt(write_plan, ring, tmp_path):
     """Seed by seed, after it has ended; its time counts both, and where the first fails so does what begins after it."""
     small = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "epochs": 2}
     plan = write_plan(
-        datasets={"ring": ring}, seeds=[1, 2], metrics=["ndcg@10"],
+        datasets={"ring": ring}, seeds=[1, 2], metrics=["ndcg@10"], against="first", resamples=199,
         models={
             "first": {"model": "SASRec", "settings": small},
             "second": {"model": "SASRec", "after": "first", "settings": {**small, "learning_rate": 1e-30}},
@@ -98,6 +98,7 @@ def test_a_row_begins_with_what_another_has_learnt(write_plan, ring, tmp_path):
     rows = {row["name"]: row for row in json.loads((runs / "report-plan" / "results.json").read_text())["datasets"]["ring"]["rows"]}
     seconds = {name: rows[name]["seconds"]["train"]["values"] for name in ("first", "second")}
     assert all(late > early for early, late in zip(seconds["first"], seconds["second"], strict=True)) and rows["second"]["epochs"] == [4, 4]
+    assert "No paired test of second" not in out and "| second on ring |" in out[out.index("against first") :]
     assert rows["second"]["after"] == "first" and "whose time is counted too: second after first." in out
 
 
