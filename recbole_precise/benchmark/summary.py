@@ -109,7 +109,7 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], ways: Sequence[Sequence[
             continue
         # The rows of a slice follow from the training data, which all seeds share.
         slices[name] = {"n": parts[0]["n"], **{metric: spread([part["test"][metric] for part in parts]) for metric in plan.metrics if all(metric in part["test"] for part in parts)}}
-    curves = [[{key: record[key] for key in ("epoch", "seconds")} | {"valid": (record["valid"] or {}).get(plan.metrics[0])} for record in result.get("curve", [])] for result in results]
+    curves = [_curve(way, plan.metrics[0]) for way in ways]
     return {
         "name": row.name,
         "model": row.model,
@@ -134,6 +134,13 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], ways: Sequence[Sequence[
         "peak_memory_mb": max(result["peak_memory_mb"] for result in results),
         "text_encoder": results[0]["text_encoder"],
     }
+
+
+def _curve(way: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
+    """The validation metric of a run, epoch by epoch; `seconds` are counted from the beginning of the first run that led to it."""
+    *before, last = ([*result.get("curve", [])] for result in way)
+    spent = sum(curve[-1]["seconds"] for curve in before if curve)
+    return [{"epoch": record["epoch"], "seconds": spent + record["seconds"], "valid": (record["valid"] or {}).get(metric)} for record in last]
 
 
 def _value(folder: Path, result: Mapping[str, Any], split: str, metric: str) -> float | None:

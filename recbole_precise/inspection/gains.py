@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -57,7 +58,7 @@ def summarise(
     adjusted = corrected({(name, metric): row["p_value"] for name, row in told.items() if "p_value" in row})
     for (name, _), p in adjusted.items():
         told[name]["p_holm"] = p
-    names = [side.model for side in (a, b)] if a.model != b.model else labels([a.folders[0], b.folders[0]])
+    names = [side.model for side in (a, b)] if a.model != b.model else _names(a.folders, b.folders)
     about = {
         key: {"name": name, "model": side.model, "seeds": side.seeds, "folders": [str(folder) for folder in side.folders]}
         for key, name, side in zip("ab", names, (a, b), strict=True)
@@ -66,6 +67,13 @@ def summarise(
         "kind": "gains", "dataset": a.results[0]["dataset"], "split": split, "metric": metric, "confidence": confidence, "resamples": resamples, "seed": seed, **about,
         "slices": told,
     }  # fmt: skip
+
+
+def _names(a: Sequence[Path], b: Sequence[Path]) -> list[str]:
+    """Names of two sides of one model: of the folders that hold their seeds, without a benchmark's digest where they differ without it."""
+    names = labels([side[0].parent if len(side) > 1 and len({folder.parent for folder in side}) == 1 else side[0] for side in (a, b)])
+    short = [re.sub(r"-[0-9a-f]{8}$", "", name) for name in names]
+    return short if short[0] != short[1] else names
 
 
 def _ids_of(tokens: np.ndarray, ids: Mapping[str, int], folder: Path) -> np.ndarray:
@@ -143,7 +151,7 @@ def draw(summary: Mapping[str, Any]) -> Any:
             panel.set_xlabel(f"{kind}, {SPLITS[summary['split']]} cases", fontsize=8)
             panel.grid(axis="y", alpha=0.3)
         a, b = (summary[key]["name"] for key in "ab")
-        panels[0].set_ylabel(f"{summary['metric'].replace('ndcg', 'nDCG')}: {a} less {b}")
+        panels[0].set_ylabel(f"difference of {summary['metric'].replace('ndcg', 'nDCG')}")
         figure.suptitle(f"{summary['dataset']}: gain of {a} over {b}, {100 * summary['confidence']:g}% intervals over users and {_seeds(summary)}", fontsize=9, x=0.01, ha="left")
     return figure
 

@@ -98,6 +98,8 @@ def test_a_row_begins_with_what_another_has_learnt(write_plan, ring, tmp_path):
     rows = {row["name"]: row for row in json.loads((runs / "report-plan" / "results.json").read_text())["datasets"]["ring"]["rows"]}
     seconds = {name: rows[name]["seconds"]["train"]["values"] for name in ("first", "second")}
     assert all(late > early for early, late in zip(seconds["first"], seconds["second"], strict=True)) and rows["second"]["epochs"] == [4, 4]
+    for first, second in zip(rows["first"]["curves"], rows["second"]["curves"], strict=True):  # on one clock: the second begins where the first ended
+        assert second[0]["seconds"] > first[-1]["seconds"] and [record["epoch"] for record in second] == [0, 1]
     assert "No paired test of second" not in out and "| second on ring |" in out[out.index("against first") :]
     assert rows["second"]["after"] == "first" and "whose time is counted too: second after first." in out
 

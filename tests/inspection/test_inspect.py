@@ -239,7 +239,7 @@ def test_gains_are_the_slices_of_both_results_with_the_test_of_compare(runs, cap
     assert cli.main(["compare", str(runs / TRIPLE), str(runs / "SASRec"), "--metric=ndcg@10", "--resamples=499", f"--output={out}"]) == 0
     whole = json.loads(out.read_text())["metrics"]["ndcg@10"]
     assert all(found["all"][key] == whole[key] for key in ("difference", "low", "high", "p_value", "users"))
-    assert (tmp_path / "gains.png").stat().st_size > 10_000 and "less SASRec" in (tmp_path / "gains.svg").read_text()
+    assert (tmp_path / "gains.png").stat().st_size > 10_000 and "over SASRec" in (tmp_path / "gains.svg").read_text()
 
 
 MISTAKES = [

@@ -107,3 +107,15 @@ def test_pairs_that_a_space_does_not_know_are_counted():
     assert sorted(zip(pairs.behaviour.tolist(), pairs.target.tolist())) == [(1, 4), (3, 4), (4, 1)] and left_out == 2  # item 2 was never trained
     with pytest.raises(DataError, match="The validation split of shop gives no pair of items"):
         pairs_of(rows, [np.zeros((5, 2))], per_bucket=10)
+
+
+def test_two_sides_of_one_model_are_named_by_what_tells_them_apart():
+    from recbole_precise.inspection.gains import _names
+
+    def side(folder: str, seeds=(1, 2)) -> list[Path]:
+        return [Path("/runs/shop") / folder / f"seed-{seed}" for seed in seeds]
+
+    assert _names(side("PAD-3b1d1ae0"), side("ID_expert-889fa25f")) == ["PAD", "ID_expert"]
+    assert _names(side("PAD-3b1d1ae0"), side("PAD-889fa25f")) == ["PAD-3b1d1ae0", "PAD-889fa25f"]
+    assert _names(side("PAD-3b1d1ae0", (1,)), side("PAD-3b1d1ae0", (2,))) == ["seed-1", "seed-2"]
+    assert _names([Path("/runs/first")], [Path("/runs/second")]) == ["first", "second"]
