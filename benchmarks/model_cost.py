@@ -46,7 +46,7 @@ from sasrec_curve import RESULTS, write_atomically
 REFERENCE = "RecBole's SASRec"
 THEIRS = ("SASRec", "GRU4Rec", "BERT4Rec")
 BACKBONE = "PAD's backbone alone"
-LONG = 120.0 # seconds after which a model is not measured again
+LONG = 120.0  # seconds after which a model is not measured again
 LIMITS = {"epoch": 3.3, "ranking": 3.0}
 #: Settings that say how large a model and its steps are.
 SIZES = ("recipe", "backbone", "embedding_size", "token_size", "hidden_size", "n_layers", "num_layers", "train_batch_size", "MAX_ITEM_LIST_LENGTH")

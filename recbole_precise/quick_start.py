@@ -41,7 +41,7 @@ from recbole_precise.result import (
 from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
 from recbole_precise.trainer.identity import check_text_encoder, settings_identity
 from recbole_precise.trainer.processes import Processes, leave
-from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into, read_weights
+from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into
 from recbole_precise.trainer.trainer import get_trainer
 from recbole_precise.trainer.warm_start import first_weights
 
@@ -343,18 +343,18 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
         from recbole_precise.compat.checkpoints import load_recbole_checkpoint
 
         checkpoint = load_recbole_checkpoint(path, bool((config_dict or {}).get("trust_pickle")))
-        config, weights, other = checkpoint["config"], checkpoint["state_dict"], checkpoint.get("other_parameter")
+        config, weights, other, identity = checkpoint["config"], checkpoint["state_dict"], checkpoint.get("other_parameter"), {}
         for key, value in (config_dict or {}).items():
             config[key] = value
     else:
         config = _config_of(path, config_dict)
         run = find_run(path)
-        weights, other = read_weights(run.path)
+        weights, other = run.load_weights()
+        identity = run.load_final()["identity"]
     dataset, *loaders = _data_of(config)
     init_seed(config["seed"], config["reproducibility"])
     model = _build_model(config, loaders[0], lambda: weights)
-    if path.suffix != ".pth":
-        check_text_encoder(run.load_final()["identity"], model, f"'{path}'")
+    check_text_encoder(identity, model, f"'{path}'")
     load_into(model, weights, path)
     model.load_other_parameter(other)
     return config, model, dataset, *loaders

@@ -173,6 +173,11 @@ def _file_digests(folder: Path, dataset: str) -> dict[str, str]:
     return digests
 
 
+def without_digest(name: str) -> str:
+    """The name of a row's directory (or a path that ends in it) without the digest."""
+    return re.sub(rf"-[0-9a-f]{{{_DIGITS}}}$", "", name)
+
+
 def _slug(name: str) -> str:
     """A row's name as a directory's."""
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "row"

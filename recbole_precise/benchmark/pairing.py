@@ -14,7 +14,7 @@ from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.evaluation.significance import Comparison, compare, holm, one_test
 from recbole_precise.result import RESULT, read_ranks, read_result
 from recbole_precise.settings import read_settings
-from recbole_precise.trainer.identity import HARMLESS
+from recbole_precise.trainer.identity import settings_identity
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,8 @@ def _check_one_setting(folders: Sequence[Path]) -> None:
 def _decisive_settings(folder: Path) -> dict[str, Any]:
     """What decides a run's result but its seed. In the place of `warm_start` stand the same of the run that it names, where that is at hand:
     runs of several seeds may each begin after a run of their own seed."""
-    settings = {key: value for key, value in read_settings(folder / "config.yaml").items() if key not in HARMLESS and key != "seed"}
+    settings = settings_identity(read_settings(folder / "config.yaml"))
+    settings.pop("seed", None)
     begun = settings.get("warm_start")
     if begun and (Path(begun) / "config.yaml").is_file():
         del settings["warm_start"]

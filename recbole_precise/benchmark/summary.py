@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
         "significance": {"against", "confidence", "tests": [...]} or None, "failed": [...], "waiting": [...]}
     """
     datasets, runs, hours, environments = {}, {}, 0.0, []
+    read = cache(read_result)  # several rows may begin after one run
     for dataset in plan.datasets:
         rows = []
         for row in plan.rows:
@@ -37,7 +39,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
             if not chains:
                 continue
             folders = [chain[-1].folder for chain in chains]
-            ways = [[read_result(cell.folder) for cell in chain] for chain in chains]
+            ways = [[read(cell.folder) for cell in chain] for chain in chains]
             results = [way[-1] for way in ways]
             hours += sum(result["seconds"]["total"] for result in results) / 3600
             environments += [result["environment"] for result in results]
@@ -138,7 +140,7 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], ways: Sequence[Sequence[
 
 def _curve(way: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
     """The validation metric of a run, epoch by epoch; `seconds` are counted from the beginning of the first run that led to it."""
-    *before, last = ([*result.get("curve", [])] for result in way)
+    *before, last = (result.get("curve", []) for result in way)
     spent = sum(curve[-1]["seconds"] for curve in before if curve)
     return [{"epoch": record["epoch"], "seconds": spent + record["seconds"], "valid": (record["valid"] or {}).get(metric)} for record in last]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from recbole_precise.benchmark.cells import without_digest
 from recbole_precise.benchmark.pairing import Runs, check_comparable, compare_runs, corrected, find_runs, read_runs
 from recbole_precise.benchmark.summary import p_text
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
@@ -72,7 +72,7 @@ def summarise(
 def _names(a: Sequence[Path], b: Sequence[Path]) -> list[str]:
     """Names of two sides of one model: of the folders that hold their seeds, without a benchmark's digest where they differ without it."""
     names = labels([side[0].parent if len(side) > 1 and len({folder.parent for folder in side}) == 1 else side[0] for side in (a, b)])
-    short = [re.sub(r"-[0-9a-f]{8}$", "", name) for name in names]
+    short = [without_digest(name) for name in names]
     return short if short[0] != short[1] else names
 
 

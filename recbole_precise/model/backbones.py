@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from recbole_precise import registry
 from recbole_precise.errors import ConfigError, did_you_mean
-from recbole_precise.nn.sequence_encoders import Transformer
+from recbole_precise.model.sequential import build_transformer
 from recbole_precise.settings.known_keys import keys_of_model
 
 OWN = "transformer"
@@ -46,13 +46,9 @@ class OwnTransformer(nn.Module):
 
     causal = True
 
-    def __init__(self, width: int, max_length: int, config) -> None:
+    def __init__(self, width: int, config) -> None:
         super().__init__()
-        self.encoder = Transformer(
-            width, max_length, n_layers=config["n_layers"], n_heads=config["n_heads"], inner_size=config["inner_size"] or 4 * width,
-            hidden_dropout=config["hidden_dropout_prob"], attn_dropout=config["attn_dropout_prob"], norm_first=config["norm_first"], eps=config["layer_norm_eps"],
-            act=config["hidden_act"] or "gelu",
-        )  # fmt: skip
+        self.encoder = build_transformer(config, width)
         for module in self.encoder.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=config["initializer_range"])
@@ -215,5 +211,5 @@ def build_backbone(config, dataset, width: int) -> nn.Module:
     if config["backbone"].lower() == OWN:
         if own:
             raise ConfigError(f"backbone_settings are for models of RecBole; the {OWN} reads n_layers, n_heads, inner_size and the dropouts themselves.")
-        return OwnTransformer(width, config["MAX_ITEM_LIST_LENGTH"], config)
+        return OwnTransformer(width, config)
     return RecBoleBackbone(config["backbone"], width, config, dataset, own)

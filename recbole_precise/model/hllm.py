@@ -22,9 +22,9 @@ from recbole_precise.errors import ConfigError
 from recbole_precise.model.next_item import NextItemRecommender
 from recbole_precise.model.text_items import frozen_text_items, learning_text_items
 from recbole_precise.nn.item_encoders import ItemEncoder
+from recbole_precise.nn.learning_text import LearningItems
 from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.scoring import LearnedScale
-from recbole_precise.nn.learning_text import LearningItems
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
 

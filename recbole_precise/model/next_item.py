@@ -10,7 +10,7 @@ from torch import Tensor
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
 from recbole_precise.model.near_items import add_near_items
-from recbole_precise.model.sequential import TwoSidedRecommender, require
+from recbole_precise.model.sequential import TwoSidedRecommender, build_transformer, require
 from recbole_precise.model.text_tuning import text_vectors
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
 from recbole_precise.nn.losses import NegativeSampler, full_softmax_loss, sampled_softmax_loss
@@ -20,7 +20,7 @@ from recbole_precise.nn.memory import Recall
 from recbole_precise.nn.next_item import NextItems, upcoming_items
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
-from recbole_precise.nn.sequence_encoders import PackedEncoder, Transformer
+from recbole_precise.nn.sequence_encoders import PackedEncoder
 from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
 
 
@@ -59,18 +59,7 @@ class NextItemRecommender(TwoSidedRecommender):
 
     def build_sequence_encoder(self, config) -> PackedEncoder:
         """The sequence encoder over items of `self.width`."""
-        return Transformer(
-            self.width,
-            self.max_seq_length,
-            n_layers=config["n_layers"],
-            n_heads=config["n_heads"],
-            inner_size=config["inner_size"] or 4 * self.width,
-            hidden_dropout=config["hidden_dropout_prob"],
-            attn_dropout=config["attn_dropout_prob"],
-            norm_first=config["norm_first"],
-            eps=config["layer_norm_eps"],
-            act=config["hidden_act"] or "gelu",
-        )
+        return build_transformer(config, self.width)
 
     def build_objective(self, config, dataset) -> None:
         """Full or sampled softmax, as `softmax` says."""

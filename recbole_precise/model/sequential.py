@@ -15,10 +15,27 @@ from recbole_precise.nn.memory import Memory, Recall
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
+from recbole_precise.nn.sequence_encoders import Transformer
 from recbole_precise.nn.text_vectors import FrozenText
 from recbole_precise.nn.versions import version_of
 from recbole_precise.text.states import TokenStates
 from recbole_precise.trainer.phases import Phase
+
+
+def build_transformer(config, width: int) -> Transformer:
+    """The causal transformer over item vectors of `width` that the settings describe, its weights as torch draws them."""
+    return Transformer(
+        width,
+        config["MAX_ITEM_LIST_LENGTH"],
+        n_layers=config["n_layers"],
+        n_heads=config["n_heads"],
+        inner_size=config["inner_size"] or 4 * width,
+        hidden_dropout=config["hidden_dropout_prob"],
+        attn_dropout=config["attn_dropout_prob"],
+        norm_first=config["norm_first"],
+        eps=config["layer_norm_eps"],
+        act=config["hidden_act"] or "gelu",
+    )
 
 
 class TwoSidedRecommender(SequentialRecommender):

@@ -11,9 +11,9 @@ from recbole_precise.data.item_text import encoding_options
 from recbole_precise.model.sequential import require
 from recbole_precise.model.text_tuning import text_vectors
 from recbole_precise.nn.item_encoders import ItemEncoder
+from recbole_precise.nn.learning_text import LearningItems, LearningText, LearningTextVectors
 from recbole_precise.nn.residual_codes import CodeVectors
 from recbole_precise.nn.text_vectors import TextVectors
-from recbole_precise.nn.learning_text import LearningItems, LearningText, LearningTextVectors
 from recbole_precise.text.encoder import HfEncoder
 from recbole_precise.text.language_model import load_language_model
 from recbole_precise.text.sources import resolve_encoder

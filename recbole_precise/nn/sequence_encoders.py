@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from recbole_precise.nn.dropout import Dropout
 
-
 #: Between the two layers of a feed-forward network, by RecBole's names (`hidden_act`).
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
 

@@ -112,10 +112,12 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     settings.update(our_file("dataset", dataset))
     if entry.ours:
         if recipe == "best":
-            files = model_files(entry.settings)
-            for place, name in enumerate(files):
-                own = set().union(*(our_file("model", later) for later in files[place + 1 :]))
-                settings.update({key: value for key, value in our_file(f"best/{dataset}", name).items() if key not in own})
+            tuned: dict[str, Any] = {}
+            own: set[str] = set()  # keys of the files of models that extend the one at hand
+            for name in reversed(model_files(entry.settings)):
+                tuned = {key: value for key, value in our_file(f"best/{dataset}", name).items() if key not in own} | tuned
+                own |= our_file("model", name).keys()
+            settings.update(tuned)
         settings.update(entry.preset)
     return settings
 

@@ -32,9 +32,9 @@ def test_every_row_can_start_and_no_two_rows_are_one_run(name, data_path, tmp_pa
 
 
 def test_electronics_and_mind_are_run_where_they_are_named(data_path, tmp_path):
-    plan = read_plan("pad-table2", seeds=[1], models=["SASRec-Text", "SASRec"], datasets=["pad-electronics", "pad-mind"])
+    plan = read_plan("pad-table2", seeds=[1], models=["PAD", "SASRec"], datasets=["pad-electronics", "pad-mind"])
     cells = make_cells(plan, tmp_path / "runs", {"data_path": data_path})
-    assert [(cell.source, cell.row.name) for cell in cells] == [(name, row) for name in ("pad-electronics", "pad-mind") for row in ("SASRec", "SASRec-Text")]
+    assert [(cell.source, cell.row.name) for cell in cells] == [(name, row) for name in ("pad-electronics", "pad-mind") for row in ("transformer", "second phase", "PAD", "SASRec")]
     assert all(cell.identity["settings"]["eval_args"]["mode"] in ("full", {"valid": "full", "test": "full"}) for cell in cells)
     assert {entry.name: set(entry.values) for entry in plan.published}["DisCo"] == {"pad-electronics", "pad-mind"}
 
@@ -42,7 +42,7 @@ def test_electronics_and_mind_are_run_where_they_are_named(data_path, tmp_path):
 def test_the_same_pad_stands_in_all_plans(data_path, tmp_path):
     """So that its runs are shared: a plan that changes a setting on the way would compare with another PAD."""
     folders = set()
-    for name in ("pad-table2", "pad-controls", "pad-figures"):
+    for name in ("pad-table2", "pad-table3", "pad-controls", "pad-figures"):
         *before, cell = make_cells(read_plan(name, seeds=[1], models=["PAD"], datasets=["prime-pantry"]), tmp_path / "runs", {"data_path": data_path})
         assert [each.row.name for each in before] == ["transformer", "second phase"] and cell.chain() == [*before, cell]
         folders.add(tuple(each.folder for each in cell.chain()))
