@@ -63,14 +63,9 @@ VERBS: dict[str, Verb] = {
         "paired test of two finished runs, or of several seeds each ('runs/A/seed-*' 'runs/B/seed-*')",
         "compare",
     ),
-    "similarity": Verb(
-        "similarity RUN [RUN ...] [--neighbours=10] [--output=FOLDER]",
-        "do the ID vectors of finished runs know which items are alike? PRECISE's test of alternate training, with a plot",
-        "similarity",
-    ),
     "inspect": Verb(
-        "inspect discrepancy|separation|gates|gains RUN [RUN ...] [--output=FOLDER ...]",
-        "look into finished runs: how far trainings moved their item vectors, what the gate of PAD weighs, where one model gains on another; with plots",
+        "inspect discrepancy|separation|gates|gains|similarity RUN [RUN ...] [--output=FOLDER ...]",
+        "look into finished runs: how far trainings moved their item vectors, what the gate of PAD weighs, where one model gains on another, whether ID vectors know which items are alike; with plots",
         "inspect",
     ),
     "replay": Verb(

@@ -1,4 +1,4 @@
-"""`inspect`: look into finished runs, as the PAD paper does: discrepancy, separation, gates, gains by frequency (docs/pad.md)."""
+"""`inspect`: look into finished runs, as the two papers do: discrepancy, separation, gates, gains by frequency (docs/pad.md), similarity (docs/methods.md 7)."""
 
 from __future__ import annotations
 
@@ -59,6 +59,10 @@ def _gains(options: Mapping[str, str]) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _similarity(options: Mapping[str, str]) -> dict[str, Any]:
+    return {"neighbours": whole_number(options, "neighbours", 10), "seed": whole_number(options, "seed", 0, least=0)}
+
+
 def _words(options: Mapping[str, str], key: str) -> list[str] | None:
     """`options[key]` as words with blanks or commas between them; None where it is missing."""
     if key not in options:
@@ -75,6 +79,7 @@ KINDS: dict[str, _Kind] = {
     "separation": _Kind("separations", (*_OF_SPACES, "groups", "share"), _separation),
     "gates": _Kind("gates", ("split",), _gates),
     "gains": _Kind("gains", ("metric", "slices", "confidence", "resamples", "split", "seed"), _gains, sides=2),
+    "similarity": _Kind("similarities", ("neighbours", "seed"), _similarity),
 }
 
 
