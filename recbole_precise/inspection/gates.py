@@ -13,7 +13,7 @@ from recbole_precise.benchmark.plots import COLOURS, MARKERS
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.discrepancy import gate_by_bucket
 from recbole_precise.figures import look, new_figure
-from recbole_precise.inspection.runs import labels
+from recbole_precise.inspection.runs import load_runs
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.gates import NoGate
 
@@ -28,11 +28,8 @@ def summarise(folders: Sequence[Path], *, split: str = "test", changes: Mapping[
 
     Raises ConfigError for a run without a gate, or whose gate was never trained.
     """
-    from recbole_precise.finished import load_finished
-
     runs = []
-    for label, folder in zip(labels(folders), folders, strict=True):
-        run = load_finished(str(folder), {"show_progress": False, **(changes or {})})
+    for label, folder, run in load_runs(folders, changes):
         items = _gated_items(run, folder)
         loader = run.loaders[("train", "valid", "test").index(split)]
         weights, rows = _by_case(run.model, items, loader) if items.by_user else (run.model.gate_weights()[items.bucket].cpu().numpy(), items.bucket.cpu().numpy())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -106,16 +106,21 @@ def labels(folders: Sequence[Path]) -> list[str]:
     raise ConfigError(f"'{folders[0]}' is named twice.")
 
 
+def load_runs(folders: Sequence[Path], changes: Mapping[str, Any] | None) -> Iterator[tuple[str, Path, Any]]:
+    """(label, folder, `FinishedRun`) of each run, loaded when its turn comes."""
+    from recbole_precise.finished import load_finished
+
+    for label, folder in zip(labels(folders), folders, strict=True):
+        yield label, folder, load_finished(str(folder), {"show_progress": False, **(changes or {})})
+
+
 def read_spaces(folders: Sequence[Path], split: str, changes: Mapping[str, Any]) -> tuple[list[SpacesOfRun], Rows]:
     """The spaces of every run, and the rows of the first run's data set.
 
     Raises DataError when the runs do not have the same items, ConfigError for a run without item vectors.
     """
-    from recbole_precise.finished import load_finished
-
     runs, rows, first = [], None, None
-    for label, folder in zip(labels(folders), folders, strict=True):
-        run = load_finished(str(folder), {"show_progress": False, **changes})
+    for label, folder, run in load_runs(folders, changes):
         if rows is None:
             rows, first = _rows_of(run, split), run.tokens
         elif not np.array_equal(first, run.tokens):

@@ -11,7 +11,7 @@ import numpy as np
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.id_similarity import id_similarity
 from recbole_precise.figures import look, new_figure
-from recbole_precise.inspection.runs import item_spaces, labels
+from recbole_precise.inspection.runs import item_spaces, load_runs
 
 _EDGES = np.linspace(-1, 1, 81)  # of the histograms of cosines
 _COLOURS = {"random": "#8a8a8a", "similar": "#1b6ca8"}
@@ -26,11 +26,8 @@ def summarise(folders: Sequence[Path], *, neighbours: int = 10, seed: int = 0, c
 
     Raises ConfigError for a run whose items are not made of both ID and text, or that has too few trained items.
     """
-    from recbole_precise.finished import load_finished
-
     runs = []
-    for label, folder in zip(labels(folders), folders, strict=True):
-        run = load_finished(str(folder), {"show_progress": False, **(changes or {})})
+    for label, folder, run in load_runs(folders, changes):
         name, spaces = run.config["model"], item_spaces(run.model)
         if "id" not in spaces or not {"text", "aligned"} & spaces.keys():
             raise ConfigError(f"inspect similarity: the items of {name} in '{folder}' have no vectors of both ID and text (PRECISE-UT, PRECISE-Pool and PAD have).")
