@@ -92,6 +92,8 @@ def test_backbones_are_compared_with_themselves():
         alone, with_pad = dict(rows[name].settings), dict(rows[f"{name} + PAD"].settings)
         assert alone.pop("experts") == ["id"] and alone.pop("phases") == ["pretrain"] and alone.pop("text_tuning") == "none" and alone == {"backbone": name}
         assert with_pad == {"backbone": name, "phases": ["align", "finetune"]} and rows[f"{name} + PAD"].after == name
+    short, long = rows["Caser"], rows["Caser in 12 minutes"]
+    assert long.settings == {**short.settings, "train_minutes": 12} and long.by_dataset == short.by_dataset == rows["Caser + PAD"].by_dataset
 
 
 def test_data_sets_on_request_can_not_be_all(write_plan):
