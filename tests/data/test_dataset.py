@@ -240,9 +240,10 @@ def test_token_states_follow_the_ids(synthetic_config, tmp_path):
     assert len(states) == dataset.item_num and states.lengths[0] == 0
     direct = encode_cached(["None", "The \"best\" tea"], max_tokens=8, cache_dir=tmp_path / "cache")
     for n, token in enumerate(("i3", "i7")):
-        mine = states.tokens(int(dataset.token2id("item_id", token)))
-        assert (mine[1] == direct.tokens(n)[1]).all()
-        np.testing.assert_allclose(mine[0], direct.tokens(n)[0], atol=2e-3)
+        ids, vectors = states.tokens(int(dataset.token2id("item_id", token)))
+        direct_ids, direct_vectors = direct.tokens(n)
+        assert (ids == direct_ids).all()
+        np.testing.assert_allclose(vectors, direct_vectors, atol=5e-3)  # float16, and a batch of other texts rounds otherwise
     assert {dataset.field2id_token["item_id"][i] for i in np.flatnonzero(states.lengths)} == {"i7", "i3", "i1", "unseen"}
 
 

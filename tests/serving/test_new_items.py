@@ -43,11 +43,14 @@ def test_the_text_of_an_old_item_gives_its_vector_and_nothing_else_moves(mode, p
     before = encoder.rows(None)
     some = torch.tensor([1, 3])
     lookup = encoder.rows(some)
+    learnt = {name: value.clone() for name, value in encoder.named_parameters()}
     copied = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in (3, 1, 0)]).astype(np.int64)
     with_text = encoder.extend(states[copied], ids[copied], np.array([0, 4, 7, 7]))
     after = encoder.rows(None)
     assert with_text.tolist() == [True, True, False]
-    assert torch.equal(after[: len(before)], before) and torch.equal(encoder.rows(some), lookup)
+    # What was learnt stays bit for bit; a product over more rows may round otherwise.
+    assert all(torch.equal(value[: len(learnt[name])], learnt[name]) for name, value in encoder.named_parameters())
+    assert torch.allclose(after[: len(before)], before, atol=1e-5) and torch.allclose(encoder.rows(some), lookup, atol=1e-5)
     assert torch.allclose(after[len(before) :], before[[3, 1, 0]], atol=1e-5)
     new = torch.tensor([len(before), len(before) + 1])
     assert torch.allclose(encoder.rows(new), encoder.rows(torch.tensor([3, 1])), atol=1e-5)
