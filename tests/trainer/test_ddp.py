@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -153,19 +154,26 @@ def test_torchrun(settings, tmp_path: Path) -> None:
 def test_one_end_is_the_end_of_all(settings, tmp_path: Path, how: str) -> None:
     """A process that is killed, or Ctrl-C: nobody hangs, nobody is left, and the run can go on."""
     small = plain(settings("PRECISE-ID", epochs=100_000, stopping_step=100_000, checkpoint_seconds=0, run_dir=str(tmp_path / "run")))
-    run = subprocess.Popen([*command(small), "--nproc=2"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    while not list((tmp_path / "run" / "checkpoint").glob("state-*.json")):
-        assert run.poll() is None, run.stderr.read()
-        time.sleep(0.05)
-    children = psutil.Process(run.pid).children(recursive=True)
-    workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
-    assert len(workers) == 2
-    if how == "killed":
-        workers[1].kill()
-    else:
-        os.killpg(run.pid, signal.SIGINT)
-    _, said = run.communicate(timeout=120)
-    assert not psutil.wait_procs(children, timeout=30)[1]
+    run = subprocess.Popen(
+        [*command(small), "--nproc=2"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a suite in a shell's background ignores it, and so would its children
+    )  # fmt: skip
+    try:
+        while not list((tmp_path / "run" / "checkpoint").glob("state-*.json")):
+            assert run.poll() is None, run.stderr.read()
+            time.sleep(0.05)
+        children = psutil.Process(run.pid).children(recursive=True)
+        workers = [child for child in children if "spawn_main" in " ".join(child.cmdline())]
+        assert len(workers) == 2
+        if how == "killed":
+            workers[1].kill()
+        else:
+            os.killpg(run.pid, signal.SIGINT)
+        _, said = run.communicate(timeout=120)
+        assert not psutil.wait_procs(children, timeout=30)[1]
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(run.pid, signal.SIGKILL)
     if how == "killed":
         assert run.returncode == 2 and "was killed (SIGKILL)" in said.strip().splitlines()[-1], said
     else:
