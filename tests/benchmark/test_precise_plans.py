@@ -35,6 +35,8 @@ def test_rows_of_the_data_sets_own_plan_are_the_same_runs(folders, dataset):
     assert {"PRECISE-UT", "PRECISE-UT shipped", "SASRec", "GRU4Rec", "BERT4Rec", "Pop", "GraphForward"} <= shared
     assert {name: table[name] for name in shared} == {name: own[name] for name in shared}
     assert len(set(table.values())) == len(table)
+    pad = folders("pad-table2", dataset)
+    assert all(table[name] == pad[name] for name in ("SASRec", "GRU4Rec", "SASRec-CE", "SASRec-Text"))
 
 
 @pytest.mark.parametrize(("plan", "dataset"), [*((dataset, dataset) for dataset in DATASETS), *(("precise-table3", dataset) for dataset in DATASETS)])
