@@ -43,7 +43,7 @@ def test_rows_of_the_data_sets_own_plan_are_the_same_runs(folders, dataset):
 def test_rows_have_what_tuning_found(plan, dataset):
     for row in read_plan(plan).rows:
         settings = {**row.settings, **row.by_dataset.get(dataset, {})}
-        found = TUNED / f"{row.name}-{dataset}" / "best.yaml"
+        found = TUNED / f"{row.model if row.recipe == 'default' else row.name}-{dataset}" / "best.yaml"
         tuned = yaml.safe_load(found.read_text()) if found.exists() else {}
         given = {key: value for key, value in settings.items() if key in KEYS}
         assert given == pytest.approx({key: value for key, value in tuned.items() if key in KEYS}, rel=1e-3), row.name
