@@ -15,7 +15,7 @@ from recbole_precise.settings import properties_folder, read_settings
 #: Settings that the benchmark itself gives to a cell.
 RESERVED = frozenset("model dataset seed run_dir result_file resume config_files recipe nproc world_size".split())
 _PLAN_KEYS = ("title", "note", "datasets", "models", "seeds", "metrics", "slices", "settings", "against", "published", "percent", "confidence", "resamples")
-_ROW_KEYS = ("model", "after", "recipe", "settings", "datasets", "seeds", "baseline", "note")
+_ROW_KEYS = ("like", "model", "after", "recipe", "settings", "datasets", "seeds", "baseline", "note")
 _PUBLISHED_KEYS = ("source", "note", "datasets")
 
 
@@ -128,6 +128,13 @@ def read_plan(
     return _Reader(file, content if against is None else {**content, "against": against}).plan(seeds, models, datasets)
 
 
+def _joined(base: Any, own: Any, depth: int = 1) -> Any:
+    """Two mappings key by key, `depth` levels of them, `own` before `base`; what is no mapping is left to the checks."""
+    if not depth or not isinstance(base, dict) or not isinstance(own, dict):
+        return base if depth and own is None else own
+    return base | {key: _joined(base[key], value, depth - 1) if key in base else value for key, value in own.items()}
+
+
 class _Reader:
     def __init__(self, file: Path, content: dict[str, Any]) -> None:
         self.file, self.content = file, content
@@ -151,7 +158,7 @@ class _Reader:
                 raise self.fail(f"datasets: {dataset}", f"dataset must be a name, not {sources[dataset]!r}.")
             self.settings(settings, f"datasets: {dataset}")
         plan_seeds = tuple(seeds) if seeds else self.seeds(content.get("seeds", [2020]), "seeds")
-        rows = [self.row(row, options, by_name, plan_seeds, bool(seeds)) for row, options in self.mappings("models", content["models"]).items()]
+        rows = [self.row(row, options, by_name, plan_seeds, bool(seeds)) for row, options in self.likened(self.mappings("models", content["models"])).items()]
         metrics = tuple(self.texts(content.get("metrics", ["recall@10", "ndcg@10"]), "metrics"))
         for metric in metrics:
             self.metric(metric, "metrics")
@@ -183,6 +190,22 @@ class _Reader:
             confidence=confidence,
             resamples=resamples,
         )
+
+    def likened(self, rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+        """The rows' options, with those of the row that `like` names under a row's own; settings join key by key, the note stays behind."""
+        found: dict[str, dict[str, Any]] = {}
+        for name, options in rows.items():
+            other = options.pop("like", None)
+            if other is not None:
+                if not isinstance(other, str) or other not in found:
+                    raise self.fail(f"models: {name}", f"like names a row that stands above it; there is no {other!r}.{did_you_mean(str(other), found)}")
+                base = {"model": other, **found[other]}
+                base.pop("note", None)
+                for key, depth in (("settings", 1), ("datasets", 2)):
+                    options[key] = _joined(base.get(key), options.get(key), depth)
+                options = {**base, **options}
+            found[name] = options
+        return found
 
     def row(self, name: str, options: Mapping[str, Any], datasets: Mapping, seeds: tuple[int, ...], given: bool) -> Row:
         where = f"models: {name}"

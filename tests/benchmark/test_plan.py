@@ -42,6 +42,20 @@ def test_what_a_row_begins_after_comes_along(write_plan):
     assert [row.name for row in plan.rows] == ["SASRec", "second", "third"]
 
 
+def test_a_row_like_another_differs_by_what_it_says(write_plan):
+    base = {"model": "SASRec", "recipe": "paper", "baseline": True, "seeds": [5], "note": "n", "settings": {"epochs": 3, "metrics": {"a": 1}}, "datasets": {"shop": {"loss_type": "CE", "n_layers": 1}}}
+    change = {"like": "base", "seeds": [7], "settings": {"metrics": {"b": 2}, "dropout": None}, "datasets": {"shop": {"n_layers": None}, "mall": {"epochs": 9}}}
+    plan = read_plan(str(write_plan(datasets=["shop", "mall"], models={"Pop": None, "base": base, "changed": change, "again": {"like": "changed"}, "Pop too": {"like": "Pop"}})))
+    row = plan.row("changed")
+    assert (row.model, row.recipe, row.baseline, row.seeds, row.note) == ("SASRec", "paper", True, (7,), None)
+    assert row.settings == {"epochs": 3, "metrics": {"b": 2}, "dropout": None}
+    assert row.by_dataset == {"shop": {"loss_type": "CE", "n_layers": None}, "mall": {"epochs": 9}}
+    again, before = plan.row("again"), plan.row("base")
+    assert (again.settings, again.by_dataset, again.seeds) == (row.settings, row.by_dataset, row.seeds)
+    assert before.settings == base["settings"] and before.by_dataset == base["datasets"] and before.note == "n"
+    assert plan.row("Pop too").model == "Pop"
+
+
 MISTAKES = [
     ({"modles": ["Pop"]}, "unknown key 'modles'. Did you mean 'models'?"),
     ({"models": []}, "the key 'models' is missing"),
@@ -53,6 +67,10 @@ MISTAKES = [
     ({"models": {"Pop": {"datasets": {"shp": {}}}}}, "the plan has no data set 'shp'. Did you mean 'shop'?"),
     ({"datasets": {"likes": {"dataset": 3}}}, "datasets: likes: dataset must be a name, not 3."),
     ({"models": {"Pop": {"baseline": "yes"}}}, "baseline: must be True or False, not 'yes'."),
+    ({"models": {"SASRec": {"like": "Pop"}, "Pop": {}}}, "models: SASRec: like names a row that stands above it; there is no 'Pop'."),
+    ({"models": {"SASRec": {}, "second": {"like": "SASRek"}}}, "there is no 'SASRek'. Did you mean 'SASRec'?"),
+    ({"models": {"SASRec": {}, "second": {"like": 3}}}, "there is no 3."),
+    ({"models": {"SASRec": {"settings": 3}, "second": {"like": "SASRec", "settings": {}}}}, "models: SASRec: settings: must hold lines"),
     ({"models": {"SASRec": {"after": "Pop"}}}, "models: SASRec: after names a row that stands above it; there is no 'Pop'."),
     ({"models": {"SASRec": {"after": "SASRec"}}}, "after names a row that stands above it"),
     ({"models": {"SASRec": {"after": 3}}}, "models: SASRec: after must be the name of a row, not 3."),
