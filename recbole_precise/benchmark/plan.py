@@ -128,13 +128,6 @@ def read_plan(
     return _Reader(file, content if against is None else {**content, "against": against}).plan(seeds, models, datasets)
 
 
-def _joined(base: Any, own: Any, depth: int = 1) -> Any:
-    """Two mappings key by key, `depth` levels of them, `own` before `base`; what is no mapping is left to the checks."""
-    if not depth or not isinstance(base, dict) or not isinstance(own, dict):
-        return base if depth and own is None else own
-    return base | {key: _joined(base[key], value, depth - 1) if key in base else value for key, value in own.items()}
-
-
 class _Reader:
     def __init__(self, file: Path, content: dict[str, Any]) -> None:
         self.file, self.content = file, content
@@ -158,7 +151,10 @@ class _Reader:
                 raise self.fail(f"datasets: {dataset}", f"dataset must be a name, not {sources[dataset]!r}.")
             self.settings(settings, f"datasets: {dataset}")
         plan_seeds = tuple(seeds) if seeds else self.seeds(content.get("seeds", [2020]), "seeds")
-        rows = [self.row(row, options, by_name, plan_seeds, bool(seeds)) for row, options in self.likened(self.mappings("models", content["models"])).items()]
+        rows, options = [], {}
+        for row, own in self.mappings("models", content["models"]).items():
+            options[row] = self.likened(row, own, options)
+            rows.append(self.row(row, options[row], by_name, plan_seeds, bool(seeds)))
         metrics = tuple(self.texts(content.get("metrics", ["recall@10", "ndcg@10"]), "metrics"))
         for metric in metrics:
             self.metric(metric, "metrics")
@@ -191,21 +187,27 @@ class _Reader:
             resamples=resamples,
         )
 
-    def likened(self, rows: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-        """The rows' options, with those of the row that `like` names under a row's own; settings join key by key, the note stays behind."""
-        found: dict[str, dict[str, Any]] = {}
-        for name, options in rows.items():
-            other = options.pop("like", None)
-            if other is not None:
-                if not isinstance(other, str) or other not in found:
-                    raise self.fail(f"models: {name}", f"like names a row that stands above it; there is no {other!r}.{did_you_mean(str(other), found)}")
-                base = {"model": other, **found[other]}
-                base.pop("note", None)
-                for key, depth in (("settings", 1), ("datasets", 2)):
-                    options[key] = _joined(base.get(key), options.get(key), depth)
-                options = {**base, **options}
-            found[name] = options
-        return found
+    def likened(self, name: str, own: dict[str, Any], earlier: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+        """A row's options over those of the row that `like` names, which have been checked; settings join key by key, the note stays behind."""
+        other = own.pop("like", None)
+        if other is None:
+            return own
+        where = f"models: {name}"
+        self.check_above(where, "like", other, earlier)
+        base = {key: value for key, value in earlier[other].items() if key != "note"}
+        before, changes = (self.mappings(f"{where}: datasets", options.get("datasets") or {}) for options in (base, own))
+        return {
+            "model": other,
+            **base,
+            **own,
+            "settings": {**(base.get("settings") or {}), **self.settings(own.get("settings") or {}, f"{where}: settings")},
+            "datasets": {dataset: {**before.get(dataset, {}), **changes.get(dataset, {})} for dataset in {**before, **changes}},
+        }
+
+    def check_above(self, where: str, key: str, name: Any, earlier: Collection[str]) -> None:
+        """A ConfigError unless the row that `key` names is one of those above."""
+        if not isinstance(name, str) or name not in earlier:
+            raise self.fail(where, f"{key} names a row that stands above it; there is no {name!r}.{did_you_mean(str(name), earlier)}")
 
     def row(self, name: str, options: Mapping[str, Any], datasets: Mapping, seeds: tuple[int, ...], given: bool) -> Row:
         where = f"models: {name}"
@@ -246,8 +248,7 @@ class _Reader:
             where, earlier = f"models: {row.name}", {other.name: other for other in rows[:place]}
             if not isinstance(row.after, str):
                 raise self.fail(where, f"after must be the name of a row, not {row.after!r}.")
-            if row.after not in earlier:
-                raise self.fail(where, f"after names a row that stands above it; there is no '{row.after}'.{did_you_mean(str(row.after), earlier)}")
+            self.check_above(where, "after", row.after, earlier)
             if earlier[row.after].draws_nothing:
                 raise self.fail(where, f"it cannot begin after '{row.after}', which trains nothing.")
             if missing := set(row.seeds) - set(earlier[row.after].seeds):

@@ -72,3 +72,11 @@ def ring(write_dataset) -> dict[str, Any]:
         "data_path": str(path), "gpu_id": "", "state": "INFO", "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "MAX_ITEM_LIST_LENGTH": 6,
         "train_batch_size": 100, "eval_batch_size": 32, "valid_metric": "NDCG@10", "tensorboard": False,
     }  # fmt: skip
+
+
+@pytest.fixture
+def data_path(write_dataset) -> str:
+    """The names of PAD's data sets, with files that are enough to be asked for."""
+    rows = [(f"u{u}", f"i{(u + t) % 9}", t) for u in range(5) for t in range(5)]
+    folders = {write_dataset(name, rows, items=[(f"i{i}", f"Item {i}") for i in range(9)]) for name in ("prime-pantry", "pad-electronics", "pad-mind")}
+    return str(folders.pop())

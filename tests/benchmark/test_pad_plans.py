@@ -12,14 +12,6 @@ PLANS = ("pad-table2", "pad-table2-paper", "pad-table3", "pad-controls", "pad-fi
 OWN = ("prime-pantry", "pad-electronics", "pad-mind")
 
 
-@pytest.fixture
-def data_path(write_dataset) -> str:
-    """The data sets' names, with files that are enough to be asked for."""
-    rows = [(f"u{u}", f"i{(u + t) % 9}", t) for u in range(5) for t in range(5)]
-    folders = {write_dataset(name, rows, items=[(f"i{i}", f"Item {i}") for i in range(9)]) for name in OWN}
-    return str(folders.pop())
-
-
 @pytest.mark.parametrize("name", PLANS)
 def test_every_row_can_start_and_no_two_rows_are_one_run(name, data_path, tmp_path):
     plan = read_plan(name, seeds=[1])

@@ -16,10 +16,8 @@ KEYS = {"learning_rate", "hidden_dropout_prob", "dropout_prob"}
 
 
 @pytest.fixture
-def folders(write_dataset, tmp_path):
+def folders(data_path, tmp_path):
     """`folders(plan, dataset)`: row -> run directory of its first seed."""
-    rows = [(f"u{u}", f"i{(u + t) % 9}", t) for u in range(5) for t in range(5)]
-    data_path = str(write_dataset("prime-pantry", rows, items=[(f"i{i}", f"Item {i}") for i in range(9)]))
 
     def of(plan: str, dataset: str) -> dict[str, Path]:
         cells = make_cells(read_plan(plan, seeds=[2020], datasets=[dataset]), tmp_path / "runs", {} if dataset == "ml-100k" else {"data_path": data_path})
