@@ -243,7 +243,7 @@ def test_token_states_follow_the_ids(synthetic_config, tmp_path):
         ids, vectors = states.tokens(int(dataset.token2id("item_id", token)))
         direct_ids, direct_vectors = direct.tokens(n)
         assert (ids == direct_ids).all()
-        np.testing.assert_allclose(vectors, direct_vectors, atol=5e-3)  # float16, and a batch of other texts rounds otherwise
+        np.testing.assert_allclose(vectors, direct_vectors, atol=2e-3)  # float16, and a batch of other texts rounds otherwise
     assert {dataset.field2id_token["item_id"][i] for i in np.flatnonzero(states.lengths)} == {"i7", "i3", "i1", "unseen"}
 
 
