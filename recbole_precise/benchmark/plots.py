@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,9 @@ from recbole_precise.figures import look, need_matplotlib, new_figure, save_figu
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":")
+_PANELS_WIDE = 4
+_ROUND_TIMES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400)
+_Lines = list[list[tuple[float, float]]]  # of a row: for each seed (seconds, validation metric)
 _MEANING = {
     "warm": "target seen more than\n50 times in training", "median": "target seen 7 to 50\ntimes in training", "cold": "target seen 1 to 6\ntimes in training",
     "unseen": "target never seen\nin training", "top20": "target among the 20%\nmost frequent items", "rest80": "target among the\nother 80% of items",
@@ -57,9 +61,11 @@ def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
             if _mean(entry) is None:
                 continue
             colour, marker, _ = _style(place)
-            panel.errorbar(factor * entry["mean"], place, xerr=factor * entry["std"] if entry["std"] else None, fmt=marker, color=colour, capsize=2, markersize=5, clip_on=False)
-        if panel.get_xlim()[1] < 1e-9 or not any(row["slices"].get(name, {}).get(metric, {}).get("mean") for row in rows):
-            panel.set_xlim(0, factor)  # nobody hits anything here
+            spread = [[factor * min(entry["std"], entry["mean"])], [factor * entry["std"]]] if entry["std"] else None  # a metric below 0 does not exist
+            panel.errorbar(factor * entry["mean"], place, xerr=spread, fmt=marker, color=colour, capsize=2, markersize=5, clip_on=False)
+        if not any(row["slices"].get(name, {}).get(metric, {}).get("mean") for row in rows):
+            panel.set_xlim(0, factor)
+            panel.set_xticks([0])  # nobody hits anything here: no scale that would suggest a result
         count = next(row["slices"][name]["n"] for row in rows if name in row["slices"])
         panel.set_title(f"{name}, n = {count:,}\n" + _MEANING.get(name, ""), fontsize=8)
         panel.margins(x=0.12)
@@ -99,39 +105,80 @@ def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
 
 
 def curves(summary: Mapping[str, Any], dataset: str) -> Any:
-    """Validation metric against seconds of training: a thin line for each seed; what is not trained is a level."""
+    """Validation metric against seconds of training: a thin line for each seed; what is not trained is a level.
+
+    More trained rows than colours get a panel each, with all the others in grey behind them.
+    """
     rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
     factor = 100 if summary["percent"] else 1
-    trained = [row for row in rows if any(record["valid"] is not None for curve in row["curves"] for record in curve)]
-    if not trained:
+    lines = {
+        place: [points for curve in row["curves"] if (points := [(record["seconds"], factor * record["valid"]) for record in curve if record["valid"] is not None])]
+        for place, row in enumerate(rows)
+    }
+    lines = {place: of_row for place, of_row in lines.items() if of_row}
+    if not lines:
         return None
-    figure = new_figure(8.5, 4.8)
-    axes = figure.subplots()
-    for place, row in enumerate(rows):
-        colour, marker, dash = _style(place)
-        label = f"{row['name']} ({_seed_count(row)})"
-        if row in trained:
-            for number, curve in enumerate(row["curves"]):
-                points = [(record["seconds"], factor * record["valid"]) for record in curve if record["valid"] is not None]
-                if not points:
-                    continue
-                axes.plot(*zip(*points, strict=True), dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
-                best = max(points, key=lambda point: point[1])
-                axes.plot(*best, marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
-        elif row["draws_nothing"] and _mean(row["valid"].get(metric)) is not None:
-            axes.axhline(factor * row["valid"][metric]["mean"], color=colour, linestyle="-.", linewidth=1, label=f"{row['name']} (not trained)")
-    axes.set_xscale("log")
-    _time_ticks(axes)
-    axes.set_ylim(bottom=0)
-    axes.set_xlabel(f"Wall time of training and validation so far ({_machine(summary)}; log scale)")
-    axes.set_ylabel(_axis(summary, dataset, "validation"))
-    axes.grid(alpha=0.3)
-    axes.legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
-    _title(figure, summary, dataset, "Validation while training: a line a seed, a point an evaluation, a star the best of a run, whose weights are tested")
+    levels = {place: factor * row["valid"][metric]["mean"] for place, row in enumerate(rows) if row["draws_nothing"] and _mean(row["valid"].get(metric)) is not None}
+    names = {place: f"{rows[place]['name']} ({_seed_count(rows[place])})" for place in lines}
+    crowded = len(lines) > len(COLOURS)
+    figure, panels, legend = _panel_each(lines, names) if crowded else _one_panel(lines, names)
+    for axes in panels:
+        for place, level in levels.items():
+            axes.axhline(level, color=_style(place)[0], linestyle="-.", linewidth=1, label=f"{rows[place]['name']} (not trained)")
+        axes.set_xscale("log")
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+    for axes in panels:
+        _time_ticks(axes, _ROUND_TIMES[::2] if crowded else _ROUND_TIMES)
+    handles, labels = panels[0].get_legend_handles_labels()
+    if labels:
+        legend(handles, labels)
+    figure.supxlabel(f"Wall time of training and validation so far ({_machine(summary)}; log scale)", fontsize=9)
+    figure.supylabel(_axis(summary, dataset, "validation"), fontsize=9)
+    what = "Validation while training: a line a seed, a point an evaluation, a star the best of a run, whose weights are tested"
+    _title(figure, summary, dataset, what + ("; in grey the other rows" if crowded else ""))
     return figure
 
 
 # --- Pieces -----------------------------------------------------------------------------------------------------------
+
+
+def _one_panel(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
+    """All rows in one panel: the figure, its panel, and what draws a legend from handles and labels."""
+    figure = new_figure(8.5, 4.8)
+    axes = figure.subplots()
+    for place, of_row in lines.items():
+        _seeds(axes, of_row, place, names[place])
+    return figure, [axes], partial(axes.legend, fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
+
+
+def _panel_each(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
+    """A panel for each row: the figure, its panels, and what draws a legend, in the place after the last row."""
+    high = math.ceil((len(lines) + 1) / _PANELS_WIDE)
+    figure = new_figure(2.6 * _PANELS_WIDE, 1.9 * high + 1.4)
+    grid = figure.subplots(high, _PANELS_WIDE, sharex=True, sharey=True, squeeze=False).ravel()
+    panels, spare = list(grid[: len(lines)]), grid[len(lines) :]
+    for axes in spare:
+        axes.set_axis_off()
+    for axes in panels[-_PANELS_WIDE:]:
+        axes.tick_params(labelbottom=True)  # the lowest panel of each column
+    for axes, (place, of_row) in zip(panels, lines.items(), strict=True):
+        for other in lines.keys() - {place}:
+            for points in lines[other]:
+                axes.plot(*zip(*points, strict=True), color="0.85", linewidth=0.5)
+        _seeds(axes, of_row, 0, None)
+        axes.set_title(names[place], fontsize=8)
+        axes.tick_params(labelsize=7)
+    return figure, panels, partial(spare[0].legend, fontsize=8, loc="center")
+
+
+def _seeds(axes: Any, lines: _Lines, place: int, label: str | None) -> None:
+    """A row's lines, (seconds, validation) of each seed, in the look of its place, with a star at each line's best."""
+    colour, marker, dash = _style(place)
+    for number, points in enumerate(lines):
+        axes.plot(*zip(*points, strict=True), dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
+        best = max(points, key=lambda point: point[1])
+        axes.plot(*best, marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
 
 
 def _style(place: int) -> tuple[str, str, str]:
@@ -177,13 +224,12 @@ def _machine(summary: Mapping[str, Any]) -> str:
     return f"{threads} thread{'s' if threads != 1 else ''}, {device}" if isinstance(threads, int) else device
 
 
-def _time_ticks(axes: Any) -> None:
-    """Ticks at round durations, in words, instead of powers of ten."""
+def _time_ticks(axes: Any, times: Sequence[float] = _ROUND_TIMES) -> None:
+    """Ticks at round durations (seconds), in words, instead of powers of ten."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     low, high = axes.get_xlim()
-    round_times = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400)
-    ticks = [time for time in round_times if low <= time <= high]
+    ticks = [time for time in times if low <= time <= high]
     if len(ticks) < 2:
         step = (high / low) ** 0.5
         ticks = [low * step**0.25, low * step, low * step**1.75]

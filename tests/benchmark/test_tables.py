@@ -147,6 +147,32 @@ def test_plots_name_their_axes_units_cases_and_seeds(summary, tmp_path):
     assert "ndcg@10, validation, n = 120 (fraction)" in pictures["curves"]
 
 
+def test_many_rows_get_a_panel_each(summary, tmp_path):
+    pytest.importorskip("matplotlib")
+    from recbole_precise.benchmark.plots import curves
+
+    part = summary["datasets"]["shop"]
+    trained = next(row for row in part["rows"] if row["name"] == "SASRec")
+    assert len(curves(summary, "shop").axes) == 1
+    part["rows"] += [{**trained, "name": f"copy {number}"} for number in range(6)]
+    of_rows = [axes for axes in curves(summary, "shop").axes if axes.axison]
+    titles = [axes.get_title() for axes in of_rows]
+    assert len(titles) == len(set(titles)) == 10 and {"Ours_1 (3 seeds)", "GRU4Rec (2 seeds)", "copy 5 (3 seeds)"} < set(titles)
+    seconds, valid = zip(*[(record["seconds"], record["valid"]) for record in trained["curves"][0] if record["valid"] is not None], strict=True)
+    of_copy = [line for line in of_rows[titles.index("copy 5 (3 seeds)")].lines if line.get_marker() == "o" and list(line.get_xdata()) == list(seconds)]
+    assert of_copy and list(of_copy[0].get_ydata()) == list(valid)
+
+
+def test_a_slice_without_a_hit_has_no_scale(summary):
+    pytest.importorskip("matplotlib")
+    from recbole_precise.benchmark.plots import by_slice
+
+    for row in summary["datasets"]["shop"]["rows"]:
+        row["slices"]["cold"]["ndcg@10"] = {**row["slices"]["cold"]["ndcg@10"], "mean": 0.0, "std": 0.0}
+    warm, cold = by_slice(summary, "shop").axes
+    assert list(cold.get_xticks()) == [0] and len(warm.get_xticks()) > 1 and warm.get_xlim()[0] == 0
+
+
 def test_rows_of_different_protocols_are_refused(tmp_path, leave_run, write_plan):
     plan = read_plan(str(write_plan(datasets=["shop"], seeds=[1, 2], models=["SASRec", "Pop"])))
     other = {"protocol": {"split": {"LS": "valid_and_test"}, "mask_history": True, "ties": "against the target", "candidates": 50, "target_scene": None}}
