@@ -6,16 +6,15 @@ from collections.abc import Sequence
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings import schema
+from recbole_precise.settings.verb_options import is_verb_switch
 
 _BOOLEANS = {"true", "false"}
-# Switches of the verbs, which are no settings of a run.
-_VERB_SWITCHES = {"dry_run", "report_only", "plots", "trained_only", "only_new", "cold", "overwrite", "unescape"}
 
 
 def is_switch(key: str) -> bool:
     """Whether a key takes True or False alone, so that `--key` means `--key=True`."""
     entry = schema.known_key(key)
-    return key in _VERB_SWITCHES or entry is not None and entry.types == ("bool",)
+    return is_verb_switch(key) or entry is not None and entry.types == ("bool",)
 
 
 def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:

@@ -9,19 +9,24 @@ from dataclasses import dataclass
 import recbole_precise
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.settings.verb_options import VERB_OPTIONS
 
 
 @dataclass(frozen=True)
 class Verb:
-    """`usage`: what follows the command's name; `help`: one line; `module`: of this package, imported when the verb is used."""
+    """`usage`: what follows the command's name; `help`: one line; `module`: of this package, imported when the verb is used, and the verb's name; `settings`: whether it takes settings of a run too."""
 
     usage: str
     help: str
     module: str
+    settings: bool = True
 
     def manual(self) -> str:
-        """What `recbole-precise VERB --help` prints: how it is called and what it does."""
-        return f"usage: recbole-precise {self.usage}\n\n{self.help}\n\n{_NOTES}".rstrip()
+        """What `recbole-precise VERB --help` prints: how it is called, what it does, and its own options."""
+        options = {f"--{key}={option.value}": option.meaning for key, option in VERB_OPTIONS[self.module].items()}
+        width = max(map(len, options))
+        lines = "\n".join(f"  {written.ljust(width)}  {meaning}" for written, meaning in options.items())
+        return f"usage: recbole-precise {self.usage}\n\n{self.help}\n\n{lines}\n\n{_NOTES if self.settings else _WRITTEN}".rstrip()
 
     def run(self, arguments: Sequence[str]) -> None:
         importlib.import_module(f"recbole_precise.verbs.{self.module}").main(arguments)
@@ -42,6 +47,7 @@ VERBS: dict[str, Verb] = {
         "convert --source=NAME --input=DOWNLOAD --output=dataset/NAME [--preset=pad|precise-books ...]",
         "turn a raw download (Amazon, MIND, MovieLens, a CSV or Parquet file, ...) into RecBole's atomic files",
         "convert",
+        settings=False,
     ),
     "tune": Verb(
         "tune --model=NAME --dataset=NAME [--params_file=x.hyper --trials=30 --hours=H --sampler=tpe|random|grid --storage=FILE ...]",
@@ -62,11 +68,13 @@ VERBS: dict[str, Verb] = {
         'compare RUN_A RUN_B [--metric="ndcg@10 recall@10"] [--output=FILE.json]',
         "paired test of two finished runs, or of several seeds each ('runs/A/seed-*' 'runs/B/seed-*')",
         "compare",
+        settings=False,
     ),
     "inspect": Verb(
         "inspect discrepancy|separation|gates|gains|similarity RUN [RUN ...] [--output=FOLDER ...]",
         "look into finished runs: how far trainings moved their item vectors, what the gate of PAD weighs, where one model gains on another, whether ID vectors know which items are alike; with plots",
         "inspect",
+        settings=False,
     ),
     "replay": Verb(
         "replay --dataset=NAME [--period=week --reload_every=1 --blend=1 --seeds='2020 2021' --output=FOLDER ...]",
@@ -101,9 +109,11 @@ def usage() -> str:
     return "\n".join(lines) + "\n\n" + _NOTES
 
 
-_NOTES = """\
---key value works too. Every key, its default and its meaning stand in the YAML files of properties/; RecBole's keys keep
-their meaning. Models are ours (PRECISE-UT, ...) and every model of RecBole; case, hyphens and underscores do not matter.
+_WRITTEN = "--key value works too; a key whose value is True or False may stand alone."
+_NOTES = f"""\
+{_WRITTEN} Every key of a run, its default and
+its meaning stand in the YAML files of properties/; RecBole's keys keep their meaning. Models are ours (PRECISE-UT, ...) and
+every model of RecBole; case, hyphens and underscores do not matter.
 """
 
 

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import switch, whole_number
 
 #: Options of this verb alone; all others are settings of a run.
-OWN = ("output", "shuffles", "text", "plots", "most_events")
+OWN = own_of("audit")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments, positional
+from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import VERBS, need_recbole
 from recbole_precise.verbs.options import number, switch, whole_number, whole_numbers
 
@@ -22,20 +23,20 @@ def main(arguments: Sequence[str]) -> None:
     settings = parse_arguments(rest, strict=True)
     if named[1:] or (named and "plan" in settings):
         raise ConfigError(f"benchmark takes one plan: recbole-precise {VERBS['benchmark'].usage}.")
-    plan_name = named[0] if named else settings.pop("plan", None)
+    own = {key: settings.pop(key) for key in own_of("benchmark") if key in settings}
+    plan_name = named[0] if named else own.get("plan")
     if plan_name is None:
         from recbole_precise.benchmark.plan import shipped_plans
 
         raise ConfigError(f"benchmark needs --plan: one of {', '.join(shipped_plans())}, or a YAML file.")
-    runs = Path(settings.pop("runs", _RUNS))
+    runs = Path(own.get("runs", _RUNS))
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    own = {key: settings.pop(key) for key in ("jobs", "memory_gb", "plots", "dry_run", "report_only", "seeds") if key in settings}
     jobs, memory_gb, seeds = whole_number(own, "jobs", min(2, cores)), number(own, "memory_gb", 2.0), whole_numbers(own, "seeds")
     plots, dry_run, report_only = (switch(own, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
-    models, datasets = (settings.pop(key).split() if key in settings else None for key in ("models", "datasets"))
+    models, datasets = (own[key].split() if key in own else None for key in ("models", "datasets"))
     if models:
         models = _rows(models)
-    against, output = settings.pop("against", None), settings.pop("output", None)
+    against, output = own.get("against"), own.get("output")
     need_recbole()
     from recbole_precise.benchmark import plots as pictures
     from recbole_precise.benchmark.cells import make_cells

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import positional
+from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import VERBS, own_options
 from recbole_precise.verbs.options import number, one_of, whole_number
 
@@ -14,7 +15,7 @@ from recbole_precise.verbs.options import number, one_of, whole_number
 def main(arguments: Sequence[str]) -> None:
     """Print means, differences, intervals and p-values of every metric."""
     sides, rest = positional(arguments)
-    settings = own_options("compare", rest, required=(), optional=("metric", "split", "confidence", "resamples", "seed", "output"))
+    settings = own_options("compare", rest, required=(), optional=own_of("compare"))
     if len(sides) != 2:
         many = " Quote a pattern, so that the shell leaves it alone." if len(sides) > 2 else ""
         raise ConfigError(f"compare takes two sides, not {len(sides)}: recbole-precise {VERBS['compare'].usage}.{many}")

@@ -9,8 +9,6 @@ from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.verbs import VERBS
 
-SWITCHES = ("overwrite", "skip_bad_rows", "known_items", "unescape")
-
 
 def main(arguments: Sequence[str]) -> None:
     """Convert what `--input` holds, and print what came out, what was left out, and how to run it.
@@ -20,9 +18,7 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.data.convert import SOURCES
     from recbole_precise.data.convert.options import switch
 
-    following = [*arguments[1:], "--"]
-    bare = {f"--{name}" for name in SWITCHES}  # these may stand without a value
-    given = parse_arguments([f"{word}=True" if word in bare and after.startswith("--") else word for word, after in zip(arguments, following)], strict=True)
+    given = parse_arguments(arguments, strict=True)
     for key in ("source", "input", "output"):
         if key not in given:
             raise ConfigError(f"convert needs --{key}: recbole-precise {VERBS['convert'].usage}. The sources are {', '.join(SOURCES)}.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import VERBS
 from recbole_precise.verbs.options import one_of, switch
 from recbole_precise.verbs.recommend import settings_of
@@ -15,7 +16,7 @@ from recbole_precise.verbs.recommend import settings_of
 if TYPE_CHECKING:
     from recbole_precise.finished import FinishedRun
 
-OWN = ("run_dir", "split", "items", "output", "cold")
+OWN = own_of("evaluate")
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -11,13 +11,14 @@ import numpy as np
 
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import VERBS, need_recbole
 from recbole_precise.verbs.options import one_of, switch, whole_number
 
 if TYPE_CHECKING:
     from recbole_precise.finished import FinishedRun
 
-OWN = ("run_dir", "users", "users_file", "history", "topk", "items", "only_new", "seen", "output")
+OWN = own_of("recommend")
 COLUMNS = ("user", "rank", "item", "score", "new", "text")
 _TYPED_IN = "history"  # the user of a history that was typed in
 

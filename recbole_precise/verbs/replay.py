@@ -9,10 +9,11 @@ from typing import Any
 
 from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers
 
-OWN = ("period", "time_unit", "reload_every", "blend", "memory", "cases", "seeds", "output", "plots")
+OWN = own_of("replay")
 #: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would let the future in.
 _DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "targeted_rows": "prefixes", "targeted_view": "target", "neighbour_transitions": 0.0, "tensorboard": False, "show_progress": False}
 

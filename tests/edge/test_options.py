@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_precise.audit.examine import DEFAULT_SHUFFLES
+from recbole_precise.data.convert import SOURCES
+from recbole_precise.data.convert import options as convert_options
 from recbole_precise.errors import ConfigError
+from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.settings.verb_options import VERB_OPTIONS
+from recbole_precise.verbs import VERBS, benchmark, inspect, tune, usage
 from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers
 
 
@@ -52,3 +60,31 @@ def test_what_is_missing_has_its_default():
     assert one_of({}, "k", ("a", "b"), default="b") == "b" and switch({"k": "false"}, "k", True) is False
     with pytest.raises(ConfigError, match="--k must be one of test, valid, not 'vlid'. Did you mean 'valid'"):
         one_of({"k": "vlid"}, "k", ("test", "valid"))
+
+
+def test_every_switch_of_the_manuals_may_stand_alone():
+    manuals = " ".join([usage(), *(verb.manual() for verb in VERBS.values())])
+    switches = set(re.findall(r"--(\w+)=(?:True|False)\b", manuals))
+    assert {"plots", "dry_run", "report_only", "only_new", "overwrite", "skip_bad_rows", "trained_only", "cold"} <= switches
+    assert {key for key in switches if parse_arguments([f"--{key}", "--seed=1"], strict=True) != {key: "True", "seed": "1"}} == set()
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_manuals_list_what_the_usage_names(verb):
+    named = set(re.findall(r"--(\w+)=", VERBS[verb].usage)) - {"key"}
+    assert named - VERB_OPTIONS[VERBS[verb].module].keys() <= ({"mask_history", "topk"} if verb == "evaluate" else {"model", "dataset"})
+
+
+def test_manuals_list_what_convert_and_inspect_take():
+    taken = {"source", "input", "output", "overwrite", *convert_options.NAMES, *(name for source in SOURCES.values() for name in source.own_options)}
+    assert VERB_OPTIONS["convert"].keys() == taken
+    assert re.findall(r"[\w-]+", VERB_OPTIONS["convert"]["source"].meaning.replace(" or ", ", ")) == list(SOURCES)
+    assert VERB_OPTIONS["inspect"].keys() == {*inspect._COMMON, *(key for kind in inspect.KINDS.values() for key in kind.own)}
+
+
+def test_manuals_print_the_defaults():
+    with_numbers = {(verb, key): option.value for verb, options in VERB_OPTIONS.items() for key, option in options.items()}
+    assert with_numbers["tune", "trials"] == str(tune.TRIALS) and with_numbers["tune", "prune_after"] == str(tune.PRUNE_AFTER)
+    assert with_numbers["tune", "metric"] == tune.METRIC and with_numbers["audit", "shuffles"] == str(DEFAULT_SHUFFLES) and with_numbers["benchmark", "runs"] == benchmark._RUNS
+    defaults = convert_options.Options()
+    assert all(with_numbers["convert", key] == str(getattr(defaults, key)) for key in convert_options.NAMES if getattr(defaults, key) is not None)

@@ -8,6 +8,7 @@ import pytest
 
 from recbole_precise.settings import schema
 from recbole_precise.errors import ConfigError
+from recbole_precise.nn.sequence_encoders import ACTIVATIONS
 from recbole_precise.settings import properties_folder, read_settings
 
 FOLDER = properties_folder()
@@ -41,6 +42,10 @@ def test_every_entry_has_a_key():
     assert schema.OVERALL.keys() == read_settings(FOLDER / "overall.yaml").keys()
     in_models = {key for file in MODEL_FILES for key in read_settings(file)}
     assert schema.MODEL.keys() - in_models == set()
+
+
+def test_activations_are_those_that_the_encoders_have():
+    assert set(schema.known_key("hidden_act").choices) == set(ACTIVATIONS)
 
 
 def test_our_overall_settings_touch_no_key_of_recbole():
