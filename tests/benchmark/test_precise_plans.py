@@ -37,7 +37,7 @@ def test_rows_of_the_data_sets_own_plan_are_the_same_runs(folders, dataset):
     assert all(table[name] == pad[name] for name in ("SASRec", "GRU4Rec", "SASRec-CE", "SASRec-Text"))
 
 
-@pytest.mark.parametrize(("plan", "dataset"), [*((dataset, dataset) for dataset in DATASETS), *(("precise-table3", dataset) for dataset in DATASETS)])
+@pytest.mark.parametrize(("plan", "dataset"), [*((dataset, dataset) for dataset in DATASETS), *((plan, dataset) for plan in ("precise-table3", "pad-table2") for dataset in DATASETS)])
 def test_rows_have_what_tuning_found(plan, dataset):
     for row in read_plan(plan).rows:
         settings = {**row.settings, **row.by_dataset.get(dataset, {})}
