@@ -128,7 +128,6 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
-    for axes in panels:
         _time_ticks(axes, _ROUND_TIMES[::2] if crowded else _ROUND_TIMES)
     handles, labels = panels[0].get_legend_handles_labels()
     if labels:

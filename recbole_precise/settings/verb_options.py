@@ -175,3 +175,8 @@ def is_verb_switch(key: str) -> bool:
 def own_of(verb: str) -> tuple[str, ...]:
     """Names of a verb's options."""
     return tuple(VERB_OPTIONS[verb])
+
+
+def take_own(verb: str, given: dict[str, str]) -> dict[str, str]:
+    """The options of a verb among what was given, taken out of it."""
+    return {key: given.pop(key) for key in own_of(verb) if key in given}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import recbole_precise
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
-from recbole_precise.settings.verb_options import VERB_OPTIONS
+from recbole_precise.settings.verb_options import VERB_OPTIONS, take_own
 
 
 @dataclass(frozen=True)
@@ -131,10 +131,10 @@ def run_options(arguments: Sequence[str]) -> tuple[dict[str, object], list[str]]
     return options, [f"--{key}={value}" for key, value in settings.items()]
 
 
-def options_beside_a_run(verb: str, arguments: Sequence[str], own: Sequence[str], why_no_model: str) -> tuple[dict[str, str], dict[str, object], list[str]]:
+def options_beside_a_run(verb: str, arguments: Sequence[str], why_no_model: str) -> tuple[dict[str, str], dict[str, object], list[str]]:
     """For a verb that takes the settings of a run but no model: its own options, data set and config files, and the arguments left for Config."""
     given = parse_arguments(arguments, strict=True)
-    mine = {key: given.pop(key) for key in own if key in given}
+    mine = take_own(verb, given)
     options, rest = run_options([f"--{key}={value}" for key, value in given.items()])
     if options["model"] is not None:
         raise ConfigError(f"{verb} takes no --model: {why_no_model}.")

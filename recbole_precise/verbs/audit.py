@@ -6,17 +6,13 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import switch, whole_number
-
-#: Options of this verb alone; all others are settings of a run.
-OWN = own_of("audit")
 
 
 def main(arguments: Sequence[str]) -> None:
     """Examine a data set; print the report and write audit.md, audit.json and plots into `--output`."""
-    own, options, rest = options_beside_a_run("audit", arguments, OWN, "it looks at the data alone")
+    own, options, rest = options_beside_a_run("audit", arguments, "it looks at the data alone")
     draw = switch(own, "plots", True)
     counts = {name: whole_number(own, name, None) for name in ("shuffles", "most_events") if name in own}
     need_recbole()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments, positional
-from recbole_precise.settings.verb_options import own_of
+from recbole_precise.settings.verb_options import take_own
 from recbole_precise.verbs import VERBS, need_recbole
 from recbole_precise.verbs.options import number, switch, whole_number, whole_numbers
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str]) -> None:
     settings = parse_arguments(rest, strict=True)
     if named[1:] or (named and "plan" in settings):
         raise ConfigError(f"benchmark takes one plan: recbole-precise {VERBS['benchmark'].usage}.")
-    own = {key: settings.pop(key) for key in own_of("benchmark") if key in settings}
+    own = take_own("benchmark", settings)
     plan_name = named[0] if named else own.get("plan")
     if plan_name is None:
         from recbole_precise.benchmark.plan import shipped_plans

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
-from recbole_precise.settings.verb_options import own_of
+from recbole_precise.settings.verb_options import take_own
 from recbole_precise.verbs import VERBS
 from recbole_precise.verbs.options import one_of, switch
 from recbole_precise.verbs.recommend import settings_of
@@ -16,14 +16,12 @@ from recbole_precise.verbs.recommend import settings_of
 if TYPE_CHECKING:
     from recbole_precise.finished import FinishedRun
 
-OWN = own_of("evaluate")
-
 
 def main(arguments: Sequence[str]) -> None:
     """Print the metrics and write them, beside the run's own result, as evaluation-<split>.json or to `--output`."""
     given = parse_arguments(arguments, strict=True)
-    own = {key: given.pop(key) for key in OWN if key in given}
-    settings: dict[str, Any] = settings_of("evaluate", given, OWN)
+    own = take_own("evaluate", given)
+    settings: dict[str, Any] = settings_of("evaluate", given)
     if not own.get("run_dir"):
         raise ConfigError(f"evaluate needs --run_dir, the directory of a finished run: recbole-precise {VERBS['evaluate'].usage}.")
     split, cold = one_of(own, "split", ("test", "valid")), switch(own, "cold", True)

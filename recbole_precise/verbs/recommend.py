@@ -11,14 +11,13 @@ import numpy as np
 
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.settings.arguments import parse_arguments
-from recbole_precise.settings.verb_options import own_of
+from recbole_precise.settings.verb_options import own_of, take_own
 from recbole_precise.verbs import VERBS, need_recbole
 from recbole_precise.verbs.options import one_of, switch, whole_number
 
 if TYPE_CHECKING:
     from recbole_precise.finished import FinishedRun
 
-OWN = own_of("recommend")
 COLUMNS = ("user", "rank", "item", "score", "new", "text")
 _TYPED_IN = "history"  # the user of a history that was typed in
 
@@ -26,8 +25,8 @@ _TYPED_IN = "history"  # the user of a history that was typed in
 def main(arguments: Sequence[str]) -> None:
     """Print the top items, or write them to `--output` (.tsv or .jsonl)."""
     given = parse_arguments(arguments, strict=True)
-    own = {key: given.pop(key) for key in OWN if key in given}
-    settings = settings_of("recommend", given, OWN)
+    own = take_own("recommend", given)
+    settings = settings_of("recommend", given)
     k, only_new, seen = _checked(own)
     wanted = _wanted(own)
     need_recbole()
@@ -45,11 +44,12 @@ def main(arguments: Sequence[str]) -> None:
         print(text_table(list(COLUMNS), shown))
 
 
-def settings_of(verb: str, given: dict[str, str], own: Sequence[str]) -> dict[str, str]:
+def settings_of(verb: str, given: dict[str, str]) -> dict[str, str]:
     """The settings that a finished run may be asked with; a ConfigError for any other and for a missing --run_dir."""
     need_recbole()
     from recbole_precise.finished import ASKABLE
 
+    own = own_of(verb)
     for key in given:
         if key not in ASKABLE:
             raise ConfigError(

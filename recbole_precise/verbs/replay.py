@@ -13,14 +13,13 @@ from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers
 
-OWN = own_of("replay")
 #: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would let the future in.
 _DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "targeted_rows": "prefixes", "targeted_view": "target", "neighbour_transitions": 0.0, "tensorboard": False, "show_progress": False}
 
 
 def main(arguments: Sequence[str]) -> None:
     """Replay a data set; print the table and write table.md, results.json and the plot into `--output`."""
-    own, run, rest = options_beside_a_run("replay", arguments, OWN, "it trains PRECISE-UT and PRECISE-TT")
+    own, run, rest = options_beside_a_run("replay", arguments, "it trains PRECISE-UT and PRECISE-TT")
     given = parse_arguments(rest, strict=True)
     options, seeds = _options(own), whole_numbers(own, "seeds")
     plots = switch(own, "plots", True)
@@ -55,7 +54,7 @@ def _config(run: dict[str, Any], rest: list[str], given: Mapping[str, str]) -> A
             config = Config(**run, config_dict=defaults)
         except ConfigError as error:
             wrong = next((key for key in given if f"'{key}'" in str(error) and str(error).startswith("Unknown key")), None)
-            near = did_you_mean(wrong, OWN) if wrong else ""
+            near = did_you_mean(wrong, own_of("replay")) if wrong else ""
             if not near:
                 raise
             raise ConfigError(f"Unknown option '--{wrong}' of replay.{near}") from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from recbole_precise import registry
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings import properties_folder
-from recbole_precise.settings.verb_options import own_of
+from recbole_precise.settings.verb_options import take_own
 from recbole_precise.verbs import need_recbole, run_options
 from recbole_precise.verbs.options import number, one_of, whole_number
 
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from recbole_precise.tuning.space import Space
     from recbole_precise.tuning.study import Budget
 
-#: Options of the verb itself; all others are settings of every trial.
-OWN = own_of("tune")
 TRIALS, METRIC, PRUNE_AFTER = 30, "NDCG@10", 5
 _PACKAGES = ("optuna", "filelock", "matplotlib")
 
@@ -35,7 +33,7 @@ def main(arguments: Sequence[str]) -> None:
         if importlib.util.find_spec(package) is None:
             raise ConfigError(f"tune needs the package '{package}': run `pip install {' '.join(_PACKAGES)}`.")
     settings = dict(argument[2:].split("=", 1) for argument in rest)
-    own = {key: settings.pop(key) for key in OWN if key in settings}
+    own = take_own("tune", settings)  # all others are settings of every trial
     if run["model"] is None:
         raise ConfigError("No model was given: say --model=PRECISE-UT, or any model of RecBole.")
     _tune(registry.resolve(str(run["model"])), run, settings, own)
