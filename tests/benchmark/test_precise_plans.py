@@ -39,9 +39,14 @@ def test_rows_of_the_data_sets_own_plan_are_the_same_runs(folders, dataset):
 
 @pytest.mark.parametrize(("plan", "dataset"), [*((dataset, dataset) for dataset in DATASETS), *((plan, dataset) for plan in ("precise-table3", "pad-table2") for dataset in DATASETS)])
 def test_rows_have_what_tuning_found(plan, dataset):
-    for row in read_plan(plan).rows:
+    rows = read_plan(plan).rows
+    names = {row.name for row in rows}
+    for row in rows:
         settings = {**row.settings, **row.by_dataset.get(dataset, {})}
-        found = TUNED / f"{row.model if row.recipe == 'default' else row.name}-{dataset}" / "best.yaml"
+        of_model = row.recipe == "default" or row.name == f"{row.model} tuned"
+        found = TUNED / f"{row.model if of_model else row.name}-{dataset}" / "best.yaml"
+        if f"{row.name} tuned" in names:  # that row has what was found; this one is as it ships
+            continue
         tuned = yaml.safe_load(found.read_text()) if found.exists() else {}
         given = {key: value for key, value in settings.items() if key in KEYS}
         assert given == pytest.approx({key: value for key, value in tuned.items() if key in KEYS}, rel=1e-3), row.name
