@@ -98,7 +98,7 @@ def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, t
         if key in RESERVED:
             raise ConfigError(f"--{key}: the benchmark sets '{key}' itself; {'--seeds' if key == 'seed' else 'the plan'} says which.")
     shared = {key: as_text(key, value) for key, value in plan.settings.items()} | dict(extra or {})
-    reach = _reach(plan, shared)
+    reach = _reach(plan, shared, extra or {})
     cells, digests, protocols = [], {}, {}
     for dataset, own in plan.datasets.items():
         source = plan.sources[dataset]
@@ -135,19 +135,24 @@ def _digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _reach(plan: Plan, shared: Mapping[str, str]) -> dict[str, set[str]]:
-    """Row -> the shared settings that its model knows; a ConfigError for one that no row's model knows."""
+def _reach(plan: Plan, shared: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, set[str]]:
+    """Row -> the shared settings that its model knows; a ConfigError for one that no row's model knows: of all rows of the plan, of those that were kept for `extra`."""
     from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
 
-    known: dict[str, set[str]] = {}
-    for row in plan.rows:
-        entry = registry.resolve(row.model)
-        known[row.name] = set(recbole_keys() | our_keys() | keys_of_model(entry, entry.load()).keys())
-    everything = set().union(*known.values())
-    for key in shared:
-        if key not in everything:
-            raise ConfigError(f"Unknown key '{key}': no model of the plan '{plan.file}' reads it.{did_you_mean(key, everything)}")
-    return {name: keys & shared.keys() for name, keys in known.items()}
+    def keys_of(model: str) -> set[str]:
+        entry = registry.resolve(model)
+        return set(recbole_keys() | our_keys() | keys_of_model(entry, entry.load()).keys())
+
+    known = {model: keys_of(model) for model in {row.model for row in plan.rows}}
+    kept = set().union(*known.values())
+    if unread := [key for key in shared if key not in kept]:  # the models of rows that were left out are loaded for their keys alone
+        everything = kept.union(*(keys_of(model) for model in plan.models - known.keys()))
+        for key in unread:
+            if key not in everything:
+                raise ConfigError(f"Unknown key '{key}': no model of the plan '{plan.file}' reads it.{did_you_mean(key, everything)}")
+            if key in extra:
+                raise ConfigError(f"--{key}: none of the models that run ({', '.join(sorted(known))}) reads it; only rows that --models leaves out do.")
+    return {row.name: known[row.model] & shared.keys() for row in plan.rows}
 
 
 def _same_protocol(plan: Plan, dataset: str, row: Row, protocol: dict[str, Any], seen: dict[str, tuple[str, dict[str, Any]]]) -> None:

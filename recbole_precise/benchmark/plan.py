@@ -60,6 +60,8 @@ class Plan:
 
     An entry of `datasets` that is `on_request` takes part only where `read_plan` names it.
 
+    `models`: of all rows of the file, also of those that were left out.
+
     `note`: printed above the tables. `metrics`: the first is the one that plots show. `percent`: numbers are printed times 100.
     """
 
@@ -70,6 +72,7 @@ class Plan:
     datasets: Mapping[str, Mapping[str, Any]]
     sources: Mapping[str, str]
     rows: tuple[Row, ...]
+    models: frozenset[str]
     metrics: tuple[str, ...]
     slices: tuple[str, ...]
     settings: Mapping[str, Any]
@@ -177,6 +180,7 @@ class _Reader:
             datasets=chosen,
             sources={dataset: sources[dataset] for dataset in chosen},
             rows=tuple(kept.values()),
+            models=frozenset(row.model for row in rows),
             metrics=metrics,
             slices=tuple(self.texts(content.get("slices", []), "slices")),
             settings=self.settings(content.get("settings") or {}, "settings"),

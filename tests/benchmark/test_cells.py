@@ -37,10 +37,10 @@ def test_texts_of_plans_stay_readable():
 
 @pytest.fixture
 def cells_of(write_plan, ring, tmp_path):
-    """`cells_of(models, extra=..., settings=...)` -> row name -> its cells."""
+    """`cells_of(models, extra=..., settings=...)` -> row name -> its cells; `keep`: rows, as of --models."""
 
-    def make(models, extra=None, threads=None, **content):
-        plan = read_plan(str(write_plan(**{"datasets": {"ring": ring}, "seeds": [1, 2], "models": models, **content})))
+    def make(models, extra=None, threads=None, keep=None, **content):
+        plan = read_plan(str(write_plan(**{"datasets": {"ring": ring}, "seeds": [1, 2], "models": models, **content})), models=keep)
         rows: dict[str, list] = {}
         for cell in make_cells(plan, tmp_path / "runs", extra, threads):
             rows.setdefault(cell.row.name, []).append(cell)
@@ -93,6 +93,16 @@ def test_a_shared_setting_goes_to_the_rows_that_know_it(cells_of):
     assert {key for key in ("hidden_size", "epochs", "n_layers") if key in rows["Pop"][0].settings} == {"epochs"}
     with pytest.raises(ConfigError, match="Unknown key 'hiden_size': no model of the plan .* reads it. Did you mean 'hidden_size'?"):
         cells_of(["SASRec", "Pop"], extra={"hiden_size": "16"})
+
+
+def test_a_setting_of_the_plan_may_be_for_rows_that_are_left_out(cells_of):
+    whole = cells_of(["SASRec", "Pop"], settings={"hidden_size": 16})
+    part = cells_of(["SASRec", "Pop"], keep=["Pop"], settings={"hidden_size": 16})
+    assert list(part) == ["Pop"] and part["Pop"][0].folder == whole["Pop"][0].folder
+    with pytest.raises(ConfigError, match="Unknown key 'hiden_size': no model of the plan .* reads it. Did you mean 'hidden_size'?"):
+        cells_of(["SASRec", "Pop"], keep=["Pop"], settings={"hiden_size": 16})
+    with pytest.raises(ConfigError, match=r"--hidden_size: none of the models that run \(Pop\) reads it; only rows that --models leaves out do."):
+        cells_of(["SASRec", "Pop"], keep=["Pop"], extra={"hidden_size": "16"})
 
 
 def test_the_command_line_goes_before_a_row_and_a_row_before_the_plan(cells_of):
