@@ -8,6 +8,7 @@
 #     MODELS="Hybrid MoRec DisCo LLM-ESR" RECIPE=best bash benchmarks/tune_rows.sh prime-pantry --data_path=dataset --neighbour_transitions=0 --neighbour_texts=0   # with what was chosen for PAD there
 #     MODELS="CTRL MAKE" TRIAL_MINUTES=2 RECIPE=best bash benchmarks/tune_rows.sh prime-pantry --data_path=dataset --neighbour_transitions=0 --neighbour_texts=0   # two phases, whose minutes add up
 #     MODELS=PAD TRIAL_MINUTES=1.33 RECIPE=best bash benchmarks/tune_rows.sh prime-pantry --data_path=dataset --neighbour_transitions=0 --neighbour_texts=0   # three
+#     MODELS="PAD CTRL ..." PATIENCE=20 bash benchmarks/tune_rows.sh ml-100k      # TRIAL_MINUTES as above
 #     MODELS=gSASRec PATIENCE=20 bash benchmarks/tune_rows.sh ml-100k --train_batch_size=16   # it ranks by popularity for 20 epochs before it learns sequences
 set -u
 dataset=$1
