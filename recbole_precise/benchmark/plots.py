@@ -22,7 +22,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":")
 _PANELS_WIDE = 4
 _ROUND_TIMES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400)
-_Lines = list[list[tuple[float, float]]]  # of a row: for each seed (seconds, validation metric)
+_Lines = list[list[tuple[float, float, bool]]]  # of a row: for each seed (seconds, validation metric, whether of the phase that is tested)
 _MEANING = {
     "warm": "target seen more than\n50 times in training", "median": "target seen 7 to 50\ntimes in training", "cold": "target seen 1 to 6\ntimes in training",
     "unseen": "target never seen\nin training", "top20": "target among the 20%\nmost frequent items", "rest80": "target among the\nother 80% of items",
@@ -112,7 +112,7 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
     rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
     factor = 100 if summary["percent"] else 1
     lines = {
-        place: [points for curve in row["curves"] if (points := [(record["seconds"], factor * record["valid"]) for record in curve if record["valid"] is not None])]
+        place: [points for curve in row["curves"] if (points := [(record["seconds"], factor * record["valid"], record["tested"]) for record in curve if record["valid"] is not None])]
         for place, row in enumerate(rows)
     }
     lines = {place: of_row for place, of_row in lines.items() if of_row}
@@ -134,7 +134,7 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
         legend(handles, labels)
     figure.supxlabel(f"Wall time of training and validation so far ({_machine(summary)}; log scale)", fontsize=9)
     figure.supylabel(_axis(summary, dataset, "validation"), fontsize=9)
-    what = "Validation while training: a line a seed, a point an evaluation, a star the best of a run, whose weights are tested"
+    what = "Validation while training: a line a seed, a point an evaluation, a star the best of a run's last phase, whose weights are tested"
     _title(figure, summary, dataset, what + ("; in grey the other rows" if crowded else ""))
     return figure
 
@@ -164,7 +164,7 @@ def _panel_each(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[
     for axes, (place, of_row) in zip(panels, lines.items(), strict=True):
         for other in lines.keys() - {place}:
             for points in lines[other]:
-                axes.plot(*zip(*points, strict=True), color="0.85", linewidth=0.5)
+                axes.plot(*list(zip(*points, strict=True))[:2], color="0.85", linewidth=0.5)
         _seeds(axes, of_row, 0, None)
         axes.set_title(names[place], fontsize=8)
         axes.tick_params(labelsize=7)
@@ -172,12 +172,12 @@ def _panel_each(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[
 
 
 def _seeds(axes: Any, lines: _Lines, place: int, label: str | None) -> None:
-    """A row's lines, (seconds, validation) of each seed, in the look of its place, with a star at each line's best."""
+    """A row's lines, (seconds, validation) of each seed, in the look of its place, with a star at the best of each line's last phase."""
     colour, marker, dash = _style(place)
     for number, points in enumerate(lines):
-        axes.plot(*zip(*points, strict=True), dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
-        best = max(points, key=lambda point: point[1])
-        axes.plot(*best, marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
+        axes.plot(*list(zip(*points, strict=True))[:2], dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
+        best = max(points, key=lambda point: (point[2], point[1]))
+        axes.plot(*best[:2], marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
 
 
 def _style(place: int) -> tuple[str, str, str]:

@@ -139,10 +139,16 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], ways: Sequence[Sequence[
 
 
 def _curve(way: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """The validation metric of a run, epoch by epoch; `seconds` are counted from the beginning of the first run that led to it."""
+    """The validation metric of a run, epoch by epoch.
+
+    `seconds` are counted from the beginning of the first run that led to it; `tested`: of the last phase, whose best weights are tested.
+    """
     *before, last = (result.get("curve", []) for result in way)
     spent = sum(curve[-1]["seconds"] for curve in before if curve)
-    return [{"epoch": record["epoch"], "seconds": spent + record["seconds"], "valid": (record["valid"] or {}).get(metric)} for record in last]
+    return [
+        {"epoch": record["epoch"], "seconds": spent + record["seconds"], "valid": (record["valid"] or {}).get(metric), "tested": record.get("phase") == last[-1].get("phase")}
+        for record in last
+    ]
 
 
 def _value(folder: Path, result: Mapping[str, Any], split: str, metric: str) -> float | None:

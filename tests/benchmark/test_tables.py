@@ -163,6 +163,16 @@ def test_many_rows_get_a_panel_each(summary, tmp_path):
     assert of_copy and list(of_copy[0].get_ydata()) == list(valid)
 
 
+def test_the_star_is_at_the_best_of_the_phase_that_is_tested(summary):
+    pytest.importorskip("matplotlib")
+    from recbole_precise.benchmark.plots import curves
+
+    for row in summary["datasets"]["shop"]["rows"]:
+        row["curves"] = [[{"epoch": epoch, "seconds": 1.0 + epoch, "valid": valid, "tested": epoch > 1} for epoch, valid in enumerate((0.1, 0.9, 0.3, 0.5, 0.4))] for _ in row["curves"]]
+    stars = [line for line in curves(summary, "shop").axes[0].lines if line.get_marker() == "*"]
+    assert stars and {(line.get_xdata()[0], line.get_ydata()[0]) for line in stars} == {(4.0, 0.5)}
+
+
 def test_a_slice_without_a_hit_has_no_scale(summary):
     pytest.importorskip("matplotlib")
     from recbole_precise.benchmark.plots import by_slice
