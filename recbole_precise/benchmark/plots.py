@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from recbole_precise.benchmark.summary import is_number
 from recbole_precise.benchmark.tables import protocol_text
@@ -22,7 +22,6 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":")
 _PANELS_WIDE = 4
 _ROUND_TIMES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400)
-_Lines = list[list[tuple[float, float, bool]]]  # of a row: for each seed (seconds, validation metric, whether of the phase that is tested)
 _MEANING = {
     "warm": "target seen more than\n50 times in training", "median": "target seen 7 to 50\ntimes in training", "cold": "target seen 1 to 6\ntimes in training",
     "unseen": "target never seen\nin training", "top20": "target among the 20%\nmost frequent items", "rest80": "target among the\nother 80% of items",
@@ -112,7 +111,7 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
     rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
     factor = 100 if summary["percent"] else 1
     lines = {
-        place: [points for curve in row["curves"] if (points := [(record["seconds"], factor * record["valid"], record["tested"]) for record in curve if record["valid"] is not None])]
+        place: [_line(points, factor) for curve in row["curves"] if (points := [record for record in curve if record["valid"] is not None])]
         for place, row in enumerate(rows)
     }
     lines = {place: of_row for place, of_row in lines.items() if of_row}
@@ -142,7 +141,20 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
 # --- Pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _one_panel(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
+class _Line(NamedTuple):
+    """A seed's validation metric over the seconds, and the point whose weights are tested: the best of its last phase."""
+
+    seconds: list[float]
+    valid: list[float]
+    star: tuple[float, float]
+
+
+def _line(points: Sequence[Mapping[str, Any]], factor: int) -> _Line:
+    best = max(points, key=lambda record: (record["tested"], record["valid"]))
+    return _Line([record["seconds"] for record in points], [factor * record["valid"] for record in points], (best["seconds"], factor * best["valid"]))
+
+
+def _one_panel(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
     """All rows in one panel: the figure, its panel, and what draws a legend from handles and labels."""
     figure = new_figure(8.5, 4.8)
     axes = figure.subplots()
@@ -151,7 +163,7 @@ def _one_panel(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[A
     return figure, [axes], partial(axes.legend, fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
 
 
-def _panel_each(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
+def _panel_each(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
     """A panel for each row: the figure, its panels, and what draws a legend, in the place after the last row."""
     high = math.ceil((len(lines) + 1) / _PANELS_WIDE)
     figure = new_figure(2.6 * _PANELS_WIDE, 1.9 * high + 1.4)
@@ -163,21 +175,20 @@ def _panel_each(lines: Mapping[int, _Lines], names: Mapping[int, str]) -> tuple[
         axes.tick_params(labelbottom=True)  # the lowest panel of each column
     for axes, (place, of_row) in zip(panels, lines.items(), strict=True):
         for other in lines.keys() - {place}:
-            for points in lines[other]:
-                axes.plot(*list(zip(*points, strict=True))[:2], color="0.85", linewidth=0.5)
+            for line in lines[other]:
+                axes.plot(line.seconds, line.valid, color="0.85", linewidth=0.5)
         _seeds(axes, of_row, 0, None)
         axes.set_title(names[place], fontsize=8)
         axes.tick_params(labelsize=7)
     return figure, panels, partial(spare[0].legend, fontsize=8, loc="center")
 
 
-def _seeds(axes: Any, lines: _Lines, place: int, label: str | None) -> None:
-    """A row's lines, (seconds, validation) of each seed, in the look of its place, with a star at the best of each line's last phase."""
+def _seeds(axes: Any, lines: Sequence[_Line], place: int, label: str | None) -> None:
+    """A row's lines, one a seed, in the look of its place, each with its star."""
     colour, marker, dash = _style(place)
-    for number, points in enumerate(lines):
-        axes.plot(*list(zip(*points, strict=True))[:2], dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
-        best = max(points, key=lambda point: (point[2], point[1]))
-        axes.plot(*best[:2], marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
+    for number, line in enumerate(lines):
+        axes.plot(line.seconds, line.valid, dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
+        axes.plot(*line.star, marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
 
 
 def _style(place: int) -> tuple[str, str, str]:
