@@ -27,10 +27,14 @@ class PAD(ExpertsRecommender):
     Phases (Sec. 3.1 to 3.3): `pretrain` trains the ID expert (or another, `pretrained_expert`); `align` copies it and draws text
     and IDs together while the copy goes on recommending (the anchor); `finetune` trains all experts through the gated score. What
     the model scores with follows the phase that trained it last (`trained_to`, which is saved with the weights).
+
+    Not the paper's, for few users: the aligned expert may begin anew (`aligned_begins`), and what begins in the last phase with a
+    small weight (`late_weight`), so that the phase begins with what the others can do and keeps that unless it finds better.
     """
 
     def __init__(self, config, dataset) -> None:
         self.first = config["pretrained_expert"]
+        self.copies = self.first == "id" and "aligned" in config["experts"] and config["aligned_begins"] != "new"
         super().__init__(config, dataset)
         self.alignment = Alignment(
             config["align_kernel"], config["mmd_estimator"], config["mmd_bandwidth"], config["infonce_temperature"],
@@ -42,7 +46,7 @@ class PAD(ExpertsRecommender):
 
     def built(self) -> tuple[str, ...]:
         """The experts, and the ID expert where the aligned one begins as its copy."""
-        copied = self.first == "id" and "aligned" in self.experts and ("pretrain" in self.config["phases"] or self.config["warm_start"])
+        copied = self.copies and ("pretrain" in self.config["phases"] or self.config["warm_start"])
         return tuple(name for name in EXPERTS if name in self.experts or (name == "id" and copied))
 
     def speaking(self) -> tuple[str, ...]:
@@ -66,6 +70,7 @@ class PAD(ExpertsRecommender):
             "finetune": {
                 "trainable": (*(pattern for name in self.experts for pattern in self._parameters_of(name)), *gate, *memory),
                 "rate_factors": (*((pattern, float(config["gate_rate"])) for pattern in gate), *text),
+                "validate_start": config["late_weight"] is not None,
             },
         }
         epochs, rate = {name: config[f"{name}_epochs"] for name in plan if name != "pretrain"}, {name: config[f"{name}_learning_rate"] for name in plan if name != "pretrain"}
@@ -92,9 +97,18 @@ class PAD(ExpertsRecommender):
     def set_phase(self, phase: Phase) -> None:
         """Called by the trainer when a phase begins, with the weights that it starts from."""
         number = PHASES.index(phase.name) + 1
-        if number >= 2 and int(self.trained_to) == 1 and self.first == "id" and "aligned" in self.experts:
+        if number >= 2 and int(self.trained_to) == 1 and self.copies:
             self._copy_pretrained()
+        late = self.config["late_weight"]
+        if number == 3 and late is not None and int(self.trained_to) in (1, 2):
+            trained = self._trained_before()
+            self.item_encoder.gate.begin([1.0 if name in trained else float(late) for name in self.experts])
         self.trained_to.fill_(number)
+
+    def _trained_before(self) -> set[str]:
+        """The experts that the phases before the last one trained."""
+        pretrained = {self.first} if int(self.trained_to) == 1 or "pretrain" in self.config["phases"] or self.config["warm_start"] else set()
+        return pretrained | ({"aligned"} if int(self.trained_to) == 2 or self.copies else set())
 
     @torch.no_grad()
     def _copy_pretrained(self) -> None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 GATES = ("bucket", "author", "mlp", "expert_output", "global", "none")
+FREE_GATES = ("bucket", "global")  # whose weights can be set (`TableGate.begin`)
 
 #: First values of the authors' gate over the padding and the buckets, before the sigmoid: from the first to the last.
 _AUTHOR = {"id": (1.0, 0.0), "aligned": (-4.0, -5.0), "text": (0.0, 1.0)}
@@ -29,6 +30,13 @@ class TableGate(nn.Module):
     def forward(self, bucket: Tensor, states: Tensor | None = None) -> Tensor:
         """int64 `bucket [...]` -> `[..., experts]`; `states` are not read."""
         return self.table()[bucket]
+
+    def begin(self, weights: Sequence[float]) -> None:
+        """Set the weights of every bucket to `weights` (positive, one an expert), divided by their sum.
+
+        Raises ValueError for a gate whose weights are no free numbers (`FREE_GATES` are).
+        """
+        raise ValueError(f"the weights of a {type(self).__name__} cannot be set")
 
 
 class NoGate(TableGate):
@@ -51,6 +59,10 @@ class BucketGate(TableGate):
 
     def table(self) -> Tensor:
         return self.logits.softmax(1)
+
+    def begin(self, weights: Sequence[float]) -> None:
+        with torch.no_grad():
+            self.logits.copy_(torch.tensor(weights).log().expand_as(self.logits))
 
 
 class AuthorGate(TableGate):
@@ -75,6 +87,10 @@ class GlobalGate(TableGate):
 
     def table(self) -> Tensor:
         return self.logits.softmax(0).expand(self.n_buckets + 1, -1)
+
+    def begin(self, weights: Sequence[float]) -> None:
+        with torch.no_grad():
+            self.logits.copy_(torch.tensor(weights).log())
 
 
 class MlpGate(TableGate):

@@ -310,6 +310,11 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
     for key in ("infonce_subvectors", "cross_heads"):
         if width % settings.get(key, 1):
             raise ConfigError(f"embedding_size {width} cannot be shared evenly by {key} = {settings[key]}.")
+    if settings["late_weight"] is not None:
+        from recbole_precise.nn.gates import FREE_GATES
+
+        if settings["gate"] not in FREE_GATES:
+            raise ConfigError(f"late_weight needs a gate whose first weights can be chosen, {' or '.join(FREE_GATES)}, not gate: {settings['gate']}; change one of them.")
     if settings["experts"] == ["text"] and settings["pretrained_expert"] != "text" and "finetune" not in settings["phases"]:
         raise ConfigError("The text expert alone is trained in the phase finetune, which phases leaves out.")
 

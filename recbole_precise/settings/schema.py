@@ -226,6 +226,8 @@ MODEL: dict[str, Key] = {
     "experts": Key("list", choices=("id", "aligned", "text")),
     "gate": _one_of("bucket", "author", "mlp", "expert_output", "global", "none"),
     "gate_rate": _positive(),
+    "late_weight": _positive(nullable=True),
+    "aligned_begins": _one_of("copy", "new", nullable=True),
     "text_rate": _positive(),
     "frequency_buckets": _count(),
     "text_mlp_layers": _count(0),

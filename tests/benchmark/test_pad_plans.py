@@ -95,3 +95,15 @@ def test_data_sets_on_request_can_not_be_all(write_plan):
     assert list(read_plan(str(write_plan(datasets={"shop": {}, "mall": {"on_request": True}}, models=["Pop"]))).datasets) == ["shop"]
     with pytest.raises(ConfigError, match="datasets: mall: on_request: must be True or False"):
         read_plan(str(write_plan(datasets={"shop": {}, "mall": {"on_request": "yes"}}, models=["Pop"])))
+
+
+def test_pad_where_users_are_few_stands_beside_the_runs_of_table_2(data_path, tmp_path):
+    """Its rows can start, are runs of their own, and those that have a name in pad-table2 are the same runs, but PAD, which has other settings."""
+    plan, runs = read_plan("pad-few-users", seeds=[1]), tmp_path / "runs"
+    cells = {cell.row.name: cell for cell in make_cells(plan, runs, {"data_path": data_path})}
+    assert list(cells) == [row.name for row in plan.rows] and len({cell.folder for cell in cells.values()}) == len(cells)
+    table2 = {cell.row.name: cell for cell in make_cells(read_plan("pad-table2", seeds=[1], datasets=["ml-100k"]), runs, {"data_path": data_path})}
+    assert {name for name in cells if name in table2 and cells[name].folder == table2[name].folder} == {"PAD tuned", "Hybrid", "SASRec-CE", "SASRec-Text", "GraphHeuristic"}
+    assert [cell.row.name for cell in cells["PAD begun quietly"].chain()] == ["backbone", "aligned copy", "PAD begun quietly"]
+    settings, quiet = dict(cells["PAD"].identity["settings"]), dict(cells["PAD begun quietly"].identity["settings"])
+    assert quiet.pop("late_weight") == 0.01 and quiet == settings

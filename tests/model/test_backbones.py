@@ -140,6 +140,7 @@ def test_what_cannot_be_a_backbone_says_why(ring, name, own, said):
     ({"backbone": "SASRek"}, "Did you mean 'SASRec'"), ({"backbone": "PRECISE-UT"}, "sequential model of RecBole"), ({"backbone": "BPR"}, "sequential model of RecBole"),
     ({"embedding_size": 15}, "n_heads = 2"), ({"experts": []}, "experts must name"), ({"phases": ["align", "align"]}, "phases must name"),
     ({"experts": ["text"], "phases": ["pretrain"]}, "finetune"), ({"gate": "moe"}, "gate"), ({"experts": ["ids"]}, "experts"),
+    ({"late_weight": 0}, "late_weight (in config_dict) must be a number above 0"), ({"late_weight": 0.1, "gate": "expert_output"}, "bucket or global, not gate: expert_output"),
 ])  # fmt: skip
 def test_mistakes_are_told_before_any_data_is_read(ring, settings, said):
     with pytest.raises(ConfigError) as caught:

@@ -107,6 +107,20 @@ def test_the_aligned_expert_begins_as_the_pre_trained_one_and_only_once(pantry):
     assert not torch.equal(table, other)
 
 
+def test_the_aligned_expert_may_begin_anew(pantry):
+    """`aligned_begins: new`: what it begins with is its own, and where it is alone nothing is pre-trained."""
+    _, _, model = build(pantry, aligned_begins="new")
+    towers = model.item_encoder.towers
+    before = towers["aligned"].table.table.weight.clone()
+    assert [at(model, phase.name).name for phase in model.phases()] == ["pretrain", "align", "finetune"]
+    assert torch.equal(towers["aligned"].table.table.weight, before) and not torch.equal(towers["id"].table.table.weight, before)
+    alone = build(pantry, aligned_begins="new", experts=["aligned"])[2]
+    assert list(alone.item_encoder.towers) == ["aligned"] and [phase.name for phase in alone.phases()] == ["align", "finetune"]
+    _, _, quiet = build(pantry, aligned_begins="new", phases=["pretrain", "finetune"], late_weight=0.5)
+    at(quiet, "pretrain"), at(quiet, "finetune")
+    torch.testing.assert_close(quiet.gate_weights()[1], torch.tensor([0.5, 0.25, 0.25]))
+
+
 @pytest.mark.parametrize(("experts", "phases"), [
     (["id"], ["pretrain", "finetune"]), (["text"], ["finetune"]), (["aligned"], ["pretrain", "align", "finetune"]), (["id", "text"], ["pretrain", "finetune"]),
 ])  # fmt: skip
@@ -351,3 +365,32 @@ def test_the_alignment_is_added_with_its_weight(pantry, loss):
     assert of(align_weight=0.0) == pytest.approx(recommended, rel=1e-6)
     for align in ("anchored", "anchored_frozen"):
         assert of(align=align, align_weight=0.3) == pytest.approx(recommended + 0.3 * aligned, rel=1e-5)
+
+
+@pytest.mark.parametrize("gate", ["bucket", "global"])
+@pytest.mark.parametrize("first, name", [("id", "text"), ("text", "id")])
+def test_an_expert_that_begins_in_the_last_phase_may_begin_quietly(pantry, gate, first, name):
+    """`late_weight` against 1 of the experts that earlier phases trained, in every bucket; the phase's start is validated. Without it nothing is set."""
+    _, test, model = build(pantry, gate=gate, pretrained_expert=first, late_weight=0.01)
+    before = model.gate_weights().clone()
+    at(model, "pretrain"), at(model, "align")
+    torch.testing.assert_close(model.gate_weights(), before)
+    assert at(model, "finetune").validate_start and not at(build(pantry)[2], "finetune").validate_start
+    wanted = torch.tensor([0.01 if expert == name else 1.0 for expert in model.experts]) / 2.01
+    torch.testing.assert_close(model.gate_weights(), wanted.expand_as(before))
+    with torch.no_grad():  # a last phase that goes on, as after a resume, begins nothing
+        model.item_encoder.gate.logits += 1.0 + torch.arange(3)
+    learnt = model.gate_weights().clone()
+    at(model, "finetune")
+    torch.testing.assert_close(model.gate_weights(), learnt)
+    _, _, other = build(pantry, gate=gate, pretrained_expert=first)
+    before = other.gate_weights().clone()
+    at(other, "pretrain"), at(other, "align"), at(other, "finetune")
+    torch.testing.assert_close(other.gate_weights(), before)
+
+
+def test_experts_that_all_begin_in_the_last_phase_weigh_the_same(pantry):
+    _, _, model = build(pantry, phases=["finetune"], late_weight=0.01)
+    before = model.gate_weights().clone()
+    at(model, "finetune")
+    torch.testing.assert_close(model.gate_weights(), before)

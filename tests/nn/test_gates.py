@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
-from recbole_precise.nn.gates import GATES, build_gate
+from recbole_precise.nn.gates import FREE_GATES, GATES, build_gate
 
 WIDTH, ITEMS, BUCKETS = 6, 30, 4
 EXPERTS = ("id", "aligned", "text")
@@ -124,3 +124,17 @@ def test_softmax_with_a_users_own_weights_is_cross_entropy_of_all_scores(seed, a
     torch.testing.assert_close(loss, expected, rtol=1e-5, atol=1e-5)
     for ours, theirs in zip(gradients(loss), gradients(expected)):
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in GATES if kind != "expert_output"])
+def test_first_weights_can_be_set_where_they_are_free_numbers(kind):
+    gate = build_gate(kind, EXPERTS, 4, WIDTH)
+    before = gate.table().clone()
+    if kind in FREE_GATES:
+        gate.begin([3.0, 1.0, 0.5])
+        torch.testing.assert_close(gate.table(), torch.tensor([3.0, 1.0, 0.5]).div(4.5).expand(5, 3))
+        assert all(parameter.requires_grad for parameter in gate.parameters())
+    else:
+        with pytest.raises(ValueError, match="cannot be set"):
+            gate.begin([3.0, 1.0, 0.5])
+        torch.testing.assert_close(gate.table(), before)
