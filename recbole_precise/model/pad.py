@@ -100,13 +100,13 @@ class PAD(ExpertsRecommender):
         if number >= 2 and int(self.trained_to) == 1 and self.copies:
             self._copy_pretrained()
         late = self.config["late_weight"]
-        if number == 3 and late is not None and int(self.trained_to) in (1, 2):
+        if number == 3 and late is not None and len(self.experts) > 1 and int(self.trained_to) in (1, 2):
             trained = self._trained_before()
             self.item_encoder.gate.begin([1.0 if name in trained else float(late) for name in self.experts])
         self.trained_to.fill_(number)
 
     def _trained_before(self) -> set[str]:
-        """The experts that the phases before the last one trained."""
+        """The experts that the phases before the last one trained; a run that `warm_start` names is taken to have pre-trained."""
         pretrained = {self.first} if int(self.trained_to) == 1 or "pretrain" in self.config["phases"] or self.config["warm_start"] else set()
         return pretrained | ({"aligned"} if int(self.trained_to) == 2 or self.copies else set())
 

@@ -389,8 +389,10 @@ def test_an_expert_that_begins_in_the_last_phase_may_begin_quietly(pantry, gate,
     torch.testing.assert_close(other.gate_weights(), before)
 
 
-def test_experts_that_all_begin_in_the_last_phase_weigh_the_same(pantry):
-    _, _, model = build(pantry, phases=["finetune"], late_weight=0.01)
+@pytest.mark.parametrize("settings", [{"phases": ["finetune"]}, {"experts": ["aligned"]}])
+def test_experts_that_all_begin_in_the_last_phase_weigh_the_same_and_so_does_one_alone(pantry, settings):
+    _, _, model = build(pantry, late_weight=0.01, **settings)
     before = model.gate_weights().clone()
-    at(model, "finetune")
+    for phase in model.phases():
+        at(model, phase.name)
     torch.testing.assert_close(model.gate_weights(), before)
