@@ -51,7 +51,8 @@ def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmSta
         catalogue: digest of the items' names (`catalogue_digest`): rows of a table belong to items, so it must be the run's.
 
     Raises CheckpointError when there is no finished run, when it has other items or read them with another text encoder,
-    when a shared tensor has another shape, or when nothing is shared.
+    when a shared tensor has another shape, or when nothing is shared. A model may name tensors that the run never trained, which
+    begin anew where their shapes differ (`untrained_in(weights)`).
     """
     run = find_run(run_dir)
     identity = run.load_final()["identity"]
@@ -64,6 +65,8 @@ def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmSta
     check_text_encoder(identity, model, f"warm_start '{run.path}'")
     weights, _ = run.load_weights()
     own = model.state_dict()
+    untrained = model.untrained_in(weights) if hasattr(model, "untrained_in") else ()
+    weights = {name: value for name, value in weights.items() if not (name in untrained and name in own and own[name].shape != value.shape)}
     for name in own:
         if name in weights and weights[name].shape != own[name].shape:
             raise CheckpointError(

@@ -107,6 +107,30 @@ def test_later_phases_start_from_an_earlier_run(pad, tmp_path):
     assert all((third[name] - second[name]).abs().max() < 1e-20 for name in second if name != "trained_to")  # biases of 0 move by the rate
 
 
+def test_other_experts_may_go_on_where_no_gate_was_trained(pad, tmp_path):
+    """The gate of a run without the last phase begins anew; a trained one is not thrown away."""
+    from recbole_precise.errors import CheckpointError
+
+    run_small(pad("first", phases=["pretrain", "align"], epochs=1))
+    run_small(pad("second", phases=["finetune"], experts=["id", "aligned"], epochs=1, warm_start=str(tmp_path / "first"), finetune_learning_rate=1e-30, gate_rate=1.0))
+    first, second = (read_weights(tmp_path / name)[0] for name in ("first", "second"))
+    assert first["item_encoder.gate.logits"].shape[1] == 3 and second["item_encoder.gate.logits"].shape[1] == 2 and second["item_encoder.gate.logits"].abs().max() < 1e-20
+    assert all((second[name] - first[name]).abs().max() < 1e-20 for name in second if name in first and name not in ("trained_to", "item_encoder.gate.logits"))
+    with pytest.raises(CheckpointError, match="'item_encoder.gate.logits' has the shape .*, 2., this model's has .*, 3."):
+        run_small(pad("third", phases=["finetune"], epochs=1, warm_start=str(tmp_path / "second")))
+
+
+def test_the_last_phase_keeps_what_it_began_with_unless_an_epoch_is_better(pad, tmp_path):
+    """With a rate that spoils everything: the tested weights are the second phase's, and the text expert has its first weight."""
+    run_small(pad("first", phases=["pretrain", "align"], epochs=2))
+    run_small(pad("second", phases=["finetune"], epochs=2, warm_start=str(tmp_path / "first"), late_weight=0.01, finetune_learning_rate=50.0, gate_rate=1.0))
+    first, second = (read_weights(tmp_path / name)[0] for name in ("first", "second"))
+    (phase,) = result_of(tmp_path / "second")["phases"]
+    assert phase["best_epoch"] == -1 and phase["epochs"] >= 1 and int(second["trained_to"]) == 3
+    assert all(torch.equal(second[name], first[name]) for name in second if name not in ("trained_to", "item_encoder.gate.logits"))
+    torch.testing.assert_close(second["item_encoder.gate.logits"].exp(), torch.tensor([1.0, 1.0, 0.01]).expand_as(first["item_encoder.gate.logits"]))
+
+
 def test_a_run_of_the_first_phase_alone_is_ranked_by_the_id_expert(pad, tmp_path):
     """Also when it is read again: the weights say which phase they come from."""
     import recbole_precise as rp
