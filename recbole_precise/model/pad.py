@@ -30,7 +30,7 @@ class PAD(ExpertsRecommender):
     and IDs together while the copy goes on recommending (the anchor); `finetune` trains all experts through the gated score. What
     the model scores with follows the phase that trained it last (`trained_to`, which is saved with the weights).
 
-    Not the paper's, for few users: the aligned expert may begin anew (`aligned_begins`), and what begins in the last phase with a
+    Not the paper's, as controls: the aligned expert may begin anew (`aligned_begins`), and what begins in the last phase with a
     small weight (`late_weight`), so that the phase begins with what the others can do and keeps that unless it finds better.
     """
 
