@@ -109,14 +109,14 @@ class PAD(ExpertsRecommender):
 
     def _trained_before(self) -> set[str]:
         """The experts that the phases before the last one trained; a run that `warm_start` names is taken to have pre-trained."""
-        pretrained = {self.first} if int(self.trained_to) == 1 or "pretrain" in self.config["phases"] or self.config["warm_start"] else set()
+        pretrained = {self.first} if "pretrain" in self.config["phases"] or self.config["warm_start"] else set()
         return pretrained | ({"aligned"} if int(self.trained_to) == 2 or self.copies else set())
 
     @staticmethod
     def untrained_in(weights: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Of a run's weights: the gate, where the run ended before the last phase, so that other experts may follow."""
-        ended = int(weights.get("trained_to", torch.tensor(3)))
-        return tuple(name for name in weights if name.startswith("item_encoder.gate.")) if ended < 3 else ()
+        early = "trained_to" in weights and int(weights["trained_to"]) < 3
+        return tuple(name for name in weights if early and name.startswith("item_encoder.gate."))
 
     @torch.no_grad()
     def _copy_pretrained(self) -> None:

@@ -50,7 +50,17 @@ class NoGate(TableGate):
         return self.ones
 
 
-class BucketGate(TableGate):
+class FreeGate(TableGate):
+    """Softmax over free numbers, `logits [..., experts]`."""
+
+    logits: nn.Parameter
+
+    @torch.no_grad()
+    def begin(self, weights: Sequence[float]) -> None:
+        self.logits.copy_(torch.tensor(weights).log())
+
+
+class BucketGate(FreeGate):
     """One free number for each expert and bucket, softmax over the experts; all experts weigh the same at first."""
 
     def __init__(self, n_experts: int, n_buckets: int) -> None:
@@ -59,10 +69,6 @@ class BucketGate(TableGate):
 
     def table(self) -> Tensor:
         return self.logits.softmax(1)
-
-    def begin(self, weights: Sequence[float]) -> None:
-        with torch.no_grad():
-            self.logits.copy_(torch.tensor(weights).log().expand_as(self.logits))
 
 
 class AuthorGate(TableGate):
@@ -77,7 +83,7 @@ class AuthorGate(TableGate):
         return open_ / open_.sum(1, keepdim=True)
 
 
-class GlobalGate(TableGate):
+class GlobalGate(FreeGate):
     """One free number for each expert, whatever the bucket (the paper's model without frequencies)."""
 
     def __init__(self, n_experts: int, n_buckets: int) -> None:
@@ -87,10 +93,6 @@ class GlobalGate(TableGate):
 
     def table(self) -> Tensor:
         return self.logits.softmax(0).expand(self.n_buckets + 1, -1)
-
-    def begin(self, weights: Sequence[float]) -> None:
-        with torch.no_grad():
-            self.logits.copy_(torch.tensor(weights).log())
 
 
 class MlpGate(TableGate):
