@@ -164,9 +164,10 @@ def _one_panel(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) -
 
 
 def _panel_each(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
-    """A panel for each row: the figure, its panels, and what draws a legend, in the place after the last row."""
-    high = math.ceil((len(lines) + 1) / _PANELS_WIDE)
-    figure = new_figure(2.6 * _PANELS_WIDE, 1.9 * high + 1.4)
+    """A panel for each row: the figure, its panels, and what draws a legend, in the place after the last row or, where that is full, at the right."""
+    high = math.ceil(len(lines) / _PANELS_WIDE)
+    full = len(lines) % _PANELS_WIDE == 0
+    figure = new_figure(2.6 * _PANELS_WIDE + 2 * full, 1.9 * high + 1.4)
     grid = figure.subplots(high, _PANELS_WIDE, sharex=True, sharey=True, squeeze=False).ravel()
     panels, spare = list(grid[: len(lines)]), grid[len(lines) :]
     for axes in spare:
@@ -180,7 +181,7 @@ def _panel_each(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) 
         _seeds(axes, of_row, 0, None)
         axes.set_title(names[place], fontsize=8)
         axes.tick_params(labelsize=7)
-    return figure, panels, partial(spare[0].legend, fontsize=8, loc="center")
+    return figure, panels, partial(figure.legend, fontsize=8, loc="outside right center") if full else partial(spare[0].legend, fontsize=8, loc="center")
 
 
 def _seeds(axes: Any, lines: Sequence[_Line], place: int, label: str | None) -> None:

@@ -163,6 +163,30 @@ def test_many_rows_get_a_panel_each(summary, tmp_path):
     assert of_copy and list(of_copy[0].get_ydata()) == list(valid)
 
 
+@pytest.mark.parametrize("copies", [4, 6])
+def test_panels_leave_no_empty_row_and_their_legend_covers_nothing(summary, copies):
+    pytest.importorskip("matplotlib")
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    from recbole_precise.benchmark.plots import curves
+
+    rows = summary["datasets"]["shop"]["rows"]
+    trained = next(row for row in rows if row["name"] == "SASRec")
+    floor = next(row for row in rows if row["name"] == "Pop")
+    floor.update(draws_nothing=True, curves=[])
+    rows += [{**trained, "name": f"copy {number}"} for number in range(copies + 1)]
+    figure = curves(summary, "shop")
+    FigureCanvasAgg(figure).draw()
+    shown = [axes for axes in figure.axes if axes.axison]
+    lowest = min(axes.get_position().y0 for axes in figure.axes)
+    assert len(shown) == 4 + copies and any(axes.get_position().y0 == lowest for axes in shown)
+    (legend,) = figure.legends or [axes.get_legend() for axes in figure.axes if axes.get_legend()]
+    assert [text.get_text() for text in legend.get_texts()] == ["Pop (not trained)"]
+    texts = [text for text in (figure._suptitle, figure._supxlabel, figure._supylabel) if text.get_text()]
+    others = [thing.get_window_extent() for thing in (*shown, *texts)]
+    assert len(texts) == 3 and not any(legend.get_window_extent().overlaps(box) for box in others)
+
+
 def test_the_star_is_at_the_best_of_the_phase_that_is_tested(summary):
     pytest.importorskip("matplotlib")
     from recbole_precise.benchmark.plots import curves
