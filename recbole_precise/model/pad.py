@@ -48,8 +48,12 @@ class PAD(ExpertsRecommender):
 
     def built(self) -> tuple[str, ...]:
         """The experts, and the ID expert where the aligned one begins as its copy."""
-        copied = self.copies and ("pretrain" in self.config["phases"] or self.config["warm_start"])
+        copied = self.copies and self._pretrains()
         return tuple(name for name in EXPERTS if name in self.experts or (name == "id" and copied))
+
+    def _pretrains(self) -> bool:
+        """Whether this run pre-trains; one that `warm_start` names is taken to have done so."""
+        return "pretrain" in self.config["phases"] or bool(self.config["warm_start"])
 
     def speaking(self) -> tuple[str, ...]:
         """What `trained_to` says: 1, the pre-trained expert; 2, the aligned one; else all behind the gate."""
@@ -108,15 +112,16 @@ class PAD(ExpertsRecommender):
         self.trained_to.fill_(number)
 
     def _trained_before(self) -> set[str]:
-        """The experts that the phases before the last one trained; a run that `warm_start` names is taken to have pre-trained."""
-        pretrained = {self.first} if "pretrain" in self.config["phases"] or self.config["warm_start"] else set()
+        """The experts that the phases before the last one trained."""
+        pretrained = {self.first} if self._pretrains() else set()
         return pretrained | ({"aligned"} if int(self.trained_to) == 2 or self.copies else set())
 
     @staticmethod
     def untrained_in(weights: Mapping[str, Tensor]) -> tuple[str, ...]:
         """Of a run's weights: the gate, where the run ended before the last phase, so that other experts may follow."""
-        early = "trained_to" in weights and int(weights["trained_to"]) < 3
-        return tuple(name for name in weights if early and name.startswith("item_encoder.gate."))
+        if "trained_to" not in weights or int(weights["trained_to"]) == 3:
+            return ()
+        return tuple(name for name in weights if name.startswith("item_encoder.gate."))
 
     @torch.no_grad()
     def _copy_pretrained(self) -> None:

@@ -13,7 +13,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 GATES = ("bucket", "author", "mlp", "expert_output", "global", "none")
-FREE_GATES = ("bucket", "global")  # whose weights can be set (`TableGate.begin`)
 
 #: First values of the authors' gate over the padding and the buckets, before the sigmoid: from the first to the last.
 _AUTHOR = {"id": (1.0, 0.0), "aligned": (-4.0, -5.0), "text": (0.0, 1.0)}
@@ -134,6 +133,10 @@ class ExpertOutputGate(nn.Module):
         return table.gather(1, bucket[..., None].expand(-1, -1, table.shape[2]))
 
 
+_PLAIN = {"bucket": BucketGate, "mlp": MlpGate, "global": GlobalGate}  # made from the numbers of experts and buckets alone
+FREE_GATES = tuple(kind for kind, gate in _PLAIN.items() if issubclass(gate, FreeGate))  # whose weights can be set (`TableGate.begin`)
+
+
 def build_gate(kind: str, experts: Sequence[str], n_buckets: int, width: int) -> nn.Module:
     """The gate `kind` over `experts` (their names); `width` is that of a user state.
 
@@ -147,4 +150,4 @@ def build_gate(kind: str, experts: Sequence[str], n_buckets: int, width: int) ->
         return AuthorGate(experts, n_buckets)
     if kind == "expert_output":
         return ExpertOutputGate(len(experts), n_buckets, width)
-    return {"bucket": BucketGate, "mlp": MlpGate, "global": GlobalGate}[kind](len(experts), n_buckets)
+    return _PLAIN[kind](len(experts), n_buckets)

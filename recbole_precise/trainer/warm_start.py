@@ -66,9 +66,11 @@ def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmSta
     weights, _ = run.load_weights()
     own = model.state_dict()
     untrained = model.untrained_in(weights) if hasattr(model, "untrained_in") else ()
-    weights = {name: value for name, value in weights.items() if not (name in untrained and name in own and own[name].shape != value.shape)}
     for name in own:
         if name in weights and weights[name].shape != own[name].shape:
+            if name in untrained:
+                del weights[name]  # begins anew
+                continue
             raise CheckpointError(
                 f"warm_start '{run.path}': tensor '{name}' has the shape {list(weights[name].shape)}, this model's has {list(own[name].shape)}; "
                 "give both the same widths, layers and MAX_ITEM_LIST_LENGTH."
