@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 from recbole_precise.benchmark.pairing import Runs, compare_runs, corrected, protocol_difference, read_runs
 from recbole_precise.benchmark.plan import Plan, Row
 from recbole_precise.benchmark.running import Outcome
+from recbole_precise.clock import timestamp
 from recbole_precise.errors import DataError, UserError
 from recbole_precise.evaluation.metrics import per_case
 from recbole_precise.result import numbers, read_ranks, read_result
@@ -59,7 +59,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
             "note": plan.note,
             "command": command,
             "commit": commit(),
-            "made": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+            "made": timestamp(),
             "environment": _one_environment(environments),
             "hours": hours,
             "metrics": list(plan.metrics),

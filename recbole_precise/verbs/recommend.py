@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.files import output_file
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import own_of, take_own
 from recbole_precise.verbs import VERBS, need_recbole
@@ -35,7 +36,7 @@ def main(arguments: Sequence[str]) -> None:
     run = load_finished(own["run_dir"], settings, own.get("items"))
     rows = list(recommend(run, wanted, k, only_new=only_new, seen=seen))
     if "output" in own:
-        _write(Path(own["output"]), rows)
+        _write(output_file(own["output"], "--output"), rows)
         print(f"Written: {own['output']} ({len(rows)} rows)")
     else:
         from recbole_precise.report import text_table
@@ -67,7 +68,7 @@ def _checked(own: dict[str, str]) -> tuple[int, bool, str]:
     if only_new and "items" not in own:
         raise ConfigError("--only_new needs --items, the file with the new items.")
     seen = one_of(own, "seen", ("exclude", "include"))
-    if "output" in own and Path(own["output"]).suffix not in (".tsv", ".jsonl"):
+    if "output" in own and output_file(own["output"], "--output").suffix not in (".tsv", ".jsonl"):
         raise ConfigError(f"--output must end in .tsv or .jsonl, not '{own['output']}'.")
     return topk, only_new, seen
 
@@ -182,5 +183,4 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
     else:
         plain = str.maketrans("\t\r\n", "   ")
         lines = ["\t".join(COLUMNS), *("\t".join(str(row[column]).translate(plain) for column in COLUMNS) for row in rows)]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"), "the recommendations")
