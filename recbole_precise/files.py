@@ -31,6 +31,9 @@ _DISK = frozenset(
     }
 )
 _LONGEST = 255  # bytes of a name on the usual file systems
+_OF_A_RUN = frozenset(
+    {"result.json", "state.json", "config.yaml", "ranks.npz", "cold.npz", "model.safetensors", "train.log", "manifest.json"}
+)
 _SHOWN = 120  # characters of a path in a message
 
 
@@ -102,14 +105,27 @@ def output_folder(text: str, what: str) -> Path:
     return path
 
 
-def output_file(text: str, what: str) -> Path:
-    """Check the name of a file that a command is to write, before anything is written; as `output_folder`."""
+def output_file(text: str, what: str, replaces: str | None = None) -> Path:
+    """Check the name of a file that a command is to write, before anything is written; as `output_folder`.
+
+    Args:
+        text: as the user wrote it.
+        what: what the user calls it.
+        replaces: ending of the files that may be replaced, such as `.json`; None: any that is no part of a run.
+    """
     path = _checked(text, what, "a file")
     if text.endswith(("/", os.sep)) or path.is_dir():
         raise ConfigError(f"{what} '{short(path)}' is a folder; name a file.")
     if path.exists() and not path.is_file():
         raise ConfigError(f"{what} '{short(path)}' is a device or a pipe, which is not replaced; name a file.")
     _need_folders(path.parents, path, what)
+    if path.exists():
+        if path.name in _OF_A_RUN and any(path.with_name(name).exists() for name in ("state.json", "result.json")):
+            raise ConfigError(f"{what} '{short(path)}' is a part of a run, which is never written over; choose another name.")
+        if replaces is not None and path.suffix != replaces:
+            raise ConfigError(
+                f"{what} '{short(path)}' exists and is no {replaces} file, so it is not replaced; choose another name."
+            )
     return path
 
 

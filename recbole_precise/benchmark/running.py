@@ -6,7 +6,6 @@ one directory. A cell ends with the benchmark that started it, also when that is
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -22,8 +21,9 @@ from typing import IO
 from recbole_precise import interrupts
 from recbole_precise.benchmark import memory
 from recbole_precise.benchmark.cells import RESULT, Cell
-from recbole_precise.errors import UserError
+from recbole_precise.errors import CheckpointError, UserError
 from recbole_precise.files import cannot_write, make_folder
+from recbole_precise.result import read_result
 
 try:
     import fcntl
@@ -190,7 +190,7 @@ class Runner:
         _unlock(lock)
         self.outcomes[cell] = Outcome(cell, "finished")
         result = _read(cell)
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:3]) if result else ""
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:3] if value is not None) if result else ""
         left = len(self.waiting) + len(self.running)
         count = len(self.cells) - left
         seconds = result["seconds"]["total"] if result else 0.0
@@ -280,9 +280,12 @@ def _epoch(cell: Cell) -> str:
 
 
 def _read(cell: Cell) -> dict | None:
+    """The result of a cell for what is said about it; None where it cannot be read, which the report says."""
     try:
-        return json.loads((cell.folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = read_result(cell.folder)
+        float(result["seconds"]["total"]), float(result["peak_memory_mb"])
+        return result
+    except (CheckpointError, KeyError, TypeError, ValueError):
         return None
 
 

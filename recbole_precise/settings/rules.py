@@ -90,7 +90,7 @@ def _resume(settings, entry, model_class, given) -> None:
         if settings.get(key) is not None:
             settings[key] = str(output_folder(str(settings[key]), key))
     if settings.get("result_file") is not None:
-        output_file(str(settings["result_file"]), "result_file")
+        output_file(str(settings["result_file"]), "result_file", replaces=".json")
     if settings.get("resume") and not settings.get("run_dir"):
         raise ConfigError("resume needs run_dir, the directory of the run to go on with.")
 

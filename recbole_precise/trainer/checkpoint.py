@@ -87,6 +87,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"'{path}' does not exist.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"'{path}' is damaged: {error}.") from error
+    except RecursionError:
+        raise CheckpointError(f"'{path}' is damaged: its values are nested too deeply.") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"'{path}' is damaged: it does not hold a mapping.")
     return content
@@ -218,7 +220,7 @@ def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def _sha256(path: Path) -> str:

@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"compare takes two sides, not {len(sides)}: recbole-precise {VERBS['compare'].usage}.{many}")
     split, confidence = one_of(settings, "split", ("test", "valid")), number(settings, "confidence", 0.95, above=0, below=1)
     resamples, seed = whole_number(settings, "resamples", 9999, least=99), whole_number(settings, "seed", 0, least=0)
-    output = output_file(settings["output"], "--output") if "output" in settings else None
+    output = output_file(settings["output"], "--output", replaces=".json") if "output" in settings else None
     from recbole_precise.benchmark.pairing import check_comparable, compare_runs, corrected, find_runs, rank_metrics, read_runs
 
     a, b = (read_runs(find_runs(side), split) for side in sides)

@@ -35,7 +35,7 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.trainer.run_folder import find_run
 
     folder = find_run(own["run_dir"]).path
-    output = output_file(own["output"], "--output") if "output" in own else None
+    output = output_file(own["output"], "--output", replaces=".json") if "output" in own else None
     if output is None:
         with exclusive(folder, "run_dir", wait=_PATIENCE):
             pass  # whoever trains there says so now, not after the evaluation
