@@ -16,7 +16,9 @@ import yaml
 
 from recbole_precise.errors import CheckpointError
 from recbole_precise.evaluation.ranking import Ranks
-from recbole_precise.trainer.checkpoint import read_json, write_atomically, write_json
+from recbole_precise.trainer.checkpoint import json_text, read_json, write_atomically, write_json
+from recbole_precise.trainer.manifest import check_file
+from recbole_precise.trainer.run_folder import RunFolder
 
 PACKAGES = ("recbole_precise", "recbole", "torch", "numpy", "scipy", "pandas", "transformers")
 RESULT = "result.json"
@@ -52,6 +54,7 @@ def read_ranks(path: str | os.PathLike, split: str = "test") -> tuple[np.ndarray
     """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run directory."""
     path = Path(path)
     path = path / "ranks.npz" if path.is_dir() else path
+    check_file(path.parent, path.name)
     arrays = _read_arrays(path)
     if f"{split}_rank" not in arrays:
         raise CheckpointError(f"'{path}' holds no ranks of the split '{split}'.")
@@ -185,14 +188,21 @@ def peak_memory_mb() -> float:
 
 
 def write_result(path: Path, result: Mapping[str, Any], copy: str | os.PathLike | None = None) -> None:
-    """Write result.json and, where asked for, its copy."""
-    write_json(path, numbers(result), "the result")
+    """Write result.json and, where asked for, its copy; the manifest of the run lists it before."""
+    content = numbers(result)
+    RunFolder(path.parent).finish(json_text(content), ("ranks.npz", "cold.npz"))
+    write_json(path, content, "the result")
     if copy:
-        write_json(Path(copy), numbers(result), "the copy of the result")
+        write_json(Path(copy), content, "the copy of the result")
 
 
 def read_result(folder: str | os.PathLike) -> dict[str, Any]:
-    """The result.json of a run directory."""
+    """The result.json of a run directory.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or not the one that the run left.
+    """
+    check_file(Path(folder), RESULT)
     return read_json(Path(folder) / RESULT)
 
 

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import Tensor
 
+from recbole_precise.data.fingerprint import tie_keys
 from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
@@ -21,6 +23,9 @@ from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
 from recbole_precise.data.splits import days_in_words, split_rows
 from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from recbole_precise.trainer.vocabulary import Vocabulary
 
 logger = logging.getLogger("recbole_precise")
 
@@ -61,12 +66,28 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     type_named = FeatureType
     store: SequenceStore
+    all_events: SequenceStore  # of every part: the events of all users in all scenes
     held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
     _trained_on: SequenceDataset | None = None  # of an evaluated part: the training part, where items or users are held out of it
+    #: Of data that a finished run is asked about: the run's own names, texts and training events.
+    known: Vocabulary | None = None
+    whole_histories = False
     _views: dict[str, View] | None = None  # of a part from `build`: the views of the scenes, which part it is, and what it sees
     _part, _scene_view = 0, "target"
 
-    def __init__(self, config) -> None:
+    def __init__(
+        self, config, known: Vocabulary | None = None, whole_histories: bool = False
+    ) -> None:
+        """Read the files that the settings name.
+
+        Args:
+            known: the vocabulary of a finished run. Its names keep their ids, what a model derives
+                from training comes from it, and events on items that it does not know are left out.
+            whole_histories: with `known`, keep every event on a known item, whatever the filters by
+                number of interactions or by rows of .user and .item say: they chose the vocabulary.
+        """
+        self.known = known
+        self.whole_histories = whole_histories and known is not None
         if config["benchmark_filename"] is not None:
             raise ConfigError("benchmark_filename: data split beforehand is read for RecBole's models alone; remove the key to split by eval_args.")
         self._states = {}
@@ -91,15 +112,23 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             fields,
             read[self.uid_field],
             _rounded(read[self.time_field]) if config["time_order"] == "recbole" else self.times,
-            tie_break=config["tie_break"] or "file",
-            tie_seed=2020 if config["tie_seed"] is None else config["tie_seed"],
+            tie_key=self._tie_key() if config["tie_break"] == "random" else None,
             times=self.times,
             marked=self.scenes.inside,
         )
+        self.all_events = self.store
         self.times = self.store.times
         self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in lists}, SUPERVISED_FIELD)
         self._visible = [*read, *(fields.keys() - set(read)), self._row_fields.length, *self._row_fields.lists]
         self.inter_feat = Rows(self._columns(self.store.targets()))
+
+    def _tie_key(self) -> np.ndarray:
+        """uint64 `[interactions]`: a random order of events with equal times, by their names."""
+        seed = self.config["tie_seed"]
+        columns = []
+        for field in (self.uid_field, self.iid_field):
+            columns += [self.inter_feat[field].numpy(), self.field2id_token[field]]
+        return tie_keys(*columns, seed=2020 if seed is None else seed)
 
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
@@ -138,7 +167,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         views = views_of(self.store, store, index, split, self._order_times(self.store))
         self._train_last = views["universal"].train_last
         training = views
-        if self.config["holdout_items"] or self.config["holdout_users"]:
+        if self.known is not None:
+            self.held_out = self._known_held_out()
+        elif self.config["holdout_items"] or self.config["holdout_users"]:
             self.held_out, training = hold_out(self, views)
         parts = []
         for number in range(3):
@@ -149,6 +180,67 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         if self.scenes.counts:
             logger.info("Scenes: %s; target scene: %s, seen in the view: %s.", self.scenes.in_words(), self.scenes.target, scene_view_of(self.config))
         return parts
+
+    def _known_held_out(self) -> Tensor | None:
+        held_out = None if self.known is None else self.known.held_out
+        return None if held_out is None else torch.from_numpy(np.array(held_out))
+
+    def prepare_histories(self) -> None:
+        """Put all events in order without splitting them, to ask what comes next."""
+        self._change_feat_format()
+        self.held_out = self._known_held_out()
+
+    def next_rows(self, users: np.ndarray | None = None) -> SequenceDataset:
+        """A part with one row for each user: the whole history, and the event that comes next.
+
+        It is made as the parts of `build` are, so that a model reads of a user what it reads of a
+        test row with the same history. The next event itself is empty, at the time of the last.
+
+        Args:
+            users: int64 ids of users with events in the view of the scenes; default: all of them.
+        """
+        view = scene_view_of(self.config) or "target"
+        store = self.all_events
+        if view == "target" and self.scenes.target is not None:
+            store = store.only(torch.nonzero(store.marked).squeeze(1))
+        store, ends = store.with_next_events()
+        if users is not None:
+            place = np.searchsorted(store.user_ids.numpy(), users)
+            ends = ends[torch.from_numpy(place)]
+        part = self.copy(self.inter_feat)
+        part.store = store
+        part.times = store.times
+        part._views = None
+        part.inter_feat = Rows(part._columns(ends))
+        return part
+
+    def latest_histories(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What a model reads of each user who is asked about now, oldest event first.
+
+        Returns:
+            int64 `(items [events], offsets [users + 1])` with a row for every internal user id, and
+            the time of each user's last event `[users]`, 0 for those without events.
+        """
+        part = self.next_rows()
+        rows = part.inter_feat.interaction
+        length = rows.lengths()
+        event = ranges(rows.end - length, length)[1]
+        users = part.store.user_ids
+        sizes = torch.zeros(self.user_num, dtype=torch.int64)
+        sizes[users] = length
+        last = np.zeros(self.user_num, dtype=part.times.dtype)
+        last[users.numpy()] = part.times[rows.end.numpy()]
+        offsets = np.concatenate([[0], np.cumsum(sizes.numpy())])
+        return part.store.fields[self.iid_field][event].numpy(), offsets, last
+
+    def as_trained(self) -> SequenceDataset:
+        """This data set as a model of the run is built from it: no users but the run's."""
+        if self.known is None:
+            return self
+        part = self.copy(self.inter_feat)
+        names = {self.uid_field: self.known.users}
+        part.field2id_token = {**self.field2id_token, **names}
+        return part
 
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
         """This part (of training, validation or testing) under a view of the scenes, and with training rows of a kind.
@@ -254,7 +346,12 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
         """The rows of an index; features of user and target item are joined as in RecBole, but not to windows."""
-        return super().__getitem__(index, join and not self._windows)
+        rows = super().__getitem__(index, join and not self._windows)
+        if self.known is not None and isinstance(rows, Interaction):
+            # A model has no row for a user who came after its training: to it that is nobody.
+            user = rows[self.uid_field]
+            rows[self.uid_field] = user.masked_fill(user >= len(self.known.users), 0)
+        return rows
 
     @property
     def _windows(self) -> bool:
@@ -269,6 +366,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
         Returns: int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have any.
         """
+        if self.known is not None and self.known.sequences is not None:
+            return self.known.sequences
         if self._trained_on is not None:
             return self._trained_on.train_sequences()
         first = self.store.offsets[:-1]
@@ -283,6 +382,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def trained_items(self) -> Tensor:
         """bool `[items]`: those with a training event in any view of the scenes."""
+        if self.known is not None and self.known.trained is not None:
+            return torch.from_numpy(np.array(self.known.trained))
         return (self if self._views is None else self.view("universal")).train_item_counts() > 0
 
     def history(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:

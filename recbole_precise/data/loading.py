@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import csv
 import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
+from recbole_precise.data.fingerprint import events_digest
 from recbole_precise.data.reading import read_columns
 from recbole_precise.data.scan import ascii_compatible, lines_with, not_numbers, read_header, scan
 from recbole_precise.data.scenes import Scenes, check_columns
-from recbole_precise.data.tokens import keep_by_count, number_together
+from recbole_precise.data.tokens import codes_of, keep_by_count, number_together
 from recbole_precise.errors import DataError, did_you_mean
 
 
@@ -26,6 +29,11 @@ class AtomicFiles:
 
     times: np.ndarray
     scenes: Scenes
+    digest: str  # of the events as read
+    events_read: int
+    left_out = 0  # events on items that the finished run does not know
+    new_items: Sequence[str] = ()  # names that the run does not know
+    _found: Mapping[str, set[str]] = MappingProxyType({})
 
     def _from_scratch(self) -> None:
         with warnings.catch_warnings():
@@ -117,6 +125,54 @@ class AtomicFiles:
                 f"{path}: column '{self.time_field}' must hold finite numbers."
             )
 
+    # --- Names that a finished run knows ---
+
+    def _data_processing(self) -> None:
+        """Take the measure of the events as read, before anything is filtered."""
+        user, users = codes_of(self.inter_feat[self.uid_field])
+        item, items = codes_of(self.inter_feat[self.iid_field])
+        whole = (user >= 0) & (item >= 0)
+        times = self.inter_feat[self.time_field].to_numpy()
+        self.digest = events_digest(user[whole], users, item[whole], items, times[whole])
+        self.events_read = len(self.inter_feat)
+        super()._data_processing()
+
+    def _data_filtering(self) -> None:
+        super()._data_filtering()
+        if self.known is not None:
+            self._leave_out_unknown_items()
+
+    def _filter_inter_by_user_or_item(self) -> None:
+        if not self.whole_histories:
+            super()._filter_inter_by_user_or_item()
+
+    def found_names(self, field: str) -> set[str]:
+        """The names of a token field that stand in the files, after filtering."""
+        return self._found.get(field, set())
+
+    def _leave_out_unknown_items(self) -> None:
+        """Drop the events on items that the run has no row for, and remember how many they are."""
+        known = set(self.known.items[1:].tolist())
+        tokens, names = codes_of(self.inter_feat[self.iid_field])
+        there = np.array([str(name) in known for name in names], dtype=bool)
+        new = [str(name) for name in names[~there]]
+        kept = there[tokens]
+        self.left_out = int((~kept).sum())
+        if not kept.any():
+            raise DataError(
+                f"{self._inter_file}: none of its items is one that the run knows "
+                f"({', '.join(sorted(known)[:3])}, ...): the run belongs to another data set."
+            )
+        if self.left_out:
+            self.inter_feat = self.inter_feat[kept].reset_index(drop=True)
+            self.scenes = Scenes.of(self.config, self.inter_feat, self._inter_file)
+        if self.item_feat is not None:
+            tokens, names = codes_of(self.item_feat[self.iid_field])
+            there = np.array([str(name) in known for name in names], dtype=bool)
+            new += [str(name) for name in names[~there]]
+            self.item_feat = self.item_feat[there[tokens]].reset_index(drop=True)
+        self.new_items = tuple(dict.fromkeys(new))
+
     # --- Filtering and ids --------------------------------------------------------------------------------------------
 
     def _remove_duplication(self) -> None:
@@ -126,6 +182,8 @@ class AtomicFiles:
         super()._remove_duplication()
 
     def _filter_by_inter_num(self) -> None:
+        if self.whole_histories:
+            return
         intervals = [self._parse_intervals_str(self.config[f"{side}_inter_num_interval"]) for side in ("user", "item")]
         if all(not interval or interval == [("[", 0.0, float("inf"), ")")] for interval in intervals):
             return
@@ -167,12 +225,33 @@ class AtomicFiles:
             lengths.append([len(cell) for cell in cells] if kind.value == "token_seq" else None)
             columns.append(cells if kind.value == "token" else np.concatenate([np.asarray(cell, dtype=object) for cell in cells]))
         ids, tokens = number_together(columns)
-        names = np.array(["[PAD]", *tokens])
+        self._found = {**self._found, **{field: set(map(str, tokens)) for _, field, _ in remap_list}}
+        ids, names = self._known_ids({field for _, field, _ in remap_list}, ids, tokens)
         numbers = {str(token): number for number, token in enumerate(names)}
         for (feat, field, _), values, sizes in zip(remap_list, ids, lengths):
             self.field2id_token.setdefault(field, names)
             self.field2token_id.setdefault(field, numbers)
             feat[field] = values if sizes is None else np.split(values, np.cumsum(sizes)[:-1])
+
+    def _known_ids(
+        self, fields: set[str], ids: list[np.ndarray], tokens: np.ndarray
+    ) -> tuple[list[np.ndarray], np.ndarray]:
+        """Ids and names of users or items as the run numbers them, names new to it behind its own.
+
+        Args:
+            ids: int64 arrays that number `tokens` from 1, 0 where missing.
+        """
+        own = None
+        if self.known is not None:
+            own = self.known.users if self.uid_field in fields else own
+            own = self.known.items if self.iid_field in fields else own
+        if own is None:
+            return ids, np.array(["[PAD]", *tokens])
+        place = {name: number for number, name in enumerate(own.tolist())}
+        new = [str(token) for token in tokens if str(token) not in place]
+        place.update({name: number for number, name in enumerate(new, start=len(own))})
+        lookup = np.array([0, *(place[str(token)] for token in tokens)], dtype=np.int64)
+        return [lookup[values] for values in ids], np.array([*own.tolist(), *new])
 
     def _normalize(self) -> None:
         times = self.inter_feat[self.time_field].to_numpy()

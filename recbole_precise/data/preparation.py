@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
@@ -11,17 +13,26 @@ from recbole.sampler import KGSampler
 from recbole.utils import ModelType
 
 from recbole_precise.data.dataset import SequenceDataset, trains_on_windows
+from recbole_precise.data.fingerprint import file_digests
 from recbole_precise.errors import ConfigError
+
+if TYPE_CHECKING:
+    from recbole_precise.trainer.vocabulary import Vocabulary
 
 logger = logging.getLogger("recbole_precise")
 
 
-def create_dataset(config) -> Dataset:
+def create_dataset(
+    config, known: Vocabulary | None = None, whole_histories: bool = False
+) -> Dataset:
     """The data set of a run: ours for every sequential model, RecBole's own for all others.
 
     A model for which RecBole has a data set of its own (DIEN, the ones with knowledge graphs) gets that one, and so does
     data that was split beforehand (`benchmark_filename`). Saved data sets are never read: RecBole reads them without
     looking whether the files have changed.
+
+    Args:
+        known, whole_histories: as of `SequenceDataset`; for other data sets they are not used.
 
     Raises DataError, ConfigError: for files and settings that cannot be used.
     """
@@ -34,7 +45,8 @@ def create_dataset(config) -> Dataset:
         kind = SequenceDataset
     if not issubclass(kind, SequenceDataset) and (config["target_scene"] is not None or "DAYS" in config["eval_args"]["split"]):
         raise ConfigError(f"{config['model']} reads its data with RecBole's {kind.__name__}, which knows neither target_scene nor the split DAYS.")
-    dataset = kind(config)
+    asked = issubclass(kind, SequenceDataset) and known is not None
+    dataset = kind(config, known, whole_histories) if asked else kind(config)
     if config["save_dataset"]:
         dataset.save()
     return dataset
@@ -59,3 +71,48 @@ def data_preparation(config, dataset: Dataset, built: list | None = None) -> tup
         loaders.append(get_dataloader(config, phase)(config, part, sampler, *extra, shuffle=phase == "train" and bool(config["shuffle"] or extra)))
     logger.info("Training batches of %s, %s rows; evaluation: %s.", config["train_batch_size"], len(built[0]), config["eval_args"])
     return tuple(loaders)
+
+
+_SUFFIXES = ("inter", "user", "item", "net", "kg", "link")
+
+
+def data_files(config) -> list[Path]:
+    """The atomic files of a data set, as far as they are there."""
+    folder = Path(config["data_path"])
+    stem = config["dataset"]
+    suffixes = [*_SUFFIXES, *(config["additional_feat_suffix"] or ())]
+    parts = [f"{part}.inter" for part in config["benchmark_filename"] or ()]
+    files = (folder / f"{stem}.{ending}" for ending in (*suffixes, *parts))
+    return [file for file in files if file.is_file()]
+
+
+def described(dataset: Any) -> dict[str, Any]:
+    """What a data set is, for who reads a run of it later: see `Vocabulary.data`."""
+    config = dataset.config
+    found = {"name": str(config["dataset"]), "files": file_digests(data_files(config))}
+    if isinstance(dataset, SequenceDataset):
+        found |= {"events": dataset.events_read, "digest": dataset.digest}
+    return found
+
+
+def reads_columns(dataset: Any, ours: bool) -> str | None:
+    """Why a model's input depends on more than the names of users and items; None when it does not.
+
+    The values of other columns are numbered or scaled over the whole file, so that a changed file
+    changes what they mean.
+
+    Args:
+        ours: whether the model is one of this package, which reads sequences and texts alone.
+    """
+    if not isinstance(dataset, SequenceDataset):
+        return f"RecBole's {type(dataset).__name__} numbers its columns by the order of the files"
+    if ours:
+        return None
+    config = dataset.config
+    own = {dataset.uid_field, dataset.iid_field}
+    tokens = [name for name in dataset.token_like_fields if name not in own]
+    numbers = config["numerical_features"] or config["normalize_field"] or config["normalize_all"]
+    if tokens or numbers:
+        names = ", ".join(map(str, tokens or ["numbers"]))
+        return f"it may read columns ({names}) that are numbered or scaled over the whole file"
+    return None

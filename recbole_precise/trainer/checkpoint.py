@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recbole_precise.errors import CheckpointError
+from recbole_precise.files import file_digest
 from recbole_precise.trainer.packing import pack, unpack
 
 FORMAT = 1
@@ -51,9 +52,14 @@ def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a
             pass
 
 
+def json_text(content: Any) -> str:
+    """`content` as `write_json` writes it."""
+    return json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
 def write_json(path: Path, content: Any, what: str = "a file") -> None:
     """`content` as plain, indented JSON; every float reads back to the same bits."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    text = json_text(content)
     write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"), what)
 
 
@@ -68,7 +74,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], what: str = "
         plain[name] = tensor.clone() if place in seen or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
         seen.add(place)
     write_atomically(path, lambda partial: save_file(plain, partial, metadata={"format": "pt"}), what)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -79,7 +85,7 @@ def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.
     size = path.stat().st_size
     if size != reference["bytes"]:
         raise CheckpointError(f"'{path}' is damaged: it holds {size} bytes instead of {reference['bytes']}.")
-    if _sha256(path) != reference["sha256"]:
+    if file_digest(path) != reference["sha256"]:
         raise CheckpointError(f"'{path}' is damaged: its SHA-256 is not the one that was recorded when it was written.")
     return load_tensors(path)
 
@@ -234,14 +240,6 @@ def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
 
 def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sync_folder(folder: Path) -> None:

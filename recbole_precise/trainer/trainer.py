@@ -22,6 +22,7 @@ from recbole.trainer import Trainer
 from recbole.utils import ModelType, WandbLogger, dict2str, get_gpu_usage, set_color
 from tqdm import tqdm
 
+from recbole_precise.data.preparation import described
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric, metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks
@@ -37,6 +38,7 @@ from recbole_precise.trainer.run_folder import RunFolder, free_name, load_into, 
 from recbole_precise.trainer.schedule import learning_rate_factor
 from recbole_precise.trainer.steps import LossSum, Stepper
 from recbole_precise.trainer.views import begin_epoch, whole_split
+from recbole_precise.trainer.vocabulary import ITEMS, Histories, vocabulary_of, write_vocabulary
 
 _GPU_REPORT = 20  # steps between two readings of the GPU's memory for the progress bar
 
@@ -92,7 +94,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         folder = RunFolder(Path(config["run_dir"])) if config["run_dir"] else RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}")
         return RunFolder(self.processes.agree(folder.path))
 
-    def _make_folder(self) -> None:
+    def _make_folder(self, train_set) -> None:
         """Make the run directory; of two runs that chose one name in the same second, the second takes another."""
         if not self.config["run_dir"]:
             self.run_folder = RunFolder(self.processes.agree(free_name(self.run_folder.path)))
@@ -103,8 +105,20 @@ class PreciseTrainer(PhasedTraining, Trainer):
             self.run_folder.claim(bool(self.config["resume"]))
             if not self.run_folder.begun:
                 write_settings(self.run_folder.path / "config.yaml", self.config)
+            if not (self.run_folder.begun and (self.run_folder.path / ITEMS).exists()):
+                self._write_vocabulary(train_set)
 
         self.processes.first_does(claim)
+
+    def _write_vocabulary(self, train_set) -> None:
+        """Keep the names of users and items: the rows of the weights mean nothing without them."""
+        known = vocabulary_of(train_set, described(train_set))
+        if known is None:
+            return
+        latest = None
+        if hasattr(train_set, "latest_histories"):
+            latest = Histories(*train_set.latest_histories())
+        write_vocabulary(self.run_folder.path, known, latest)
 
     def _can_rank_exactly(self) -> bool:
         """Whether evaluation goes through exact ranks; a ConfigError when it should and cannot."""
@@ -141,7 +155,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         if self.device.type == "cpu" and self.config["keep_freed_memory"] is not False:
             keep_freed_memory()
         if saved:
-            self._make_folder()
+            self._make_folder(train_data._dataset)
         self.eval_collector.data_collect(train_data)
         if self.config["train_neg_sample_args"].get("dynamic", False):
             train_data.get_model(self.model)

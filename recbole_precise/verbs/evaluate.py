@@ -37,6 +37,10 @@ def main(arguments: Sequence[str]) -> None:
     run = load_finished(own["run_dir"], _with_valid_metric(settings, folder), own.get("items"))
     report = evaluate(run, split, cold=cold)
     report["run_dir"] = str(own["run_dir"])
+    report["data"] = {"name": run.config["dataset"], "same": True}
+    if run.difference is not None:
+        report["data"] = run.difference.to_dict()
+        print(run.difference.in_words())
     places = run.config["metric_decimal_place"]
     print(f"{split} result: {({name: round(value, places) for name, value in report[split].items()})}")
     if "new_items" in report:
