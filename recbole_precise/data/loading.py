@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from recbole_precise.data.reading import read_columns
-from recbole_precise.data.scan import ascii_compatible, lines_with, not_numbers, read_header, scan
+from recbole_precise.data.scan import ascii_compatible, check_id_columns, lines_with, not_numbers, read_header, scan
 from recbole_precise.data.scenes import Scenes, check_columns
 from recbole_precise.data.tokens import keep_by_count, number_together
 from recbole_precise.errors import DataError, did_you_mean
@@ -74,6 +74,7 @@ class AtomicFiles:
     def _check_columns(self, path: Path, name: str, types: dict[str, str], wanted: list[str]) -> None:
         """The columns that a sequential data set cannot do without."""
         needed = {"inter": [self.uid_field, self.iid_field, self.time_field], "user": [self.uid_field], "item": [self.iid_field]}
+        check_id_columns(path, types, (self.uid_field, self.iid_field))
         for column in needed.get(name, []):
             if column not in wanted:
                 reason = f"load_col leaves it out: add it under '{name}'" if column in types else f"the file has {', '.join(types)}"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
@@ -11,7 +14,9 @@ from recbole.sampler import KGSampler
 from recbole.utils import ModelType
 
 from recbole_precise.data.dataset import SequenceDataset, trains_on_windows
-from recbole_precise.errors import ConfigError
+from recbole_precise.data.filtering import refuse_filters_of_parts
+from recbole_precise.data.scan import check_file, not_numbers, read_header
+from recbole_precise.errors import ConfigError, DataError, UserError
 
 logger = logging.getLogger("recbole_precise")
 
@@ -34,10 +39,42 @@ def create_dataset(config) -> Dataset:
         kind = SequenceDataset
     if not issubclass(kind, SequenceDataset) and (config["target_scene"] is not None or "DAYS" in config["eval_args"]["split"]):
         raise ConfigError(f"{config['model']} reads its data with RecBole's {kind.__name__}, which knows neither target_scene nor the split DAYS.")
-    dataset = kind(config)
+    refuse_filters_of_parts(config)
+    dataset = kind(config) if issubclass(kind, SequenceDataset) else _read_by_recbole(kind, config)
     if config["save_dataset"]:
         dataset.save()
     return dataset
+
+
+def _read_by_recbole(kind: type[Dataset], config) -> Dataset:
+    """A data set of RecBole's own, whose files are checked first.
+
+    Raises:
+        DataError: for files that RecBole cannot read.
+    """
+    folder, name = Path(config["data_path"]), config["dataset"]
+    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
+    parts = [f"{part}.inter" for part in config["benchmark_filename"] or ()] or ["inter"]
+    wanted = config["load_col"]
+    files = [folder / f"{name}.{suffix}" for suffix in (*parts, "user", "item") if suffix.endswith("inter") or wanted is None or suffix in wanted]
+    for path in filter(Path.is_file, files):
+        check_file(path, separator, encoding, (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]))
+    try:
+        return kind(config)
+    except UserError:
+        raise
+    except (ValueError, csv.Error) as error:
+        raise _number_fault(files, separator, encoding) or DataError(f"{files[0]}: {error}") from error
+
+
+def _number_fault(files: Sequence[Path], separator: str, encoding: str) -> DataError | None:
+    """The error that names the first column of numbers that holds something else; None when there is none."""
+    for path in filter(Path.is_file, files):
+        for place, (column, kind) in enumerate(read_header(path, separator, encoding)):
+            fault = not_numbers(path, separator, encoding, place, column, missing=False) if kind == "float" else None
+            if fault is not None:
+                return fault
+    return None
 
 
 def data_preparation(config, dataset: Dataset, built: list | None = None) -> tuple:
