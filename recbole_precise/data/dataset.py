@@ -14,12 +14,14 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import Tensor
 
+from recbole_precise.data.filtering import counted
 from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
 from recbole_precise.data.splits import days_in_words, split_rows
+from recbole_precise.data.ties import find_ties
 from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
 
 logger = logging.getLogger("recbole_precise")
@@ -97,9 +99,24 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             marked=self.scenes.inside,
         )
         self.times = self.store.times
+        self._report_order()
         self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in lists}, SUPERVISED_FIELD)
         self._visible = [*read, *(fields.keys() - set(read)), self._row_fields.length, *self._row_fields.lists]
         self.inter_feat = Rows(self._columns(self.store.targets()))
+
+    def _report_order(self) -> None:
+        """Log what the file decides: the order of events with one time, and users with too few events for a row."""
+        store = self.store
+        names = self.field2id_token[self.iid_field]
+        ties = find_ties(store.offsets.numpy(), self._order_times(store), store.fields[self.iid_field].numpy(), names, self.item_rows)
+        tie_break = self.config["tie_break"] or "file"
+        said = ties.in_words(tie_break)
+        if said is not None:
+            warn = ties.in_order and not (tie_break == "random" and ties.events)
+            logger.log(logging.WARNING if warn else logging.INFO, "%s", said)
+        single = int((store.offsets.diff() == 1).sum())
+        if single:
+            logger.info("%s of %s have a single event: nothing of them is trained as a target or tested.", f"{single:,}", counted(len(store.user_ids), "user"))
 
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""

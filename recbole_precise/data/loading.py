@@ -22,10 +22,12 @@ class AtomicFiles:
     Attributes:
         times: int64 or float64 `[interactions]`, the times as read, after filtering and before RecBole's normalisation.
         scenes: which interactions are in which scene, likewise by the values as read.
+        item_rows: names of the items in the order of .item; None where that file was not read.
     """
 
     times: np.ndarray
     scenes: Scenes
+    item_rows: np.ndarray | None = None
 
     def _from_scratch(self) -> None:
         with warnings.catch_warnings():
@@ -69,6 +71,8 @@ class AtomicFiles:
             frame = read_columns(path, header, wanted, quoting=csv.QUOTE_NONE if found.quotes else csv.QUOTE_MINIMAL, **options)
             self._describe(frame, types, source)
         self._check_rows(path, name, frame, {column: place for place, (column, _) in enumerate(header)})
+        if name == "item":
+            self.item_rows = frame[self.iid_field].to_numpy()
         return frame
 
     def _check_columns(self, path: Path, name: str, types: dict[str, str], wanted: list[str]) -> None:
