@@ -14,6 +14,18 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import Tensor
 
+from recbole_precise.data.beforehand import (
+    PART_FIELD,
+    PARTS,
+    Beforehand,
+    Lists,
+    latest_rows,
+    part_numbers,
+    row_store,
+    split_events,
+    split_rows_given,
+    take_lists,
+)
 from recbole_precise.data.filtering import counted
 from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
@@ -69,8 +81,6 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     _part, _scene_view = 0, "target"
 
     def __init__(self, config) -> None:
-        if config["benchmark_filename"] is not None:
-            raise ConfigError("benchmark_filename: data split beforehand is read for RecBole's models alone; remove the key to split by eval_args.")
         self._states = {}
         try:
             super().__init__(config)
@@ -78,6 +88,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise
         except ValueError as error:  # what RecBole itself refuses
             raise DataError(f"{config['data_path']}: {error}") from error
+
+    def _benchmark_presets(self) -> None:
+        """RecBole's preparation of rows with lists; here they are laid out like all others (`_lay_out_rows`)."""
 
     # --- Sequences ----------------------------------------------------------------------------------------------------
 
@@ -89,14 +102,16 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         lists = self._list_fields()
         if EXACT_TIME in lists:
             fields[EXACT_TIME] = torch.from_numpy(np.ascontiguousarray(self.times))
+        parts = self._part_of_events()
         self.store = SequenceStore.build(
-            fields,
+            fields if parts is None else {**fields, PART_FIELD: torch.from_numpy(parts)},
             read[self.uid_field],
             _rounded(read[self.time_field]) if config["time_order"] == "recbole" else self.times,
             tie_break=config["tie_break"] or "file",
             tie_seed=2020 if config["tie_seed"] is None else config["tie_seed"],
             times=self.times,
             marked=self.scenes.inside,
+            then_by=parts,
         )
         self.times = self.store.times
         self._report_order()
@@ -121,8 +136,12 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
         asked, there = self.config["sequence_fields"], [name for name in self.inter_feat if name != self.uid_field]
+        if self.row_lists:
+            there = list(self.row_lists.values())
         if asked is None:
             asked = self.iid_field if trains_on_windows(self.config) else "all"
+        if self.row_lists and asked is not None and EXACT_TIME in asked:
+            self.raw_times()  # which says that there are none
         asked = there if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
         for name in asked:
             if name not in (*there, EXACT_TIME):
@@ -137,6 +156,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
         Raises DataError when a part that the split asks for is empty.
         """
+        if self.benchmark_filename_list is not None:
+            return self._build_beforehand()
         settings = self.config["eval_args"]
         if settings["order"] != "TO":
             raise ConfigError(f"eval_args: sequences are split in the order of time (order: TO), not {settings['order']}.")
@@ -166,6 +187,66 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         if self.scenes.counts:
             logger.info("Scenes: %s; target scene: %s, seen in the view: %s.", self.scenes.in_words(), self.scenes.target, scene_view_of(self.config))
         return parts
+
+    def _change_feat_format(self) -> None:
+        """Tables to tensors, and events to sequences."""
+        if not self.row_lists:
+            Dataset._change_feat_format(self)
+            self.data_augmentation()
+            return
+        lists = take_lists(self.inter_feat, self.row_lists, self._place_of_row)
+        Dataset._change_feat_format(self)
+        self._lay_out_rows(lists)
+
+    def _lay_out_rows(self, lists: Lists) -> None:
+        """Rows whose histories the files give, one sequence each; `store` holds the longest known of each user."""
+        self._aug_presets()
+        read, part = self.inter_feat, self._part_of_events()
+        user = read[self.uid_field]
+        targets = {name: read[name] for name in read if name != self.uid_field}
+        named = {f"{name}{self.config['LIST_SUFFIX']}": name for name in self._list_fields()}
+        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, named, SUPERVISED_FIELD)
+        self._visible = [*read, self._row_fields.length, *named]
+        self._given = split_rows_given(lists, part, user, self.iid_field, targets, self.max_item_list_len)
+        self.store = row_store(lists, latest_rows(part, user), user, targets)
+        everything = row_store(lists, np.arange(len(part)), user, targets)
+        columns = RowColumns(everything, everything.offsets[1:] - 1, self._row_fields, self.max_item_list_len, visible=self._visible)
+        self.inter_feat = Rows(columns)
+        logger.info("Training: %s of %s make %s.", counted(int((part == 0).sum()), "row"), self._inter_file.name, counted(len(self._given.views[0].store.user_ids), "sequence"))
+
+    def _build_beforehand(self) -> list[SequenceDataset]:
+        """The parts of files that were split beforehand."""
+        self._given = None
+        self._change_feat_format()
+        given = self._given or split_events(self.store, self._order_times)
+        self._report_parts(given)
+        self._drop_unused_col()
+        self._visible = self.inter_feat.interaction.visible
+        self._train_last = self.store.offsets[1:] - 1
+        parts: list[SequenceDataset] = []
+        for number, view in enumerate(given.views):
+            part = self.copy(self.inter_feat)
+            part._views, part._part = dict.fromkeys(VIEWS, view), number
+            part._trained_on = parts[0] if number else None
+            parts.append(part.view("target", "windows" if _wants_windows(self.config) else "prefixes"))
+        return parts
+
+    def _report_parts(self, given: Beforehand) -> None:
+        """Refuse files that leave a part without a row; log rows that cannot be asked, and training behind the tests."""
+        files = dict(zip(part_numbers(self.benchmark_filename_list), self._parts_files))
+        for number, path in files.items():
+            if not len(given.views[number].targets(number)):
+                reason = "no user has two events in it" if number == 0 else "no user in it has an event before it"
+                raise DataError(f"{path}: leaves no row for {PARTS[number]}: {reason}.")
+        for number, lost in zip((1, 2), given.unasked):
+            if lost:
+                rows = lost + len(given.views[number].targets(number))
+                logger.warning("%s of %s cannot be asked: their users have no event before them.", f"{lost:,} of {counted(rows, 'event')}", files[number])
+        if given.early:
+            logger.warning(
+                "%s of validation and testing come before training events of their user: the model learns from what came after them. "
+                "A split by time (eval_args) avoids that.", counted(given.early, "event")
+            )  # fmt: skip
 
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
         """This part (of training, validation or testing) under a view of the scenes, and with training rows of a kind.
@@ -278,7 +359,12 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         return isinstance(self.inter_feat, Rows) and self.inter_feat.interaction.stride is not None
 
     def raw_times(self) -> np.ndarray:
-        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file."""
+        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file.
+
+        Raises DataError for rows that were given with their histories, whose events have none.
+        """
+        if self.row_lists:
+            raise DataError(f"{self.dataset_path}: {self.config['model']} reads the times of all events, which rows with {next(iter(self.row_lists))} lack.")
         return self.store.times
 
     def train_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -348,14 +434,15 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """Sparse matrix `[users, items]` of the targets, and of first events whose second is a target, as RecBole has it."""
         if not isinstance(self.inter_feat, Rows):
             return Dataset.inter_matrix(self, form, value_field)
-        targets = self._one_row_per_target().inter_feat.interaction.end
-        second = targets[self.store.first_of(targets) + 1 == targets]
+        columns = self._one_row_per_target().inter_feat.interaction
+        targets, store = columns.end, columns.store
+        second = targets[store.first_of(targets) + 1 == targets]
         event = torch.cat([targets, second - 1])
-        if value_field is not None and value_field not in self.store.fields:
+        if value_field is not None and value_field not in store.fields:
             raise ValueError(f"Value_field [{value_field}] should be one of `df_feat`'s features.")
-        columns = {name: self.store.fields[name][event] for name in {self.iid_field, value_field} - {None}}
-        columns[self.uid_field] = self.store.users_of(event)
-        return self._create_sparse_matrix(Interaction(columns), self.uid_field, self.iid_field, form, value_field)
+        values = {name: store.fields[name][event] for name in {self.iid_field, value_field} - {None}}
+        values[self.uid_field] = store.users_of(event)
+        return self._create_sparse_matrix(Interaction(values), self.uid_field, self.iid_field, form, value_field)
 
     def _history_matrix(self, row: str, value_field: str | None = None, max_history_len: int | None = None):
         return SequentialDataset._history_matrix(self._one_row_per_target(), row, value_field, max_history_len)

@@ -13,7 +13,8 @@ from recbole.data.utils import create_samplers, get_dataloader
 from recbole.sampler import KGSampler
 from recbole.utils import ModelType
 
-from recbole_precise.data.dataset import SequenceDataset, trains_on_windows
+from recbole_precise.data.beforehand import part_numbers
+from recbole_precise.data.dataset import SequenceDataset
 from recbole_precise.data.filtering import refuse_filters_of_parts
 from recbole_precise.data.scan import check_file, not_numbers, read_header
 from recbole_precise.errors import ConfigError, DataError, UserError
@@ -24,9 +25,8 @@ logger = logging.getLogger("recbole_precise")
 def create_dataset(config) -> Dataset:
     """The data set of a run: ours for every sequential model, RecBole's own for all others.
 
-    A model for which RecBole has a data set of its own (DIEN, the ones with knowledge graphs) gets that one, and so does
-    data that was split beforehand (`benchmark_filename`). Saved data sets are never read: RecBole reads them without
-    looking whether the files have changed.
+    A model for which RecBole has a data set of its own (DIEN, the ones with knowledge graphs) gets that one. Saved data
+    sets are never read: RecBole reads them without looking whether the files have changed.
 
     Raises DataError, ConfigError: for files and settings that cannot be used.
     """
@@ -35,11 +35,15 @@ def create_dataset(config) -> Dataset:
     own = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
     kinds = {ModelType.SEQUENTIAL: SequentialDataset, ModelType.KNOWLEDGE: recbole.data.dataset.KnowledgeBasedDataset}
     kind = own or kinds.get(config["MODEL_TYPE"], Dataset)
-    if kind is SequentialDataset and (config["benchmark_filename"] is None or trains_on_windows(config)):
+    if kind is SequentialDataset:
         kind = SequenceDataset
     if not issubclass(kind, SequenceDataset) and (config["target_scene"] is not None or "DAYS" in config["eval_args"]["split"]):
         raise ConfigError(f"{config['model']} reads its data with RecBole's {kind.__name__}, which knows neither target_scene nor the split DAYS.")
-    refuse_filters_of_parts(config)
+    if config["benchmark_filename"] is not None:
+        part_numbers(config["benchmark_filename"])
+        refuse_filters_of_parts(config)
+        if issubclass(kind, SequentialDataset) and not issubclass(kind, SequenceDataset):
+            raise ConfigError(f"benchmark_filename: {config['model']} reads its data with RecBole's {kind.__name__}, which cannot read files split beforehand; remove the key to split by eval_args.")
     dataset = kind(config) if issubclass(kind, SequenceDataset) else _read_by_recbole(kind, config)
     if config["save_dataset"]:
         dataset.save()
@@ -82,7 +86,10 @@ def data_preparation(config, dataset: Dataset, built: list | None = None) -> tup
     if config["dataloaders_save_path"] is not None or config["save_dataloaders"]:
         logger.warning("save_dataloaders and dataloaders_save_path are passed over: loaders are always made anew.")
     built = dataset.build() if built is None else built
-    if config["target_scene"] is not None or config["holdout_items"] or config["holdout_users"]:
+    if len(built) == 2:  # benchmark_filename: [train, test]
+        built = [built[0], built[0].copy(built[0].inter_feat[:0]), built[1]]
+    beforehand = config["benchmark_filename"] is not None and isinstance(dataset, SequenceDataset)
+    if beforehand or config["target_scene"] is not None or config["holdout_items"] or config["holdout_users"]:
         dataset = built[0].targets_alone()  # popular negatives are those of training
     if isinstance(dataset, SequenceDataset) and "popularity" in (config[f"{phase}_neg_sample_args"]["distribution"] for phase in ("train", "valid", "test")):
         dataset.sort(by=dataset.time_field)  # the order in which RecBole's sampler meets the items
