@@ -8,18 +8,23 @@ Nothing of a later file is ever trained or counted.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
+from recbole_precise.data.filtering import counted
 from recbole_precise.data.ordering import stable_order
 from recbole_precise.data.scenes import View
 from recbole_precise.data.sequences import SequenceStore, ranges
 from recbole_precise.errors import ConfigError, DataError
+
+logger = logging.getLogger("recbole_precise")
 
 #: Of each event: the part (0 training, 1 validation, 2 testing) of the file that it stands in.
 PART_FIELD = "file_part"
@@ -55,6 +60,31 @@ class Beforehand:
     views: tuple[View, View, View]
     unasked: tuple[int, int]
     early: int
+
+
+def check_parts(given: Beforehand, files: Mapping[int, Path]) -> None:
+    """Refuse files that leave a part without a row; log rows that cannot be asked, and training behind the tests.
+
+    Args:
+        files: the file of each part.
+
+    Raises:
+        DataError: for a file without a row for its part.
+    """
+    for number, path in files.items():
+        if not len(given.views[number].targets(number)):
+            reason = "no user in it has an event before it" if number else "no user has two events in it"
+            raise DataError(f"{path}: leaves no row for {PARTS[number]}: {reason}.")
+    for number, lost in zip((1, 2), given.unasked):
+        if lost:
+            events = counted(lost + len(given.views[number].targets(number)), "event")
+            logger.warning("%s of %s in %s cannot be asked: their users have no event before them.", f"{lost:,}", events, files[number])
+    if given.early:
+        logger.warning(
+            "%s of validation and testing come before training events of their user, so that the model learns from what came "
+            "after them; a split by time (eval_args) avoids that.",
+            counted(given.early, "event"),
+        )
 
 
 def split_events(store: SequenceStore, times_of: Callable[[SequenceStore], np.ndarray]) -> Beforehand:
@@ -256,6 +286,7 @@ def split_rows_given(lists: Lists, part: np.ndarray, user: Tensor, item: str, ta
     """
     sequences = chain_rows(lists, int((part == 0).sum()), user, item, targets[item], longest)
     store, ends = chain_store(lists, sequences, user, targets)
+    logger.info("Training: %s make %s.", counted(len(ends), "row"), counted(len(store.user_ids), "sequence"))
     views = [_view(store, 0, ends)]
     for number in (1, 2):
         seen = row_store(lists, np.flatnonzero(part == number), user, targets)

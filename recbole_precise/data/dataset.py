@@ -14,26 +14,14 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import Tensor
 
-from recbole_precise.data.beforehand import (
-    PART_FIELD,
-    PARTS,
-    Beforehand,
-    Lists,
-    latest_rows,
-    part_numbers,
-    row_store,
-    split_events,
-    split_rows_given,
-    take_lists,
-)
-from recbole_precise.data.filtering import counted
+from recbole_precise.data import beforehand
 from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
-from recbole_precise.data.splits import days_in_words, split_rows
-from recbole_precise.data.ties import find_ties
+from recbole_precise.data.splits import check_parts, split_rows
+from recbole_precise.data.ties import log_order
 from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
 
 logger = logging.getLogger("recbole_precise")
@@ -90,7 +78,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise DataError(f"{config['data_path']}: {error}") from error
 
     def _benchmark_presets(self) -> None:
-        """RecBole's preparation of rows with lists; here they are laid out like all others (`_lay_out_rows`)."""
+        """RecBole's preparation of rows with lists, in the place of which `_lay_out_rows` stands."""
 
     # --- Sequences ----------------------------------------------------------------------------------------------------
 
@@ -104,7 +92,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             fields[EXACT_TIME] = torch.from_numpy(np.ascontiguousarray(self.times))
         parts = self._part_of_events()
         self.store = SequenceStore.build(
-            fields if parts is None else {**fields, PART_FIELD: torch.from_numpy(parts)},
+            fields if parts is None else {**fields, beforehand.PART_FIELD: torch.from_numpy(parts)},
             read[self.uid_field],
             _rounded(read[self.time_field]) if config["time_order"] == "recbole" else self.times,
             tie_break=config["tie_break"] or "file",
@@ -114,24 +102,10 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             then_by=parts,
         )
         self.times = self.store.times
-        self._report_order()
+        log_order(self.store, self._order_times(self.store), self.iid_field, self.field2id_token[self.iid_field], self.item_rows, config["tie_break"] or "file")
         self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in lists}, SUPERVISED_FIELD)
         self._visible = [*read, *(fields.keys() - set(read)), self._row_fields.length, *self._row_fields.lists]
         self.inter_feat = Rows(self._columns(self.store.targets()))
-
-    def _report_order(self) -> None:
-        """Log what the file decides: the order of events with one time, and users with too few events for a row."""
-        store = self.store
-        names = self.field2id_token[self.iid_field]
-        ties = find_ties(store.offsets.numpy(), self._order_times(store), store.fields[self.iid_field].numpy(), names, self.item_rows)
-        tie_break = self.config["tie_break"] or "file"
-        said = ties.in_words(tie_break)
-        if said is not None:
-            warn = ties.in_order and not (tie_break == "random" and ties.events)
-            logger.log(logging.WARNING if warn else logging.INFO, "%s", said)
-        single = int((store.offsets.diff() == 1).sum())
-        if single:
-            logger.info("%s of %s have a single event: nothing of them is trained as a target or tested.", f"{single:,}", counted(len(store.user_ids), "user"))
 
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
@@ -162,7 +136,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         if settings["order"] != "TO":
             raise ConfigError(f"eval_args: sequences are split in the order of time (order: TO), not {settings['order']}.")
         self._change_feat_format()
-        (mode, how), store, index = *settings["split"].items(), self.store, None
+        store, index = self.store, None
         if self.scenes.target is not None:
             index = torch.nonzero(store.marked).squeeze(1)
             store = store.only(index)
@@ -170,7 +144,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             split = split_rows(store, self._order_times(store), self._rounded_times(store), settings["split"], settings["group_by"], self._calcu_split_ids)
         except ValueError as error:
             raise DataError(f"{self.dataset_path}: {error}") from None
-        self._check_parts(mode, how, split.parts, store)
+        check_parts(split.parts, settings["split"], store, self.dataset_path, self.scenes.target, universal=scene_view_of(self.config) == "universal")
         self._drop_unused_col()
         self._visible = self.inter_feat.interaction.visible
         views = views_of(self.store, store, index, split, self._order_times(self.store))
@@ -194,11 +168,11 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             Dataset._change_feat_format(self)
             self.data_augmentation()
             return
-        lists = take_lists(self.inter_feat, self.row_lists, self._place_of_row)
+        lists = beforehand.take_lists(self.inter_feat, self.row_lists, self._place_of_row)
         Dataset._change_feat_format(self)
         self._lay_out_rows(lists)
 
-    def _lay_out_rows(self, lists: Lists) -> None:
+    def _lay_out_rows(self, lists: beforehand.Lists) -> None:
         """Rows whose histories the files give, one sequence each; `store` holds the longest known of each user."""
         self._aug_presets()
         read, part = self.inter_feat, self._part_of_events()
@@ -207,19 +181,17 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         named = {f"{name}{self.config['LIST_SUFFIX']}": name for name in self._list_fields()}
         self._row_fields = RowFields(self.uid_field, self.item_list_length_field, named, SUPERVISED_FIELD)
         self._visible = [*read, self._row_fields.length, *named]
-        self._given = split_rows_given(lists, part, user, self.iid_field, targets, self.max_item_list_len)
-        self.store = row_store(lists, latest_rows(part, user), user, targets)
-        everything = row_store(lists, np.arange(len(part)), user, targets)
-        columns = RowColumns(everything, everything.offsets[1:] - 1, self._row_fields, self.max_item_list_len, visible=self._visible)
-        self.inter_feat = Rows(columns)
-        logger.info("Training: %s of %s make %s.", counted(int((part == 0).sum()), "row"), self._inter_file.name, counted(len(self._given.views[0].store.user_ids), "sequence"))
+        self._given = beforehand.split_rows_given(lists, part, user, self.iid_field, targets, self.max_item_list_len)
+        self.store = beforehand.row_store(lists, beforehand.latest_rows(part, user), user, targets)
+        every = beforehand.row_store(lists, np.arange(len(part)), user, targets)
+        self.inter_feat = Rows(RowColumns(every, every.offsets[1:] - 1, self._row_fields, self.max_item_list_len, visible=self._visible))
 
     def _build_beforehand(self) -> list[SequenceDataset]:
         """The parts of files that were split beforehand."""
         self._given = None
         self._change_feat_format()
-        given = self._given or split_events(self.store, self._order_times)
-        self._report_parts(given)
+        given = self._given or beforehand.split_events(self.store, self._order_times)
+        beforehand.check_parts(given, dict(zip(beforehand.part_numbers(self.benchmark_filename_list), self._parts_files)))
         self._drop_unused_col()
         self._visible = self.inter_feat.interaction.visible
         self._train_last = self.store.offsets[1:] - 1
@@ -230,23 +202,6 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             part._trained_on = parts[0] if number else None
             parts.append(part.view("target", "windows" if _wants_windows(self.config) else "prefixes"))
         return parts
-
-    def _report_parts(self, given: Beforehand) -> None:
-        """Refuse files that leave a part without a row; log rows that cannot be asked, and training behind the tests."""
-        files = dict(zip(part_numbers(self.benchmark_filename_list), self._parts_files))
-        for number, path in files.items():
-            if not len(given.views[number].targets(number)):
-                reason = "no user has two events in it" if number == 0 else "no user in it has an event before it"
-                raise DataError(f"{path}: leaves no row for {PARTS[number]}: {reason}.")
-        for number, lost in zip((1, 2), given.unasked):
-            if lost:
-                rows = lost + len(given.views[number].targets(number))
-                logger.warning("%s of %s cannot be asked: their users have no event before them.", f"{lost:,} of {counted(rows, 'event')}", files[number])
-        if given.early:
-            logger.warning(
-                "%s of validation and testing come before training events of their user: the model learns from what came after them. "
-                "A split by time (eval_args) avoids that.", counted(given.early, "event")
-            )  # fmt: skip
 
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
         """This part (of training, validation or testing) under a view of the scenes, and with training rows of a kind.
@@ -293,26 +248,6 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """What leaves fewer training rows than the split, in words."""
         causes = [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
         return " with ".join([*causes, *(f"{key}: {self.config[key]}" for key in ("holdout_items", "holdout_users") if self.config[key])])
-
-    def _check_parts(self, mode: str, how, parts: list[Tensor], store: SequenceStore) -> None:
-        """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for."""
-        if len(parts) != 3:
-            raise ConfigError(f"eval_args: the split {mode} needs three shares (train, valid, test), not {how}.")
-        if mode == "LS":
-            wanted = [True, how in ("valid_and_test", "valid_only"), how in ("valid_and_test", "test_only")]
-        else:
-            wanted = [share > 0 for share in (([1] if mode == "DAYS" else []) + list(how))]
-        if scene_view_of(self.config) == "universal":
-            wanted[0] = False  # it trains on more than the target scene's rows; `view` looks whether there are any
-        empty = [name for name, part, asked in zip(("training", "validation", "testing"), parts, wanted) if asked and not len(part)]
-        if empty:
-            events = store.offsets.diff()
-            where = "" if self.scenes.target is None else f" in the target scene '{self.scenes.target}'"
-            days = f" The days: {days_in_words(store.times, how)}." if mode == "DAYS" else ""
-            raise DataError(
-                f"{self.dataset_path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. The longest of {len(events)} users has "
-                f"{int(events.max())} events{where and ' there'}; a user needs 2 to train on one target, and one more for each event left out.{days}"
-            )
 
     def _columns(self, end: Tensor, stride: int | None = None) -> RowColumns:
         """Rows with the targets `end`, with the fields that `unused_col` left."""

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from recbole.utils import FeatureSource
 
 from recbole_precise.data.beforehand import part_numbers
 from recbole_precise.data.reading import read_columns
@@ -61,7 +60,7 @@ class AtomicFiles:
     def _check_same_columns(self) -> None:
         """Refuse files split beforehand that differ in the columns that are read."""
         separator, encoding = self.config["field_separator"], self.config["encoding"] or "utf-8"
-        load, unload = self._get_load_and_unload_col(FeatureSource.INTERACTION)
+        load, unload = self._get_load_and_unload_col("inter")
         headers = [
             {name: kind for name, kind in read_header(path, separator, encoding) if (load is None or name in load) and name not in (unload or ())}
             for path in self._parts_files

@@ -7,10 +7,16 @@ whose times only number each user's events.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+
+from recbole_precise.data.filtering import counted
+from recbole_precise.data.sequences import SequenceStore
+
+logger = logging.getLogger("recbole_precise")
 
 _LEAST_PAIRS = 20  # below that a share says nothing
 _PREVAILS = 0.6  # share of one direction from which it is reported as an order
@@ -117,3 +123,22 @@ def _catalogue_orders(names: Sequence[str], rows: Sequence[str] | None) -> dict[
         place = {str(name): number for number, name in enumerate(rows)}
         orders["rows of .item"] = np.array([-1, *(place.get(name, -1) for name in known)], dtype=np.int64)
     return orders
+
+
+def log_order(store: SequenceStore, times: np.ndarray, item: str, names: Sequence[str], rows: Sequence[str] | None, tie_break: str) -> None:
+    """Log what the file decides: the order of events with one time, and users with too few events for a row.
+
+    Args:
+        store: the events in the order in which they are used; `times` `[events]`, by which they were put into it.
+        item: name of the item field.
+        names, rows: as for `find_ties`.
+    """
+    ties = find_ties(store.offsets.numpy(), times, store.fields[item].numpy(), names, rows)
+    said = ties.in_words(tie_break)
+    if said is not None:
+        drawn = tie_break == "random" and ties.events > 0
+        logger.log(logging.WARNING if ties.in_order and not drawn else logging.INFO, "%s", said)
+    single = int((store.offsets.diff() == 1).sum())
+    if single:
+        users = counted(len(store.user_ids), "user")
+        logger.info("%s of %s have a single event: nothing of them is a target of training or a test.", f"{single:,}", users)
