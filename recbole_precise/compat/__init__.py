@@ -213,6 +213,15 @@ def _download_alone() -> None:
     after_import("recbole.data.dataset.dataset", mend)
 
 
+def _report_dropped_events() -> None:
+    def mend(module: types.ModuleType) -> None:
+        from recbole_precise.data.filtering import count_filters
+
+        count_filters(module)
+
+    after_import("recbole.data.dataset.dataset", mend)
+
+
 def _give_dok_matrices_update() -> None:
     from scipy.sparse import dok_matrix
 
@@ -256,6 +265,7 @@ PATCHES: tuple[Patch, ...] = (
     Patch("thop-missing", "counting FLOPs needs thop, which needs distutils", lambda: True, _make_flops_optional),
     Patch("collector-cpu", "metrics over the catalogue crash: .cpu() of a number", lambda: True, _collect_numbers_too),
     Patch("download-barrier", "a first download ends in an error without a process group", lambda: True, _download_alone),
+    Patch("filters-silent", "filters drop events without a word, and after a missing user other events than those without an item", lambda: True, _report_dropped_events),
     Patch("scipy-dok-update", "dok_matrix._update is gone", _dok_update_missing, _give_dok_matrices_update),
     Patch("hyperopt-integers", "exhaustive search fails on hyperopt newer than 0.2.5", lambda: version_of("hyperopt") > (0, 2, 5), _search_grids_with_todays_hyperopt),
 )  # fmt: skip

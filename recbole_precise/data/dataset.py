@@ -15,13 +15,15 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import Tensor
 
+from recbole_precise.data import beforehand
 from recbole_precise.data.fingerprint import tie_keys
 from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
-from recbole_precise.data.splits import days_in_words, split_rows
+from recbole_precise.data.splits import check_parts, split_rows
+from recbole_precise.data.ties import log_order
 from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -88,8 +90,6 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """
         self.known = known
         self.whole_histories = whole_histories and known is not None
-        if config["benchmark_filename"] is not None:
-            raise ConfigError("benchmark_filename: data split beforehand is read for RecBole's models alone; remove the key to split by eval_args.")
         self._states = {}
         try:
             super().__init__(config)
@@ -97,6 +97,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise
         except ValueError as error:  # what RecBole itself refuses
             raise DataError(f"{config['data_path']}: {error}") from error
+
+    def _benchmark_presets(self) -> None:
+        """RecBole's preparation of rows with lists, in the place of which `_lay_out_rows` stands."""
 
     # --- Sequences ----------------------------------------------------------------------------------------------------
 
@@ -108,16 +111,19 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         lists = self._list_fields()
         if EXACT_TIME in lists:
             fields[EXACT_TIME] = torch.from_numpy(np.ascontiguousarray(self.times))
+        parts = self._part_of_events()
         self.store = SequenceStore.build(
-            fields,
+            fields if parts is None else {**fields, beforehand.PART_FIELD: torch.from_numpy(parts)},
             read[self.uid_field],
             _rounded(read[self.time_field]) if config["time_order"] == "recbole" else self.times,
             tie_key=self._tie_key() if config["tie_break"] == "random" else None,
             times=self.times,
             marked=self.scenes.inside,
+            then_by=parts,
         )
         self.all_events = self.store
         self.times = self.store.times
+        log_order(self.store, self._order_times(self.store), self.iid_field, self.field2id_token[self.iid_field], self.item_rows, config["tie_break"] or "file")
         self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in lists}, SUPERVISED_FIELD)
         self._visible = [*read, *(fields.keys() - set(read)), self._row_fields.length, *self._row_fields.lists]
         self.inter_feat = Rows(self._columns(self.store.targets()))
@@ -133,8 +139,12 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
         asked, there = self.config["sequence_fields"], [name for name in self.inter_feat if name != self.uid_field]
+        if self.row_lists:
+            there = list(self.row_lists.values())
         if asked is None:
             asked = self.iid_field if trains_on_windows(self.config) else "all"
+        if self.row_lists and asked is not None and EXACT_TIME in asked:
+            self.raw_times()  # which says that there are none
         asked = there if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
         for name in asked:
             if name not in (*there, EXACT_TIME):
@@ -149,11 +159,13 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
         Raises DataError when a part that the split asks for is empty.
         """
+        if self.benchmark_filename_list is not None:
+            return self._build_beforehand()
         settings = self.config["eval_args"]
         if settings["order"] != "TO":
             raise ConfigError(f"eval_args: sequences are split in the order of time (order: TO), not {settings['order']}.")
         self._change_feat_format()
-        (mode, how), store, index = *settings["split"].items(), self.store, None
+        store, index = self.store, None
         if self.scenes.target is not None:
             index = torch.nonzero(store.marked).squeeze(1)
             store = store.only(index)
@@ -161,7 +173,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             split = split_rows(store, self._order_times(store), self._rounded_times(store), settings["split"], settings["group_by"], self._calcu_split_ids)
         except ValueError as error:
             raise DataError(f"{self.dataset_path}: {error}") from None
-        self._check_parts(mode, how, split.parts, store)
+        check_parts(split.parts, settings["split"], store, self.dataset_path, self.scenes.target, universal=scene_view_of(self.config) == "universal")
         self._drop_unused_col()
         self._visible = self.inter_feat.interaction.visible
         views = views_of(self.store, store, index, split, self._order_times(self.store))
@@ -214,12 +226,13 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         part.inter_feat = Rows(part._columns(ends))
         return part
 
-    def latest_histories(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def latest_histories(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """What a model reads of each user who is asked about now, oldest event first.
 
         Returns:
             int64 `(items [events], offsets [users + 1])` with a row for every internal user id, and
-            the time of each user's last event `[users]`, 0 for those without events.
+            the time of each user's last event `[users]`, 0 for those without events; None for data
+            without times.
         """
         part = self.next_rows()
         rows = part.inter_feat.interaction
@@ -228,8 +241,10 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         users = part.store.user_ids
         sizes = torch.zeros(self.user_num, dtype=torch.int64)
         sizes[users] = length
-        last = np.zeros(self.user_num, dtype=part.times.dtype)
-        last[users.numpy()] = part.times[rows.end.numpy()]
+        last = None
+        if part.times is not None:
+            last = np.zeros(self.user_num, dtype=part.times.dtype)
+            last[users.numpy()] = part.times[rows.end.numpy()]
         offsets = np.concatenate([[0], np.cumsum(sizes.numpy())])
         return part.store.fields[self.iid_field][event].numpy(), offsets, last
 
@@ -241,6 +256,47 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         names = {self.uid_field: self.known.users}
         part.field2id_token = {**self.field2id_token, **names}
         return part
+    def _change_feat_format(self) -> None:
+        """Tables to tensors, and events to sequences."""
+        if not self.row_lists:
+            Dataset._change_feat_format(self)
+            self.data_augmentation()
+            return
+        lists = beforehand.take_lists(self.inter_feat, self.row_lists, self._place_of_row)
+        Dataset._change_feat_format(self)
+        self._lay_out_rows(lists)
+
+    def _lay_out_rows(self, lists: beforehand.Lists) -> None:
+        """Rows whose histories the files give, one sequence each; `store` holds the longest known of each user."""
+        self._aug_presets()
+        read, part = self.inter_feat, self._part_of_events()
+        user = read[self.uid_field]
+        targets = {name: read[name] for name in read if name != self.uid_field}
+        named = {f"{name}{self.config['LIST_SUFFIX']}": name for name in self._list_fields()}
+        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, named, SUPERVISED_FIELD)
+        self._visible = [*read, self._row_fields.length, *named]
+        self._given = beforehand.split_rows_given(lists, part, user, self.iid_field, targets, self.max_item_list_len)
+        self.store = beforehand.row_store(lists, beforehand.latest_rows(part, user), user, targets)
+        self.all_events = self.store
+        every = beforehand.row_store(lists, np.arange(len(part)), user, targets)
+        self.inter_feat = Rows(RowColumns(every, every.offsets[1:] - 1, self._row_fields, self.max_item_list_len, visible=self._visible))
+
+    def _build_beforehand(self) -> list[SequenceDataset]:
+        """The parts of files that were split beforehand."""
+        self._given = None
+        self._change_feat_format()
+        given = self._given or beforehand.split_events(self.store, self._order_times)
+        beforehand.check_parts(given, dict(zip(beforehand.part_numbers(self.benchmark_filename_list), self._parts_files)))
+        self._drop_unused_col()
+        self._visible = self.inter_feat.interaction.visible
+        self._train_last = self.store.offsets[1:] - 1
+        parts: list[SequenceDataset] = []
+        for number, view in enumerate(given.views):
+            part = self.copy(self.inter_feat)
+            part._views, part._part = dict.fromkeys(VIEWS, view), number
+            part._trained_on = parts[0] if number else None
+            parts.append(part.view("target", "windows" if _wants_windows(self.config) else "prefixes"))
+        return parts
 
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
         """This part (of training, validation or testing) under a view of the scenes, and with training rows of a kind.
@@ -287,26 +343,6 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """What leaves fewer training rows than the split, in words."""
         causes = [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
         return " with ".join([*causes, *(f"{key}: {self.config[key]}" for key in ("holdout_items", "holdout_users") if self.config[key])])
-
-    def _check_parts(self, mode: str, how, parts: list[Tensor], store: SequenceStore) -> None:
-        """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for."""
-        if len(parts) != 3:
-            raise ConfigError(f"eval_args: the split {mode} needs three shares (train, valid, test), not {how}.")
-        if mode == "LS":
-            wanted = [True, how in ("valid_and_test", "valid_only"), how in ("valid_and_test", "test_only")]
-        else:
-            wanted = [share > 0 for share in (([1] if mode == "DAYS" else []) + list(how))]
-        if scene_view_of(self.config) == "universal":
-            wanted[0] = False  # it trains on more than the target scene's rows; `view` looks whether there are any
-        empty = [name for name, part, asked in zip(("training", "validation", "testing"), parts, wanted) if asked and not len(part)]
-        if empty:
-            events = store.offsets.diff()
-            where = "" if self.scenes.target is None else f" in the target scene '{self.scenes.target}'"
-            days = f" The days: {days_in_words(store.times, how)}." if mode == "DAYS" else ""
-            raise DataError(
-                f"{self.dataset_path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. The longest of {len(events)} users has "
-                f"{int(events.max())} events{where and ' there'}; a user needs 2 to train on one target, and one more for each event left out.{days}"
-            )
 
     def _columns(self, end: Tensor, stride: int | None = None) -> RowColumns:
         """Rows with the targets `end`, with the fields that `unused_col` left."""
@@ -358,7 +394,12 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         return isinstance(self.inter_feat, Rows) and self.inter_feat.interaction.stride is not None
 
     def raw_times(self) -> np.ndarray:
-        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file."""
+        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file.
+
+        Raises DataError for rows that were given with their histories, whose events have none.
+        """
+        if self.row_lists:
+            raise DataError(f"{self.dataset_path}: {self.config['model']} reads the times of all events, which rows with {next(iter(self.row_lists))} lack.")
         return self.store.times
 
     def train_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -432,14 +473,15 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """Sparse matrix `[users, items]` of the targets, and of first events whose second is a target, as RecBole has it."""
         if not isinstance(self.inter_feat, Rows):
             return Dataset.inter_matrix(self, form, value_field)
-        targets = self._one_row_per_target().inter_feat.interaction.end
-        second = targets[self.store.first_of(targets) + 1 == targets]
+        columns = self._one_row_per_target().inter_feat.interaction
+        targets, store = columns.end, columns.store
+        second = targets[store.first_of(targets) + 1 == targets]
         event = torch.cat([targets, second - 1])
-        if value_field is not None and value_field not in self.store.fields:
+        if value_field is not None and value_field not in store.fields:
             raise ValueError(f"Value_field [{value_field}] should be one of `df_feat`'s features.")
-        columns = {name: self.store.fields[name][event] for name in {self.iid_field, value_field} - {None}}
-        columns[self.uid_field] = self.store.users_of(event)
-        return self._create_sparse_matrix(Interaction(columns), self.uid_field, self.iid_field, form, value_field)
+        values = {name: store.fields[name][event] for name in {self.iid_field, value_field} - {None}}
+        values[self.uid_field] = store.users_of(event)
+        return self._create_sparse_matrix(Interaction(values), self.uid_field, self.iid_field, form, value_field)
 
     def _history_matrix(self, row: str, value_field: str | None = None, max_history_len: int | None = None):
         return SequentialDataset._history_matrix(self._one_row_per_target(), row, value_field, max_history_len)

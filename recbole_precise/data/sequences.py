@@ -58,8 +58,9 @@ class SequenceStore:
         tie_key: np.ndarray | None = None,
         times: np.ndarray | None = None,
         marked: np.ndarray | None = None,
+        then_by: np.ndarray | None = None,
     ) -> SequenceStore:
-        """Sort events by user, then by `order_by [events]`.
+        """Sort events by user, then by `order_by [events]`, then by `then_by [events]` where given.
 
         Args:
             fields: name -> `[events, ...]`; `user`: int64 `[events]`; `times`, `marked`: kept beside the events.
@@ -67,11 +68,33 @@ class SequenceStore:
 
         Raises ValueError for an `order_by` that is not finite.
         """
-        keys = [order_by, user.numpy()] if tie_key is None else [tie_key, order_by, user.numpy()]
+        keys = [order_by, user.numpy()]
+        if then_by is not None:
+            keys.insert(0, then_by)
+        if tie_key is not None:
+            keys.insert(0, tie_key)
         order = stable_order(keys)
         index = torch.from_numpy(order)
         sorted_fields = {name: values[index] for name, values in fields.items()}
         return cls(sorted_fields, user[index], None if times is None else times[order], None if marked is None else torch.from_numpy(marked[order]))
+
+    @classmethod
+    def of_sequences(cls, fields: Mapping[str, Tensor], user: Tensor, lengths: Tensor) -> SequenceStore:
+        """Sequences as they are given, of which a user may have several; their events have no times.
+
+        Args:
+            fields: name -> `[events, ...]`, one sequence after the other.
+            user: int64 `[sequences]`, the user of each; `user_ids` then.
+            lengths: int64 `[sequences]`, events of each.
+        """
+        store = cls.__new__(cls)
+        store.fields = dict(fields)
+        store.user_ids = user
+        store.owner = torch.repeat_interleave(torch.arange(len(lengths), dtype=torch.int32), lengths)
+        store.offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        store.times = None
+        store.marked = None
+        return store
 
     def with_field(self, name: str, values: Tensor) -> SequenceStore:
         """This store with one more field, `values [events, ...]`."""
