@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
-from logging import getLogger
+from logging import WARNING, getLogger
 from pathlib import Path
 from time import perf_counter, process_time
 from typing import Any
@@ -23,9 +23,11 @@ from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
+from recbole_precise.interrupts import mark_reported
 from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
 from recbole_precise.logs import log_to
 from recbole_precise.model.build import build_model
+from recbole_precise.next_steps import after_a_run, resume_command
 from recbole_precise.result import (
     RESULT,
     environment,
@@ -115,26 +117,32 @@ def run_recbole(
     folder = _folder_of(config, processes) if saved else None
     saved_here = saved and processes.first
 
+    held = ExitStack()
+
     def ended_before() -> bool:
         """Claim the run directory; whether the run in it has ended."""
+        held.enter_context(folder.hold())
         folder.claim(bool(config["resume"]))
         if config["resume"]:
             folder.check_settings(settings_identity(config.final_config_dict))
         return bool(config["resume"]) and (folder.path / RESULT).exists()
 
-    ended = processes.first_does(ended_before) if saved else False
-    with log_to(folder.path / "train.log" if saved_here else None, config["state"]):
-        logger = getLogger()
-        try:
-            if ended:
-                result = processes.first_does(lambda: _result_again(config, folder))
-            else:
-                result = _run(config, processes, folder if saved_here else None, saved, started)
-        except KeyboardInterrupt:
-            if saved_here:
-                nproc = f" --nproc={config['nproc']}" if config["nproc"] and not under_torchrun() else ""
-                logger.warning(f"Interrupted. Go on with: --run_dir={shlex.quote(str(folder.path))} --resume=True{nproc}")
-            raise
+    with held:
+        ended = processes.first_does(ended_before) if saved else False
+        with log_to(folder.path / "train.log" if saved_here else None, config["state"]):
+            logger = getLogger()
+            try:
+                if ended:
+                    result = processes.first_does(lambda: _result_again(config, folder))
+                else:
+                    result = _run(config, processes, folder if saved_here else None, saved, started)
+            except KeyboardInterrupt as interrupt:
+                if saved_here:
+                    # Whatever `state` leaves out of the log, this line is in it.
+                    level = max(WARNING, logger.getEffectiveLevel())
+                    logger.log(level, f"Interrupted. Go on with: {resume_command(config, folder.path, config_file_list)}")
+                    mark_reported(interrupt)
+                raise
     leave()
     if processes.first and queue is not None:
         queue.put(result)
@@ -183,6 +191,8 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
             report["cold"] = _cold(config, model, train_data._dataset, test_data._dataset, folder)
         write_result(folder.path / RESULT, report, copy=config["result_file"])
         logger.info(f"Result written: {folder.path / RESULT}")
+        if (commands := after_a_run(config, folder.path, dataset)) is not None:
+            logger.info(commands)
     return {
         "best_valid_score": best_valid_score,
         "valid_score_bigger": config["valid_metric_bigger"],
@@ -269,7 +279,8 @@ def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
 def _folder_of(config: Config, processes: Processes) -> RunFolder:
     """The run directory, named by the time where the settings name none; the settings of every process know it afterwards."""
     if not config["run_dir"]:
-        config["run_dir"] = processes.agree(str(RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}").path))
+        parent, name = Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}"
+        config["run_dir"] = processes.first_does(lambda: str(RunFolder.made(parent, name).path))
     return RunFolder(Path(config["run_dir"]))
 
 

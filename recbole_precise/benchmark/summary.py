@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import subprocess
-import time
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 from recbole_precise.benchmark.pairing import Runs, compare_runs, corrected, protocol_difference, read_runs
 from recbole_precise.benchmark.plan import Plan, Row
 from recbole_precise.benchmark.running import Outcome
-from recbole_precise.errors import DataError, UserError
+from recbole_precise.clock import timestamp
+from recbole_precise.errors import CheckpointError, DataError, UserError
 from recbole_precise.evaluation.metrics import per_case
-from recbole_precise.result import numbers, read_ranks, read_result
+from recbole_precise.result import RESULT, numbers, read_ranks, read_result
 
 
 def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dict[str, Any]:
@@ -41,9 +41,14 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
             folders = [chain[-1].folder for chain in chains]
             ways = [[read(cell.folder) for cell in chain] for chain in chains]
             results = [way[-1] for way in ways]
-            hours += sum(result["seconds"]["total"] for result in results) / 3600
-            environments += [result["environment"] for result in results]
-            rows.append(_row(plan, row, folders, ways))
+            try:
+                hours += sum(result["seconds"]["total"] for result in results) / 3600
+                environments += [result["environment"] for result in results]
+                rows.append(_row(plan, row, folders, ways))
+            except (KeyError, TypeError, AttributeError) as error:
+                raise CheckpointError(
+                    f"A {RESULT} of the row '{row.name}' on {dataset} ('{folders[0].parent}') lacks what a table needs: {error!r}."
+                ) from error
             runs[dataset, row.name] = folders
         _check_protocols(dataset, rows)
         best = _judge(plan, rows)
@@ -59,7 +64,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
             "note": plan.note,
             "command": command,
             "commit": commit(),
-            "made": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+            "made": timestamp(),
             "environment": _one_environment(environments),
             "hours": hours,
             "metrics": list(plan.metrics),

@@ -8,7 +8,6 @@ target per row need its rank alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,11 +55,11 @@ class Ranks:
 
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz; a reader sees the old file or the new one, never half of it."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, user_id=self.user_id, target=self.target, rank=self.rank)
-        os.replace(partial, path)
+        def write(partial: Path) -> None:
+            with open(partial, "wb") as file:
+                np.savez_compressed(file, user_id=self.user_id, target=self.target, rank=self.rank)
+
+        write_atomically(Path(path), write, "the ranks")
 
     @classmethod
     def load(cls, path: str | Path) -> Ranks:

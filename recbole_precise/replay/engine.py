@@ -19,6 +19,7 @@ from recbole_precise.data.dataset import Rows
 from recbole_precise.data.preparation import create_dataset
 from recbole_precise.data.sequences import RowColumns, RowFields
 from recbole_precise.errors import ConfigError
+from recbole_precise.files import make_folder
 from recbole_precise.evaluation.metrics import metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
 from recbole_precise.nn.item_encoders import IdEncoder
@@ -91,6 +92,10 @@ class Replay:
 
     def run(self, told: Callable[[str], object] = lambda line: None) -> None:
         """Replay what is left; `rows` and `ranks` then hold every period. `told`: called with a line after each period."""
+        with self.folder.hold():
+            self._run(told)
+
+    def _run(self, told: Callable[[str], object]) -> None:
         self._resume(told)
         for now in range(len(self.rows), len(self.periods)):
             row = self._ask(now)
@@ -213,7 +218,7 @@ class Replay:
         """The targeted models of the last period, as run directories."""
         for arm, model in self.arms.items():
             run = RunFolder(self.folder.path / f"{arm}-reload")
-            run.path.mkdir(parents=True, exist_ok=True)
+            make_folder(run.path, "a model")
             write_settings(run.path / "config.yaml", self.config)
             run.save_final(model.state_dict(), model.other_parameter() or {}, {"identity": self.identity})
 

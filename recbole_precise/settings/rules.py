@@ -9,6 +9,7 @@ from typing import Any
 
 from recbole_precise.data.scenes import columns_read
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.files import output_file, output_folder
 from recbole_precise.registry import Entry
 
 BUNDLED = "ml-100k"  # RecBole carries it and reads it from its own folder, whatever data_path says.
@@ -85,6 +86,11 @@ def _recipe(settings, entry: Entry, model_class, given) -> None:
 
 
 def _resume(settings, entry, model_class, given) -> None:
+    for key in ("run_dir", "checkpoint_dir"):
+        if settings.get(key) is not None:
+            settings[key] = str(output_folder(str(settings[key]), key))
+    if settings.get("result_file") is not None:
+        output_file(str(settings["result_file"]), "result_file", replaces=".json")
     if settings.get("resume") and not settings.get("run_dir"):
         raise ConfigError("resume needs run_dir, the directory of the run to go on with.")
 

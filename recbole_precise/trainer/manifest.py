@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -11,11 +10,6 @@ from recbole_precise.files import file_digest
 from recbole_precise.trainer.checkpoint import sealed, unsealed, write_json
 
 MANIFEST = "manifest.json"
-
-
-def text_digest(text: str) -> str:
-    """SHA-256 of a text as it is written to a file."""
-    return hashlib.sha256(text.encode("utf-8")).hexdigest()
 
 
 def write_manifest(

@@ -6,7 +6,7 @@ import functools
 import os
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from logging import getLogger
 from pathlib import Path
 from time import perf_counter
@@ -26,7 +26,9 @@ from recbole_precise.data.preparation import described
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric, metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.logs import on_a_terminal
 from recbole_precise.result import write_settings
+from recbole_precise.trainer.checkpoint import write_atomically
 from recbole_precise.trainer.events import EventWriter
 from recbole_precise.trainer.judging import rank_split, score_by_pairs
 from recbole_precise.trainer.memory import keep_freed_memory
@@ -34,7 +36,7 @@ from recbole_precise.trainer.packing import generator_state, rng_state, set_gene
 from recbole_precise.trainer.phased import PhasedTraining
 from recbole_precise.trainer.phases import Phase
 from recbole_precise.trainer.processes import Processes, averaged
-from recbole_precise.trainer.run_folder import RunFolder, free_name, load_into, read_weights
+from recbole_precise.trainer.run_folder import RunFolder, load_into, read_weights
 from recbole_precise.trainer.schedule import learning_rate_factor
 from recbole_precise.trainer.steps import LossSum, Stepper
 from recbole_precise.trainer.views import begin_epoch, whole_split
@@ -94,14 +96,16 @@ class PreciseTrainer(PhasedTraining, Trainer):
         folder = RunFolder(Path(config["run_dir"])) if config["run_dir"] else RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}")
         return RunFolder(self.processes.agree(folder.path))
 
-    def _make_folder(self, train_set) -> None:
-        """Make the run directory; of two runs that chose one name in the same second, the second takes another."""
+    def _make_folder(self, train_set, held: ExitStack) -> None:
+        """Make the run directory, held until `held` ends; of two runs that chose one name in the same second, the second takes another."""
         if not self.config["run_dir"]:
-            self.run_folder = RunFolder(self.processes.agree(free_name(self.run_folder.path)))
+            path = self.run_folder.path
+            self.run_folder = RunFolder(self.processes.first_does(lambda: RunFolder.made_at(path).path))
             self.checkpoint_dir, self.saved_model_file = str(self.run_folder.path), str(self.run_folder.weights)
             self.tensorboard.move(self.run_folder.path)
 
         def claim() -> None:
+            held.enter_context(self.run_folder.hold())
             self.run_folder.claim(bool(self.config["resume"]))
             if not self.run_folder.begun:
                 write_settings(self.run_folder.path / "config.yaml", self.config)
@@ -152,16 +156,17 @@ class PreciseTrainer(PhasedTraining, Trainer):
             saved: write checkpoints, and the best weights at the end, into the run directory.
             callback_fn: called with (epoch, validation score) after each validation.
         """
+        show_progress = show_progress and on_a_terminal()
         if self.device.type == "cpu" and self.config["keep_freed_memory"] is not False:
             keep_freed_memory()
-        if saved:
-            self._make_folder(train_data._dataset)
-        self.eval_collector.data_collect(train_data)
-        if self.config["train_neg_sample_args"].get("dynamic", False):
-            train_data.get_model(self.model)
         # Importing RecBole's sequential models switches anomaly detection on for the whole process (sine.py): every backward
         # pass is slower for it, and a NaN is a stack trace. Losses are looked at here anyway.
-        with torch.autograd.set_detect_anomaly(False):
+        with ExitStack() as held, torch.autograd.set_detect_anomaly(False):
+            if saved:
+                self._make_folder(train_data._dataset, held)
+            self.eval_collector.data_collect(train_data)
+            if self.config["train_neg_sample_args"].get("dynamic", False):
+                train_data.get_model(self.model)
             return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
 
     def _default_phases(self) -> list[Phase]:
@@ -284,6 +289,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         """
         if not eval_data:
             return None
+        show_progress = show_progress and on_a_terminal()
         if load_best_model:
             self._load_best(model_file)
         started, split = perf_counter(), self._split_of(eval_data)
@@ -381,9 +387,9 @@ def combined(own: type) -> type:
         def save_pretrained_model(self, epoch, saved_model_file) -> None:
             """As RecBole's, into the run directory and in the pickle protocol of its other checkpoints."""
             if self.processes.first:
-                self.run_folder.path.mkdir(parents=True, exist_ok=True)
                 state = {"config": self.config, "epoch": epoch, "state_dict": self.model.state_dict(), "other_parameter": self._other_parameter()}
-                torch.save({**state, "optimizer": self.optimizer.state_dict()}, saved_model_file, pickle_protocol=4)
+                state["optimizer"] = self.optimizer.state_dict()
+                write_atomically(Path(saved_model_file), lambda partial: torch.save(state, partial, pickle_protocol=4), "the pretrained model")
             self.saved_model_file = saved_model_file
 
         members["save_pretrained_model"] = save_pretrained_model

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_precise.errors import ConfigError
+from recbole_precise.files import output_file
+from recbole_precise.locking import exclusive
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import take_own
 from recbole_precise.verbs import VERBS
@@ -15,6 +17,8 @@ from recbole_precise.verbs.recommend import settings_of
 
 if TYPE_CHECKING:
     from recbole_precise.finished import FinishedRun
+
+_PATIENCE = 30.0  # seconds to wait for another evaluation that is being written
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -31,8 +35,11 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.trainer.run_folder import find_run
 
     folder = find_run(own["run_dir"]).path
-    output = Path(own["output"]) if "output" in own else _free(folder, f"evaluation-{split}")
-    if output.name == RESULT and output.resolve().parent.joinpath("state.json").exists():
+    output = output_file(own["output"], "--output", replaces=".json") if "output" in own else None
+    if output is None:
+        with exclusive(folder, "run_dir", wait=_PATIENCE):
+            pass  # whoever trains there says so now, not after the evaluation
+    elif output.name == RESULT and output.resolve().parent.joinpath("state.json").exists():
         raise ConfigError(f"--output '{output}' is the result of a run, which evaluate never writes over; choose another name.")
     run = load_finished(own["run_dir"], _with_valid_metric(settings, folder), own.get("items"))
     report = evaluate(run, split, cold=cold)
@@ -50,7 +57,12 @@ def main(arguments: Sequence[str]) -> None:
         if isinstance(part, dict):
             metrics = {name: {metric: round(value["mean"], places) for metric, value in row.items()} for name, row in part["metrics"].items()}
             print(f"held-out items among themselves ({protocol}, {part['cases']} cases): {metrics}")
-    write_json(output, numbers(report), "the evaluation")
+    if output is not None:
+        write_json(output, numbers(report), "the evaluation")
+    else:
+        with exclusive(folder, "run_dir", wait=_PATIENCE):  # of two evaluations each takes a name of its own
+            output = _free(folder, f"evaluation-{split}")
+            write_json(output, numbers(report), "the evaluation")
     print(f"Written: {output}")
 
 

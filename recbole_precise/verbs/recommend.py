@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.files import output_file
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import own_of, take_own
 from recbole_precise.verbs import VERBS, need_recbole
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str]) -> None:
         print(run.difference.in_words())
         rows = [{**row, "data": f"{run.difference.name}, changed"} for row in rows]
     if "output" in own:
-        _write(Path(own["output"]), rows)
+        _write(output_file(own["output"], "--output"), rows)
         print(f"Written: {own['output']} ({len(rows)} rows)")
     else:
         from recbole_precise.report import text_table
@@ -72,7 +73,7 @@ def _checked(own: dict[str, str]) -> tuple[int, bool, str]:
     if only_new and "items" not in own:
         raise ConfigError("--only_new needs --items, the file with the new items.")
     seen = one_of(own, "seen", ("exclude", "include"))
-    if "output" in own and Path(own["output"]).suffix not in (".tsv", ".jsonl"):
+    if "output" in own and output_file(own["output"], "--output").suffix not in (".tsv", ".jsonl"):
         raise ConfigError(f"--output must end in .tsv or .jsonl, not '{own['output']}'.")
     return topk, only_new, seen
 
@@ -207,5 +208,4 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
         columns = [*COLUMNS, *(["data"] if any("data" in row for row in rows) else [])]
         cells = ([str(row[column]).translate(plain) for column in columns] for row in rows)
         lines = ["\t".join(line) for line in (columns, *cells)]
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"), "the recommendations")
