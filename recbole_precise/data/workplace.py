@@ -9,8 +9,8 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -46,20 +46,30 @@ def workplace(parent: Path, command: str) -> Iterator[Path]:
     try:
         _make_folders(parent, made)
         remove_leftovers(parent, command)
-        place = Path(tempfile.mkdtemp(prefix=f".{command}-{os.getpid()}-", dir=parent))
+        # The name is known before there is a folder: an interrupt between the two must not leave one.
+        place = parent / f".{command}-{os.getpid()}-{secrets.token_hex(4)}"
+        place.mkdir(mode=0o700)
         lock = open(place / _LOCK, "w", encoding="utf-8")  # noqa: SIM115 - held to the end of the block
         if fcntl is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield place
     finally:
-        if place is not None:
-            _remove(place)
-        if lock is not None:
-            lock.close()
-        for folder in reversed(made):
-            with contextlib.suppress(OSError):
-                folder.rmdir()  # fails, as it should, where something has been written
+        try:
+            _tidy_up(place, lock, made)
+        except KeyboardInterrupt:  # once more: what it interrupted is left
+            _tidy_up(place, lock, made)
+            raise
+
+
+def _tidy_up(place: Path | None, lock: IO[str] | None, made: Iterable[Path]) -> None:
+    if place is not None:
+        _remove(place)
+    if lock is not None:
+        lock.close()
+    for folder in reversed(list(made)):
+        with contextlib.suppress(OSError):
+            folder.rmdir()  # fails, as it should, where something has been written
 
 
 def remove_leftovers(parent: Path, command: str) -> None:

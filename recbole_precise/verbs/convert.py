@@ -37,7 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     there = [file for file in files_of(output) if file.exists()]
     if there and not overwrite:
         raise DataError(f"{there[0]}: the data set is there already; choose another --output, or replace it with --overwrite=True.")
-    with _stopped_like_interrupted():
+    with stopped_like_interrupted():
         done = SOURCES[source](path, output, **given)
     print(done)
     print(f"Run: {_next_command(output)}")
@@ -59,7 +59,7 @@ def _next_command(output: Path) -> str:
 
 
 @contextlib.contextmanager
-def _stopped_like_interrupted() -> Iterator[None]:
+def stopped_like_interrupted() -> Iterator[None]:
     """Within it, SIGTERM and SIGHUP are a KeyboardInterrupt, so that temporary files are removed."""
 
     def interrupt(number: int, _: object) -> None:

@@ -49,7 +49,7 @@ def checked_separator(text: str) -> str:
     separator = SEPARATORS.get(text, text)
     if len(separator) != 1 or separator in '"\r\n\0\ufeff' or "\ud800" <= separator <= "\udfff":
         raise ConfigError(
-            f"--separator is one character (or {', '.join(SEPARATORS)}), no quote mark or line end, not '{text[:60]}'."
+            f"--separator is one character (or tab, comma, semicolon, pipe, space), no quote mark or line end, not '{text[:60]}'."
         )
     return separator
 
@@ -68,6 +68,15 @@ def guess_encoding(sample: bytes) -> str | None:
     except UnicodeDecodeError:
         return "cp1252" if any(0x80 <= byte < 0xA0 for byte in set(sample)) else "latin-1"
     return None
+
+
+def is_binary(sample: bytes) -> bool:
+    """Whether bytes are no text in any encoding: too many of them are control characters."""
+    start = sample[:4096]
+    if guess_encoding(start) in ("utf-16", "utf-32", "utf-16-le", "utf-16-be"):
+        return False
+    controls = sum(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in start)
+    return controls * 20 > len(start)
 
 
 def is_utf8_beyond_ascii(sample: bytes) -> bool:

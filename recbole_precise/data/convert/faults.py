@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from recbole_precise.data.convert.readers import UNDECODABLE, encoding_advice
+from recbole_precise.data.convert.readers import UNDECODABLE, encoding_advice, printable
 from recbole_precise.errors import DataError
 
 _SHOWN = 5  # faults of a file named in one message
@@ -46,6 +46,7 @@ class Faults:
 
         Raises DataError when the file has had nothing but bad rows for long.
         """
+        reason = printable(reason)
         self.total += 1
         self._count[path] = self._count.get(path, 0) + 1
         shown = self._shown.setdefault(path, [])

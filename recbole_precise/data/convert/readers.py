@@ -25,6 +25,7 @@ from recbole_precise.data.convert.encodings import (
     UTF8,
     guess_encoding,
     guess_separator,
+    is_binary,
     splits_at_bytes,
 )
 from recbole_precise.errors import DataError, did_you_mean
@@ -34,6 +35,7 @@ Bad = Callable[[int, str], None]
 _LONGEST = 64 << 20  # bytes of one line; a longer one means that this is no text file
 _LONGEST_FIELD = 16 << 20  # characters of one CSV field; a longer one means an unclosed quote mark
 _LONGEST_HEADER = 400  # characters of the names of columns in a message
+_LONGEST_NAME = 100  # characters of a column's name that is proposed
 _STEP = 2000  # lines between two looks at the progress
 _GZIP = b"\x1f\x8b"
 _ARCHIVES = {
@@ -73,7 +75,10 @@ def _opened(path: Path, line: Callable[[], int]) -> Iterator[tuple[BinaryIO, Cal
             packed = raw.peek(2)[:2] == _GZIP
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
             if packed:
-                _refuse_archive(path, stream.peek(8))
+                inside = stream.peek(8)
+                if inside.startswith(_GZIP):
+                    raise DataError(f"{path}: is packed with gzip twice; unpack it once (`gzip -d`).")
+                _refuse_archive(path, inside)
 
             def progress() -> None:
                 bar.update(raw.tell() - bar.n)
@@ -140,7 +145,8 @@ def _text_lines(path: Path, encoding: str) -> Iterator[str]:
                 yield line.removeprefix("\ufeff") if number == 1 else line
         except UnicodeError as error:
             raise DataError(
-                f"{path}: is not {encoding} text after line {number}; is --encoding={encoding} the right one?"
+                f"{path}: line {number + 1} is not {encoding} text; --encoding={encoding} does not seem to be the "
+                "right one."
             ) from error
 
 
@@ -161,11 +167,16 @@ def encoding_advice(path: Path, encoding: str | None) -> str:
     Args:
         encoding: the one it was read in; None where the source takes no --encoding.
     """
-    likely = guess_encoding(sample_of(path)) or "latin-1"
+    sample = sample_of(path)
+    if is_binary(sample):
+        return "it seems to be no text file at all"
+    likely = guess_encoding(sample)
     if encoding is None:
+        likely = likely or "latin-1"
         return f"it looks like {likely}: convert it with `iconv -f {likely} -t utf-8`"
     if encoding != UTF8:
-        return f"is --encoding={encoding} the right one?"
+        return f"--encoding={encoding} does not seem to be the right one"
+    likely = likely or "latin-1"
     return f"it looks like {likely}: read it with --encoding={likely}"
 
 
@@ -271,6 +282,8 @@ def _header(
         raise DataError(f"{path}: line 1 is not proper CSV ({_plain(error)}).") from None
     if header is None:
         raise DataError(f"{path}: the file is empty; its first line must name the columns.")
+    if not any(name.strip() for name in header):
+        raise DataError(f"{path}: line 1 is empty; it must name the columns.")
     if any(_broken(name) for name in header):
         named = (encoding or UTF8).replace(UTF8, "UTF-8")
         raise DataError(f"{path}: is not {named} text; {encoding_advice(path, encoding)}.")
@@ -319,7 +332,8 @@ def find_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> l
     """
     missing = list(dict.fromkeys(column for column in columns if column not in header))
     if missing:
-        hints = "".join(did_you_mean(column, header) for column in missing)
+        near = [name for name in header if len(name) <= _LONGEST_NAME]
+        hints = "".join(dict.fromkeys(did_you_mean(column, near) for column in missing))
         names = "' and '".join(missing)
         shown = ", ".join(header)
         if len(shown) > _LONGEST_HEADER:
@@ -337,5 +351,10 @@ def counted(fields: int) -> str:
 
 def shortened(value: object, most: int = 60) -> str:
     """A value as a message shows it."""
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     return f"'{text[:most]}...'" if len(text) > most else f"'{text}'"
+
+
+def printable(text: str) -> str:
+    """A text that can be written as UTF-8: half a surrogate pair and bytes that are no text become escapes."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
