@@ -279,6 +279,8 @@ def _header(
     except csv.Error as error:
         if "NUL" in str(error):
             raise DataError(f"{path}: holds NUL bytes in line 1; {encoding_advice(path, encoding)}.") from None
+        if encoding in (None, UTF8) and guess_encoding(sample_of(path)) is not None:
+            raise DataError(f"{path}: is not UTF-8 text; {encoding_advice(path, encoding)}.") from None
         raise DataError(f"{path}: line 1 is not proper CSV ({_plain(error)}).") from None
     if header is None:
         raise DataError(f"{path}: the file is empty; its first line must name the columns.")

@@ -49,6 +49,8 @@ def number(value: object, what: str) -> int | float:
             value = int(text)
         except ValueError:
             value = float(text)
+            if math.isinf(value):
+                raise BadRow(f"{what} {shortened(text)} is too large") from None
     if value is None:
         raise BadRow(f"{what} is missing")
     if isinstance(value, Decimal):
