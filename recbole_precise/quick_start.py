@@ -20,6 +20,12 @@ from recbole.utils import get_flops, get_gpu_usage, init_seed, set_color
 from texttable import Texttable
 
 from recbole_precise import registry
+from recbole_precise.compat.checkpoints import (
+    apply_changes,
+    check_other_parameter,
+    load_recbole_checkpoint,
+    with_settings_of_a_file,
+)
 from recbole_precise.config import Config, command_line, given_arguments
 from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
@@ -331,6 +337,7 @@ def train_model(
     return Trained(trainer, loaders, score, result)
 
 
+@with_settings_of_a_file
 def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
     """(config, model, dataset, train_data, valid_data, test_data) of a run, as `recbole.quick_start.load_data_and_model`.
 
@@ -340,12 +347,9 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
     """
     path = Path(model_file)
     if path.suffix == ".pth":
-        from recbole_precise.compat.checkpoints import load_recbole_checkpoint
-
         checkpoint = load_recbole_checkpoint(path, bool((config_dict or {}).get("trust_pickle")))
         config, weights, other, identity = checkpoint["config"], checkpoint["state_dict"], checkpoint.get("other_parameter"), {}
-        for key, value in (config_dict or {}).items():
-            config[key] = value
+        apply_changes(config, config_dict, path)
     else:
         config = _config_of(path, config_dict)
         run = find_run(path)
@@ -356,7 +360,7 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
     model = _build_model(config, loaders[0], lambda: weights)
     check_text_encoder(identity, model, f"'{path}'")
     load_into(model, weights, path)
-    model.load_other_parameter(other)
+    model.load_other_parameter(check_other_parameter(model, other, path) if path.suffix == ".pth" else other)
     return config, model, dataset, *loaders
 
 
