@@ -1,9 +1,10 @@
 """A reader of pickles that can build plain values and nothing else.
 
-Python's own unpickler looks up whatever a file names and calls it. This one has no lookup: a file's (module, name) pair
-is a key of a closed table of rules, each of which checks its arguments and builds one kind of value. A pair that is not
-in the table becomes an inert class that can be looked at and passed on. Only the opcodes that Python writes for plain
-values (protocols 2 to 5) are known. Work, memory, nesting and sharing are bounded by the size of the file.
+Python's own unpickler looks up whatever a file names and calls it. This one has no lookup: a file's
+(module, name) pair is a key of a closed table of rules, each of which checks its arguments and
+builds one kind of value. A pair that is not in the table becomes an inert class that can be looked
+at and passed on. Only the opcodes that Python writes for plain values (protocols 2 to 5) are known.
+Work, memory, nesting and sharing are bounded by the size of the file.
 """
 
 from __future__ import annotations
@@ -11,83 +12,38 @@ from __future__ import annotations
 import collections
 import enum
 import io
-import pickle
 import pickletools
-import re
 import struct
-import sys
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from recbole_precise.compat.pickle_rules import (
+    DamagedError,
+    Named,
+    RefusedError,
+    Rule,
+    State,
+    check_dtype_state,
+    check_extent,
+    fill_array,
+    set_attributes,
+    stand_in,
+)
 from recbole_precise.errors import CheckpointError
 
-#: Values that a pickle may push, copy or refer to, and what they may amount to when every reference is followed.
+#: Values that a pickle may push, copy or refer to.
 MOST_STEPS = 2_000_000
-MOST_VALUES = 20_000_000
-#: Levels of containers in one another.
-MOST_LEVELS = 100
-#: Keys of dictionaries and elements of sets that are not texts: a file could choose numbers whose hashes collide.
+#: Keys of dictionaries and elements of sets that are not texts: a file could choose numbers whose
+#: hashes collide.
 MOST_PLAIN_KEYS = 100_000
 #: Different classes that a pickle may name without a rule for them.
 MOST_NAMES = 1_000
 #: Bytes of a whole number.
 LONGEST_NUMBER = 256
 
-_DTYPE = re.compile(r"[biu]1|[iuf][248]|c8|c16|[SU][1-9][0-9]{0,6}")
-_NATIVE = "<" if sys.byteorder == "little" else ">"
 _OPCODES = {ord(opcode.code): opcode.name for opcode in pickletools.opcodes}
-
-
-class RefusedError(CheckpointError, pickle.UnpicklingError):
-    """A pickle asks for something that plain values do not need."""
-
-
-class DamagedError(CheckpointError, pickle.UnpicklingError):
-    """Bytes are not a whole pickle."""
-
-
-@dataclass(frozen=True, eq=False)
-class Rule:
-    """What a file may do with one (module, name) pair.
-
-    Attributes:
-        name: the pair as text, for messages.
-        call: builds a value from checked arguments, `call(reader, arguments)`; None where a call is refused.
-        make: builds an empty object of a class, for NEWOBJ; None where that is refused.
-    """
-
-    name: str
-    call: Callable[[PlainUnpickler, tuple], Any] | None = None
-    make: Callable[[], Any] | None = None
-
-
-class Named(type):
-    """Classes that a file names and no rule knows: they can be looked at and passed on, not called."""
-
-    def __call__(cls, *_args: Any, **_kwargs: Any) -> Any:
-        raise RefusedError(f"it would run {cls.__module__}.{cls.__qualname__}")
-
-
-class State:
-    """An object that a file describes by its attributes alone; subclasses say which names are refused."""
-
-    @classmethod
-    def refuses(cls, name: str) -> bool:
-        """Return whether an attribute of this name must not be set."""
-        return not name.isidentifier() or name.startswith("__")
-
-
-def stand_in(module: str, name: str) -> type:
-    """Return an inert class under the name of one that is not looked up."""
-
-    def refuse(cls: type, *_args: Any, **_kwargs: Any) -> Any:
-        raise RefusedError(f"it would make a {module}.{name}")
-
-    body = {"__module__": module, "__qualname__": name, "__new__": refuse}
-    return Named(name.rpartition(".")[2] or "unnamed", (), body)
 
 
 class PlainUnpickler:
@@ -99,8 +55,8 @@ class PlainUnpickler:
         persistent_load: called with what a file names a persistent id; None: such ids are refused.
 
     Raises:
-        RefusedError: the pickle asks for more than plain values, or for more than a bounded amount of them.
-        DamagedError: the bytes are not a whole pickle.
+        RefusedError: the pickle asks for more than plain values, or for more than a bounded amount
+            of them. DamagedError: the bytes are not a whole pickle.
     """
 
     def __init__(
@@ -129,12 +85,14 @@ class PlainUnpickler:
         except CheckpointError:
             raise
         except (IndexError, KeyError, struct.error) as error:
-            raise DamagedError(f"its pickle ends early or refers to nothing, byte {self._at}") from error
+            raise DamagedError(
+                f"its pickle ends early or refers to nothing, byte {self._at}"
+            ) from error
         except Exception as error:
             raise DamagedError(
                 f"its pickle is not valid at byte {self._at} ({type(error).__name__}: {error})"
             ) from error
-        _check_extent(value)
+        check_extent(value)
         return value
 
     # --- Bounds -------------------------------------------------------------------------------
@@ -310,7 +268,7 @@ class PlainUnpickler:
         self._stack.append(self.find_class(module, name))
 
     def find_class(self, module: str, name: str) -> Any:
-        """Return the rule or value of a pair in the table, or an inert class; nothing is looked up."""
+        """Return the rule or value of a pair in the table, or an inert class."""
         pair = (module, name)
         if pair in self._table:
             return self._table[pair]
@@ -347,28 +305,25 @@ class PlainUnpickler:
         state = self._stack.pop()
         target = self._stack[-1]
         if isinstance(target, State):
-            self._set_attributes(target, state)
+            set_attributes(target, state)
         elif type(target) is collections.OrderedDict:
             # What torch writes beside the weights of a state_dict.
-            if type(state) is not dict or list(state) != ["_metadata"] or not isinstance(state["_metadata"], dict):
+            if (
+                type(state) is not dict
+                or list(state) != ["_metadata"]
+                or not isinstance(state["_metadata"], dict)
+            ):
                 raise RefusedError("it would change the attributes of an OrderedDict")
             target._metadata = state["_metadata"]
         elif isinstance(target, np.dtype):
-            _check_dtype_state(state)
+            check_dtype_state(state)
         elif id(target) in self._unfilled:
-            self._fill_array(self._unfilled.pop(id(target)), state)
+            array = self._unfilled.pop(id(target))
+            fill_array(array, state)
+            self.spend_bytes(array.nbytes)
         else:
             kind = target.name if isinstance(target, Rule) else type(target).__name__
             raise RefusedError(f"it would change the attributes of a {kind}")
-
-    @staticmethod
-    def _set_attributes(target: State, state: Any) -> None:
-        if vars(target) or type(state) is not dict:
-            raise RefusedError(f"it would change a {type(target).__name__} in an unusual way")
-        for name in state:
-            if type(name) is not str or type(target).refuses(name):
-                raise RefusedError(f"it would replace the attribute {str(name)[:80]!r} of its settings")
-        vars(target).update(state)
 
     def unfilled_array(self) -> np.ndarray:
         """Return an array whose contents the pickle gives next, once."""
@@ -376,35 +331,15 @@ class PlainUnpickler:
         self._unfilled[id(array)] = array
         return array
 
-    def _fill_array(self, array: np.ndarray, state: Any) -> None:
-        if type(state) is not tuple or len(state) != 5:
-            raise DamagedError("an array in its pickle has no contents")
-        version, shape, dtype, by_column, content = state
-        sizes = is_shape(shape) and isinstance(dtype, np.dtype) and type(content) is bytes
-        if not sizes or version != 1 or type(by_column) is not bool or len(shape) > 32:
-            raise RefusedError("it holds an array of something other than numbers or texts")
-        if product(shape) * dtype.itemsize != len(content):
-            raise DamagedError("an array in its pickle has another size than its contents")
-        self.spend_bytes(len(content))
-        array.__setstate__((1, shape, dtype, by_column, content))
-
     def _persistent(self) -> None:
         if self._persistent_load is None:
             raise RefusedError("its pickle refers to data outside of itself")
         self._stack.append(self._persistent_load(self._stack.pop()))
 
 
-def product(sizes: Iterable[int]) -> int:
-    """Return the product of whole numbers, exactly."""
-    result = 1
-    for size in sizes:
-        result *= size
-    return result
-
-
-def is_shape(value: Any) -> bool:
-    """Return whether a value is a tuple of sizes: whole numbers from 0 on, within reason."""
-    return isinstance(value, tuple) and all(type(size) is int and 0 <= size < 2**48 for size in value)
+def _check_frame(reader: PlainUnpickler) -> None:
+    if reader._size(8) > len(reader._data) - reader._at:
+        raise DamagedError("its pickle ends early")
 
 
 _STEPS: dict[int, Callable[[PlainUnpickler], None]] = {
@@ -455,85 +390,3 @@ _STEPS: dict[int, Callable[[PlainUnpickler], None]] = {
     0x62: PlainUnpickler._build,
     0x51: PlainUnpickler._persistent,
 }
-
-
-def _check_frame(reader: PlainUnpickler) -> None:
-    if reader._size(8) > len(reader._data) - reader._at:
-        raise DamagedError("its pickle ends early")
-
-
-def parse_dtype(text: Any) -> np.dtype:
-    """Return the NumPy type of a code such as 'f8' or 'U12': numbers, truth values and texts alone."""
-    if type(text) is not str or not _DTYPE.fullmatch(text):
-        raise RefusedError("it holds an array of something other than numbers or texts")
-    return np.dtype(text)
-
-
-def _check_dtype_state(state: Any) -> None:
-    """Accept what NumPy writes behind the types of `parse_dtype`, which are whole without it."""
-    if type(state) is not tuple or len(state) != 8 or state[2:5] != (None, None, None):
-        raise RefusedError("it describes an unusual NumPy type")
-    if state[0] != 3 or state[1] not in (_NATIVE, "|", "="):
-        raise RefusedError("its arrays have the byte order of another machine")
-    if not all(type(number) is int for number in state[5:]):
-        raise RefusedError("it describes an unusual NumPy type")
-
-
-def _parts(value: Any) -> Iterable[Any]:
-    """Return what a container holds, in no particular order; nothing of other values."""
-    if isinstance(value, dict):
-        attributes = vars(value).values() if type(value) is collections.OrderedDict else ()
-        return [*value.keys(), *value.values(), *attributes]
-    if isinstance(value, (list, tuple, set, frozenset)):
-        return value
-    if isinstance(value, State):
-        return [*vars(value).values()]
-    if isinstance(value, slice):
-        return [value.start, value.stop, value.step]
-    return ()
-
-
-def _check_extent(root: Any) -> None:
-    """Refuse a value that holds itself, is nested deeply, or is small only by sharing its parts.
-
-    Whoever walks the value afterwards (a comparison, a copy, a message) may then do so by plain recursion.
-    """
-    if isinstance(root, (Rule, Unfinished)):
-        raise RefusedError(f"it keeps {root.name} as a value")
-    finished: dict[int, tuple[int, int]] = {}  # id -> (levels, values when every reference is followed)
-    open_ids = {id(root)}
-    path: list[tuple[Any, Any, int, int]] = [(root, iter(_parts(root)), 1, 1)]
-    while path:
-        value, parts, levels, count = path.pop()
-        for part in parts:
-            if isinstance(part, (Rule, Unfinished)):
-                raise RefusedError(f"it keeps {part.name} as a value")
-            if isinstance(part, (str, bytes, int, float, type(None))):
-                count += 1
-                continue
-            known = finished.get(id(part))
-            if known is None:
-                if id(part) in open_ids:
-                    raise RefusedError("one of its values holds itself")
-                if len(path) >= MOST_LEVELS:
-                    raise RefusedError(f"its values are nested in more than {MOST_LEVELS} levels")
-                open_ids.add(id(part))
-                path.append((value, parts, levels, count))
-                path.append((part, iter(_parts(part)), 1, 1))
-                break
-            levels = max(levels, known[0] + 1)
-            count += known[1]
-        else:
-            if levels > MOST_LEVELS or count > MOST_VALUES:
-                raise RefusedError("its values are nested too deeply or refer to one another too often")
-            open_ids.discard(id(value))
-            finished[id(value)] = (levels, count)
-            if path:
-                parent, rest, above, total = path.pop()
-                path.append((parent, rest, max(above, levels + 1), total + count))
-
-
-class Unfinished:
-    """Something that only makes sense as a part of a tensor; `name` says what."""
-
-    name = "the data of a tensor"

@@ -1,7 +1,8 @@
 """Which (module, name) pairs a pickle of plain values may use, and what each of them builds.
 
-The names are those under which Python, NumPy and torch write such values. A rule takes its arguments apart and builds
-the value anew; it never passes on something that the file chose to a function that could do more.
+The names are those under which Python, NumPy and torch write such values. A rule takes its
+arguments apart and builds the value anew; it never passes on something that the file chose to a
+function that could do more.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from recbole_precise.compat.plain_pickle import (
+from recbole_precise.compat.pickle_rules import (
     DamagedError,
-    PlainUnpickler,
     RefusedError,
     Rule,
     Unfinished,
@@ -23,6 +23,7 @@ from recbole_precise.compat.plain_pickle import (
     parse_dtype,
     product,
 )
+from recbole_precise.compat.plain_pickle import PlainUnpickler
 
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
 _TORCH_DTYPES = (
@@ -95,7 +96,11 @@ def _counter(reader: PlainUnpickler, arguments: tuple) -> collections.Counter:
 
 def _encode(reader: PlainUnpickler, arguments: tuple) -> bytes:
     """Build bytes that were written as text, the one use of `_codecs.encode` in pickles."""
-    if len(arguments) != 2 or type(arguments[0]) is not str or arguments[1] not in ("latin1", "latin-1"):
+    if (
+        len(arguments) != 2
+        or type(arguments[0]) is not str
+        or arguments[1] not in ("latin1", "latin-1")
+    ):
         raise _odd("text by _codecs.encode")
     reader.spend_bytes(len(arguments[0]))
     return arguments[0].encode("latin1")
@@ -158,7 +163,11 @@ def _dtype(_reader: PlainUnpickler, arguments: tuple) -> np.dtype:
 
 
 def _scalar(reader: PlainUnpickler, arguments: tuple) -> np.generic:
-    if len(arguments) != 2 or not isinstance(arguments[0], np.dtype) or type(arguments[1]) is not bytes:
+    if (
+        len(arguments) != 2
+        or not isinstance(arguments[0], np.dtype)
+        or type(arguments[1]) is not bytes
+    ):
         raise _odd("number of NumPy's")
     dtype, content = arguments
     if dtype.itemsize != len(content):
@@ -192,9 +201,16 @@ def _tensor(reader: PlainUnpickler, arguments: tuple) -> torch.Tensor:
     if not 6 <= len(arguments) <= 7 or not isinstance(arguments[0], Storage):
         raise _odd("tensor")
     storage, offset, shape, strides, with_gradient, hooks = arguments[:6]
-    if not is_shape(shape) or not is_shape(strides) or len(shape) != len(strides) or len(shape) > 64:
+    if (
+        not is_shape(shape)
+        or not is_shape(strides)
+        or len(shape) != len(strides)
+        or len(shape) > 64
+    ):
         raise _odd("tensor")
-    plain = type(offset) is int and type(with_gradient) is bool and hooks == collections.OrderedDict()
+    plain = (
+        type(offset) is int and type(with_gradient) is bool and hooks == collections.OrderedDict()
+    )
     if not plain or any(arguments[6:]):
         raise _odd("tensor")
     count = product(shape)
@@ -210,19 +226,25 @@ def _tensor(reader: PlainUnpickler, arguments: tuple) -> torch.Tensor:
 
 
 def _parameter(_reader: PlainUnpickler, arguments: tuple) -> torch.nn.Parameter:
-    right = len(arguments) == 3 and type(arguments[0]) is torch.Tensor and type(arguments[1]) is bool
+    right = (
+        len(arguments) == 3 and type(arguments[0]) is torch.Tensor and type(arguments[1]) is bool
+    )
     if not right or arguments[2] != collections.OrderedDict():
         raise _odd("torch.nn.Parameter")
     return torch.nn.Parameter(arguments[0].detach(), arguments[1])
 
 
 def enum_rule(kind: type[enum.Enum]) -> Rule:
-    """Return the rule of an enumeration: a member by its number, and nothing else that its class could do."""
+    """Return the rule of an enumeration: a member by its number, and nothing else."""
     members = {member.value: member for member in kind}
     name = f"{kind.__module__}.{kind.__qualname__}"
 
     def member(_reader: PlainUnpickler, arguments: tuple) -> enum.Enum:
-        if len(arguments) != 1 or type(arguments[0]) not in (int, str) or arguments[0] not in members:
+        if (
+            len(arguments) != 1
+            or type(arguments[0]) not in (int, str)
+            or arguments[0] not in members
+        ):
             raise RefusedError(f"it names a member that {name} does not have")
         return members[arguments[0]]
 

@@ -1,4 +1,4 @@
-"""The files that torch.save writes, read without torch.load: a zip archive of a pickle and the data of its tensors."""
+"""The files that torch.save writes, read without torch.load: a pickle and its tensors' data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import torch
 
-from recbole_precise.compat.plain_pickle import DamagedError, PlainUnpickler, RefusedError
+from recbole_precise.compat.pickle_rules import DamagedError, RefusedError
+from recbole_precise.compat.plain_pickle import PlainUnpickler
 from recbole_precise.compat.plain_values import Storage, StorageType
 
 #: Bytes of an archive's list of its files: that of 500,000 tensors.
@@ -45,8 +46,6 @@ class TorchArchive:
                 self._archive = archive
                 self._entries = _entries_of(archive, self._path.stat().st_size)
                 self._root = _root_of(self._entries)
-                if f"{self._root}/constants.pkl" in self._entries:
-                    raise RefusedError("it is a program of TorchScript, not weights and settings")
                 order = self._content("byteorder") or b"little"
                 if order.decode("ascii", "replace") not in ("little", "big"):
                     raise DamagedError("its byte order is neither little nor big")
@@ -115,9 +114,11 @@ def _check_directory(path: Path) -> None:
 
 
 def _entries_of(archive: zipfile.ZipFile, size: int) -> dict[str, zipfile.ZipInfo]:
-    """Return the files in an archive by name; each once, as they are, and together no more than the archive."""
+    """Return the files in an archive by name: each once, and together no more than the archive."""
     entries: dict[str, zipfile.ZipInfo] = {}
     total = 0
+    if any(name.endswith("/constants.pkl") for name in archive.namelist()):
+        raise RefusedError("it is a program of TorchScript, not weights and settings")
     for entry in archive.infolist():
         if entry.filename in entries:
             raise RefusedError(f"its archive has two files named {entry.filename[:80]!r}")

@@ -15,7 +15,15 @@ from pathlib import Path
 
 _watched: list[tuple[str, str]] | None = None
 #: Audit events without an effect on anything outside of the values that are read.
-_HARMLESS = ("builtins.id", "object.__getattr__", "object.__setattr__", "object.__delattr__", "sys._getframe", "code.__new__", "gc.")
+_HARMLESS = (
+    "builtins.id",
+    "object.__getattr__",
+    "object.__setattr__",
+    "object.__delattr__",
+    "sys._getframe",
+    "code.__new__",
+    "gc.",
+)
 
 
 def _audit(event: str, arguments: tuple) -> None:
@@ -64,7 +72,9 @@ def whole(body: bytes) -> bytes:
     return b"\x80\x04" + body + b"."
 
 
-def archive(path: Path, pickled: bytes, data: dict[str, bytes] | None = None, **options: object) -> Path:
+def archive(
+    path: Path, pickled: bytes, data: dict[str, bytes] | None = None, **options: object
+) -> Path:
     """Write a file as torch.save does, around any pickle."""
     with zipfile.ZipFile(path, "w", **options) as file:
         file.writestr("archive/data.pkl", pickled)
@@ -124,8 +134,15 @@ class OpcodeFuzzer:
 
     def _value(self) -> bytes:
         choices = [
-            lambda: pickle.dumps(self.draw.choice([0, -1, 2**70, 1.5, None, True, "a", b"b", "f8", "cpu", "latin1"]), 4)[2:-1],
-            lambda: text(self.draw.choice(["__class__", "__dict__", "final_config_dict", "storage", "x" * 300])),
+            lambda: pickle.dumps(
+                self.draw.choice([0, -1, 2**70, 1.5, None, True, "a", b"b", "f8", "cpu", "latin1"]),
+                4,
+            )[2:-1],
+            lambda: text(
+                self.draw.choice(
+                    ["__class__", "__dict__", "final_config_dict", "storage", "x" * 300]
+                )
+            ),
             lambda: b"K" + bytes([self.draw.randrange(256)]),
             lambda: b"J" + struct.pack("<i", self.draw.choice([-1, 2**31 - 1, -(2**31), 10**9])),
             lambda: self.draw.choice([b"]", b"}", b")", b"\x8f", b"(lp0\n", b"N"]),
@@ -138,13 +155,31 @@ class OpcodeFuzzer:
         if kind is None:
             return b""
         if kind.n >= 0:
-            return bytes(self.draw.choice([0, 0, 1, 255, self.draw.randrange(256)]) for _ in range(kind.n))
-        size = {pickletools.TAKEN_FROM_ARGUMENT1: 1, pickletools.TAKEN_FROM_ARGUMENT4: 4, pickletools.TAKEN_FROM_ARGUMENT8U: 8}
+            return bytes(
+                self.draw.choice([0, 0, 1, 255, self.draw.randrange(256)]) for _ in range(kind.n)
+            )
+        size = {
+            pickletools.TAKEN_FROM_ARGUMENT1: 1,
+            pickletools.TAKEN_FROM_ARGUMENT4: 4,
+            pickletools.TAKEN_FROM_ARGUMENT8U: 8,
+        }
         if kind.n in size or kind.n == pickletools.TAKEN_FROM_ARGUMENT4U:
             width = size.get(kind.n, 4)
             length = self.draw.choice([0, 1, 5, 2 ** (8 * width - 1) - 1])
-            return length.to_bytes(width, "little") + bytes(self.draw.randrange(97, 123) for _ in range(min(length, 8)))
-        return self.draw.choice([b"0\n", b"1\n", b"os\nsystem\n", b"posix\nsystem\n", b"'x'\n", b"\n", b"9" * 5000 + b"\n"])
+            return length.to_bytes(width, "little") + bytes(
+                self.draw.randrange(97, 123) for _ in range(min(length, 8))
+            )
+        return self.draw.choice(
+            [
+                b"0\n",
+                b"1\n",
+                b"os\nsystem\n",
+                b"posix\nsystem\n",
+                b"'x'\n",
+                b"\n",
+                b"9" * 5000 + b"\n",
+            ]
+        )
 
     def _changed(self, sample: bytes) -> bytes:
         data = bytearray(sample)

@@ -20,7 +20,7 @@ from pickle_attacks import DANGEROUS, OpcodeFuzzer, call, named, stream, text, w
 
 from recbole_precise.compat import plain_pickle
 from recbole_precise.compat.checkpoints import _table, _Unpickler
-from recbole_precise.compat.plain_pickle import Named, RefusedError, Rule, Unfinished
+from recbole_precise.compat.pickle_rules import Named, RefusedError, Rule, Unfinished
 from recbole_precise.errors import CheckpointError
 
 LONG = 10**12
@@ -128,7 +128,10 @@ def test_a_pickle_that_asks_for_more_than_values_is_refused(name):
 def test_the_number_of_values_is_bounded(monkeypatch):
     monkeypatch.setattr(plain_pickle, "MOST_STEPS", 10_000)
     assert len(read(whole(b"](" + b"]" * 9_000 + b"e"))) == 9_000
-    for many in (b"](" + b"]" * 11_000 + b"e", b"](K\x01q\x00" + (b"h\x00h\x00\x86") * 4_000 + b"e"):
+    for many in (
+        b"](" + b"]" * 11_000 + b"e",
+        b"](K\x01q\x00" + (b"h\x00h\x00\x86") * 4_000 + b"e",
+    ):
         with pytest.raises(RefusedError, match="more than 10,000 values"):
             read(whole(many))
     monkeypatch.setattr(plain_pickle, "MOST_PLAIN_KEYS", 100)
@@ -138,7 +141,11 @@ def test_the_number_of_values_is_bounded(monkeypatch):
 
 def _shared() -> tuple:
     kinds = (torch.device, collections.OrderedDict, np.dtype, torch.nn.Parameter)
-    return (np.dtype("f8").byteorder, [list(vars(kind)) for kind in kinds], list(importlib.import_module(ENUM[0]).ModelType))
+    return (
+        np.dtype("f8").byteorder,
+        [list(vars(kind)) for kind in kinds],
+        list(importlib.import_module(ENUM[0]).ModelType),
+    )
 
 
 def test_nothing_shared_is_changed_by_a_refusal():
@@ -172,7 +179,11 @@ def test_arrays_come_back(dtype, order):
     for protocol in (2, 4):
         found = read(pickle.dumps([array, array[:0], array.T], protocol))
         for one, other in zip(found, [array, array[:0], array.T], strict=True):
-            assert one.dtype == other.dtype and np.array_equal(one, other) and one.flags.f_contiguous == other.flags.f_contiguous
+            assert (
+                one.dtype == other.dtype
+                and np.array_equal(one, other)
+                and one.flags.f_contiguous == other.flags.f_contiguous
+            )
             one.flags.writeable = True  # an array of its own, not a view of the file
 
 
@@ -183,7 +194,11 @@ def test_sharing_within_a_pickle_is_kept():
 
 
 def test_members_of_enumerations_are_the_members():
-    kinds = [kind for kind in vars(importlib.import_module(ENUM[0])).values() if isinstance(kind, enum.EnumMeta) and kind.__module__ == ENUM[0]]
+    kinds = [
+        kind
+        for kind in vars(importlib.import_module(ENUM[0])).values()
+        if isinstance(kind, enum.EnumMeta) and kind.__module__ == ENUM[0]
+    ]
     assert len(kinds) > 5
     for member in (member for kind in kinds for member in kind):
         assert read(pickle.dumps(member, 4)) is member
@@ -215,7 +230,15 @@ def test_every_reachable_name_is_in_the_table_or_refused_without_a_call():
                 in_table += 1
                 continue
             found = _Unpickler(stream(b"")).find_class(module, name)
-            assert type(found) is Named and vars(found).keys() <= {"__module__", "__new__", "__doc__", "__dict__", "__weakref__", "__firstlineno__", "__static_attributes__"}
+            assert type(found) is Named and vars(found).keys() <= {
+                "__module__",
+                "__new__",
+                "__doc__",
+                "__dict__",
+                "__weakref__",
+                "__firstlineno__",
+                "__static_attributes__",
+            }
             with pytest.raises(RefusedError, match="it would run"):
                 found()
     assert in_table > 20
@@ -228,8 +251,26 @@ def test_every_reachable_name_is_in_the_table_or_refused_without_a_call():
 
 def test_every_name_of_the_table_is_a_rule_or_a_plain_value():
     """With arguments that nobody writes, a rule refuses or gives a plain value."""
-    arguments = [b")", b"(Nt", b"(" + number(LONG) + b"t", b"(" + text("os.system") + b"t", b"(]t", b"(" + text("cpu") + number(-1) + b"t", b"(NNNNNNNt", b"(}K\x01t"]
-    plain = (bytes, bytearray, collections.OrderedDict, set, frozenset, torch.device, np.dtype, enum.Enum)
+    arguments = [
+        b")",
+        b"(Nt",
+        b"(" + number(LONG) + b"t",
+        b"(" + text("os.system") + b"t",
+        b"(]t",
+        b"(" + text("cpu") + number(-1) + b"t",
+        b"(NNNNNNNt",
+        b"(}K\x01t",
+    ]
+    plain = (
+        bytes,
+        bytearray,
+        collections.OrderedDict,
+        set,
+        frozenset,
+        torch.device,
+        np.dtype,
+        enum.Enum,
+    )
     for (module, name), meaning in _table().items():
         assert isinstance(meaning, (Rule, Unfinished, torch.dtype)), (module, name)
         for given in arguments:
@@ -257,7 +298,10 @@ def ends_within(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-@pytest.mark.parametrize(("seed", "count"), [(0, 600), *(pytest.param(seed, 5_000, marks=pytest.mark.slow) for seed in range(1, 21))])
+@pytest.mark.parametrize(
+    ("seed", "count"),
+    [(0, 600), *(pytest.param(seed, 5_000, marks=pytest.mark.slow) for seed in range(1, 21))],
+)
 def test_random_pickles_end_in_a_value_or_in_words(seed, count, stock_config):
     samples = [pickle.dumps(value, protocol) for value in PLAIN for protocol in (2, 4)]
     samples += [pickle.dumps({"config": stock_config("SASRec"), "epoch": 1}, 4)] * 20
