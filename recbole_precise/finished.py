@@ -18,7 +18,12 @@ import numpy as np
 from recbole.utils import init_seed
 
 from recbole_precise import registry
-from recbole_precise.compat.checkpoints import load_recbole_checkpoint
+from recbole_precise.compat.checkpoints import (
+    apply_changes,
+    check_other_parameter,
+    load_recbole_checkpoint,
+    with_settings_of_a_file,
+)
 from recbole_precise.config import Config, command_line
 from recbole_precise.data.item_text import encoding_options
 from recbole_precise.data.preparation import (
@@ -103,8 +108,7 @@ class SavedRun:
             trust = bool((changes or {}).get("trust_pickle"))
             checkpoint = load_recbole_checkpoint(path, trust)
             config = checkpoint["config"]
-            for key, value in (changes or {}).items():
-                config[key] = value
+            apply_changes(config, changes, path)
             other = checkpoint.get("other_parameter")
             getLogger("recbole_precise").warning(
                 "'%s' holds no names: its rows are taken for the users and items in the order in "
@@ -140,7 +144,10 @@ class SavedRun:
         model = build_model(self.config, train_set, lambda: self.weights)
         check_text_encoder(self.identity, model, f"'{self.path}'")
         load_into(model, self.weights, self.path)
-        model.load_other_parameter(self.other)
+        other = self.other
+        if self.path.suffix == ".pth":
+            other = check_other_parameter(model, other, self.path)
+        model.load_other_parameter(other)
         return model
 
     def check(self, dataset: Any) -> None:
@@ -217,6 +224,7 @@ def config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
     return Config(config_file_list=[str(settings)], config_dict=changes)
 
 
+@with_settings_of_a_file
 def load_data_and_model(
     model_file: str | os.PathLike, config_dict: Mapping[str, Any] | None = None
 ) -> tuple[Any, ...]:
@@ -254,6 +262,7 @@ def _warn_of(difference: Difference | None) -> None:
         getLogger("recbole_precise").warning("%s", difference.in_words())
 
 
+@with_settings_of_a_file
 def load_finished(
     run_dir: str,
     settings: Mapping[str, Any],

@@ -264,10 +264,11 @@ class PreciseTrainer(PhasedTraining, Trainer):
     def _read_best(self, file: Path, own: bool) -> dict[str, Any]:
         """Load the weights of `file` (or, of an `own` one that was not saved, the best in memory); returns what stands beside them."""
         if file.suffix == ".pth":
-            from recbole_precise.compat.checkpoints import load_recbole_checkpoint
+            from recbole_precise.compat.checkpoints import check_other_parameter, load_recbole_checkpoint
 
             checkpoint = load_recbole_checkpoint(file, bool(self.config["trust_pickle"]))
-            weights, other = checkpoint["state_dict"], checkpoint.get("other_parameter")
+            weights = checkpoint["state_dict"]
+            other = check_other_parameter(self.model, checkpoint.get("other_parameter"), file)
         elif own and not file.exists() and self._best is not None:
             weights, other = self._best["weights"], self._best["other"]  # trained with saved=False
         elif not file.exists():
