@@ -15,8 +15,8 @@ from torch import Tensor
 
 #: Rows of a block, unless the catalogue is so large that the scores of fewer fill `SCORE_BYTES`.
 BLOCK_ROWS = 128
-#: Pairs of a user and an item that a model rates at once; RecBole's own default for a batch of evaluation.
-BLOCK_PAIRS = 4096
+#: Pairs of a user and an item that are rated at once by a model without scores for all items.
+BLOCK_PAIRS = 1024
 #: Scores of a block over the whole catalogue, with one copy that a model makes on the way.
 SCORE_BYTES = 64 << 20
 

@@ -268,6 +268,7 @@ def rank_rows(
     progress: Callable[[int], object] | None = None,
     share: tuple[int, int] = (0, 1),
     seed: int = 0,
+    rows: int | None = None,
 ) -> Ranks:
     """Rank the targets of all rows under any model, in blocks of rows that no setting changes.
 
@@ -281,10 +282,10 @@ def rank_rows(
         batches: gives the rows lo .. hi - 1; the model gets them filled up to a whole block.
         n_items: items of the catalogue, padding included; by default the model's `n_items`.
         budget_bytes: of work space beside a block of scores; it changes no rank.
-        score: used instead of the model's own methods; interaction -> `[B, items]`.
-        progress: called with the number of rows done after each block.
+        score: used instead of the model's own methods; interaction -> `[B, items]`. progress: called with the rows done after each block.
         share: (i, n): only every n-th block, from block i; rank and target of other rows are 0. Blocks, and so bits, are those of (0, 1).
         seed: what `batches` and the model draw follows from it and from the number of the block.
+        rows: of a block; by default `block_rows`.
     """
     was_training = getattr(model, "training", False)
     if was_training:
@@ -302,7 +303,7 @@ def rank_rows(
             else:
                 n_items = n_items or model.n_items
                 score = score or model.full_sort_predict
-            rows = block_rows(None if by_vectors else n_items)
+            rows = rows or block_rows(None if by_vectors else n_items)
             ranks, targets = np.zeros((2, len(user_ids)), np.int64)
             for number, lo, hi in blocks(len(user_ids), rows):
                 if number % share[1] != share[0]:
@@ -340,7 +341,7 @@ def _rows_before(size: int, bonus: Bonus | None) -> Bonus | None:
 
 
 def tile_shape(n_rows: int, n_items: int, width: int, itemsize: int, budget: int, device: torch.device) -> tuple[int, int]:
-    """(rows of a block, items of a tile) of the products, rows <= items; never from `budget`, for another shape could give other last bits."""
+    """(rows of a block, items of a tile) of the products, whatever the `budget`: another shape could give other last bits."""
     rows, tile = _product_shape(n_items, width, itemsize, device)
     return min(rows, max(n_rows, 1)), tile
 

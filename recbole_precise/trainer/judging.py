@@ -15,6 +15,9 @@ from recbole_precise.evaluation.draws import seed_block
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
 from recbole_precise.trainer.processes import Processes
 
+#: Pairs that RecBole's evaluator has rated at once: its own default of eval_batch_size.
+RECBOLES_PAIRS = 4096
+
 
 def rank_split(
     model: Any,
@@ -27,6 +30,7 @@ def rank_split(
     score: Callable[[Any], Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
     processes: Processes = Processes(),
+    rows: int | None = None,
 ) -> Ranks:
     """Rank the target of every row of a full-sort loader of a sequential dataset, ours or RecBole's.
 
@@ -38,6 +42,7 @@ def rank_split(
         score: interaction -> `[rows, items]`, for models without scores for all items.
         progress: called with the number of rows done after each block.
         processes: blocks are dealt out among them, and each gets all ranks; the same bits as from one process.
+        rows: of a block, as in `rank_rows`.
     """
     dataset = loader._dataset
     item_field = dataset.iid_field
@@ -54,7 +59,7 @@ def rank_split(
     users = np.asarray(dataset.inter_feat[dataset.uid_field])
     ranks = rank_rows(
         model, users, batches, n_items=dataset.item_num, budget_bytes=budget_bytes, score=score, progress=progress,
-        share=(processes.rank, processes.count), seed=seed,
+        share=(processes.rank, processes.count), seed=seed, rows=rows,
     )  # fmt: skip
     return Ranks(users, processes.total(ranks.target), processes.total(ranks.rank))
 
@@ -67,8 +72,7 @@ def score_by_pairs(model: Any, item_features: Any, n_items: int) -> Callable[[An
     Args:
         item_features: an Interaction with a row for every item, on the model's device.
     """
-    width = min(n_items, BLOCK_PAIRS)
-    rows_at_once = BLOCK_PAIRS // width
+    rows_at_once, width = pair_block(n_items)
     device = next(iter(item_features.interaction.values())).device
 
     def score(interaction: Any) -> Tensor:
@@ -89,6 +93,12 @@ def score_by_pairs(model: Any, item_features: Any, n_items: int) -> Callable[[An
     return score
 
 
+def pair_block(n_items: int) -> tuple[int, int]:
+    """(rows, items) of the pairs that `score_by_pairs` has rated at once; the rows also are those of a block."""
+    width = min(n_items, BLOCK_PAIRS)
+    return min(block_rows(n_items), 1 << ((BLOCK_PAIRS // width).bit_length() - 1)), width
+
+
 def rows_of_recboles_batch(loader: Any, n_items: int, full: bool, by_pairs: bool) -> int:
     """Rows (or users) of a batch under RecBole's evaluator; it follows from the data and from no setting.
 
@@ -100,11 +110,11 @@ def rows_of_recboles_batch(loader: Any, n_items: int, full: bool, by_pairs: bool
     if full:
         rows = block_rows(n_items)
         # RecBole lays out all pairs of a batch before it rates them in parts.
-        return min(rows, max(1, 16 * BLOCK_PAIRS // n_items)) if by_pairs else rows
+        return min(rows, max(1, 16 * RECBOLES_PAIRS // n_items)) if by_pairs else rows
     if not hasattr(loader, "uid2items_num"):
-        return BLOCK_PAIRS
+        return RECBOLES_PAIRS
     most = int(loader.uid2items_num.max()) * loader.times
-    return max(1, min(block_rows(n_items), BLOCK_PAIRS // most))
+    return max(1, min(block_rows(n_items), RECBOLES_PAIRS // most))
 
 
 def recboles_batches(

@@ -23,13 +23,12 @@ from recbole.utils import EvaluatorType, ModelType, WandbLogger, dict2str, get_g
 from tqdm import tqdm
 
 from recbole_precise.errors import CheckpointError, ConfigError
-from recbole_precise.evaluation.blocks import BLOCK_PAIRS
 from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric, metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.result import write_settings
 from recbole_precise.trainer.events import EventWriter
-from recbole_precise.trainer.judging import rank_split, recboles_batches, rows_of_recboles_batch, score_by_pairs
+from recbole_precise.trainer.judging import RECBOLES_PAIRS, pair_block, rank_split, recboles_batches, rows_of_recboles_batch, score_by_pairs
 from recbole_precise.trainer.memory import keep_freed_memory
 from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
 from recbole_precise.trainer.phased import PhasedTraining
@@ -72,7 +71,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.eval_step = min(config["eval_step"], self.epochs)
         self.clip_grad_norm = config["clip_grad_norm"]
         self.valid_metric, self.valid_metric_bigger = config["valid_metric"].lower(), config["valid_metric_bigger"]
-        self.test_batch_size = BLOCK_PAIRS  # not eval_batch_size: the last bits of a score depend on it
+        self.test_batch_size = RECBOLES_PAIRS  # not eval_batch_size: the last bits of a score depend on it
         self.device = config["device"]
         self.gpu_available = torch.cuda.is_available() and self.device.type == "cuda"
         self.enable_amp, self.enable_scaler = config["enable_amp"], torch.cuda.is_available() and config["enable_scaler"]
@@ -326,16 +325,17 @@ class PreciseTrainer(PhasedTraining, Trainer):
 
     def _evaluate_exactly(self, eval_data, split: str, show_progress: bool) -> OrderedDict:
         config, dataset = self.config, eval_data._dataset
-        score = None
+        score = rows = None
         if self._rates_pairs():
             features = dataset.get_item_feature().to(self.device)
             score = score_by_pairs(self.model, features, dataset.item_num)
+            rows = pair_block(dataset.item_num)[0]
         title = set_color("Evaluate   ", "pink")
         with tqdm(total=len(dataset), ncols=100, desc=title) if show_progress else nullcontext() as bar:
             ranks = rank_split(
                 self.model, eval_data, self.device, mask_history=bool(config["mask_history"]), seed=config["seed"],
                 budget_bytes=int((config["score_budget_mb"] or 64) * 2**20), score=score, progress=bar.update if bar is not None else None,
-                processes=self.processes,
+                processes=self.processes, rows=rows,
             )  # fmt: skip
         exact = self.processes.agree(metrics_from_ranks(ranks.rank, config["metrics"], config["topk"]))
         self.ranks[split], self.results[split] = ranks, exact
