@@ -3,99 +3,24 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from small_runs import EVERY_MODEL, sparing, under
 from torch import Tensor
 
-from recbole_precise import Config, registry
+from recbole_precise import Config
 from recbole_precise.evaluation import ranking
 from recbole_precise.quick_start import train_model
 
-ITEMS = 32  # of the data set `ring`
-#: What RecBole's models need on a data set as small as this one, or read beside the events.
-THEIR_OWN: dict[str, dict[str, Any]] = {
-    "FEARec": {"n_layers": 2},  # it divides by one less
-    "GRU4RecCPR": {"reranker_CAN_NUM": "10"},
-    "SASRecCPR": {"reranker_CAN_NUM": "10"},
-    "S3Rec": {"item_attribute": "title", "pretrain_epochs": 1, "save_step": 1},
-    "DIN": {"embedding_size": 4, "mlp_hidden_size": [8]},
-    "DIEN": {"embedding_size": 4, "mlp_hidden_size": [8]},
-    "KSR": {"kg_embedding_size": 8},
-}
-READS_TITLES = ("FDSA", "GRU4RecF", "SASRecF", "S3Rec")
-READS_ENTITIES = ("GRU4RecKG", "KSR")
-EVERY_MODEL = [entry.name for entry in registry.ENTRIES] + registry.sequential_names()
 #: One of each kind, always tested: random transforms, negative samples, randomness in the loss, batches padded to their
 #: longest row, pairs rated one by one, user and item vectors, several phases, texts.
 OFTEN = ("BERT4Rec", "FPMC", "FEARec", "SRGNN", "DIN", "SASRec", "PRECISE", "GraphHeuristic")
 #: Settings that must not matter, at values as far from the defaults as they go.
 HARMLESS = {"eval_batch_size": 7, "score_budget_mb": 1e-3, "worker": 2}
-
-
-def sparing(names: list[str], often: tuple[str, ...]) -> list[Any]:
-    """Parameters of a test; those that are not tested often are slow."""
-    return [name if name in often else pytest.param(name, marks=pytest.mark.slow) for name in names]
-
-
-@pytest.fixture
-def settings(contract_settings, tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """`settings(model, **more)`: of a short run of any sequential model, quiet and on the CPU."""
-
-    def build(model: str, **more: Any) -> dict[str, Any]:
-        own: dict[str, Any] = {**contract_settings(model), **THEIR_OWN.get(model, {})}
-        if model in READS_TITLES:
-            own["load_col"] = {**own["load_col"], "item": ["item_id", "title"]}
-            own["selected_features"] = ["title"]
-        if model in READS_ENTITIES:
-            own |= write_entities(Path(own["data_path"]) / "ring")
-        fixed = {
-            "gpu_id": "",
-            "show_progress": False,
-            "tensorboard": False,
-            "state": "ERROR",
-            "checkpoint_dir": str(tmp_path / "saved"),
-        }
-        return {**own, **fixed, **more}
-
-    return build
-
-
-def write_entities(folder: Path) -> dict[str, Any]:
-    """Vectors of entities and relations beside the data set, and the settings that have them read."""
-    chance = random.Random(1)
-
-    def vector() -> str:
-        return " ".join(f"{chance.uniform(-1, 1):.3f}" for _ in range(8))
-
-    tables = {
-        "ent": ("ent_id:token\tent_emb:float_seq", [f"e{i}\t{vector()}" for i in range(ITEMS)]),
-        "rel": ("rel_id:token\trel_emb:float_seq", [f"r{i}\t{vector()}" for i in range(3)]),
-        "link": ("item_id:token\tentity_id:token", [f"i{i}\te{i}" for i in range(ITEMS)]),
-        "kg": (
-            "head_id:token\trelation_id:token\ttail_id:token",
-            [f"e{i}\tr{i % 3}\te{(i + 1) % ITEMS}" for i in range(ITEMS)],
-        ),
-    }
-    for suffix, (header, rows) in tables.items():
-        (folder / f"ring.{suffix}").write_text("\n".join([header, *rows]) + "\n")
-    return {
-        "additional_feat_suffix": ["ent", "rel"],
-        "load_col": {
-            "inter": ["user_id", "item_id", "timestamp"],
-            "kg": ["head_id", "relation_id", "tail_id"],
-            "link": ["item_id", "entity_id"],
-            "ent": ["ent_id", "ent_emb"],
-            "rel": ["rel_id", "rel_emb"],
-        },
-        "alias_of_entity_id": ["ent_id"],
-        "alias_of_relation_id": ["rel_id"],
-        "preload_weight": {"ent_id": "ent_emb", "rel_id": "rel_emb"},
-    }
 
 
 def outcome(model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
@@ -138,55 +63,34 @@ def record_scores(patch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("model", sparing(EVERY_MODEL, OFTEN))
-def test_nothing_harmless_changes_a_bit(model: str, settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_harmless_changes_a_bit(model: str, small_settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Training with an evaluation after each epoch, under other batches, budgets and workers, and without evaluation."""
-    first = outcome(model, settings(model), monkeypatch)
-    other = outcome(model, settings(model, **HARMLESS), monkeypatch)
+    first = outcome(model, small_settings(model), monkeypatch)
+    other = outcome(model, small_settings(model, **HARMLESS), monkeypatch)
     assert first == other
     if first["phases"] == 1:  # a later phase begins with the best weights, which evaluation chooses
-        unseen = outcome(model, settings(model, eval_step=0), monkeypatch)
+        unseen = outcome(model, small_settings(model, eval_step=0), monkeypatch)
         assert unseen["weights"] == first["weights"]
         assert unseen["test results"]["test"] == first["test results"]["test"]
-
-
-FULL = {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user"}
-PROTOCOLS: dict[str, dict[str, Any]] = {
-    "recbole": {"evaluator": "recbole", "metrics": ["Recall", "NDCG", "GAUC"]},
-    "uniform": {"eval_args": {**FULL, "mode": "uni5"}},
-    "popular": {"eval_args": {**FULL, "mode": {"valid": "full", "test": "pop5"}}},
-    "labeled": {
-        "eval_args": {**FULL, "mode": "labeled"},
-        "metrics": ["AUC", "LogLoss"],
-        "valid_metric": "AUC",
-        "threshold": {"rating": 3},
-    },
-}
-
-
-def under(protocol: str) -> dict[str, Any]:
-    """Settings of an evaluation by RecBole's evaluator."""
-    shared = {"evaluator": "recbole", "metrics": ["Recall", "NDCG"], "topk": [3, 10]}
-    valid = {"valid_metric": "NDCG@10", "metric_decimal_place": 12}
-    return {**shared, **valid, **PROTOCOLS[protocol]}
 
 
 @pytest.mark.parametrize("protocol", ["recbole", "uniform", "popular"])
 @pytest.mark.parametrize("model", sparing(EVERY_MODEL, ("BERT4Rec", "SASRec-CE")))
 def test_recboles_evaluator_changes_nothing_either(
-    model: str, protocol: str, settings, monkeypatch: pytest.MonkeyPatch
+    model: str, protocol: str, small_settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where candidates are sampled: every evaluation of a split meets the same ones."""
-    first = outcome(model, settings(model, **under(protocol)), monkeypatch)
-    other = outcome(model, settings(model, **under(protocol), **HARMLESS), monkeypatch)
+    first = outcome(model, small_settings(model, **under(protocol)), monkeypatch)
+    other = outcome(model, small_settings(model, **under(protocol), **HARMLESS), monkeypatch)
     assert first == other
     assert all(0 <= value <= 1 for value in first["test results"]["test"].values())
     if first["phases"] == 1:
-        unseen = outcome(model, settings(model, **under(protocol), eval_step=0), monkeypatch)
+        unseen = outcome(model, small_settings(model, **under(protocol), eval_step=0), monkeypatch)
         assert unseen["weights"] == first["weights"]
         assert unseen["test results"]["test"] == first["test results"]["test"]
 
 
-def test_candidates_follow_the_seed_and_not_the_training(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_candidates_follow_the_seed_and_not_the_training(small_settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two models, trained for different times, are asked about the same sampled candidates; another seed draws others."""
 
     def asked(model: str, **more: Any) -> list[list[int]]:
@@ -201,7 +105,7 @@ def test_candidates_follow_the_seed_and_not_the_training(settings, monkeypatch: 
 
         with monkeypatch.context() as patch:
             patch.setattr(PreciseTrainer, "_neg_sample_batch_eval", note)
-            config = Config(model, "ring", config_dict=settings(model, **under("popular"), **more))
+            config = Config(model, "ring", config_dict=small_settings(model, **under("popular"), **more))
             trained = train_model(config, saved=False)
             for _ in range(2):
                 trained.trainer.evaluate(trained.loaders[2], load_best_model=False)
@@ -213,7 +117,7 @@ def test_candidates_follow_the_seed_and_not_the_training(settings, monkeypatch: 
     assert first != asked("SASRec", epochs=1, seed=7)
 
 
-def test_what_an_evaluation_callback_draws_is_given_back(settings) -> None:
+def test_what_an_evaluation_callback_draws_is_given_back(small_settings) -> None:
     """`callback_fn` of tuning, or a person's own."""
 
     def callback(epoch: int, score: float) -> None:
@@ -223,12 +127,12 @@ def test_what_an_evaluation_callback_draws_is_given_back(settings) -> None:
 
     weights = []
     for asked in (None, callback):
-        trained = train_model(Config("BERT4Rec", "ring", config_dict=settings("BERT4Rec")), callback_fn=asked, saved=False)
+        trained = train_model(Config("BERT4Rec", "ring", config_dict=small_settings("BERT4Rec")), callback_fn=asked, saved=False)
         weights.append(trained.trainer.model.state_dict())
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_counting_flops_changes_no_training(settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_counting_flops_changes_no_training(small_settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """log_flops has a row transformed, and BERT4Rec's transform draws masks."""
     from recbole_precise import quick_start
 
@@ -239,15 +143,15 @@ def test_counting_flops_changes_no_training(settings, monkeypatch: pytest.Monkey
     monkeypatch.setattr(quick_start, "get_flops", get_flops)
     files = []
     for name in ("without", "with"):
-        own = settings("BERT4Rec", run_dir=str(tmp_path / name), log_flops=name == "with")
+        own = small_settings("BERT4Rec", run_dir=str(tmp_path / name), log_flops=name == "with")
         quick_start.run_recbole("BERT4Rec", "ring", config_dict=own)
         files.append((tmp_path / name / "model.safetensors").read_bytes())
     assert files[0] == files[1]
 
 
-def test_loaders_that_draw_nothing_keep_their_workers(settings) -> None:
+def test_loaders_that_draw_nothing_keep_their_workers(small_settings) -> None:
     counts = {}
     for model in ("SASRec", "BERT4Rec", "FPMC"):
-        trained = train_model(Config(model, "ring", config_dict=settings(model, worker=1, epochs=1)), saved=False)
+        trained = train_model(Config(model, "ring", config_dict=small_settings(model, worker=1, epochs=1)), saved=False)
         counts[model] = trained.loaders[0].num_workers
     assert counts == {"SASRec": 1, "BERT4Rec": 0, "FPMC": 0}
