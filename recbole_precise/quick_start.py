@@ -22,6 +22,7 @@ from recbole_precise.config import Config, command_line, given_arguments
 from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
+from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.interrupts import mark_reported
 from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
@@ -166,7 +167,8 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
     seconds["encode"] = perf_counter() - begin if getattr(model, "text_encoder", None) else 0.0
     logger.info(model)
     if config["log_flops"]:
-        flops = get_flops(model, dataset, config["device"], logger, construct_transform(config))
+        with own_draws():  # a transform draws
+            flops = get_flops(model, dataset, config["device"], logger, construct_transform(config))
         logger.info(set_color("FLOPs", "blue") + f": {flops}")
     trainer = get_trainer(config)(config, model)
 

@@ -140,7 +140,10 @@ class Replay:
             return interaction.to(config["device"]), interaction[scene.item], excluded
 
         users = scene.store.users_of(ends).numpy()
-        return rank_rows(model, users, batches, n_items=self.dataset.item_num, batch_rows=config["eval_batch_size"], budget_bytes=int((config["score_budget_mb"] or 64) * 2**20))
+        budget = int((config["score_budget_mb"] or 64) * 2**20)
+        return rank_rows(
+            model, users, batches, n_items=self.dataset.item_num, budget_bytes=budget, seed=config["seed"]
+        )
 
     def _train(self, now: int) -> None:
         scene, options = self.scene, self.options

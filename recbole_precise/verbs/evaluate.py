@@ -137,15 +137,26 @@ def _share_of_top(run: FinishedRun, loader: Any, k: int) -> float:
     import numpy as np
     import torch
 
+    from recbole_precise.evaluation.blocks import block_rows, blocks, filled
+    from recbole_precise.evaluation.draws import own_draws, seed_block
     from recbole_precise.serving.top import top_items
 
     config, dataset = run.config, loader._dataset
     allowed, taken, places = torch.ones(len(run.tokens), dtype=torch.bool), 0, 0
-    for low in range(0, len(dataset), 512):
-        rows = np.arange(low, min(low + 512, len(dataset)))
-        batch = loader.transform(dataset, dataset[rows]).to(config["device"])
-        excluded = tuple(part.to(config["device"]) for part in dataset.history(rows)) if config["mask_history"] else None
-        found = top_items(run.model, batch, k, allowed=allowed, excluded=excluded, budget_bytes=int((config["score_budget_mb"] or 64) * 2**20))
-        real = torch.isfinite(found.scores)
-        taken, places = taken + int((real & (found.items >= run.first_new)).sum()), places + int(real.sum())
+    size = block_rows(None if hasattr(run.model, "user_vectors") else len(run.tokens))
+    with own_draws():
+        for number, low, high in blocks(len(dataset), size):
+            seed_block(config["seed"], number)
+            rows = np.arange(low, high)
+            batch = loader.transform(dataset, dataset[rows]).to(config["device"])
+            excluded = None
+            if config["mask_history"]:
+                excluded = tuple(part.to(config["device"]) for part in dataset.history(rows))
+            found = top_items(
+                run.model, filled(batch, high - low, size), k, allowed=allowed, excluded=excluded
+            )
+            items = found.items[: high - low]
+            real = torch.isfinite(found.scores[: high - low])
+            taken += int((real & (items >= run.first_new)).sum())
+            places += int(real.sum())
     return taken / max(places, 1)
