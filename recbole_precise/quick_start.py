@@ -24,6 +24,7 @@ from recbole_precise.config import Config, command_line, given_arguments
 from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
+from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
 from recbole_precise.logs import log_to
@@ -226,7 +227,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
     if "test" in getattr(trainer, "ranks", {}) and config["slices"] and hasattr(train_set, "train_item_counts"):
         ranks = trainer.ranks["test"]
         cases = Cases.of(ranks.target, test_set.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
-        slices = slice_report(ranks, row_slices(cases, config["slices"]), config["metrics"], config["topk"])
+        slices = slice_report(ranks, row_slices(cases, config["slices"]), rank_metric_names(config["metrics"]), config["topk"])
     return {
         "model": config["model"],
         "dataset": config["dataset"],

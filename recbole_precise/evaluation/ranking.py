@@ -8,15 +8,15 @@ target per row need its rank alone.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from recbole_precise.evaluation.ranks import Ranks
+from recbole_precise.evaluation.top_lists import ShownItems, TopItems, candidate_scores
 
 #: (row [M], item [M]): item `item[m]` is no candidate in row `row[m]`; repeats are allowed.
 Excluded = tuple[Tensor, Tensor]
@@ -27,50 +27,6 @@ DEFAULT_BUDGET = 64 << 20
 # A tile of scores is written by the product and read twice by the counting: on a CPU it must stay in the cache.
 _CPU_TILE = (512, 1024)
 _GPU_TILE_ROWS = 2048
-
-
-@dataclass
-class Ranks:
-    """The rank of every evaluated row: enough for every metric, slice and test that follows.
-
-    Attributes:
-        user_id, target: `[rows]`, int64 ids, or tokens (str) where results of several runs meet.
-        rank: int64 `[rows]`, the target's rank from 1.
-    """
-
-    user_id: np.ndarray
-    target: np.ndarray
-    rank: np.ndarray
-
-    def __post_init__(self) -> None:
-        self.user_id, self.target, self.rank = _ids(self.user_id), _ids(self.target), np.asarray(self.rank, dtype=np.int64)
-        if not self.user_id.shape == self.target.shape == self.rank.shape or self.rank.ndim != 1:
-            raise ValueError(f"user_id, target and rank must be vectors of one length, got {self.user_id.shape}, {self.target.shape}, {self.rank.shape}")
-
-    def __len__(self) -> int:
-        return len(self.rank)
-
-    def select(self, rows: np.ndarray) -> Ranks:
-        """The rows of a boolean mask or an index array."""
-        return Ranks(self.user_id[rows], self.target[rows], self.rank[rows])
-
-    def save(self, path: str | Path) -> None:
-        """Write a compressed .npz; a reader sees the old file or the new one, never half of it."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, user_id=self.user_id, target=self.target, rank=self.rank)
-        os.replace(partial, path)
-
-    @classmethod
-    def load(cls, path: str | Path) -> Ranks:
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["user_id"], arrays["target"], arrays["rank"])
-
-
-def _ids(values: Any) -> np.ndarray:
-    values = np.asarray(values)
-    return values if values.dtype.kind == "U" else values.astype(np.int64)
 
 
 def rank_by_vectors(
@@ -115,8 +71,15 @@ class VectorRanker:
         self.largest = _largest(item_vectors, "item vectors")
 
     @torch.no_grad()
-    def rank(self, user_vectors: Tensor, targets: Tensor, excluded: Excluded | None = None, bonus: Bonus | None = None) -> Tensor:
-        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs.
+    def rank(
+        self,
+        user_vectors: Tensor,
+        targets: Tensor,
+        excluded: Excluded | None = None,
+        bonus: Bonus | None = None,
+        shown: ShownItems | None = None,
+    ) -> Tensor:
+        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs, and `shown` counts the rows' best items.
 
         The target's own score comes from a product of the same shape as every tile, so that an item with the target's
         very vector gets the same bits and counts as the tie that it is.
@@ -143,19 +106,25 @@ class VectorRanker:
                 own += extra.enter(lo, target, tile)[:, None]
             mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
             at_least = torch.zeros(size, dtype=torch.float64, device=device)
+            best = None if shown is None else TopItems(size, shown.longest, device, self.dtype)
             for number, start in enumerate(range(0, n_items, tile)):
                 scores = self.tile_scores(block, start, tile)
                 if extra is not None:
                     extra.add_to(scores, number, start)
                 if can_overflow and (torch.isnan(own).any() or torch.isnan(scores).any()):
                     raise _nan_error()
+                span = slice(bounds[number], bounds[number + 1])
+                masked = mask_row[span], mask_item[span] - start
+                if best is not None:
+                    best.add(candidate_scores(scores[:, : n_items - start], masked, target - start, missed), start)
                 # A comparison with NaN is false, even where `own` is -inf: the one value that never counts.
                 scores[:, n_items - start :] = torch.nan
-                span = slice(bounds[number], bounds[number + 1])
-                scores[mask_row[span], mask_item[span] - start] = torch.nan
+                scores[masked] = torch.nan
                 # Comparing in place to 0.0 and 1.0 and adding floats is many times faster than through a boolean tensor.
                 at_least += torch.sum(scores.ge_(own), dim=1, out=counts[:size])
             ranks[lo : lo + size] = torch.where(missed, n_items, at_least.long() + 1)
+            if best is not None:
+                shown.add(best)
         return ranks
 
     def tile_scores(self, block: Tensor, start: int, tile: int) -> Tensor:
@@ -202,12 +171,15 @@ class _Extra:
 
 
 @torch.no_grad()
-def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None = None) -> Tensor:
+def rank_by_scores(
+    scores: Tensor, targets: Tensor, *, excluded: Excluded | None = None, shown: ShownItems | None = None
+) -> Tensor:
     """Ranks from scores that somebody else made.
 
     Args:
         scores: `[rows, items]`, left as they are; column 0, the padding item, is ignored.
         targets, excluded: as in `rank_by_vectors`.
+        shown: counts the rows' best items.
 
     Returns:
         int64 `[rows]` on the device of `scores`.
@@ -225,6 +197,7 @@ def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None
             own = own.to(torch.float64)
         mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
         at_least = torch.zeros(len(block), dtype=torch.float64, device=device)
+        best = None if shown is None else TopItems(len(block), shown.longest, device, own.dtype)
         for number, start in enumerate(range(0, n_items, tile)):
             part = torch.empty(len(block), min(tile, n_items - start), dtype=own.dtype, device=device)
             part.copy_(block[:, start : start + tile])
@@ -232,9 +205,14 @@ def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None
             if not torch.isfinite(part.sum()) and torch.isnan(part[:, int(start == 0) :]).any():
                 raise _nan_error()
             span = slice(bounds[number], bounds[number + 1])
-            part[mask_row[span], mask_item[span] - start] = torch.nan
+            masked = mask_row[span], mask_item[span] - start
+            if best is not None:
+                best.add(candidate_scores(part, masked, target - start, missed), start)
+            part[masked] = torch.nan
             at_least += part.ge_(own).sum(1)
         ranks[lo : lo + len(block)] = torch.where(missed, n_items, at_least.long() + 1)
+        if best is not None:
+            shown.add(best)
     return ranks
 
 
@@ -254,6 +232,7 @@ def rank_rows(
     score: Callable[[Any], Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
     share: tuple[int, int] = (0, 1),
+    shown: ShownItems | None = None,
 ) -> Ranks:
     """Rank the targets of all rows under any model.
 
@@ -271,6 +250,7 @@ def rank_rows(
         score: used instead of the model's own methods; interaction -> `[B, items]`.
         progress: called with the number of rows done after each batch.
         share: (i, n): only every n-th batch, from batch i; rank and target of other rows are 0. Batches, and so bits, are those of (0, 1).
+        shown: counts the best items of the rows that are ranked here, from the scores that rank them.
     """
     was_training = getattr(model, "training", False)
     if was_training:
@@ -293,7 +273,7 @@ def rank_rows(
             hi = min(lo + batch_rows, len(user_ids))
             interaction, target, excluded = batches(lo, hi)
             if by_vectors:
-                rank = ranker.rank(model.user_vectors(interaction), target, excluded, pair_bonus(interaction))
+                rank = ranker.rank(model.user_vectors(interaction), target, excluded, pair_bonus(interaction), shown)
             else:
                 scores = score(interaction)
                 if scores.numel() != (hi - lo) * n_items:
@@ -301,7 +281,7 @@ def rank_rows(
                         f"{type(model).__name__} gave scores of shape {tuple(scores.shape)} for {hi - lo} rows and {n_items} items; "
                         "one score for every row and item is needed."
                     )
-                rank = rank_by_scores(scores.view(hi - lo, n_items), target, excluded=excluded)
+                rank = rank_by_scores(scores.view(hi - lo, n_items), target, excluded=excluded, shown=shown)
             ranks[lo:hi], targets[lo:hi] = rank.cpu().numpy(), target.cpu().numpy()
             if progress is not None:
                 progress(hi - lo)
