@@ -117,6 +117,11 @@ def is_list_metric(name: str) -> bool:
     return name.lower().partition("@")[0] in _METRICS
 
 
+def is_share(metric: str) -> bool:
+    """Whether a metric, with or without `@k`, is a share between 0 and 1, which can be printed as a percentage."""
+    return metric.lower().partition("@")[0] not in NOT_A_SHARE
+
+
 def list_metric(shown: ShownItems, name: str, cut: int) -> float:
     """A metric at a cut-off that `shown` counts; NaN where no row has a list."""
     return _METRICS[name.lower()](shown, shown.cuts.index(cut))

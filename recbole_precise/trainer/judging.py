@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from recbole_precise.data.training_counts import training_item_counts
+from recbole_precise.data.parts import training_item_counts
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.list_metrics import is_list_metric, long_tail
 from recbole_precise.evaluation.ranking import Ranks, rank_rows

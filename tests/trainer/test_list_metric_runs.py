@@ -14,7 +14,7 @@ from trainer_runs import run_small
 
 from recbole_precise import cli
 from recbole_precise.data.preparation import create_dataset, data_preparation
-from recbole_precise.data.training_counts import training_item_counts
+from recbole_precise.data.parts import training_item_counts
 from recbole_precise.errors import ConfigError
 from recbole_precise.serving.top import top_items
 
