@@ -18,11 +18,14 @@ from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, get_gpu_usage, init_seed, set_color
 from texttable import Texttable
 
+from recbole_precise.checked_run import read_checked
 from recbole_precise.config import Config, command_line, given_arguments
+from recbole_precise.data.parts import test_cases
 from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.draws import own_draws
+from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.interrupts import mark_reported
 from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
@@ -30,12 +33,12 @@ from recbole_precise.logs import log_to
 from recbole_precise.model.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
 from recbole_precise.result import (
+    RANKS,
     RESULT,
     environment,
     metrics_of,
     peak_memory_mb,
     protocol_of,
-    read_result,
     write_ranks,
     write_result,
 )  # fmt: skip
@@ -182,7 +185,8 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
     logger.info(set_color("test result", "yellow") + f": {test_result}")
     if folder is not None:
         if "test" in getattr(trainer, "ranks", {}):
-            write_ranks(folder.path / "ranks.npz", {"test": trainer.ranks["test"]}, dataset)
+            histories = {"test": test_cases(test_data._dataset).history}
+            write_ranks(folder.path / RANKS, {"test": trainer.ranks["test"]}, dataset, histories)
         spent = trainer.progress.seconds if hasattr(trainer, "progress") else {"train": 0.0, "evaluate": 0.0}
         seconds.update(train=spent["train"], evaluate=spent["evaluate"] + tested)
         # Sessions before an interruption count too.
@@ -237,7 +241,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
     if "test" in getattr(trainer, "ranks", {}) and config["slices"] and hasattr(train_set, "train_item_counts"):
         ranks = trainer.ranks["test"]
         cases = Cases.of(ranks.target, test_set.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
-        slices = slice_report(ranks, row_slices(cases, config["slices"]), config["metrics"], config["topk"])
+        slices = slice_report(ranks, row_slices(cases, config["slices"]), rank_metric_names(config["metrics"]), config["topk"])
     return {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -247,6 +251,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
         "scene_view": scene_view_of(config),
         "valid": metrics_of(progress.best_exact if progress is not None and progress.best_exact else best_valid),
         "test": metrics_of(exact.get("test") or test),
+        "test_cases": test_cases(test_set).digest(),
         "slices": slices,
         "phases": progress.phases if progress is not None else [],
         "curve": progress.curve() if progress is not None else [],
@@ -260,10 +265,10 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
 
 def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
     """The return value of a run that has ended, from what it left; nothing is trained or evaluated."""
-    report = read_result(folder.path)
     finished = folder.load_final()
     if finished is None:
         raise CheckpointError(f"'{folder.path}' holds a {RESULT} but no state.json: it was not left by a run that can be resumed. Choose another run_dir.")
+    report = read_checked(folder.path).result
     getLogger().info(f"The run in '{folder.path}' has ended; this is its result.")
     if config["result_file"]:
         write_json(Path(config["result_file"]), report, "the copy of the result")

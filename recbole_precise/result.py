@@ -33,6 +33,7 @@ _PARTS: dict[str, tuple[tuple[type, ...], str]] = {
     "valid": ((dict,), "mapping"),
     "test": ((dict,), "mapping"),
 }
+RANKS = "ranks.npz"
 #: Where a run stands and how it was launched: not part of what it computed.
 _NOT_SETTINGS = frozenset(
     "run_dir result_file resume config_files config_file_list device MODEL_TYPE MODEL_INPUT_TYPE eval_type valid_metric_bigger "
@@ -43,16 +44,20 @@ _NOT_SETTINGS = frozenset(
 # --- Ranks ------------------------------------------------------------------------------------------------------------
 
 
-def write_ranks(path: Path, ranks: Mapping[str, Ranks], dataset: Any) -> None:
+def write_ranks(
+    path: Path, ranks: Mapping[str, Ranks], dataset: Any, histories: Mapping[str, np.ndarray | None] | None = None
+) -> None:
     """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already there and not given stay.
 
     Args:
         ranks: split -> ranks by internal id. dataset: RecBole's, which knows the tokens.
+        histories: split -> events before each row's target, written as `<split>_history`; None where they are not known.
     """
-    arrays = _read_arrays(path) if path.exists() else {}
+    arrays = read_arrays(path) if path.exists() else {}
     users, items = (np.asarray(dataset.field2id_token[field]) for field in (dataset.uid_field, dataset.iid_field))
     for split, found in ranks.items():
         arrays.update({f"{split}_user": users[found.user_id], f"{split}_item": items[found.target], f"{split}_rank": found.rank})
+    arrays.update({f"{split}_history": events for split, events in (histories or {}).items() if events is not None})
 
     def write(partial: Path) -> None:
         with open(partial, "wb") as file:
@@ -64,9 +69,9 @@ def write_ranks(path: Path, ranks: Mapping[str, Ranks], dataset: Any) -> None:
 def read_ranks(path: str | os.PathLike, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run directory."""
     path = Path(path)
-    path = path / "ranks.npz" if path.is_dir() else path
+    path = path / RANKS if path.is_dir() else path
     check_file(path.parent, path.name)
-    arrays = _read_arrays(path)
+    arrays = read_arrays(path)
     if f"{split}_rank" not in arrays:
         raise CheckpointError(f"'{path}' holds no ranks of the split '{split}'.")
     columns = [arrays.get(f"{split}_{name}", np.zeros(0)) for name in ("user", "item", "rank")]
@@ -94,7 +99,8 @@ def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> 
     return [Ranks(users, items, run[2]) for users, items, run in zip(*numbered, read)]
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file, by name; a CheckpointError that names the file when it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}

@@ -437,6 +437,14 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             return self.store.history(end, self.iid_field)
         return self._views[self._scene_view].history(end, self.iid_field)
 
+    def history_lengths(self) -> Tensor:
+        """int64 `[rows]`: how many earlier events each row's user has in all scenes, not cut at any length."""
+        end, store = self.inter_feat.interaction.end, self.store
+        if self._views is not None:
+            view = self._views[self._scene_view]
+            end, store = end if view.index is None else view.index[end], view.everything
+        return end - store.first_of(end)
+
     # --- RecBole's statistics, in which every target counts, also when a row trains many ---------------------------------
 
     def targets_alone(self) -> SequenceDataset:

@@ -9,8 +9,6 @@ target per row need its rank alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,8 @@ from torch import Tensor
 from recbole_precise.evaluation.blocks import block_rows, blocks, filled
 from recbole_precise.evaluation.draws import own_draws, seed_block
 from recbole_precise.evaluation.products import largest, nan_error, not_finite, product
+from recbole_precise.evaluation.ranks import Ranks
+from recbole_precise.evaluation.top_lists import ShownItems, TopItems, candidate_scores
 
 #: (row [M], item [M]): item `item[m]` is no candidate in row `row[m]`; repeats are allowed.
 Excluded = tuple[Tensor, Tensor]
@@ -30,50 +30,6 @@ DEFAULT_BUDGET = 64 << 20
 # A tile of scores is written by the product and read twice by the counting: on a CPU it must stay in the cache.
 _CPU_TILE = (128, 1024)
 _GPU_TILE = (128, 16384)
-
-
-@dataclass
-class Ranks:
-    """The rank of every evaluated row: enough for every metric, slice and test that follows.
-
-    Attributes:
-        user_id, target: `[rows]`, int64 ids, or tokens (str) where results of several runs meet.
-        rank: int64 `[rows]`, the target's rank from 1.
-    """
-
-    user_id: np.ndarray
-    target: np.ndarray
-    rank: np.ndarray
-
-    def __post_init__(self) -> None:
-        self.user_id, self.target, self.rank = _ids(self.user_id), _ids(self.target), np.asarray(self.rank, dtype=np.int64)
-        if not self.user_id.shape == self.target.shape == self.rank.shape or self.rank.ndim != 1:
-            raise ValueError(f"user_id, target and rank must be vectors of one length, got {self.user_id.shape}, {self.target.shape}, {self.rank.shape}")
-
-    def __len__(self) -> int:
-        return len(self.rank)
-
-    def select(self, rows: np.ndarray) -> Ranks:
-        """The rows of a boolean mask or an index array."""
-        return Ranks(self.user_id[rows], self.target[rows], self.rank[rows])
-
-    def save(self, path: str | Path) -> None:
-        """Write a compressed .npz; a reader sees the old file or the new one, never half of it."""
-        def write(partial: Path) -> None:
-            with open(partial, "wb") as file:
-                np.savez_compressed(file, user_id=self.user_id, target=self.target, rank=self.rank)
-
-        write_atomically(Path(path), write, "the ranks")
-
-    @classmethod
-    def load(cls, path: str | Path) -> Ranks:
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["user_id"], arrays["target"], arrays["rank"])
-
-
-def _ids(values: Any) -> np.ndarray:
-    values = np.asarray(values)
-    return values if values.dtype.kind == "U" else values.astype(np.int64)
 
 
 def rank_by_vectors(
@@ -117,8 +73,15 @@ class VectorRanker:
         self.largest = largest(item_vectors, "item vectors")
 
     @torch.no_grad()
-    def rank(self, user_vectors: Tensor, targets: Tensor, excluded: Excluded | None = None, bonus: Bonus | None = None) -> Tensor:
-        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs.
+    def rank(
+        self,
+        user_vectors: Tensor,
+        targets: Tensor,
+        excluded: Excluded | None = None,
+        bonus: Bonus | None = None,
+        shown: ShownItems | None = None,
+    ) -> Tensor:
+        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs, and `shown` counts the rows' best items.
 
         The target's own score comes from a product of the same shape as every tile, so that an item with the target's
         very vector gets the same bits and counts as the tie that it is.
@@ -146,19 +109,25 @@ class VectorRanker:
                 own += extra.enter(lo, target, tile)[:, None]
             mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
             at_least = torch.zeros(size, dtype=torch.float64, device=device)
+            best = None if shown is None else TopItems(size, shown.longest, device, self.dtype)
             for number, start in enumerate(range(0, n_items, tile)):
                 scores = self.tile_scores(block, start, tile)[:size]
                 if extra is not None:
                     extra.add_to(scores, number, start)
                 if can_overflow and self._overflowed(scores, start):
                     raise nan_error()
+                span = slice(bounds[number], bounds[number + 1])
+                masked = mask_row[span], mask_item[span] - start
+                if best is not None:
+                    best.add(candidate_scores(scores[:, : n_items - start], masked, target - start, missed), start)
                 # A comparison with NaN is false, even where `own` is -inf: the one value that never counts.
                 scores[:, n_items - start :] = torch.nan
-                span = slice(bounds[number], bounds[number + 1])
-                scores[mask_row[span], mask_item[span] - start] = torch.nan
+                scores[masked] = torch.nan
                 # Comparing in place to 0.0 and 1.0 and adding floats is many times faster than through a boolean tensor.
                 at_least += torch.sum(scores.ge_(own), dim=1)
             ranks[lo : lo + size] = torch.where(missed, n_items, at_least.long() + 1)
+            if best is not None:
+                shown.add(best)
         return ranks
 
     def _overflowed(self, scores: Tensor, start: int) -> bool:
@@ -213,13 +182,21 @@ class _Extra:
 
 
 @torch.no_grad()
-def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None = None, budget_bytes: int = DEFAULT_BUDGET) -> Tensor:
+def rank_by_scores(
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    excluded: Excluded | None = None,
+    budget_bytes: int = DEFAULT_BUDGET,
+    shown: ShownItems | None = None,
+) -> Tensor:
     """Ranks from scores that somebody else made.
 
     Args:
         scores: `[rows, items]`, left as they are; column 0, the padding item, is ignored.
         targets, excluded: as in `rank_by_vectors`.
         budget_bytes: of the copies that are counted; no rank depends on it.
+        shown: counts the rows' best items.
 
     Returns:
         int64 `[rows]` on the device of `scores`.
@@ -238,6 +215,7 @@ def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None
             own = own.to(torch.float64)
         mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
         at_least = torch.zeros(len(block), dtype=torch.float64, device=device)
+        best = None if shown is None else TopItems(len(block), shown.longest, device, own.dtype)
         for number, start in enumerate(range(0, n_items, tile)):
             part = torch.empty(len(block), min(tile, n_items - start), dtype=own.dtype, device=device)
             part.copy_(block[:, start : start + tile])
@@ -245,9 +223,14 @@ def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None
             if not torch.isfinite(part.sum()) and torch.isnan(part[:, int(start == 0) :]).any():
                 raise nan_error()
             span = slice(bounds[number], bounds[number + 1])
-            part[mask_row[span], mask_item[span] - start] = torch.nan
+            masked = mask_row[span], mask_item[span] - start
+            if best is not None:
+                best.add(candidate_scores(part, masked, target - start, missed), start)
+            part[masked] = torch.nan
             at_least += part.ge_(own).sum(1)
         ranks[lo : lo + len(block)] = torch.where(missed, n_items, at_least.long() + 1)
+        if best is not None:
+            shown.add(best)
     return ranks
 
 
@@ -268,6 +251,7 @@ def rank_rows(
     share: tuple[int, int] = (0, 1),
     seed: int = 0,
     rows: int | None = None,
+    shown: ShownItems | None = None,
 ) -> Ranks:
     """Rank the targets of all rows under any model, in blocks of rows that no setting changes.
 
@@ -285,6 +269,7 @@ def rank_rows(
         share: (i, n): only every n-th block, from block i; rank and target of other rows are 0. Blocks, and so bits, are those of (0, 1).
         seed: what `batches` and the model draw follows from it and from the number of the block.
         rows: of a block; by default `block_rows`.
+        shown: counts the best items of the rows that are ranked here, from the scores that rank them.
     """
     was_training = getattr(model, "training", False)
     if was_training:
@@ -312,7 +297,7 @@ def rank_rows(
                 interaction = filled(interaction, hi - lo, rows)
                 if by_vectors:
                     bonus = _rows_before(hi - lo, pair_bonus(interaction))
-                    rank = ranker.rank(model.user_vectors(interaction)[: hi - lo], target, excluded, bonus)
+                    rank = ranker.rank(model.user_vectors(interaction)[: hi - lo], target, excluded, bonus, shown)
                 else:
                     scores = score(interaction)
                     if scores.numel() != rows * n_items:
@@ -321,7 +306,7 @@ def rank_rows(
                             "one score for every row and item is needed."
                         )
                     scores = scores.view(rows, n_items)[: hi - lo]
-                    rank = rank_by_scores(scores, target, excluded=excluded, budget_bytes=budget_bytes)
+                    rank = rank_by_scores(scores, target, excluded=excluded, budget_bytes=budget_bytes, shown=shown)
                 ranks[lo:hi], targets[lo:hi] = rank.cpu().numpy(), target.cpu().numpy()
                 if progress is not None:
                     progress(hi - lo)

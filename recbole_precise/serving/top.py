@@ -8,40 +8,7 @@ import torch
 from torch import Tensor
 
 from recbole_precise.evaluation.ranking import DEFAULT_BUDGET, Excluded, VectorRanker, tile_shape
-
-
-class TopItems:
-    """The k best items so far of each row; equal scores stand in the order of the catalogue, whatever the tiles.
-
-    Attributes:
-        scores: `[rows, k]`, falling; -inf where there are fewer candidates. items: int64 `[rows, k]`.
-    """
-
-    def __init__(self, n_rows: int, k: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        self.scores = torch.full((n_rows, k), -torch.inf, device=device, dtype=dtype)
-        self.items = torch.zeros(n_rows, k, device=device, dtype=torch.int64)
-
-    def add(self, scores: Tensor, start: int) -> None:
-        """Take in the scores `[rows, tile]` of the items from `start`; tiles come in the order of the catalogue. -inf: no candidate."""
-        if torch.isnan(scores).any():
-            raise ValueError("a score is NaN: the model has diverged, or one of its inputs is not finite")
-        k = self.scores.shape[1]
-        value, place = _best(scores, k)
-        value, items = torch.cat([self.scores, value], 1), torch.cat([self.items, place + start], 1)
-        # What was there comes first and each side is in the catalogue's order among equals: a stable sort keeps that.
-        order = torch.sort(value, dim=1, descending=True, stable=True).indices[:, :k]
-        self.scores, self.items = value.gather(1, order), items.gather(1, order)
-
-
-def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(values, places) `[rows, min(k, tile)]` of each row's best, in the order of their places; of equal ones the first are taken."""
-    if scores.shape[1] <= k:
-        return scores, torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
-    least = scores.topk(k, dim=1).values[:, -1:]
-    above, equal = scores > least, scores == least
-    chosen = above | equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True))
-    place = chosen.nonzero()[:, 1].view(len(scores), k)
-    return scores.gather(1, place), place
+from recbole_precise.evaluation.top_lists import TopItems
 
 
 @torch.no_grad()

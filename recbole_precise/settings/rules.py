@@ -126,20 +126,29 @@ _WITHOUT_CUT = {"gauc", "auc", "mae", "rmse", "logloss"}
 
 
 def _evaluator(settings, entry, model_class, given) -> None:
+    from recbole_precise.evaluation.list_metrics import LIST_METRICS, is_list_metric
+    from recbole_precise.evaluation.metrics import RANK_METRICS
+
     if settings.get("evaluator") == "exact" and not exact_ranks_suffice(settings):
         raise ConfigError(
-            "evaluator: exact ranks the whole catalogue for one target per row (metrics recall, hit, ndcg, mrr, precision, map; "
+            f"evaluator: exact ranks the whole catalogue for one target per row (metrics {', '.join((*RANK_METRICS, *LIST_METRICS))}; "
             "eval_args mode full; sequential models); set evaluator: recbole or leave it out."
+        )
+    lists = [name for name in _metric_names(settings) if is_list_metric(name)]
+    if lists and _is_sequential(settings) and not exact_ranks_suffice(settings) and given.get("evaluator") != "recbole":
+        raise ConfigError(
+            f"metrics: {', '.join(lists)} are right over lists from the whole catalogue alone: set eval_args mode: full and leave "
+            "out metrics that are no ranks (GAUC), or say evaluator: recbole for RecBole's numbers, which count the padding item."
         )
 
 
 def exact_ranks_suffice(settings: Mapping[str, Any]) -> bool:
-    """Whether everything asked for follows from the rank of one target per row among all items."""
-    from recbole_precise.evaluation.metrics import is_rank_metric
+    """Whether everything asked for follows from the rank of one target per row among all items, and from the top lists."""
+    from recbole_precise.evaluation.list_metrics import is_exact_metric
 
     modes = settings["eval_args"].get("mode", "full")
     whole = all(mode == "full" for mode in (modes.values() if isinstance(modes, dict) else [modes]))
-    return _is_sequential(settings) and whole and all(is_rank_metric(str(name)) for name in _metric_names(settings))
+    return _is_sequential(settings) and whole and all(is_exact_metric(str(name)) for name in _metric_names(settings))
 
 
 def _is_sequential(settings) -> bool:

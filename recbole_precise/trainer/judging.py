@@ -9,14 +9,45 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_precise.data.parts import training_item_counts
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.blocks import BLOCK_PAIRS, block_rows, blocks
 from recbole_precise.evaluation.draws import seed_block
+from recbole_precise.evaluation.list_metrics import is_list_metric, long_tail
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
+from recbole_precise.evaluation.top_lists import ShownItems
 from recbole_precise.trainer.processes import Processes
 
 #: Pairs that RecBole's evaluator has rated at once: its own default of eval_batch_size.
 RECBOLES_PAIRS = 4096
+#: What a log says where metrics of lists are computed by RecBole.
+RECBOLES_LIST_METRICS = (
+    "ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and TailPercentage are RecBole's here: the padding item "
+    "counts as an item, each user's first event does not count as training, and the entropy is divided by the number "
+    "of items shown. They are right under evaluator: exact, which ranks the whole catalogue for sequential models."
+)
+
+
+def shown_items(config: Any, dataset: Any, training_part: Any) -> ShownItems | None:
+    """Counters of what is recommended for the rows of an evaluated part, empty yet; None where no metric needs them.
+
+    Args:
+        dataset: the evaluated part, ours or RecBole's.
+        training_part: of the same data; needed for RecBole's, None where it is not known.
+
+    Raises:
+        ConfigError: the training events cannot be counted.
+    """
+    if not any(map(is_list_metric, config["metrics"])):
+        return None
+    part = dataset if hasattr(dataset, "train_item_counts") else training_part
+    if part is None:
+        raise ConfigError(
+            f"metrics of popularity need the training data, which {type(dataset).__name__} does not know when it is "
+            "evaluated: call fit or know_training(train_data) first."
+        )
+    counts = training_item_counts(part)
+    return ShownItems(config["topk"], counts, long_tail(counts, config["tail_ratio"]))
 
 
 def rank_split(
@@ -31,6 +62,7 @@ def rank_split(
     progress: Callable[[int], object] | None = None,
     processes: Processes = Processes(),
     rows: int | None = None,
+    shown: ShownItems | None = None,
 ) -> Ranks:
     """Rank the target of every row of a full-sort loader of a sequential dataset, ours or RecBole's.
 
@@ -43,6 +75,7 @@ def rank_split(
         progress: called with the number of rows done after each block.
         processes: blocks are dealt out among them, and each gets all ranks; the same bits as from one process.
         rows: of a block, as in `rank_rows`.
+        shown: counts the items at the top of the same rows, in all processes together.
     """
     dataset = loader._dataset
     item_field = dataset.iid_field
@@ -59,8 +92,10 @@ def rank_split(
     users = np.asarray(dataset.inter_feat[dataset.uid_field])
     ranks = rank_rows(
         model, users, batches, n_items=dataset.item_num, budget_bytes=budget_bytes, score=score, progress=progress,
-        share=(processes.rank, processes.count), seed=seed, rows=rows,
+        share=(processes.rank, processes.count), seed=seed, rows=rows, shown=shown,
     )  # fmt: skip
+    if shown is not None:
+        shown.replace([processes.total(counts) for counts in shown.arrays()])
     return Ranks(users, processes.total(ranks.target), processes.total(ranks.rank))
 
 

@@ -25,13 +25,23 @@ from tqdm import tqdm
 from recbole_precise.data.preparation import described
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.draws import own_draws
-from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric, metrics_from_ranks
+from recbole_precise.evaluation.list_metrics import LIST_METRICS, exact_metrics, is_exact_metric, is_list_metric
+from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.logs import on_a_terminal
 from recbole_precise.result import write_settings
 from recbole_precise.trainer.checkpoint import write_atomically
 from recbole_precise.trainer.events import EventWriter
-from recbole_precise.trainer.judging import RECBOLES_PAIRS, pair_block, rank_split, recboles_batches, rows_of_recboles_batch, score_by_pairs
+from recbole_precise.trainer.judging import (
+    RECBOLES_LIST_METRICS,
+    RECBOLES_PAIRS,
+    pair_block,
+    rank_split,
+    recboles_batches,
+    rows_of_recboles_batch,
+    score_by_pairs,
+    shown_items,
+)
 from recbole_precise.trainer.memory import keep_freed_memory
 from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
 from recbole_precise.trainer.phased import PhasedTraining
@@ -87,7 +97,10 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.eval_collector, self.evaluator = Collector(config), Evaluator(config)
         self.item_tensor = self.tot_item_num = None
         self.optimizer = self._build_optimizer() if any(True for _ in model.parameters()) else None
+        self._training_part: Any = None
         self.exact = self._can_rank_exactly()
+        if not self.exact and any(map(is_list_metric, config["metrics"])):
+            self.logger.warning(RECBOLES_LIST_METRICS)
         self.ranks: dict[str, Ranks] = {}
         self.results: dict[str, dict[str, float]] = {}
         self._begin_phased()
@@ -133,8 +146,11 @@ class PreciseTrainer(PhasedTraining, Trainer):
                 raise ConfigError("mask_history needs evaluator: exact; RecBole's own evaluator never leaves out the history of a sequential model.")
             return False
         for metric in config["metrics"]:
-            if not is_rank_metric(metric):
-                raise ConfigError(f"metric '{metric}' does not follow from ranks ({', '.join(RANK_METRICS)} do): set evaluator: recbole.")
+            if not is_exact_metric(metric):
+                raise ConfigError(
+                    f"metric '{metric}' does not follow from ranks and top lists "
+                    f"({', '.join((*RANK_METRICS, *LIST_METRICS))} do): set evaluator: recbole."
+                )
         for split, mode in config["eval_args"]["mode"].items():
             if mode != "full":
                 raise ConfigError(f"eval_args: mode '{mode}' of {split} samples candidates, exact ranks are over all items: set evaluator: recbole, or mode: full.")
@@ -165,10 +181,16 @@ class PreciseTrainer(PhasedTraining, Trainer):
         with ExitStack() as held, torch.autograd.set_detect_anomaly(False):
             if saved:
                 self._make_folder(train_data._dataset, held)
-            self.eval_collector.data_collect(train_data)
+            self.know_training(train_data)
             if self.config["train_neg_sample_args"].get("dynamic", False):
                 train_data.get_model(self.model)
             return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def know_training(self, train_data) -> None:
+        """Take what metrics need of the training data; `fit` does so, and a finished run is evaluated after it."""
+        self._training_part = train_data._dataset
+        if not self.exact:
+            self.eval_collector.data_collect(train_data)
 
     def _default_phases(self) -> list[Phase]:
         return [Phase(name="train", epochs=self.epochs)]
@@ -351,14 +373,15 @@ class PreciseTrainer(PhasedTraining, Trainer):
             features = dataset.get_item_feature().to(self.device)
             score = score_by_pairs(self.model, features, dataset.item_num)
             rows = pair_block(dataset.item_num)[0]
+        shown = shown_items(config, dataset, self._training_part)
         title = set_color("Evaluate   ", "pink")
         with tqdm(total=len(dataset), ncols=100, desc=title) if show_progress else nullcontext() as bar:
             ranks = rank_split(
                 self.model, eval_data, self.device, mask_history=bool(config["mask_history"]), seed=config["seed"],
                 budget_bytes=int((config["score_budget_mb"] or 64) * 2**20), score=score, progress=bar.update if bar is not None else None,
-                processes=self.processes, rows=rows,
+                processes=self.processes, rows=rows, shown=shown,
             )  # fmt: skip
-        exact = self.processes.agree(metrics_from_ranks(ranks.rank, config["metrics"], config["topk"]))
+        exact = self.processes.agree(exact_metrics(ranks.rank, shown, config["metrics"], config["topk"]))
         self.ranks[split], self.results[split] = ranks, exact
         places = config["metric_decimal_place"]
         # NumPy's rounding, which is RecBole's, differs from Python's in rare last digits.

@@ -101,6 +101,8 @@ def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dic
     exact = getattr(trainer, "exact", False)
     if len(run.readable) and not exact:
         raise ConfigError("--items needs exact ranks over the whole catalogue (evaluator: exact), which this run was not evaluated by.")
+    if hasattr(trainer, "know_training"):
+        trainer.know_training(run.loaders[0])
     rounded = trainer.evaluate(loader, load_best_model=False, show_progress=config["show_progress"])
     results, ranks = getattr(trainer, "results", {}), getattr(trainer, "ranks", {})
     metrics = metrics_of(next(iter(results.values())) if results else rounded)
@@ -123,13 +125,15 @@ def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dic
 
 
 def _slices(run: FinishedRun, ranks: Any, dataset: Any, split: str) -> dict[str, Any]:
+    from recbole_precise.evaluation.metrics import rank_metric_names
     from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 
     config, train_set = run.config, run.loaders[0]._dataset
     if not config["slices"] or not hasattr(train_set, "train_item_counts"):
         return {}
     cases = Cases.of(ranks.target, dataset.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
-    return slice_report(ranks, row_slices(cases, config["slices"]), config["metrics"], config["topk"], split)
+    names = rank_metric_names(config["metrics"])
+    return slice_report(ranks, row_slices(cases, config["slices"]), names, config["topk"], split)
 
 
 def _share_of_top(run: FinishedRun, loader: Any, k: int) -> float:

@@ -107,7 +107,7 @@ def test_sampled_candidates_through_recbole(settings) -> None:
     assert set(result["test_result"]) == set(result["best_valid_result"])
 
 
-@pytest.mark.parametrize(("more", "said"), [({"metrics": ["NDCG", "ItemCoverage"]}, "evaluator: recbole"), ({"eval_args": {"mode": "uni20"}}, "evaluator: recbole")])
+@pytest.mark.parametrize(("more", "said"), [({"metrics": ["NDCG", "GAUC"]}, "evaluator: recbole"), ({"eval_args": {"mode": "uni20"}}, "evaluator: recbole")])
 def test_what_ranks_cannot_give_is_refused(settings, stock_config, more, said) -> None:
     """Also when RecBole's own Config, which knows nothing of it, was used."""
     from recbole_precise.trainer.trainer import PreciseTrainer
