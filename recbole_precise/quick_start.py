@@ -25,7 +25,7 @@ from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
-from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
+from recbole_precise.launch import RECBOLES_PORT, check_launch, free_port, start_processes, torchrun_settings, under_torchrun
 from recbole_precise.logs import log_to
 from recbole_precise.model.text_tuning import going_on_with
 from recbole_precise.result import (
@@ -38,6 +38,7 @@ from recbole_precise.result import (
     write_ranks,
     write_result,
 )  # fmt: skip
+from recbole_precise.settings.limits import built_with, check_against_data
 from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
 from recbole_precise.trainer.identity import check_text_encoder, settings_identity
 from recbole_precise.trainer.processes import Processes, leave
@@ -63,6 +64,7 @@ def run(
     Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and RecBole's 5678 where other
     machines must know it.
     """
+    check_launch(nproc, world_size, ip, port, group_offset)
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, config_dict, saved)
     if under_torchrun():
@@ -276,7 +278,7 @@ def _folder_of(config: Config, processes: Processes) -> RunFolder:
 
 def objective_function(config_dict: Mapping[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True) -> dict[str, Any]:
     """One trial of RecBole's HyperTuning; arguments and result as `recbole.quick_start.objective_function`."""
-    config = Config(config_dict=config_dict, config_file_list=config_file_list)
+    config = Config(config_dict=config_dict, config_file_list=config_file_list, drawn=config_dict or ())
     with log_to(None, "error"):
         trained = train_model(config, saved=saved)
         test_result = trained.trainer.evaluate(trained.loaders[2], load_best_model=saved)
@@ -309,7 +311,9 @@ class Trained:
 
 def _build_model(config: Config, train_data, weights: Callable[[], Mapping[str, Any] | None]):
     """The config's model over a training loader, on its device; `weights`: those that it is about to go on from, see `going_on_with`."""
-    with going_on_with(weights):
+    entry = config.entry
+    check_against_data(config, train_data._dataset.item_num)
+    with going_on_with(weights), built_with(entry.name, of_recbole=entry.target.startswith("recbole.")):
         return registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
 
 
