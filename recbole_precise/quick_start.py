@@ -28,7 +28,7 @@ from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.interrupts import mark_reported
-from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
+from recbole_precise.launch import RECBOLES_PORT, check_launch, free_port, start_processes, torchrun_settings, under_torchrun
 from recbole_precise.logs import log_to
 from recbole_precise.model.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
@@ -68,6 +68,7 @@ def run(
     Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and RecBole's 5678 where other
     machines must know it.
     """
+    check_launch(nproc, world_size, ip, port, group_offset)
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, config_dict, saved)
     if under_torchrun():
@@ -293,7 +294,7 @@ def _folder_of(config: Config, processes: Processes) -> RunFolder:
 
 def objective_function(config_dict: Mapping[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True) -> dict[str, Any]:
     """One trial of RecBole's HyperTuning; arguments and result as `recbole.quick_start.objective_function`."""
-    config = Config(config_dict=config_dict, config_file_list=config_file_list)
+    config = Config(config_dict=config_dict, config_file_list=config_file_list, drawn=config_dict or ())
     with log_to(None, "error"):
         trained = train_model(config, saved=saved)
         test_result = trained.trainer.evaluate(trained.loaders[2], load_best_model=saved)
