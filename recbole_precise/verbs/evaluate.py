@@ -157,7 +157,12 @@ def _share_of_top(run: FinishedRun, loader: Any, k: int) -> float:
             if config["mask_history"]:
                 excluded = tuple(part.to(config["device"]) for part in dataset.history(rows))
             found = top_items(
-                run.model, filled(batch, high - low, size), k, allowed=allowed, excluded=excluded
+                run.model,
+                filled(batch, high - low, size),
+                k,
+                allowed=allowed,
+                excluded=excluded,
+                alone=False,
             )
             items = found.items[: high - low]
             real = torch.isfinite(found.scores[: high - low])
