@@ -6,7 +6,6 @@ settings that it was trained with. A number that was changed by hand, or a file 
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from recbole_precise.evaluation.test_cases import TestCases
 from recbole_precise.result import RANKS, RESULT, read_arrays, read_result
 from recbole_precise.settings import read_settings
 from recbole_precise.trainer.identity import settings_identity
+from recbole_precise.trainer.manifest import check_file
 from recbole_precise.trainer.run_folder import RunFolder
 
 SETTINGS = "config.yaml"
@@ -85,10 +85,6 @@ def read_checked(folder: Path) -> CheckedRun:
 
 def _check_digests(folder: Path) -> None:
     """Hold the files against the run's manifest, where there is one."""
-    if importlib.util.find_spec("recbole_precise.trainer.manifest") is None:
-        return
-    from recbole_precise.trainer.manifest import check_file
-
     for name in (RESULT, RANKS):
         if (folder / name).is_file():
             check_file(folder, name)

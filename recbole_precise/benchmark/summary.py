@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import statistics
 import subprocess
-import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +17,7 @@ from recbole_precise.benchmark.cells import Cell
 from recbole_precise.benchmark.plan import Plan, Row
 from recbole_precise.benchmark.running import Outcome
 from recbole_precise.checked_run import CheckedRun, read_checked
+from recbole_precise.clock import timestamp
 from recbole_precise.errors import CheckpointError, DataError, UserError
 from recbole_precise.evaluation.list_metrics import SMALLER_IS_BETTER, is_list_metric, is_share
 from recbole_precise.evaluation.metrics import is_rank_metric, per_case
@@ -49,10 +49,15 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
             checked = [[_run_of(cell, read) for cell in chain] for chain in chains]
             ways = [[run.result for run in way] for way in checked]
             results = [way[-1] for way in ways]
-            hours += sum(result["seconds"]["total"] for result in results) / 3600
-            environments += [result["environment"] for result in results]
-            rows.append(_row(plan, row, [way[-1] for way in checked], ways))
-            tested += [(row.name, way[-1]) for way in checked]
+            try:
+                hours += sum(result["seconds"]["total"] for result in results) / 3600
+                environments += [result["environment"] for result in results]
+                rows.append(_row(plan, row, [way[-1] for way in checked], ways))
+                tested += [(row.name, way[-1]) for way in checked]
+            except (KeyError, TypeError, AttributeError) as error:
+                raise CheckpointError(
+                    f"A {RESULT} of the row '{row.name}' on {dataset} ('{folders[0].parent}') lacks what a table needs: {error!r}."
+                ) from error
             runs[dataset, row.name] = folders
         _check_protocols(dataset, rows)
         _check_cases(dataset, tested)
@@ -69,7 +74,7 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
             "note": plan.note,
             "command": command,
             "commit": commit(),
-            "made": time.strftime("%Y-%m-%d %H:%M:%S%z"),
+            "made": timestamp(),
             "environment": _one_environment(environments),
             "hours": hours,
             "metrics": list(plan.metrics),

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from recbole_precise.files import write_atomically
 
 
 @dataclass
@@ -37,11 +38,14 @@ class Ranks:
 
     def save(self, path: str | Path) -> None:
         """Write a compressed .npz; a reader sees the old file or the new one, never half of it."""
-        path = Path(path)
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, user_id=self.user_id, target=self.target, rank=self.rank)
-        os.replace(partial, path)
+
+        def write(partial: Path) -> None:
+            with partial.open("wb") as file:
+                np.savez_compressed(
+                    file, user_id=self.user_id, target=self.target, rank=self.rank
+                )
+
+        write_atomically(Path(path), write, "the ranks")
 
     @classmethod
     def load(cls, path: str | Path) -> Ranks:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +10,9 @@ from typing import Any
 
 from recbole_precise.data.scenes import columns_read
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.files import output_file, output_folder
 from recbole_precise.registry import Entry
+from recbole_precise.settings.effects import UNREAD
 
 BUNDLED = "ml-100k"  # RecBole carries it and reads it from its own folder, whatever data_path says.
 
@@ -58,8 +61,10 @@ def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: M
         rule(settings, entry, model_class, given)
 
 
-def why_unknown(key: str) -> str:
+def why_unknown(key: str, entry: Entry) -> str:
     """Of a key that some models do not read because they lack what it is about: that sentence; else an empty text."""
+    if key in UNREAD.get(entry.name, ()):
+        return f" {entry.name} takes it over with the settings of {_extended(entry)}, and never reads it: leave it out."
     if not key.startswith("text_tuning"):
         return ""
     from recbole_precise import registry
@@ -69,6 +74,12 @@ def why_unknown(key: str) -> str:
     if not readers:
         return ""
     return f" It tunes the one text vector that an item has in {', '.join(readers[:-1])} and {readers[-1]}; this model has none."
+
+
+def _extended(entry: Entry) -> str:
+    from recbole_precise.settings import model_files
+
+    return model_files(entry.settings)[-2]
 
 
 def _variant(settings, entry: Entry, model_class, given) -> None:
@@ -85,6 +96,11 @@ def _recipe(settings, entry: Entry, model_class, given) -> None:
 
 
 def _resume(settings, entry, model_class, given) -> None:
+    for key in ("run_dir", "checkpoint_dir"):
+        if settings.get(key) is not None:
+            settings[key] = str(output_folder(str(settings[key]), key))
+    if settings.get("result_file") is not None:
+        output_file(str(settings["result_file"]), "result_file", replaces=".json")
     if settings.get("resume") and not settings.get("run_dir"):
         raise ConfigError("resume needs run_dir, the directory of the run to go on with.")
 
@@ -149,8 +165,12 @@ def _is_sequential(settings) -> bool:
     return getattr(settings.get("MODEL_TYPE"), "name", None) == "SEQUENTIAL"
 
 
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value and math.isfinite(value) and value < 1e9
+
+
 _EVAL_ARGS = ("split", "group_by", "order", "mode")
-_MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d*")
+_MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d{0,5}")
 
 
 def _eval_args(settings, entry, model_class, given) -> None:
@@ -164,7 +184,7 @@ def _eval_args(settings, entry, model_class, given) -> None:
         raise ConfigError(f"eval_args: split must be one of {{RS: [0.8, 0.1, 0.1]}}, {{TS: [0.8, 0.1, 0.1]}} or {{LS: valid_and_test}}, not {split!r}.")
     ((kind, value),) = split.items()
     if kind in ("RS", "TS"):
-        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(isinstance(x, (int, float)) and x >= 0 for x in value) or sum(value) <= 0:
+        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(_is_share(x) for x in value) or sum(value) <= 0:
             raise ConfigError(f"eval_args: split {kind} needs three shares for training, validation and test such as [0.8, 0.1, 0.1], not {value!r}.")
     elif kind == "LS":
         if value not in ("valid_and_test", "valid_only", "test_only"):
@@ -185,9 +205,12 @@ def _eval_args(settings, entry, model_class, given) -> None:
     if args.get("group_by") not in ("user", "none", None):
         raise ConfigError(f"eval_args: group_by must be user or none, not {args['group_by']!r}.")
     modes = args.get("mode", "full")
+    for phase in modes if isinstance(modes, dict) else ():
+        if phase not in ("valid", "test"):
+            raise ConfigError(f"eval_args: mode has the parts valid and test, not {phase!r}.{did_you_mean(str(phase), ('valid', 'test'))}")
     for mode in modes.values() if isinstance(modes, dict) else [modes]:
         if not isinstance(mode, str) or not _MODE.fullmatch(mode):
-            raise ConfigError(f"eval_args: mode must be full, uni<number>, pop<number> or labeled, not {mode!r}.")
+            raise ConfigError(f"eval_args: mode must be full, uni<number>, pop<number> (a number below a million) or labeled, not {mode!r}.")
     if _is_sequential(settings) and settings.get("repeatable") is False:
         raise ConfigError(f"repeatable must be True for {entry.name}: RecBole evaluates sequences only with repeats; mask_history leaves out seen items.")
 
