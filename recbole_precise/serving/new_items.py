@@ -42,5 +42,6 @@ def read_new_items(path: str | Path, id_column: str, known: Collection[str], tem
     if template is None:
         columns = dict.fromkeys(name for record in records.values() for name in record if name != id_column)
         raise ConfigError(f"{path}: the run has no item_text, so the file must have one column beside '{id_column}', not {', '.join(columns) or 'none'}.")
-    states = item_states(records, template, list(records), str(path), **encoding)
+    # The encoder was judged by the texts of its data set; a few new ones may well be beyond it.
+    states = item_states(records, template, list(records), str(path), judge=False, **encoding)
     return NewItems(list(records), render(template, list(records.values())), states)
