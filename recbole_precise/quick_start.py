@@ -360,7 +360,9 @@ def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str,
     model = _build_model(config, loaders[0], lambda: weights)
     check_text_encoder(identity, model, f"'{path}'")
     load_into(model, weights, path)
-    model.load_other_parameter(check_other_parameter(model, other, path) if path.suffix == ".pth" else other)
+    if path.suffix == ".pth":
+        check_other_parameter(model, other, path)
+    model.load_other_parameter(other)
     return config, model, dataset, *loaders
 
 
@@ -375,6 +377,8 @@ def _config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
     settings = find_run(run_dir).path / "config.yaml"
     if not settings.is_file():
         raise CheckpointError(f"'{settings}' is missing: without the settings of the run its model cannot be built.")
+    # Whether pickles are trusted is for the one who asks to say, not for a folder.
+    changes = {"trust_pickle": False, **(changes or {})}
     return Config(config_file_list=[str(settings)], config_dict=changes)
 
 

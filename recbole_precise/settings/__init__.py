@@ -156,7 +156,7 @@ def _unquoted(plain: str, text: str) -> str:
     if len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "'\"":
         try:
             value = ast.literal_eval(plain)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             return text
         return value if isinstance(value, str) else text
     return text

@@ -19,7 +19,12 @@ import numpy as np
 
 from recbole_precise.errors import ConfigError, TextError
 from recbole_precise.text.encoder import HfEncoder, torch_dtype_name
-from recbole_precise.text.sources import EncoderSource, default_cache_dir, file_sha256, resolve_encoder
+from recbole_precise.text.sources import (
+    EncoderSource,
+    default_cache_dir,
+    file_sha256,
+    resolve_encoder,
+)
 from recbole_precise.text.states import TokenStates
 from recbole_precise.text.store import ARRAYS, META, EntryBuilder, writing
 
@@ -63,10 +68,12 @@ def encode_cached(
         raw: as they enter the next layer, see `HfEncoder`.
         progress: show a progress bar.
         shard_seconds: work that a killed run may lose.
-        judge: refuse an encoder that does not read the texts (`soundness`); not for a few texts beside those of a run.
+        judge: refuse an encoder that does not read the texts (`soundness`); not for a few texts
+            beside those of a run.
 
     A damaged entry is rebuilt with a warning. Two processes that want the same entry build it once.
-    Raises TextError (no such encoder, one that does not read the texts, no text at all, no room on the disk) or ConfigError (bad dtype, device, length).
+    Raises TextError (no such encoder, one that does not read the texts, no text at all, no room on
+    the disk) or ConfigError (bad dtype, device, length).
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     if min(max_tokens, batch_size) < 1:
@@ -74,7 +81,9 @@ def encode_cached(
         raise ConfigError(f"{name} must be at least 1, not {min(max_tokens, batch_size)}.")
     loaded = encoder if isinstance(encoder, HfEncoder) else None
     dtype = torch_dtype_name(dtype) if loaded is None else loaded.dtype_name
-    settings = {"max_tokens": int(max_tokens), "dtype": dtype, **({} if layers is None else {"layers": int(layers)}), **({"raw": True} if raw else {}), **({} if judge else {"judged": False})}
+    settings = {"max_tokens": int(max_tokens), "dtype": dtype, **({} if layers is None else {"layers": int(layers)}), **({"raw": True} if raw else {})}
+    if not judge:
+        settings["judged"] = False
     position: dict[str, int] = {}
     index = [position.setdefault(text, len(position)) if text.strip() else -1 for text in map(_clean, texts)]
     if not position:

@@ -110,11 +110,11 @@ class HfEncoder:
     def tokenize_and_count(
         self, texts: Sequence[str], max_tokens: int
     ) -> tuple[np.ndarray, np.ndarray, WordCounts]:
-        """Token ids of all texts, int32 [total], their lengths, int64 [N], and how many of their words are known.
+        """Token ids of all texts, int32 [total], their lengths, int64 [N], and counts of their words.
 
         A text that spells a special token ("[SEP]") is read as these characters, not as the token.
-        Raises ConfigError when max_tokens leaves no room for text or is more than the model reads, TextError when the
-        tokenizer fails or knows tokens that the model does not have.
+        Raises ConfigError when max_tokens leaves no room for text or is more than the model reads,
+        TextError when the tokenizer fails or knows tokens that the model does not have.
         """
         around = self.tokenizer.num_special_tokens_to_add(pair=False)
         if max_tokens <= around:
@@ -256,7 +256,7 @@ def _with_layers(config, layers: int, source: EncoderSource):
 
 
 def _check_keys(folder: str, info: dict, layers: int | None, whole: bool) -> None:
-    """Refuse weights that lack what config.json describes, or of which config.json leaves layers out."""
+    """Refuse weights that lack what config.json describes, or have layers that it leaves out."""
     missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     missing += sorted(str(entry) for entry in info.get("mismatched_keys") or ())
     if missing:
@@ -271,8 +271,9 @@ def _check_keys(folder: str, info: dict, layers: int | None, whole: bool) -> Non
     numbers = [int(n) for key in info["unexpected_keys"] for n in _LAYER.findall(key)[:1]]
     if numbers and max(numbers) >= layers:
         raise TextError(
-            f"{folder}: the weights do not fit config.json: they have {max(numbers) + 1} layers, and config.json "
-            f"(num_hidden_layers) says {layers}. To read the first layers alone, set text_layers."
+            f"{folder}: the weights do not fit config.json: they have {max(numbers) + 1} layers, "
+            f"and config.json (num_hidden_layers) says {layers}. To read the first layers alone, "
+            "set text_layers."
         )
 
 
@@ -312,7 +313,8 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
             logging.enable_progress_bar()
         logging.set_verbosity(level)
     tokenizer.truncation_side = "right"
-    _check_keys(folder, info, layers or getattr(model.config, "num_hidden_layers", None), layers is None)
+    described = getattr(model.config, "num_hidden_layers", None)
+    _check_keys(folder, info, described, whole=layers is None)
     there = getattr(model.config, "num_hidden_layers", None)
     if getattr(model.config, "is_encoder_decoder", False):
         model, there = model.get_encoder(), None

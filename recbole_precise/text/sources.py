@@ -100,7 +100,8 @@ def _digests(folder: Path) -> dict[str, str]:
             raise TextError(f"{folder}: there are no weights here (model.safetensors).")
         return {path.name: file_sha256(path) for path in files}
     except OSError as error:
-        raise TextError(f"{error.filename or folder}: it cannot be read ({error.strerror}).") from None
+        file = error.filename or folder
+        raise TextError(f"{file}: it cannot be read ({error.strerror}).") from None
 
 
 def _fingerprint(digests: dict[str, str]) -> str:
@@ -150,7 +151,7 @@ def _hub_cache() -> Path:
 
 
 def _snapshots() -> dict[str, list[Path]]:
-    """Hub name -> the complete snapshot folder in use in the local Hugging Face cache, or all where none is named."""
+    """Hub name -> its complete snapshot in the local Hugging Face cache, or all if none is in use."""
     found = {}
     for repository in sorted(_hub_cache().glob("models--*")):
         try:

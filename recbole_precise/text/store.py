@@ -83,9 +83,9 @@ class EntryBuilder:
         shard_seconds: float = 5.0,
         judge: bool = True,
     ) -> None:
-        """Encode what an earlier, killed run has not finished, then let the entry appear with `meta` and more.
+        """Encode what a killed run has not finished, then let the entry appear with `meta` and more.
 
-        With `judge`, an encoder that does not read the texts is refused with a TextError, see `soundness`.
+        With `judge`, an encoder that does not read the texts is a TextError, see `soundness`.
         """
         ids, lengths, words = self.model.tokenize_and_count(self.texts, max_tokens)
         self.offsets = np.concatenate(([0], np.cumsum(lengths)))
@@ -123,10 +123,12 @@ class EntryBuilder:
             raise
 
     def _check_states(self, name: str, compared: np.ndarray) -> None:
-        """Refuse an encoder that gives different texts one vector; what it has encoded is then of no use."""
+        """Refuse an encoder that gives different texts one vector, and drop what it encoded."""
         rows = np.load(self.partial / "states.npy", mmap_mode="r", allow_pickle=False)
         lengths = np.diff(self.offsets)
-        states = TokenStates(rows, self.ids, self.offsets[:-1], lengths, vocab_size=self.model.vocab_size)
+        states = TokenStates(
+            rows, self.ids, self.offsets[:-1], lengths, vocab_size=self.model.vocab_size
+        )
         try:
             check_states(name, self.texts, states, compared)
         except TextError:

@@ -74,7 +74,7 @@ class WordCounter:
     def add(self, texts: Sequence[str], encoded: Any) -> None:
         """Count the words of texts as the tokenizer has encoded them."""
         by_word = bool(getattr(encoded, "is_fast", False))
-        for i, (text, row) in enumerate(zip(texts, encoded["input_ids"])):
+        for i, (text, row) in enumerate(zip(texts, encoded["input_ids"], strict=True)):
             if self._special.issuperset(row):
                 words = text.split()
                 self._add(max(1, len(words)), max(1, len(words)), words)
@@ -90,7 +90,8 @@ class WordCounter:
     ) -> None:
         words = set(word_ids) - {None}
         if not words or (len(words) == 1 and len(row) > 3):
-            # This tokenizer tells no words apart, or there is one in several parts: each token counts.
+            # This tokenizer tells no words apart, or there is one in several parts: each token
+            # counts.
             silent = self._special | self._silent
             tokens = [token for token in row if token not in silent]
             unknown = tokens.count(self._unknown_id)
@@ -100,7 +101,7 @@ class WordCounter:
             self._add(max(1, len(words)), 0, ())
             return
         known = set()
-        for token, word in zip(row, word_ids):
+        for token, word in zip(row, word_ids, strict=True):
             if token != self._unknown_id and token not in self._silent:
                 known.add(word)
         unknown = words - known
