@@ -287,7 +287,10 @@ class PreciseTrainer(PhasedTraining, Trainer):
     def _read_best(self, file: Path, own: bool) -> dict[str, Any]:
         """Load the weights of `file` (or, of an `own` one that was not saved, the best in memory); returns what stands beside them."""
         if file.suffix == ".pth":
-            from recbole_precise.compat.checkpoints import check_other_parameter, load_recbole_checkpoint
+            from recbole_precise.compat.checkpoints import (
+                check_other_parameter,
+                load_recbole_checkpoint,
+            )
 
             checkpoint = load_recbole_checkpoint(file, bool(self.config["trust_pickle"]))
             weights = checkpoint["state_dict"]
