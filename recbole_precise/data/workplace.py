@@ -11,6 +11,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -70,6 +71,30 @@ def _tidy_up(place: Path | None, lock: IO[str] | None, made: Iterable[Path]) -> 
     for folder in reversed(list(made)):
         with contextlib.suppress(OSError):
             folder.rmdir()  # fails, as it should, where something has been written
+
+
+@contextlib.contextmanager
+def stopped_like_interrupted() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP are a KeyboardInterrupt, so that temporary files are removed."""
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not stop the tidying up
+        raise KeyboardInterrupt
+
+    before = {}
+    try:
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            # A command under nohup goes on when its terminal closes.
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
+    except ValueError:  # not the main thread
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def remove_leftovers(parent: Path, command: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
@@ -21,6 +19,7 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.data.convert import SOURCES
     from recbole_precise.data.convert.options import switch
     from recbole_precise.data.convert.output import check_output, files_of
+    from recbole_precise.data.workplace import stopped_like_interrupted
 
     given = parse_arguments(arguments, strict=True)
     for key in ("source", "input", "output"):
@@ -56,27 +55,3 @@ def _next_command(output: Path) -> str:
         recipe = f"{name}/{name}.yaml"
     command = ["--model=PRECISE-UT", f"--dataset={name}", f"--data_path={folder}", f"--config_files={recipe}"]
     return f"{begin}recbole-precise {' '.join(map(shlex.quote, command))}"
-
-
-@contextlib.contextmanager
-def stopped_like_interrupted() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP are a KeyboardInterrupt, so that temporary files are removed."""
-
-    def interrupt(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not stop the tidying up
-        raise KeyboardInterrupt
-
-    before = {}
-    try:
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            # A command under nohup goes on when its terminal closes.
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, interrupt)
-    except ValueError:  # not the main thread
-        pass
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -16,7 +16,6 @@ from recbole_precise.cli import main
 from recbole_precise.data import workplace
 from recbole_precise.data.convert import SOURCES, faults, pipeline, staging
 from recbole_precise.errors import ConfigError, DataError
-from recbole_precise.verbs import convert as command
 
 NAMES = ("--user=u", "--item=i", "--time=t")
 
@@ -372,7 +371,7 @@ def test_a_kill_beside_an_earlier_data_set_leaves_it_whole(table, capsys):
 
 def test_signals_are_handled_as_before_afterwards():
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), command.stopped_like_interrupted():
+    with pytest.raises(KeyboardInterrupt), workplace.stopped_like_interrupted():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(5)
     assert signal.getsignal(signal.SIGTERM) == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import unicodedata
@@ -98,6 +99,8 @@ def _why_no_name(name: str) -> str | None:
 def _check_place(folder: Path) -> None:
     """Raise a DataError when the folder cannot be made or holds folders where files will be."""
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a path that is too long
         for place in (folder, *folder.parents):
             if os.path.islink(place) and not place.exists():
                 raise DataError(f"{folder}: cannot be written: '{place}' is a symbolic link that leads nowhere.")
@@ -110,7 +113,6 @@ def _check_place(folder: Path) -> None:
         for file in files_of(folder):
             if file.is_dir():
                 raise DataError(f"{folder}: cannot be written: '{file}' is a folder; remove it first.")
-        os.stat(folder.parent if os.path.lexists(folder.parent) else ".")
     except OSError as error:
         raise DataError(
             f"{_shown(str(folder))}: cannot be written ({error.strerror or error}); choose another --output."
