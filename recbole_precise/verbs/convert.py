@@ -24,18 +24,29 @@ def main(arguments: Sequence[str]) -> None:
     given = parse_arguments(arguments, strict=True)
     for key in ("source", "input", "output"):
         if key not in given:
-            raise ConfigError(f"convert needs --{key}: recbole-precise {VERBS['convert'].usage}. The sources are {', '.join(SOURCES)}.")
+            raise ConfigError(
+                f"convert needs --{key}: recbole-precise {VERBS['convert'].usage}. The sources are "
+                f"{', '.join(SOURCES)}."
+            )
     source = given.pop("source")
     path = given.pop("input")
     if source not in SOURCES:
-        raise ConfigError(f"Unknown source '{source}'.{did_you_mean(source, SOURCES)} The sources are {', '.join(SOURCES)}.")
+        raise ConfigError(
+            f"Unknown source '{source}'.{did_you_mean(source, SOURCES)} The sources are "
+            f"{', '.join(SOURCES)}."
+        )
     if not path:
-        raise ConfigError(f"--input is empty: with --source={source} it is {SOURCES[source].holds}.")
+        raise ConfigError(
+            f"--input is empty: with --source={source} it is {SOURCES[source].holds}."
+        )
     output = check_output(given.pop("output"))
     overwrite = switch("overwrite", given.pop("overwrite", "False"))
     there = [file for file in files_of(output) if file.exists()]
     if there and not overwrite:
-        raise DataError(f"{there[0]}: the data set is there already; choose another --output, or replace it with --overwrite=True.")
+        raise DataError(
+            f"{there[0]}: the data set is there already; choose another --output, or replace it "
+            "with --overwrite=True."
+        )
     with stopped_like_interrupted():
         done = SOURCES[source](path, output, **given)
     print(done)
@@ -49,9 +60,15 @@ def _next_command(output: Path) -> str:
     recipe = str(output / f"{name}.yaml")
     begin = ""
     if any(sign.isspace() for sign in folder):
-        # config_files takes several files with blanks between them, so no path in it can hold a blank.
+        # config_files takes several files with blanks between them, so no path in it can
+        # hold a blank.
         begin = f"cd {shlex.quote(folder)} && "
         folder = "."
         recipe = f"{name}/{name}.yaml"
-    command = ["--model=PRECISE-UT", f"--dataset={name}", f"--data_path={folder}", f"--config_files={recipe}"]
+    command = [
+        "--model=PRECISE-UT",
+        f"--dataset={name}",
+        f"--data_path={folder}",
+        f"--config_files={recipe}",
+    ]
     return f"{begin}recbole-precise {' '.join(map(shlex.quote, command))}"

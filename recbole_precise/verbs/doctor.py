@@ -34,7 +34,9 @@ def main(arguments: Sequence[str]) -> None:
             target_of(plan, Path(fix))  # refuse before minutes of reading
         seen = examine(plan)
     except OSError as error:
-        raise DataError(f"{error.filename or options['dataset']}: cannot be read ({error.strerror or error}).") from error
+        raise DataError(
+            f"{error.filename or options['dataset']}: cannot be read ({error.strerror or error})."
+        ) from error
     print(seen.to_text())
     if fix is None:
         if seen.errors:

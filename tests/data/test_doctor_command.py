@@ -12,7 +12,8 @@ import pytest
 from recbole_precise.cli import main
 from recbole_precise.data.doctor import rows
 
-mend = importlib.import_module("recbole_precise.data.doctor.mend")  # the package has a function of that name
+# The package has a function of the same name.
+mend = importlib.import_module("recbole_precise.data.doctor.mend")
 PANTRY = Path(__file__).resolve().parents[2] / "dataset" / "prime-pantry"
 
 
@@ -125,7 +126,10 @@ def test_an_earlier_copy_is_not_overwritten(sick, tmp_path, capsys):
 
 
 def content(folder):
-    return {str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
 
 
 @pytest.mark.parametrize(
@@ -145,14 +149,26 @@ def test_a_place_for_copies_that_is_none_is_refused_before_reading(sick, place, 
     (sick.parent / "gone").symlink_to("nowhere")
     (sick.parent / "loop").symlink_to("loop")
     before = content(sick.parent)
-    assert main(["doctor", "--dataset=sick", f"--data_path={sick.parent}", f"--fix={sick.parent}/{place}"]) == 2
+    assert (
+        main(
+            [
+                "doctor",
+                "--dataset=sick",
+                f"--data_path={sick.parent}",
+                f"--fix={sick.parent}/{place}",
+            ]
+        )
+        == 2
+    )
     out, err = capsys.readouterr()
     assert words in err and err.count("\n") == 1 and not out and content(sick.parent) == before
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 @pytest.mark.parametrize("step", ["mkdir", "copyfile", "_mend_file", "rename"])
-def test_a_disk_that_cannot_be_written_is_one_sentence_and_leaves_nothing(sick, code, step, tmp_path, capsys, monkeypatch):
+def test_a_disk_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
+    sick, code, step, tmp_path, capsys, monkeypatch
+):
     (sick / "notes.txt").touch()
     before = content(tmp_path)
 
@@ -160,14 +176,30 @@ def test_a_disk_that_cannot_be_written_is_one_sentence_and_leaves_nothing(sick, 
         raise OSError(code, os.strerror(code))
 
     with monkeypatch.context() as patch:
-        patch.setattr({"mkdir": Path, "rename": Path, "copyfile": mend.shutil, "_mend_file": mend}[step], step, fails)
-        assert main(["doctor", "--dataset=sick", f"--data_path={sick.parent}", f"--fix={tmp_path / 'new/er'}"]) == 2
+        patch.setattr(
+            {"mkdir": Path, "rename": Path, "copyfile": mend.shutil, "_mend_file": mend}[step],
+            step,
+            fails,
+        )
+        assert (
+            main(
+                [
+                    "doctor",
+                    "--dataset=sick",
+                    f"--data_path={sick.parent}",
+                    f"--fix={tmp_path / 'new/er'}",
+                ]
+            )
+            == 2
+        )
     err = capsys.readouterr().err
     assert os.strerror(code) in err and "cannot be written" in err and err.count("\n") == 1
     assert content(tmp_path) == before
 
 
-def test_an_interrupted_copy_leaves_nothing_and_a_killed_one_is_tidied_up(sick, tmp_path, capsys, monkeypatch):
+def test_an_interrupted_copy_leaves_nothing_and_a_killed_one_is_tidied_up(
+    sick, tmp_path, capsys, monkeypatch
+):
     before, real = content(tmp_path), mend._mend_file
     for number in (signal.SIGTERM, signal.SIGINT):
 
@@ -177,20 +209,39 @@ def test_an_interrupted_copy_leaves_nothing_and_a_killed_one_is_tidied_up(sick, 
 
         with monkeypatch.context() as patch:
             patch.setattr(mend, "_mend_file", stopped)
-            assert main(["doctor", "--dataset=sick", f"--data_path={sick.parent}", f"--fix={tmp_path / 'new'}"]) == 130
+            assert (
+                main(
+                    [
+                        "doctor",
+                        "--dataset=sick",
+                        f"--data_path={sick.parent}",
+                        f"--fix={tmp_path / 'new'}",
+                    ]
+                )
+                == 130
+            )
         assert content(tmp_path) == before
     left = tmp_path / "new" / ".doctor-1-0a0b0c0d"
     left.mkdir(parents=True)
     (left / "in-use.lock").touch()
     (left / "copy").mkdir()
     (left / "copy" / "sick.inter").touch()
-    assert main(["doctor", "--dataset=sick", f"--data_path={sick.parent}", f"--fix={tmp_path / 'new'}"]) == 0
+    assert (
+        main(
+            ["doctor", "--dataset=sick", f"--data_path={sick.parent}", f"--fix={tmp_path / 'new'}"]
+        )
+        == 0
+    )
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["sick"]
 
 
 def test_utf16_without_its_mark_is_a_finding(sick, capsys):
-    (sick / "sick.inter").write_bytes("user_id:token\titem_id:token\ttimestamp:float\nu\ti\t1\n".encode("utf-16-le"))
-    assert main(["doctor", "--dataset=sick", f"--data_path={sick.parent}", "--encoding=utf-16"]) == 2
+    (sick / "sick.inter").write_bytes(
+        "user_id:token\titem_id:token\ttimestamp:float\nu\ti\t1\n".encode("utf-16-le")
+    )
+    assert (
+        main(["doctor", "--dataset=sick", f"--data_path={sick.parent}", "--encoding=utf-16"]) == 2
+    )
     out, err = capsys.readouterr()
     assert "cannot be read in utf-16" in out and err.count("\n") == 1
 

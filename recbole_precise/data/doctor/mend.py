@@ -64,7 +64,9 @@ def _check_place(folder: Path) -> None:
     except UnicodeEncodeError:
         raise ConfigError("--fix: the name of the folder holds bytes that are no text.") from None
     except OSError as error:
-        raise ConfigError(f"--fix: '{shown}' is no place for a folder ({error.strerror or error}).") from None
+        raise ConfigError(
+            f"--fix: '{shown}' is no place for a folder ({error.strerror or error})."
+        ) from None
     if place is not None and not place.is_dir():
         raise ConfigError(f"--fix: '{place}' is no folder.")
 
@@ -88,14 +90,20 @@ def mend(seen: Examination, folder: Path) -> tuple[Plan, list[Mended], list[str]
                 suffix = next((suffix for suffix in SUFFIXES if file == plan.file(suffix)), None)
                 if suffix in seen.layouts:
                     done.append(
-                        _mend_file(plan, seen.layouts[suffix], seen.repeats.get(suffix, ()), partial / file.name)
+                        _mend_file(
+                            plan,
+                            seen.layouts[suffix],
+                            seen.repeats.get(suffix, ()),
+                            partial / file.name,
+                        )
                     )
                 elif file.is_file():
                     shutil.copyfile(file, partial / file.name)
             partial.rename(target)
     except OSError as error:
         # Only the place is of use in a message: the folder of the copy is gone by then.
-        raise DataError(f"--fix: {target}: cannot be written ({error.strerror or error}).") from error
+        reason = error.strerror or error
+        raise DataError(f"--fix: {target}: cannot be written ({reason}).") from error
     ways = [f"{f.file}{f', column {f.column}' if f.column else ''}: {f.count:,} x {f.kind}: {KINDS[f.kind].mending}" for f in seen.found if KINDS[f.kind].mending]
     return replace(plan, folder=target), done, ways
 
