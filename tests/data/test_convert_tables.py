@@ -404,6 +404,14 @@ DAMAGED = {
         b"who,what,wh" + b"e" * 100_000 + b"n\nu,i,5\n",
         ["line 1 names no column 'when'", "..."],
     ),
+    "a name over two lines": (
+        GOOD.replace("what", '"wh\n\x1b[2Jat"').encode(),
+        ["(columns: who, wh\\x0a\\x1b[2Jat, when)"],
+    ),
+    "a control character": (
+        GOOD.replace(",5", ",\x1b[2J5").encode(),
+        ["line 2: when '\\x1b[2J5' is no number"],
+    ),
     "NUL bytes": (GOOD.replace("i1", "i\0").encode(), ["line 2"]),
     "returns alone": (
         GOOD.replace("\n", "\r").encode(),

@@ -337,10 +337,11 @@ def find_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> l
     """
     missing = list(dict.fromkeys(column for column in columns if column not in header))
     if missing:
-        near = [name for name in header if len(name) <= _LONGEST_NAME]
+        near = [name for name in header if len(name) <= _LONGEST_NAME and name.isprintable()]
         hints = "".join(dict.fromkeys(did_you_mean(column, near) for column in missing))
         names = "' and '".join(missing)
-        shown = ", ".join(header)
+        shown = printable(", ".join(header))
+        names = printable(names)
         if len(shown) > _LONGEST_HEADER:
             shown = f"{shown[:_LONGEST_HEADER]}..."
         raise DataError(
@@ -364,7 +365,7 @@ def shortened(value: object, most: int = 60) -> str:
 
 
 def printable(text: str) -> str:
-    """A text that can be written as UTF-8: half a surrogate pair and bytes that are no text become
-    escapes.
-    """
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A text that can be written and shown: control characters and broken bytes become escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
