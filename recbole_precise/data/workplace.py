@@ -1,7 +1,9 @@
-"""Temporary folders beside what is being written: removed whatever happens, after a kill by the next command.
+"""Temporary folders beside what is being written: removed whatever happens, after a kill by the
+next command.
 
-Each holds a lock of the operating system, which the death of its process releases. A folder whose lock is free belongs
-to nobody and is removed; one without a lock file, or with a name of another form, is left alone.
+Each holds a lock of the operating system, which the death of its process releases. A folder whose
+lock is free belongs to nobody and is removed; one without a lock file, or with a name of another
+form, is left alone.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ import os
 import re
 import secrets
 import shutil
+import signal
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -25,10 +28,11 @@ _LOCK = "in-use.lock"
 
 @contextlib.contextmanager
 def workplace(parent: Path, command: str) -> Iterator[Path]:
-    """A temporary folder `.<command>-...` in `parent`, removed at the end of the block however it ends.
+    """A temporary folder `.<command>-...` in `parent`, removed at the end of the block however it
+    ends.
 
-    Folders above it that had to be made are removed again when they are still empty. What killed processes left in
-    `parent` and in the folders directly below it is removed first.
+    Folders above it that had to be made are removed again when they are still empty. What killed
+    processes left in `parent` and in the folders directly below it is removed first.
 
     Args:
         parent: where the folder is made, on the file system of what will be written.
@@ -46,10 +50,12 @@ def workplace(parent: Path, command: str) -> Iterator[Path]:
     try:
         _make_folders(parent, made)
         remove_leftovers(parent, command)
-        # The name is known before there is a folder: an interrupt between the two must not leave one.
+        # The name is known before there is a folder: an interrupt between the two must
+        # not leave one.
         place = parent / f".{command}-{os.getpid()}-{secrets.token_hex(4)}"
         place.mkdir(mode=0o700)
-        lock = open(place / _LOCK, "w", encoding="utf-8")  # noqa: SIM115 - held to the end of the block
+        # Held to the end of the block.
+        lock = open(place / _LOCK, "w", encoding="utf-8")  # noqa: SIM115
         if fcntl is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -72,8 +78,36 @@ def _tidy_up(place: Path | None, lock: IO[str] | None, made: Iterable[Path]) -> 
             folder.rmdir()  # fails, as it should, where something has been written
 
 
+@contextlib.contextmanager
+def stopped_like_interrupted() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP are a KeyboardInterrupt, so that temporary files are
+    removed.
+    """
+
+    def interrupt(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one must not stop the tidying up
+        raise KeyboardInterrupt
+
+    before = {}
+    try:
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            # A command under nohup goes on when its terminal closes.
+            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
+                before[number] = signal.signal(number, interrupt)
+    except ValueError:  # not the main thread
+        pass
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def remove_leftovers(parent: Path, command: str) -> None:
-    """Remove the temporary folders of killed processes in `parent` and in the folders directly below it."""
+    """Remove the temporary folders of killed processes in `parent` and in the folders directly
+    below it.
+    """
     form = re.compile(rf"\.{re.escape(command)}-(\d+)-\w+")
     with contextlib.suppress(OSError):
         found = [*parent.glob(f".{command}-*"), *parent.glob(f"*/.{command}-*")]
@@ -92,8 +126,9 @@ def remove_leftovers(parent: Path, command: str) -> None:
 def publish(contents: Mapping[Path, Path], stale: Iterable[Path], aside: Path) -> None:
     """Put finished files in their places, all of them or none.
 
-    Earlier files are set aside first and come back when anything fails. The last of `contents` disappears first and
-    arrives last, so that a kill between two files leaves no complete set of mixed files.
+    Earlier files are set aside first and come back when anything fails. The last of `contents`
+    disappears first and arrives last, so that a kill between two files leaves no complete set of
+    mixed files.
 
     Args:
         contents: place -> the finished file, on the same file system.

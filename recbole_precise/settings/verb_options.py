@@ -65,8 +65,8 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
         "text": Option("COLUMNS", "csv, parquet: the items' texts, such as title,brand"),
         "scene_column": Option("COLUMN", "csv, parquet: scenes, written as the column scene"),
         "item_file": Option("FILE", "csv, parquet: a table of the items"),
-        "separator": Option("CHARACTER", "csv: between two columns; default: a comma, in .tsv a tab"),
-        "encoding": Option("NAME", "csv: what the files are written in, such as latin-1; default: utf-8"),
+        "separator": Option("CHARACTER", "csv: between columns; default: a comma, in .tsv a tab"),
+        "encoding": Option("NAME", "csv: of the files, such as latin-1; default: utf-8"),
         "time_format": Option("FORMAT", "csv, parquet: of times that are text, such as %d/%m/%Y"),
     },
     "tune": {
