@@ -39,7 +39,6 @@ def new_figure(width: float, height: float) -> Any:
 
 def save_figure(figure: Any, folder: Path, stem: str) -> Path:
     """Write `stem`.png and `stem`.svg whole or not at all; returns the PNG. Without a fixed date an SVG would differ from run to run."""
-    folder.mkdir(parents=True, exist_ok=True)
     with look():
         for ending in ENDINGS:
             more = {"metadata": {"Date": None}} if ending == "svg" else {}

@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from recbole_precise import interrupts
 from recbole_precise.errors import ConfigError, InterruptedRunError, UserError, shown
 from recbole_precise.settings.limits import cores, most_processes
 
@@ -126,24 +127,27 @@ def start_processes(work: Callable[..., None], arguments: tuple, count: int) -> 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.getLogger("torch.multiprocessing.spawn").setLevel(logging.ERROR)  # it tells which processes it ends; why is told here
     faults = mp.get_context("spawn").SimpleQueue()
-    context = mp.spawn(_guarded, args=(work, arguments, faults), nprocs=count, join=False)
+    context = mp.spawn(_guarded, args=(os.getpid(), work, arguments, faults), nprocs=count, join=False)
     try:
         while not context.join():
             pass
-    except KeyboardInterrupt:
-        _end(context.processes)
+    except KeyboardInterrupt as interrupt:
+        _end(context.processes, interrupts.signal_of(interrupt))
         raise
     except (mp.ProcessExitedException, mp.ProcessRaisedException) as ended:
         _raise_cause(faults, ended, count)
 
 
-def _guarded(index: int, work: Callable[..., None], arguments: tuple, faults: Any) -> None:
+def _guarded(index: int, parent: int, work: Callable[..., None], arguments: tuple, faults: Any) -> None:
     """One of the processes: what goes wrong is told to the parent, which speaks for all of them."""
+    interrupts.end_with(parent)
     try:
-        work(index, *arguments)
+        # The parent ends who does not end by itself; a signal that comes from it and from a terminal is one.
+        with interrupts.signals_interrupt(repeat=False):
+            work(index, *arguments)
         return
-    except KeyboardInterrupt:
-        status = 130
+    except KeyboardInterrupt as interrupt:
+        status = interrupts.status_of(interrupt)
     except UserError as error:
         faults.put((index, error))
         status = 2
@@ -167,8 +171,9 @@ def _raise_cause(faults: Any, ended: Exception, count: int) -> None:
             raise fault from None
     if found:
         raise RuntimeError(f"Process {found[0][0]} of {count} failed:\n{found[0][1]}") from None
-    if getattr(ended, "exit_code", None) == 130:
-        raise KeyboardInterrupt from None
+    signum = (getattr(ended, "exit_code", None) or 0) - 128
+    if signum in interrupts.signals():
+        raise interrupts.Interrupted(signum) from None
     how = f"was killed ({ended.signal_name})" if getattr(ended, "signal_name", None) else f"ended with status {getattr(ended, 'exit_code', '?')}"
     raise InterruptedRunError(
         f"Process {getattr(ended, 'error_index', '?')} of {count} {how}, and the others were stopped. If memory ran out, lower train_batch_size; "
@@ -176,9 +181,14 @@ def _raise_cause(faults: Any, ended: Exception, count: int) -> None:
     ) from None
 
 
-def _end(processes: list) -> None:
-    """End processes that Ctrl-C may or may not have reached: kindly, then by force."""
-    for end in (None, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+def _end(processes: list, signum: int) -> None:
+    """End processes that a signal to this one may or may not have reached: kindly, then by force.
+
+    Args:
+        signum: the signal. Ctrl-C and the end of a terminal reach all processes that run there, SIGTERM one alone.
+    """
+    first = signum if signum == signal.SIGTERM else None
+    for end in (first, signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _GRACE
         for process in processes:
             if end is not None and process.is_alive():

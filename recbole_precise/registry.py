@@ -226,7 +226,7 @@ def _replace_load_data_and_model(package: types.ModuleType) -> None:
     """RecBole's version unpickles whatever file it is given; ours reads run directories and, safely, RecBole's files."""
 
     def load_data_and_model(model_file, *args, **kwargs):
-        from recbole_precise.quick_start import load_data_and_model as ours
+        from recbole_precise.finished import load_data_and_model as ours
 
         return ours(model_file, *args, **kwargs)
 

@@ -6,7 +6,7 @@ import importlib.metadata
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,24 @@ import yaml
 
 from recbole_precise.errors import CheckpointError
 from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.files import json_bytes
 from recbole_precise.trainer.checkpoint import read_json, write_atomically, write_json
+from recbole_precise.trainer.manifest import check_file
+from recbole_precise.trainer.run_folder import RunFolder
 
 PACKAGES = ("recbole_precise", "recbole", "torch", "numpy", "scipy", "pandas", "transformers")
 RESULT = "result.json"
+#: Parts of result.json that every reader needs: their types, and the same in words.
+_PARTS: dict[str, tuple[tuple[type, ...], str]] = {
+    "model": ((str,), "name"),
+    "dataset": ((str,), "name"),
+    "recipe": ((str, type(None)), "name"),
+    "seed": ((int,), "whole number"),
+    "protocol": ((dict,), "mapping"),
+    "valid": ((dict,), "mapping"),
+    "test": ((dict,), "mapping"),
+}
+RANKS = "ranks.npz"
 #: Where a run stands and how it was launched: not part of what it computed.
 _NOT_SETTINGS = frozenset(
     "run_dir result_file resume config_files config_file_list device MODEL_TYPE MODEL_INPUT_TYPE eval_type valid_metric_bigger "
@@ -30,16 +44,20 @@ _NOT_SETTINGS = frozenset(
 # --- Ranks ------------------------------------------------------------------------------------------------------------
 
 
-def write_ranks(path: Path, ranks: Mapping[str, Ranks], dataset: Any) -> None:
+def write_ranks(
+    path: Path, ranks: Mapping[str, Ranks], dataset: Any, histories: Mapping[str, np.ndarray | None] | None = None
+) -> None:
     """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already there and not given stay.
 
     Args:
         ranks: split -> ranks by internal id. dataset: RecBole's, which knows the tokens.
+        histories: split -> events before each row's target, written as `<split>_history`; None where they are not known.
     """
-    arrays = _read_arrays(path) if path.exists() else {}
+    arrays = read_arrays(path) if path.exists() else {}
     users, items = (np.asarray(dataset.field2id_token[field]) for field in (dataset.uid_field, dataset.iid_field))
     for split, found in ranks.items():
         arrays.update({f"{split}_user": users[found.user_id], f"{split}_item": items[found.target], f"{split}_rank": found.rank})
+    arrays.update({f"{split}_history": events for split, events in (histories or {}).items() if events is not None})
 
     def write(partial: Path) -> None:
         with open(partial, "wb") as file:
@@ -51,11 +69,24 @@ def write_ranks(path: Path, ranks: Mapping[str, Ranks], dataset: Any) -> None:
 def read_ranks(path: str | os.PathLike, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run directory."""
     path = Path(path)
-    path = path / "ranks.npz" if path.is_dir() else path
-    arrays = _read_arrays(path)
+    path = path / RANKS if path.is_dir() else path
+    check_file(path.parent, path.name)
+    arrays = read_arrays(path)
     if f"{split}_rank" not in arrays:
         raise CheckpointError(f"'{path}' holds no ranks of the split '{split}'.")
-    return arrays[f"{split}_user"], arrays[f"{split}_item"], arrays[f"{split}_rank"]
+    columns = [arrays.get(f"{split}_{name}", np.zeros(0)) for name in ("user", "item", "rank")]
+    _check_ranks(path, split, columns)
+    return columns[0], columns[1], columns[2]
+
+
+def _check_ranks(path: Path, split: str, columns: Sequence[np.ndarray]) -> None:
+    """Refuse columns that are no vectors of one length, or ranks that are no places from 1 on."""
+    users, items, ranks = columns
+    if ranks.ndim != 1 or not users.shape == items.shape == ranks.shape:
+        shapes = ", ".join(str(list(column.shape)) for column in columns)
+        raise CheckpointError(f"'{path}' is damaged: users, items and ranks of '{split}' are no columns of one length ({shapes}).")
+    if ranks.dtype.kind not in "iu" or (len(ranks) and ranks.min() < 1):
+        raise CheckpointError(f"'{path}' is damaged: ranks of '{split}' are no whole numbers from 1 on.")
 
 
 def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> list[Ranks]:
@@ -68,7 +99,8 @@ def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> 
     return [Ranks(users, items, run[2]) for users, items, run in zip(*numbered, read)]
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file, by name; a CheckpointError that names the file when it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
@@ -185,15 +217,33 @@ def peak_memory_mb() -> float:
 
 
 def write_result(path: Path, result: Mapping[str, Any], copy: str | os.PathLike | None = None) -> None:
-    """Write result.json and, where asked for, its copy."""
-    write_json(path, numbers(result), "the result")
+    """Write result.json and, where asked for, its copy; the manifest of the run lists it before."""
+    content = numbers(result)
+    RunFolder(path.parent).finish(json_bytes(content), ("ranks.npz", "cold.npz"))
+    write_json(path, content, "the result")
     if copy:
-        write_json(Path(copy), numbers(result), "the copy of the result")
+        write_json(Path(copy), content, "the copy of the result")
 
 
 def read_result(folder: str | os.PathLike) -> dict[str, Any]:
-    """The result.json of a run directory."""
-    return read_json(Path(folder) / RESULT)
+    """The result.json of a run directory.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or not the one that the run left.
+    """
+    check_file(Path(folder), RESULT)
+    path = Path(folder) / RESULT
+    result = read_json(path)
+    for key, (kinds, words) in _PARTS.items():
+        if key not in result:
+            raise CheckpointError(f"'{path}' is damaged or no result of a run: it has no '{key}'.")
+        if not isinstance(result[key], kinds) or isinstance(result[key], bool):
+            raise CheckpointError(f"'{path}' is damaged: '{key}' is no {words}.")
+    for split in ("valid", "test"):
+        for name, value in result[split].items():
+            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+                raise CheckpointError(f"'{path}' is damaged: '{name}' of '{split}' is no number.")
+    return result
 
 
 def numbers(value: Any) -> Any:

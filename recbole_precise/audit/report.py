@@ -86,7 +86,6 @@ def to_json(name: str, audit: Audit, verdict: Verdict, facts: dict[str, object])
 
 def write(folder: Path, name: str, audit: Audit, verdict: Verdict, facts: dict[str, object], plots: list[str]) -> None:
     """Write audit.md and audit.json into `folder`."""
-    folder.mkdir(parents=True, exist_ok=True)
     page = to_markdown(sections(name, audit, verdict, facts), plots)
     write_atomically(folder / "audit.md", lambda partial: partial.write_text(page, encoding="utf-8"), "the report")
     write_json(folder / "audit.json", to_json(name, audit, verdict, facts), "the figures")

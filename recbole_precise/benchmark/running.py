@@ -1,13 +1,11 @@
 """Run the cells, some at a time, each as a process of its own; what is finished stays, what was killed goes on, what fails is told.
 
-A cell's process holds a lock in its directory, so that two benchmarks over the same `runs`, or one started again beside the
-orphans of a killed one, share the work and never write into one directory.
+A cell's process holds a lock in its directory, so that two benchmarks over the same `runs` share the work and never write into
+one directory. A cell ends with the benchmark that started it, also when that is killed.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import re
 import shlex
@@ -15,14 +13,17 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
+from recbole_precise import interrupts
 from recbole_precise.benchmark import memory
 from recbole_precise.benchmark.cells import RESULT, Cell
-from recbole_precise.errors import UserError
+from recbole_precise.errors import CheckpointError, UserError
+from recbole_precise.files import cannot_write, make_folder
+from recbole_precise.result import read_result
 
 try:
     import fcntl
@@ -32,6 +33,7 @@ except ImportError:  # Windows has no such locks: there, run one benchmark at a 
 CONSOLE, LOCK = "console.log", "cell.lock"
 _HEARTBEAT = 300.0  # seconds between two lines about what is running
 _POLL = 0.2
+_GRACE = 5.0  # seconds that cells get to end by themselves after Ctrl-C, which reaches them too
 _WORDS = 6  # last lines of a failed run that are shown
 _GROWTH = 1.1  # a run may take a tenth more than one like it did
 _EPOCH = re.compile(r"epoch (\d+) (?:training|evaluating)")
@@ -85,16 +87,20 @@ class Runner:
         if done:
             self.say(f"{done} of {len(self.cells)} cells are finished already and are not run again")
         self._told = time.monotonic()
-        with _sigterm_interrupts():
-            try:
+        signum = signal.SIGTERM
+        try:
+            with interrupts.signals_interrupt():
                 while self.waiting or self.running:
                     self._collect()
                     self._start_some()
                     self._heartbeat()
                     if self.waiting or self.running:
                         time.sleep(_POLL)
-            finally:
-                self._stop_all()
+        except KeyboardInterrupt as interrupt:
+            signum = interrupts.signal_of(interrupt)
+            raise
+        finally:
+            self._stop_all(signum)
         return list(self.outcomes.values())
 
     # --- Starting -----------------------------------------------------------------------------------------------------
@@ -132,12 +138,16 @@ class Runner:
         cell.describe()
         begun = any(cell.folder.joinpath(name).exists() for name in ("checkpoint", "state.json"))
         command = [sys.executable, "-m", "recbole_precise", *cell.arguments()]
-        with open(cell.folder / CONSOLE, "ab") as console:
-            console.write(f"$ {shlex.join(command)}\n".encode())
-            console.flush()
-            # The process keeps the lock for as long as it lives, also when this one is killed.
-            kept = {"pass_fds": (lock.fileno(),)} if lock else {}
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, env=self.environment, **kept)
+        try:
+            with open(cell.folder / CONSOLE, "ab") as console:
+                console.write(f"$ {shlex.join(command)}\n".encode())
+                console.flush()
+                # The process keeps the lock for as long as it lives, also when this one is killed.
+                kept = {"pass_fds": (lock.fileno(),)} if lock else {}
+                environment = {**self.environment, interrupts.PARENT: str(os.getpid())}
+                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, env=environment, **kept)
+        except OSError as error:
+            raise cannot_write(cell.folder, f"the cell {cell.name}", error) from error
         self.running.append(_Running(cell, process, lock, time.monotonic(), self._need(cell)))
         self.say(f"{cell.name}: {'goes on' if begun else 'started'}")
 
@@ -180,7 +190,7 @@ class Runner:
         _unlock(lock)
         self.outcomes[cell] = Outcome(cell, "finished")
         result = _read(cell)
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:3]) if result else ""
+        scores = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:3] if value is not None) if result else ""
         left = len(self.waiting) + len(self.running)
         count = len(self.cells) - left
         seconds = result["seconds"]["total"] if result else 0.0
@@ -206,7 +216,11 @@ class Runner:
             now = "; ".join(f"{each.cell.name}{_epoch(each.cell)}, {span(time.monotonic() - each.started)}" for each in self.running)
             self.say(f"running: {now}; {self._remains()}")
 
-    def _stop_all(self) -> None:
+    def _stop_all(self, signum: int) -> None:
+        """Stop the cells at work; those that `signum` may have reached already get some time first."""
+        deadline = time.monotonic() + (0.0 if signum == signal.SIGTERM else _GRACE)
+        while time.monotonic() < deadline and any(each.process.poll() is None for each in self.running):
+            time.sleep(_POLL)
         for each in self.running:
             each.process.terminate()
         for each in self.running:
@@ -266,47 +280,38 @@ def _epoch(cell: Cell) -> str:
 
 
 def _read(cell: Cell) -> dict | None:
+    """The result of a cell for what is said about it; None where it cannot be read, which the report says."""
     try:
-        return json.loads((cell.folder / RESULT).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        result = read_result(cell.folder)
+        float(result["seconds"]["total"]), float(result["peak_memory_mb"])
+        return result
+    except (CheckpointError, KeyError, TypeError, ValueError):
         return None
 
 
 def _lock(folder: Path) -> IO | None | bool:
     """The lock of a cell's directory; False when another process holds it, None where there are no locks."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, "a cell")
     if fcntl is None:
         return None
-    file = open(folder / LOCK, "a")  # noqa: SIM115 - held until the cell has ended
+    try:
+        file = open(folder / LOCK, "a")  # noqa: SIM115 - held until the cell has ended
+    except OSError as error:
+        raise cannot_write(folder, "a cell", error) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.close()
         return False
+    except OSError:  # a file system without locks: its user runs one benchmark at a time
+        file.close()
+        return None
     return file
 
 
 def _unlock(lock: IO | None) -> None:
     if lock:
         lock.close()
-
-
-@contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """Within it, SIGTERM is a KeyboardInterrupt, so that cells are not left alone."""
-
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _python_path() -> str:

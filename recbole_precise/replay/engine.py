@@ -19,6 +19,7 @@ from recbole_precise.data.dataset import Rows
 from recbole_precise.data.preparation import create_dataset
 from recbole_precise.data.sequences import RowColumns, RowFields
 from recbole_precise.errors import ConfigError
+from recbole_precise.files import make_folder
 from recbole_precise.evaluation.metrics import metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
 from recbole_precise.nn.item_encoders import IdEncoder
@@ -91,6 +92,10 @@ class Replay:
 
     def run(self, told: Callable[[str], object] = lambda line: None) -> None:
         """Replay what is left; `rows` and `ranks` then hold every period. `told`: called with a line after each period."""
+        with self.folder.hold():
+            self._run(told)
+
+    def _run(self, told: Callable[[str], object]) -> None:
         self._resume(told)
         for now in range(len(self.rows), len(self.periods)):
             row = self._ask(now)
@@ -135,7 +140,10 @@ class Replay:
             return interaction.to(config["device"]), interaction[scene.item], excluded
 
         users = scene.store.users_of(ends).numpy()
-        return rank_rows(model, users, batches, n_items=self.dataset.item_num, batch_rows=config["eval_batch_size"], budget_bytes=int((config["score_budget_mb"] or 64) * 2**20))
+        budget = int((config["score_budget_mb"] or 64) * 2**20)
+        return rank_rows(
+            model, users, batches, n_items=self.dataset.item_num, budget_bytes=budget, seed=config["seed"]
+        )
 
     def _train(self, now: int) -> None:
         scene, options = self.scene, self.options
@@ -213,7 +221,7 @@ class Replay:
         """The targeted models of the last period, as run directories."""
         for arm, model in self.arms.items():
             run = RunFolder(self.folder.path / f"{arm}-reload")
-            run.path.mkdir(parents=True, exist_ok=True)
+            make_folder(run.path, "a model")
             write_settings(run.path / "config.yaml", self.config)
             run.save_final(model.state_dict(), model.other_parameter() or {}, {"identity": self.identity})
 

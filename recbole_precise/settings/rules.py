@@ -10,6 +10,7 @@ from typing import Any
 
 from recbole_precise.data.scenes import columns_read
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.files import output_file, output_folder
 from recbole_precise.registry import Entry
 from recbole_precise.settings.effects import UNREAD
 
@@ -95,6 +96,11 @@ def _recipe(settings, entry: Entry, model_class, given) -> None:
 
 
 def _resume(settings, entry, model_class, given) -> None:
+    for key in ("run_dir", "checkpoint_dir"):
+        if settings.get(key) is not None:
+            settings[key] = str(output_folder(str(settings[key]), key))
+    if settings.get("result_file") is not None:
+        output_file(str(settings["result_file"]), "result_file", replaces=".json")
     if settings.get("resume") and not settings.get("run_dir"):
         raise ConfigError("resume needs run_dir, the directory of the run to go on with.")
 
@@ -130,20 +136,29 @@ _WITHOUT_CUT = {"gauc", "auc", "mae", "rmse", "logloss"}
 
 
 def _evaluator(settings, entry, model_class, given) -> None:
+    from recbole_precise.evaluation.list_metrics import LIST_METRICS, is_list_metric
+    from recbole_precise.evaluation.metrics import RANK_METRICS
+
     if settings.get("evaluator") == "exact" and not exact_ranks_suffice(settings):
         raise ConfigError(
-            "evaluator: exact ranks the whole catalogue for one target per row (metrics recall, hit, ndcg, mrr, precision, map; "
+            f"evaluator: exact ranks the whole catalogue for one target per row (metrics {', '.join((*RANK_METRICS, *LIST_METRICS))}; "
             "eval_args mode full; sequential models); set evaluator: recbole or leave it out."
+        )
+    lists = [name for name in _metric_names(settings) if is_list_metric(name)]
+    if lists and _is_sequential(settings) and not exact_ranks_suffice(settings) and given.get("evaluator") != "recbole":
+        raise ConfigError(
+            f"metrics: {', '.join(lists)} are right over lists from the whole catalogue alone: set eval_args mode: full and leave "
+            "out metrics that are no ranks (GAUC), or say evaluator: recbole for RecBole's numbers, which count the padding item."
         )
 
 
 def exact_ranks_suffice(settings: Mapping[str, Any]) -> bool:
-    """Whether everything asked for follows from the rank of one target per row among all items."""
-    from recbole_precise.evaluation.metrics import is_rank_metric
+    """Whether everything asked for follows from the rank of one target per row among all items, and from the top lists."""
+    from recbole_precise.evaluation.list_metrics import is_exact_metric
 
     modes = settings["eval_args"].get("mode", "full")
     whole = all(mode == "full" for mode in (modes.values() if isinstance(modes, dict) else [modes]))
-    return _is_sequential(settings) and whole and all(is_rank_metric(str(name)) for name in _metric_names(settings))
+    return _is_sequential(settings) and whole and all(is_exact_metric(str(name)) for name in _metric_names(settings))
 
 
 def _is_sequential(settings) -> bool:

@@ -271,6 +271,7 @@ RECBOLE: dict[str, Key] = {
     "repeatable": _SWITCH,
     "metrics": Key("list or str"),
     "topk": Key("list or int", low=1),
+    "tail_ratio": _positive(nullable=True),
     "valid_metric": _TEXT,
     "valid_metric_bigger": _SWITCH,
     "eval_batch_size": _count(),

@@ -7,10 +7,10 @@ short or changed afterwards is found out and the checkpoint before it is used.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,41 +20,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recbole_precise.errors import CheckpointError
+from recbole_precise.files import file_digest, write_atomically, write_json
 from recbole_precise.trainer.packing import pack, unpack
 
 FORMAT = 1
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-
-
-def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a file") -> None:
-    """Let `write(temporary_path)` make a file, then put it in place of `path` at once, on the disk for good.
-
-    A CheckpointError says when there is no room; the old `path` is then as it was.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        mode = partial.stat().st_mode  # what the user's umask says; safetensors makes files that nobody else may read
-        write(partial)
-        partial.chmod(mode)
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-        _sync_folder(path.parent)
-    except (OSError, SafetensorError) as error:
-        raise _cannot_write(path.parent, what, error) from error
-    finally:
-        try:
-            partial.unlink(missing_ok=True)
-        except OSError:
-            pass
-
-
-def write_json(path: Path, content: Any, what: str = "a file") -> None:
-    """`content` as plain, indented JSON; every float reads back to the same bits."""
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"), what)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], what: str = "weights") -> dict[str, Any]:
@@ -67,8 +36,24 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], what: str = "
         # The format keeps no sharing: tied weights and views are written out one by one.
         plain[name] = tensor.clone() if place in seen or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
         seen.add(place)
-    write_atomically(path, lambda partial: save_file(plain, partial, metadata={"format": "pt"}), what)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+
+    def write(partial: Path) -> None:
+        try:
+            save_file(plain, partial, metadata={"format": "pt"})
+        except SafetensorError as error:
+            raise _as_os_error(error) from error
+
+    write_atomically(path, write, what)
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)}
+
+
+def _as_os_error(error: SafetensorError) -> OSError:
+    """What the disk said, of an error of safetensors, which names its number in words."""
+    found = re.search(r"os error (\d+)|code: (\d+)", str(error))
+    if found is None:
+        return OSError(str(error))
+    number = int(found.group(1) or found.group(2))
+    return OSError(number, os.strerror(number))
 
 
 def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.Tensor]:
@@ -79,7 +64,7 @@ def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.
     size = path.stat().st_size
     if size != reference["bytes"]:
         raise CheckpointError(f"'{path}' is damaged: it holds {size} bytes instead of {reference['bytes']}.")
-    if _sha256(path) != reference["sha256"]:
+    if file_digest(path) != reference["sha256"]:
         raise CheckpointError(f"'{path}' is damaged: its SHA-256 is not the one that was recorded when it was written.")
     return load_tensors(path)
 
@@ -102,6 +87,8 @@ def read_json(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"'{path}' does not exist.") from None
     except (OSError, ValueError) as error:
         raise CheckpointError(f"'{path}' is damaged: {error}.") from error
+    except RecursionError:
+        raise CheckpointError(f"'{path}' is damaged: its values are nested too deeply.") from None
     if not isinstance(content, dict):
         raise CheckpointError(f"'{path}' is damaged: it does not hold a mapping.")
     return content
@@ -233,33 +220,6 @@ def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename last; systems that cannot open a folder need not."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return
-    try:
-        os.fsync(descriptor)
-    except OSError:
-        pass
-    finally:
-        os.close(descriptor)
-
-
-def _cannot_write(folder: Path, what: str, error: Exception) -> CheckpointError:
-    full = getattr(error, "errno", None) in _FULL or any(f"os error {number}" in str(error) for number in _FULL)
-    if full:
-        return CheckpointError(f"No space left in '{folder}' for {what}. Free some space there; whatever was complete before is intact.")
-    return CheckpointError(f"{what.capitalize()} cannot be written in '{folder}': {error}. Whatever was complete before is intact.")

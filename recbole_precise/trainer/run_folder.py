@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from recbole_precise.errors import CheckpointError
+from recbole_precise.files import short
+from recbole_precise.locking import exclusive
 from recbole_precise.trainer.checkpoint import (
     CheckpointStore,
     differing_key,
@@ -21,11 +26,16 @@ from recbole_precise.trainer.checkpoint import (
     write_json,
     write_tensors,
 )  # fmt: skip
+from recbole_precise.trainer.manifest import write_manifest
 from recbole_precise.trainer.packing import pack, unpack
+from recbole_precise.trainer.vocabulary import FILES as VOCABULARY
 
 WEIGHTS, STATE, RESULT, CHECKPOINTS = "model.safetensors", "state.json", "result.json", "checkpoint"
 #: Settings that tell how many processes train: they change the result of a training, and not that of an evaluation.
 LAUNCH = ("single_spec", "world_size")
+#: What a finished training leaves.
+TRAINED = ("config.yaml", *VOCABULARY, WEIGHTS, STATE)
+_PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # as `files.write_atomically` names them
 _OTHER = "other_parameter/"  # what a model keeps beside its state_dict
 
 
@@ -45,6 +55,29 @@ class RunFolder:
     def named(cls, parent: Path, name: str) -> RunFolder:
         """`<parent>/<name>-<time>`, with a number behind it when that is taken."""
         return cls(free_name(Path(parent) / f"{name}-{time.strftime('%Y-%m-%d_%H-%M-%S')}"))
+
+    @classmethod
+    def made(cls, parent: Path, name: str) -> RunFolder:
+        """`named`, made at once, so that of two runs that begin in the same second each has its own."""
+        return cls.made_at(cls.named(parent, name).path)
+
+    @classmethod
+    def made_at(cls, path: Path) -> RunFolder:
+        """Make `path`, or the first of `path-2`, `path-3`, ... that nobody has made."""
+        while True:
+            free = free_name(path)
+            try:
+                free.mkdir(parents=True)
+                return cls(free)
+            except FileExistsError as error:
+                if not free.exists():  # a file is in the place of a parent
+                    raise CheckpointError(f"'{short(free)}' cannot be made: {error.strerror}.") from error
+            except OSError as error:
+                raise CheckpointError(f"'{short(free)}' cannot be made: {error.strerror}.") from error
+
+    def hold(self) -> AbstractContextManager[None]:
+        """The right to write here, for one process at a time; see `locking.exclusive`."""
+        return exclusive(self.path, "run_dir")
 
     @property
     def weights(self) -> Path:
@@ -71,7 +104,10 @@ class RunFolder:
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"run_dir '{self.path}' cannot be made: {error}.") from error
+            raise CheckpointError(f"run_dir '{short(self.path)}' cannot be made: {error.strerror}.") from error
+        for file in self.path.glob(".*.tmp"):  # left by a process that was killed while it wrote
+            if _PARTIAL.fullmatch(file.name):
+                file.unlink(missing_ok=True)
 
     def save_final(self, weights: Mapping[str, torch.Tensor], other: Mapping[str, Any], state: Mapping[str, Any]) -> None:
         """Leave the weights and, as the commit point, the state of a finished training; then drop the checkpoints."""
@@ -83,6 +119,16 @@ class RunFolder:
         plain = pack(dict(state), {}, "state")
         write_json(self.path / STATE, sealed({"weights": written, "other_parameter": structure, "state": plain}), "the state of the run")
         self.store.clear()
+        write_manifest(self.path, TRAINED)
+
+    def finish(self, result: bytes, extra: Iterable[str] = ()) -> None:
+        """List every file of a run that has ended; `result.json` comes last and commits it.
+
+        Args:
+            result: the content of result.json, which is written next.
+            extra: further files that the run left, such as the ranks.
+        """
+        write_manifest(self.path, [*TRAINED, *extra], {RESULT: hashlib.sha256(result).hexdigest()})
 
     def load_final(self) -> dict[str, Any] | None:
         """The state that `save_final` was given, None when training has not finished."""

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from recbole_precise.files import output_folder
+from recbole_precise.locking import exclusive
 from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import switch, whole_number
+
+_PATIENCE = 60.0  # seconds to wait for another report that is being written into the same folder
 
 
 def main(arguments: Sequence[str]) -> None:
     """Examine a data set; print the report and write audit.md, audit.json and plots into `--output`."""
     own, options, rest = options_beside_a_run("audit", arguments, "it looks at the data alone")
+    output = output_folder(own["output"], "--output") if "output" in own else None
     draw = switch(own, "plots", True)
     counts = {name: whole_number(own, name, None) for name in ("shuffles", "most_events") if name in own}
     need_recbole()
@@ -36,8 +40,9 @@ def main(arguments: Sequence[str]) -> None:
     )  # fmt: skip
     verdict = judge(audit)
     facts = {"split": loaded.split, "text": loaded.text}
-    folder = Path(own["output"]) if own.get("output") else loaded.folder
-    pictures = plots.write(folder / "plots", loaded.name, audit) if draw else []
-    report.write(folder, loaded.name, audit, verdict, facts, [f"plots/{file.name}" for file in pictures])
+    folder = output or loaded.folder
+    with exclusive(folder, "--output", wait=_PATIENCE):
+        pictures = plots.write(folder / "plots", loaded.name, audit) if draw else []
+        report.write(folder, loaded.name, audit, verdict, facts, [f"plots/{file.name}" for file in pictures])
     print(report.to_text(report.sections(loaded.name, audit, verdict, facts)))
     print(f"\nWritten: {folder / 'audit.md'}, audit.json" + (" and plots/ (PNG and SVG)" if draw else ""))

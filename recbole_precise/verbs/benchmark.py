@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_precise.errors import ConfigError
+from recbole_precise.files import output_folder
+from recbole_precise.interrupts import report
+from recbole_precise.locking import exclusive
 from recbole_precise.settings.arguments import parse_arguments, positional
 from recbole_precise.settings.verb_options import take_own
 from recbole_precise.verbs import VERBS, need_recbole
 from recbole_precise.verbs.options import number, switch, whole_number, whole_numbers
 
 _RUNS = "saved/benchmark"
+_PATIENCE = 60.0  # seconds to wait for another report that is being written into the same folder
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -29,14 +33,15 @@ def main(arguments: Sequence[str]) -> None:
         from recbole_precise.benchmark.plan import shipped_plans
 
         raise ConfigError(f"benchmark needs --plan: one of {', '.join(shipped_plans())}, or a YAML file.")
-    runs = Path(own.get("runs", _RUNS))
+    runs = output_folder(own.get("runs", _RUNS), "--runs")
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs, memory_gb, seeds = whole_number(own, "jobs", min(2, cores)), number(own, "memory_gb", 2.0), whole_numbers(own, "seeds")
     plots, dry_run, report_only = (switch(own, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
-    models, datasets = (own[key].split() if key in own else None for key in ("models", "datasets"))
-    if models:
-        models = _rows(models)
+    models, datasets = (_names(own, key) for key in ("models", "datasets"))
     against, output = own.get("against"), own.get("output")
+    for key in ("output", "runs"):
+        if own.get(key) == "":
+            raise ConfigError(f"--{key} names no folder.")
     need_recbole()
     from recbole_precise.benchmark import plots as pictures
     from recbole_precise.benchmark.cells import make_cells
@@ -53,17 +58,20 @@ def main(arguments: Sequence[str]) -> None:
         for cell in cells:
             print(f"{'finished' if cell.finished else 'to run  '}  {cell.name}: recbole-precise {shlex.join(cell.arguments())}")
         return
-    folder = Path(output) if output else runs / f"report-{plan.name}"
+    folder = output_folder(output, "--output") if output is not None else runs / f"report-{plan.name}"
+    command = "recbole-precise benchmark " + shlex.join(arguments)
     if report_only:
         outcomes = [Outcome(cell, "finished" if cell.finished else "waiting") for cell in cells]
     else:
         runner = Runner(cells, jobs, memory_gb, threads or whole_number(settings, "threads", 1), say=_say)
         try:
             outcomes = runner.run()
-        except KeyboardInterrupt:
-            _say("Stopped; the same command goes on where it stopped.")
+        except KeyboardInterrupt as interrupt:
+            report(interrupt, f"Interrupted. The same command goes on where it stopped: {command}")
             raise
-    print(write_report(plan, outcomes, folder, "recbole-precise benchmark " + shlex.join(arguments), plots))
+    with exclusive(folder, "--output", wait=_PATIENCE):
+        written = write_report(plan, outcomes, folder, command, plots)
+    print(written)
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise CellsFailed(
@@ -93,6 +101,16 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _rows(words: list[str]) -> list[str]:
-    """Names of rows; a name with a space in it stands in quotes."""
-    return shlex.split(" ".join(words))
+def _names(options: Mapping[str, str], key: str) -> list[str] | None:
+    """`options[key]` as names with blanks between them, None where it is missing; a name with a blank in it stands in quotes."""
+    if key not in options:
+        return None
+    try:
+        names = shlex.split(options[key])
+    except ValueError:
+        raise ConfigError(
+            f"--{key}: a quote in {options[key]} is never closed; a name with a blank stands in quotes, as in --{key}=\"Pop 'two words'\"."
+        ) from None
+    if not names or not all(names):
+        raise ConfigError(f"--{key} names nothing; leave it out for all of the plan's.")
+    return list(dict.fromkeys(names))

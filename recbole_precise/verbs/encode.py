@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 
+from recbole_precise.interrupts import report
 from recbole_precise.verbs import need_recbole, run_options
 
 
@@ -17,6 +19,11 @@ def main(arguments: Sequence[str]) -> None:
     options["model"] = options["model"] or "PRECISE-UT"
     with command_line(rest):
         config = Config(**options)
-    tokens = create_dataset(config).token_states()
+    try:
+        tokens = create_dataset(config).token_states()
+    except KeyboardInterrupt as interrupt:
+        command = shlex.join(["recbole-precise", "encode", *arguments])
+        report(interrupt, f"Interrupted. The same command goes on with the texts that are left: {command}")
+        raise
     with_text = int((tokens.lengths > 0).sum())
     print(f"{config['dataset']}: {with_text} texts, {int(tokens.lengths.sum())} tokens of width {tokens.hidden_size}, read by {tokens.encoder['name']}")

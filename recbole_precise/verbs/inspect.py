@@ -9,10 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.files import output_folder
+from recbole_precise.locking import exclusive
 from recbole_precise.settings.arguments import positional
 from recbole_precise.verbs import VERBS, need_recbole, own_options
 from recbole_precise.verbs.options import number, one_of, switch, whole_number
 
+_PATIENCE = 60.0  # seconds to wait for another report that is being written into the same folder
 _COMMON = ("output", "plots", "data_path", "text_cache_dir")
 
 
@@ -99,7 +102,8 @@ def main(arguments: Sequence[str]) -> None:
         raise ConfigError(f"inspect {named[0]} takes two sides, not {len(runs)}: recbole-precise inspect {named[0]} RUN_A RUN_B.{many}")
     options = own_options("inspect", rest, required=(), optional=(*kind.own, *_COMMON))
     settings, plots = kind.read(options), switch(options, "plots", True)
-    if "output" in options and plots:
+    output = output_folder(options["output"], "--output") if "output" in options else None
+    if output is not None and plots:
         from recbole_precise.figures import need_matplotlib
 
         need_matplotlib()
@@ -110,8 +114,10 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.report import text_table
 
     print(text_table(*module.table(summary)) + "\n\n" + "\n".join(module.notes(summary)))
-    if "output" in options:
-        print(f"\nWritten to '{options['output']}': {', '.join(_write(Path(options['output']), named[0], module, summary, plots))}")
+    if output is not None:
+        with exclusive(output, "--output", wait=_PATIENCE):
+            written = _write(output, named[0], module, summary, plots)
+        print(f"\nWritten to '{output}': {', '.join(written)}")
 
 
 def _write(folder: Path, stem: str, module: Any, summary: Mapping[str, Any], plots: bool) -> list[str]:
@@ -120,7 +126,6 @@ def _write(folder: Path, stem: str, module: Any, summary: Mapping[str, Any], plo
     from recbole_precise.report import markdown_table
     from recbole_precise.trainer.checkpoint import write_atomically, write_json
 
-    folder.mkdir(parents=True, exist_ok=True)
     notes = "\n".join(f"- {line}" for line in module.notes(summary))
     text = f"# {stem.capitalize()}\n\n{markdown_table(*module.table(summary))}\n\n{notes}\n" + (f"\n![{stem}]({stem}.png)\n" if plots else "")
     write_atomically(folder / f"{stem}.md", lambda partial: partial.write_text(text, encoding="utf-8"), "the table")

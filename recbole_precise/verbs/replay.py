@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.files import output_folder
+from recbole_precise.interrupts import report as report_interrupt
+from recbole_precise.locking import exclusive
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import need_recbole, options_beside_a_run
@@ -30,15 +35,24 @@ def main(arguments: Sequence[str]) -> None:
 
     if plots:
         need_matplotlib()
-    replays, folder = [], None
-    for seed in seeds or [None]:
-        config = _config({**run, "model": TARGETED}, rest if seed is None else [*rest, f"--seed={seed}"], given)
-        folder = folder or Path(own.get("output") or Path(config["checkpoint_dir"], f"replay-{config['dataset']}"))
-        replay = Replay(config, Options(**options), folder / f"seed-{config['seed']}")
-        replay.run(lambda line, number=config["seed"]: print(f"seed {number}: {line}", file=sys.stderr, flush=True))
-        replays.append(replay)
-    summary = report.summarise(replays)
-    report.write(folder, summary, plots)
+    output = output_folder(own["output"], "--output") if "output" in own else None
+    replays, folder, held = [], output, ExitStack()
+    with held:
+        for seed in seeds or [None]:
+            config = _config({**run, "model": TARGETED}, rest if seed is None else [*rest, f"--seed={seed}"], given)
+            if not replays:
+                folder = output or Path(config["checkpoint_dir"], f"replay-{config['dataset']}")
+                held.enter_context(exclusive(folder, "--output"))
+            replay = Replay(config, Options(**options), folder / f"seed-{config['seed']}")
+            try:
+                replay.run(lambda line, number=config["seed"]: print(f"seed {number}: {line}", file=sys.stderr, flush=True))
+            except KeyboardInterrupt as interrupt:
+                command = shlex.join(["recbole-precise", "replay", *arguments])
+                report_interrupt(interrupt, f"Interrupted. The same command goes on after the last finished period: {command}")
+                raise
+            replays.append(replay)
+        summary = report.summarise(replays)
+        report.write(folder, summary, plots)
     print(report.to_text(summary))
     print(f"\nWritten: {folder / 'table.md'}, results.json" + (", replay.png and replay.svg" if plots else "") + ", and the models of the last period in seed-*/")
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
-import sys
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from recbole_precise import registry
 from recbole_precise.errors import ConfigError
+from recbole_precise.files import output_file
+from recbole_precise.interrupts import report as report_interrupt
+from recbole_precise.locking import exclusive
 from recbole_precise.settings import properties_folder
 from recbole_precise.settings.verb_options import take_own
 from recbole_precise.verbs import need_recbole, run_options
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from recbole_precise.tuning.study import Budget
 
 TRIALS, METRIC, PRUNE_AFTER = 30, "NDCG@10", 5
+_PATIENCE = 60.0  # seconds to wait for another process of the study that is writing its report
 _PACKAGES = ("optuna", "filelock", "matplotlib")
 
 
@@ -36,10 +40,10 @@ def main(arguments: Sequence[str]) -> None:
     own = take_own("tune", settings)  # all others are settings of every trial
     if run["model"] is None:
         raise ConfigError("No model was given: say --model=PRECISE-UT, or any model of RecBole.")
-    _tune(registry.resolve(str(run["model"])), run, settings, own)
+    _tune(registry.resolve(str(run["model"])), run, settings, own, arguments)
 
 
-def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict[str, str]) -> None:
+def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict[str, str], arguments: Sequence[str]) -> None:
     import torch
 
     from recbole_precise.trainer.identity import data_identity, settings_identity
@@ -62,7 +66,9 @@ def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict
             outside = [p.name for p in space.parameters if not p.holds(config[p.name])]
             print(f"The settings as they are lie outside the space ({', '.join(f'{name} {config[name]}' for name in outside)}): the first trial is drawn.")
     name = own.get("study") or f"{entry.name}-{config['dataset']}"
-    storage = Path(own.get("storage") or Path(config["checkpoint_dir"], "tune", f"{name}.journal"))
+    storage = Path(config["checkpoint_dir"], "tune", f"{name}.journal")
+    if "storage" in own:
+        storage = Path(own["storage"]) if "://" in own["storage"] else output_file(own["storage"], "--storage")
     prune_after = whole_number(own, "prune_after", PRUNE_AFTER)
     identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key not in space.names}
     if config["threads"]:
@@ -75,14 +81,16 @@ def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict
     print(f"Study '{name}' in {storage}: {', '.join(space.names)}; {_budget_line(budget)}; {metric} on validation data.", flush=True)
     try:
         work(study, task, data, metric, say=lambda line: print(line, flush=True))
-    except KeyboardInterrupt:
-        print("The same command goes on with the study.", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        command_line = shlex.join(["recbole-precise", "tune", *arguments])
+        report_interrupt(interrupt, f"Interrupted. The same command goes on with the study: {command_line}")
         raise
     finally:
         study.leave()
-        report = report_of(study, entry.name, config["dataset"], metric)
-        given = task.config(report.best.settings).external_config_dict if report.best else {}
-        files = [*write_report(folder, report, given), *plot_report(folder, report, space)]
+        with exclusive(folder, "the report of the study", wait=_PATIENCE):
+            report = report_of(study, entry.name, config["dataset"], metric)
+            given = task.config(report.best.settings).external_config_dict if report.best else {}
+            files = [*write_report(folder, report, given), *plot_report(folder, report, space)]
     print(f"\n{report.terminal()}\n\n{' '.join(map(str, files))}")
     if report.best is None:
         raise ConfigError(f"No trial is complete; '{folder / 'trials.md'}' says why.")

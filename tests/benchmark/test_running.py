@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import psutil
 import pytest
 
 from recbole_precise import cli
@@ -129,7 +130,25 @@ def test_sigterm_stops_the_cells_too(write_plan, ring, tmp_path):
     assert _lock(folder) is False  # the cell holds it
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 130 and "the same command goes on where it stopped" in errors
+    assert process.returncode == 143 and "Interrupted. The same command goes on where it stopped: recbole-precise benchmark " in errors.splitlines()[-1]
+    assert "Interrupted. Go on with: recbole-precise --model=SASRec" in (folder / "train.log").read_text().splitlines()[-1]
+    lock = _lock(folder)
+    assert lock  # nobody is at work there any more
+    _unlock(lock)
+
+
+def test_cells_end_with_a_benchmark_that_is_killed(write_plan, ring, tmp_path):
+    """SIGKILL to the benchmark alone, which can tell its cells nothing."""
+    plan, runs = write_plan(datasets={"ring": ring}, models={"SASRec": {"settings": {"epochs": 5000, "stopping_step": 5000}}}), tmp_path / "runs"
+    process = start(command(plan, runs))
+    while process.poll() is None and not list(runs.glob("ring/SASRec-*/seed-2020/train.log")):
+        time.sleep(0.05)
+    (folder,) = runs.glob("ring/SASRec-*/seed-2020")
+    cells = psutil.Process(process.pid).children(recursive=True)
+    assert cells
+    process.kill()
+    process.communicate()
+    assert psutil.wait_procs(cells, timeout=60)[1] == []
     lock = _lock(folder)
     assert lock  # nobody is at work there any more
     _unlock(lock)

@@ -95,7 +95,7 @@ def test_final_models_can_be_loaded_and_unseen_vectors_are_untouched(replay, tmp
     rows = events(1)
     replay(rows, "final")
     from recbole_precise.config import command_line
-    from recbole_precise.quick_start import load_data_and_model
+    from recbole_precise.finished import load_data_and_model
 
     with command_line([]):
         _, model, *_ = load_data_and_model(next((tmp_path / "final").glob("seed-*")) / "with-reload", {"show_progress": False})

@@ -39,7 +39,7 @@ def make_odd(small: dict, rows: bool) -> int:
 
 
 @pytest.mark.parametrize(
-    ("model", "more"), [("SASRec", {}), ("PRECISE", {"window_shift": True}), ("SASRec", {"evaluator": "recbole", "metrics": ["NDCG", "ItemCoverage"]}), ("Pop", {"epochs": 0})]
+    ("model", "more"), [("SASRec", {}), ("SASRec", {"metrics": ["NDCG", "ItemCoverage", "GiniIndex", "AveragePopularity"], "mask_history": True}), ("PRECISE", {"window_shift": True}), ("SASRec", {"evaluator": "recbole", "metrics": ["NDCG", "ItemCoverage"]}), ("Pop", {"epochs": 0})]
 )
 def test_two_processes_rank_as_one(settings, tmp_path: Path, model: str, more: dict) -> None:
     """One directory, evaluated by one process and by two: every row once, though their number is odd."""
@@ -150,9 +150,9 @@ def test_torchrun(settings, tmp_path: Path) -> None:
     assert "world_size" in (tmp_path / "run" / "state.json").read_text()
 
 
-@pytest.mark.parametrize("how", ["killed", "interrupted"])
+@pytest.mark.parametrize("how", ["killed", "interrupted", "terminated", "parent killed"])
 def test_one_end_is_the_end_of_all(settings, tmp_path: Path, how: str) -> None:
-    """A process that is killed, or Ctrl-C: nobody hangs, nobody is left, and the run can go on."""
+    """A process that is killed, Ctrl-C to all, SIGTERM or SIGKILL to the parent alone: nobody hangs, nobody is left, and the run can go on."""
     small = plain(settings("PRECISE-ID", epochs=100_000, stopping_step=100_000, checkpoint_seconds=0, run_dir=str(tmp_path / "run")))
     run = subprocess.Popen(
         [*command(small), "--nproc=2"], cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, stderr=subprocess.PIPE, text=True, start_new_session=True,
@@ -167,6 +167,10 @@ def test_one_end_is_the_end_of_all(settings, tmp_path: Path, how: str) -> None:
         assert len(workers) == 2
         if how == "killed":
             workers[1].kill()
+        elif how == "terminated":
+            run.terminate()
+        elif how == "parent killed":
+            run.kill()
         else:
             os.killpg(run.pid, signal.SIGINT)
         _, said = run.communicate(timeout=120)
@@ -176,8 +180,12 @@ def test_one_end_is_the_end_of_all(settings, tmp_path: Path, how: str) -> None:
             os.killpg(run.pid, signal.SIGKILL)
     if how == "killed":
         assert run.returncode == 2 and "was killed (SIGKILL)" in said.strip().splitlines()[-1], said
+    elif how == "parent killed":
+        assert run.returncode == -signal.SIGKILL
     else:
-        assert run.returncode == 130 and said.strip().splitlines()[-1] == "Interrupted.", said
+        assert run.returncode == {"interrupted": 130, "terminated": 143}[how] and said.strip().splitlines()[-1] == "Interrupted.", said
+        go_on = (tmp_path / "run" / "train.log").read_text().splitlines()[-1]
+        assert "Interrupted. Go on with: recbole-precise --model=PRECISE-ID" in go_on and go_on.endswith("--resume=True --nproc=2")
     assert "Traceback" not in said
 
 

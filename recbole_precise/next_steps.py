@@ -1,0 +1,55 @@
+"""The commands that come next: how an interrupted run goes on, and what a finished one can be asked."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from recbole.utils import ModelType
+
+from recbole_precise.config import given_arguments
+from recbole_precise.launch import under_torchrun
+
+_COMMAND = "recbole-precise"
+
+
+def resume_command(config: Any, run_dir: Path, config_files: Sequence[object] | None) -> str:
+    """Return what goes on with an interrupted run: a command where a command began it, else its settings.
+
+    Args:
+        config: of the run.
+        run_dir: its directory.
+        config_files: as they were given beside the command line.
+    """
+    words = [f"--run_dir={run_dir}", "--resume=True"]
+    if config["nproc"] and not under_torchrun():
+        words.append(f"--nproc={config['nproc']}")
+    arguments = given_arguments()
+    if arguments is None or under_torchrun():
+        return shlex.join(words)
+    named = [f"--model={config['model']}", f"--dataset={config['dataset']}"]
+    if config_files:
+        named.append(f"--config_files={' '.join(map(str, config_files))}")
+    same = [argument for argument in arguments if not argument.startswith(("--run_dir=", "--resume="))]
+    return shlex.join([_COMMAND, *named, *same, *words])
+
+
+def after_a_run(config: Any, run_dir: Path, dataset: Any) -> str | None:
+    """Return lines with the commands that ask a finished run, None where no command trained it.
+
+    Args:
+        config: of the run.
+        run_dir: its directory.
+        dataset: RecBole's, for the name of a user.
+    """
+    if given_arguments() is None:
+        return None
+    asked = f"--run_dir={run_dir}"
+    commands = [["evaluate", asked, "--split=valid"]]
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
+        commands.append(["recommend", asked, f"--users={dataset.field2id_token[dataset.uid_field][1]}"])
+    if config["evaluator"] != "recbole":
+        commands.append(["compare", str(run_dir), "OTHER_RUN"])
+    return "Next:\n" + "\n".join(f"  {shlex.join([_COMMAND, *words])}" for words in commands)
