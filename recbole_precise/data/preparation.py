@@ -10,10 +10,12 @@ from pathlib import Path
 import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.utils import create_samplers, get_dataloader
+from recbole.evaluator import metric_types
 from recbole.sampler import KGSampler
 from recbole.utils import ModelType
 
 from recbole_precise.data.beforehand import part_numbers
+from recbole_precise.data.candidates import check_candidates, check_labelled, check_labels, value_metrics
 from recbole_precise.data.dataset import SequenceDataset
 from recbole_precise.data.filtering import refuse_filters_of_parts
 from recbole_precise.data.scan import check_file, not_numbers, read_header
@@ -30,6 +32,7 @@ def create_dataset(config) -> Dataset:
 
     Raises DataError, ConfigError: for files and settings that cannot be used.
     """
+    check_labelled(config, value_metrics(config["metrics"], metric_types)[0])
     if config["dataset_save_path"] is not None:
         logger.warning("dataset_save_path is passed over: the data set is always read from its files.")
     own = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
@@ -93,6 +96,8 @@ def data_preparation(config, dataset: Dataset, built: list | None = None) -> tup
         dataset = built[0].targets_alone()  # popular negatives are those of training
     if isinstance(dataset, SequenceDataset) and "popularity" in (config[f"{phase}_neg_sample_args"]["distribution"] for phase in ("train", "valid", "test")):
         dataset.sort(by=dataset.time_field)  # the order in which RecBole's sampler meets the items
+    check_labels(config, built)
+    check_candidates(config, dataset, built)
     samplers = create_samplers(config, dataset, built)
     loaders = []
     for phase, part, sampler in zip(("train", "valid", "test"), built, samplers):
