@@ -50,6 +50,17 @@ def check_labels(config: Any, built: Sequence[Any]) -> None:
         )
 
 
+def check_cuts(config: Any, dataset: Any) -> None:
+    """Refuse lists that are longer than the catalogue, which RecBole's evaluator cannot cut.
+
+    Raises:
+        ConfigError: naming the longest and the number of items.
+    """
+    cuts = [config["topk"]] if isinstance(config["topk"], int) else list(config["topk"] or [])
+    if config["evaluator"] == "recbole" and cuts and max(cuts) > dataset.item_num:
+        raise ConfigError(f"topk: {max(cuts)} is more than the {dataset.item_num - 1:,} items of {config['dataset']}; take a smaller cut.")
+
+
 def check_candidates(config: Any, dataset: Any, built: Sequence[Any]) -> None:
     """Refuse sampling where a user has no item left to be drawn, and warn where drawn candidates must repeat.
 
