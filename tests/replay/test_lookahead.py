@@ -125,7 +125,7 @@ GIVEN = {
     "MAX_ITEM_LIST_LENGTH": [{"MAX_ITEM_LIST_LENGTH": 3}], "seed": [{"seed": 3}], "clip_grad_norm": [{"clip_grad_norm": {"max_norm": 0.1}}],
     "reload_every": [{"reload_every": 2}], "blend": [{"blend": 0.5}], "memory": [{"memory": 1}], "cases": [{"cases": "first"}], "enable_amp": [{"enable_amp": True}],
     "slices": [{"slices": ["history"]}], "holdout_items": [{"holdout_items": 0.2}], "holdout_users": [{"holdout_users": 0.2}], "holdout_by": [{"holdout_items": 0.2, "holdout_by": "first_seen"}],
-    "tie_break": [{"tie_break": "random"}], "unused_col": [{"unused_col": {"inter": ["place"]}}],
+    "tie_break": [{"tie_break": "random"}], "top_experts": [{"top_experts": 1}], "unused_col": [{"unused_col": {"inter": ["place"]}}],
 }  # fmt: skip
 
 
