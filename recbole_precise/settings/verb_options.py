@@ -151,9 +151,9 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
     },
     "recommend": {
         "run_dir": _RUN_DIR,
-        "users": Option('"u1 u2"', "users of the data set, by name"),
+        "users": Option('"u1 u2"', 'users by name; a name with blanks in quotes, or all as a JSON list'),
         "users_file": Option("FILE", "a user a line"),
-        "history": Option('"i1 i2"', "items, the oldest first, in the place of a user"),
+        "history": Option('"i1 i2"', 'items instead of a user, the oldest first; names as for --users'),
         "topk": Option("10", "items for each user"),
         "items": _NEW_ITEMS,
         "only_new": Option("False", "rank the new items among themselves"),
