@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from recbole_precise import registry
 from recbole_precise.data.dataset import Rows
-from recbole_precise.data.preparation import create_dataset
+from recbole_precise.data.preparation import create_dataset, described
 from recbole_precise.data.sequences import RowColumns, RowFields
 from recbole_precise.errors import ConfigError
 from recbole_precise.files import make_folder
@@ -34,6 +34,7 @@ from recbole_precise.trainer.phases import Phase, freeze_for
 from recbole_precise.trainer.run_folder import RunFolder
 from recbole_precise.trainer.steps import LossSum, Stepper
 from recbole_precise.trainer.trainer import PreciseTrainer
+from recbole_precise.trainer.vocabulary import keep_names
 
 ARMS = ("with", "without")
 UNIVERSAL, TARGETED = "PRECISE-UT", "PRECISE-TT"
@@ -71,7 +72,7 @@ class Replay:
         _check(config)
         self.config, self.options, self.folder = config, options, RunFolder(folder)
         self.dataset = create_dataset(config)
-        train = self.dataset.build()[0]
+        self.train_part = train = self.dataset.build()[0]
         number, self.periods = period_numbers(self.dataset.raw_times(), options.period, options.time_unit)
         item = self.dataset.iid_field
         self.names = RowFields(self.dataset.uid_field, self.dataset.item_list_length_field, {f"{item}{config['LIST_SUFFIX']}": item})
@@ -245,6 +246,8 @@ class Replay:
             run = RunFolder(self.folder.path / f"{arm}-reload")
             make_folder(run.path, "a model")
             write_settings(run.path / "config.yaml", self.config)
+            names = described(self.train_part)
+            keep_names(run.path, self.train_part, names, trained=self.trained)
             run.save_final(model.state_dict(), model.other_parameter() or {}, {"identity": self.identity})
 
     def _model(self, name: str, train: Any) -> nn.Module:
