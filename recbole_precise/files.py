@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import unicodedata
@@ -12,6 +13,7 @@ from typing import Any
 
 from recbole_precise.errors import CheckpointError, ConfigError
 
+_BLOCK = 1 << 20
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 #: What a disk, and not a fault of the package, makes fail.
 _DISK = frozenset(
@@ -32,7 +34,19 @@ _DISK = frozenset(
 )
 _LONGEST = 255  # bytes of a name on the usual file systems
 _OF_A_RUN = frozenset(
-    {"result.json", "state.json", "config.yaml", "ranks.npz", "cold.npz", "model.safetensors", "train.log", "manifest.json"}
+    {
+        "result.json",
+        "state.json",
+        "config.yaml",
+        "ranks.npz",
+        "cold.npz",
+        "model.safetensors",
+        "train.log",
+        "manifest.json",
+        "items.parquet",
+        "users.parquet",
+        "training.safetensors",
+    }
 )
 _SHOWN = 120  # characters of a path in a message
 
@@ -217,6 +231,22 @@ def _partial_name(name: str) -> str:
     return f".{name}{ending}"
 
 
+def json_bytes(content: Any) -> bytes:
+    """Return plain values as `write_json` writes them."""
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    # Half a surrogate pair, as in a file name that is no UTF-8, becomes JSON's own escape of it.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's contents as hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
 def write_json(path: Path, content: Any, what: str = "a file") -> None:
     """Write plain, indented JSON; every float reads back to the same bits.
 
@@ -226,9 +256,7 @@ def write_json(path: Path, content: Any, what: str = "a file") -> None:
     Raises:
         CheckpointError: as `write_atomically`.
     """
-    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    # Half a surrogate pair, as in a file name that is no UTF-8, becomes JSON's own escape of it.
-    data = text.encode("utf-8", "backslashreplace")
+    data = json_bytes(content)
     write_atomically(path, lambda partial: partial.write_bytes(data), what)
 
 

@@ -13,10 +13,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from recbole_precise import interrupts
-from recbole_precise.errors import ConfigError, InterruptedRunError, UserError
+from recbole_precise.errors import ConfigError, InterruptedRunError, UserError, shown
+from recbole_precise.settings.limits import cores, most_processes
 
 _TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 RECBOLES_PORT = "5678"
+MEETING_SECONDS = 120  # that the processes of a run wait for each other at its start
+_ANSWER_SECONDS = 5.0  # that an address gets to answer before it counts as one that cannot be reached
 _GRACE = 5.0  # seconds that processes get to end by themselves after Ctrl-C, before they are ended
 
 
@@ -40,6 +43,69 @@ def _number(name: str) -> int:
         return int(os.environ[name])
     except ValueError:
         raise ConfigError(f"The environment variable {name} must be a whole number, not {os.environ[name]!r}; torchrun sets it.") from None
+
+
+def check_launch(nproc: Any, world_size: Any, ip: Any, port: Any, group_offset: Any) -> None:
+    """Refuse a launch that cannot work, before any process is started.
+
+    Args:
+        nproc, world_size, ip, port, group_offset: as in RecBole's `run`; `world_size` -1 and `port` None stand for the default.
+
+    Raises:
+        ConfigError: names the argument; also for an address that cannot be reached and a port that is taken.
+    """
+    for key, value, least in (("nproc", nproc, 1), ("world_size", world_size, -1), ("group_offset", group_offset, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ConfigError(f"{key} must be a whole number from {least} on, not {shown(value)}.")
+    if nproc > most_processes():
+        raise ConfigError(f"nproc must be at most {most_processes()} on this machine of {cores()} cores, not {shown(nproc)}.")
+    total = nproc if world_size <= 0 else world_size
+    if total > 100_000:
+        raise ConfigError(f"world_size must be at most 100000, not {shown(total)}.")
+    if nproc + group_offset > total:
+        raise ConfigError(
+            f"world_size {total} is less than group_offset {group_offset} and nproc {nproc} together: it counts the processes of all machines."
+        )
+    if nproc == 1 and world_size <= 0:
+        return
+    if port is not None and (not str(port).isdecimal() or not 1 <= int(port) <= 65535):
+        raise ConfigError(f"port must be a number from 1 to 65535, not {shown(port)}.")
+    if not isinstance(ip, str) or not ip.strip():
+        raise ConfigError(f"ip must be the address of the first machine, not {shown(ip)}.")
+    if port is not None or ip != "localhost":
+        _check_address(ip, None if port is None else int(port), first=group_offset == 0)
+
+
+def _check_address(ip: str, port: int | None, first: bool) -> None:
+    """Whether the first machine can listen at the port and be reached at the address; for other machines whether it answers."""
+    try:
+        address = socket.getaddrinfo(ip, port, type=socket.SOCK_STREAM)[0][4]
+    except (OSError, UnicodeError, ValueError) as error:
+        raise ConfigError(f"ip: '{ip}' is no address that this machine can find ({error}).") from error
+    if not first:
+        _try_to_reach(ip, address, refusal_is_fine=True)
+        return
+    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("", port or 0))
+            listener.listen(1)
+        except OSError as error:
+            raise ConfigError(f"port: nothing can listen at {port} on this machine ({error.strerror}); choose another one.") from error
+        _try_to_reach(ip, (address[0], listener.getsockname()[1], *address[2:]), refusal_is_fine=False)
+
+
+def _try_to_reach(ip: str, address: tuple, refusal_is_fine: bool) -> None:
+    """Connect once, within seconds; a machine that refuses is there, and may begin to listen later."""
+    try:
+        socket.create_connection(address[:2], timeout=_ANSWER_SECONDS).close()
+    except ConnectionRefusedError as error:
+        if not refusal_is_fine:
+            raise ConfigError(f"ip: this machine, which has the first process, cannot be reached at '{ip}' ({error}).") from error
+    except OSError as error:
+        whose = "the first machine" if refusal_is_fine else "this machine, which has the first process,"
+        reason = error.strerror or f"no answer within {_ANSWER_SECONDS:g} seconds"
+        raise ConfigError(f"ip: {whose} cannot be reached at '{ip}' ({reason}).") from error
 
 
 def free_port() -> str:

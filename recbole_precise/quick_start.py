@@ -18,31 +18,35 @@ from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, get_gpu_usage, init_seed, set_color
 from texttable import Texttable
 
-from recbole_precise import registry
+from recbole_precise.checked_run import read_checked
 from recbole_precise.config import Config, command_line, given_arguments
+from recbole_precise.data.parts import test_cases
 from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
+from recbole_precise.evaluation.draws import own_draws
+from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.interrupts import mark_reported
-from recbole_precise.launch import RECBOLES_PORT, free_port, start_processes, torchrun_settings, under_torchrun
+from recbole_precise.launch import RECBOLES_PORT, check_launch, free_port, start_processes, torchrun_settings, under_torchrun
 from recbole_precise.logs import log_to
-from recbole_precise.model.text_tuning import going_on_with
+from recbole_precise.model.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
 from recbole_precise.result import (
+    RANKS,
     RESULT,
     environment,
     metrics_of,
     peak_memory_mb,
     protocol_of,
-    read_result,
     write_ranks,
     write_result,
 )  # fmt: skip
 from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
-from recbole_precise.trainer.identity import check_text_encoder, settings_identity
+from recbole_precise.trainer.checkpoint import write_json
+from recbole_precise.trainer.identity import settings_identity
 from recbole_precise.trainer.processes import Processes, leave
-from recbole_precise.trainer.run_folder import RunFolder, find_run, load_into
+from recbole_precise.trainer.run_folder import RunFolder
 from recbole_precise.trainer.trainer import get_trainer
 from recbole_precise.trainer.warm_start import first_weights
 
@@ -64,6 +68,7 @@ def run(
     Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and RecBole's 5678 where other
     machines must know it.
     """
+    check_launch(nproc, world_size, ip, port, group_offset)
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, config_dict, saved)
     if under_torchrun():
@@ -161,12 +166,13 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
     seconds["data"] = perf_counter() - started
     init_seed(config["seed"] + processes.rank, config["reproducibility"])
     begin = perf_counter()
-    model = _build_model(config, train_data, lambda: first_weights(config))
+    model = build_model(config, train_data._dataset, lambda: first_weights(config))
     # A model with text has its item texts read, or their cache opened, while it is built.
     seconds["encode"] = perf_counter() - begin if getattr(model, "text_encoder", None) else 0.0
     logger.info(model)
     if config["log_flops"]:
-        flops = get_flops(model, dataset, config["device"], logger, construct_transform(config))
+        with own_draws():  # a transform draws
+            flops = get_flops(model, dataset, config["device"], logger, construct_transform(config))
         logger.info(set_color("FLOPs", "blue") + f": {flops}")
     trainer = get_trainer(config)(config, model)
 
@@ -180,16 +186,17 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
     logger.info(set_color("test result", "yellow") + f": {test_result}")
     if folder is not None:
         if "test" in getattr(trainer, "ranks", {}):
-            write_ranks(folder.path / "ranks.npz", {"test": trainer.ranks["test"]}, dataset)
+            histories = {"test": test_cases(test_data._dataset).history}
+            write_ranks(folder.path / RANKS, {"test": trainer.ranks["test"]}, dataset, histories)
         spent = trainer.progress.seconds if hasattr(trainer, "progress") else {"train": 0.0, "evaluate": 0.0}
         seconds.update(train=spent["train"], evaluate=spent["evaluate"] + tested)
         # Sessions before an interruption count too.
         seconds["total"] = max(sum(seconds.values()), perf_counter() - started)
         report = _report(config, model, trainer, train_data._dataset, test_data._dataset, best_valid_result, test_result, seconds)
-        write_result(folder.path / RESULT, report, copy=config["result_file"])
-        if getattr(train_data._dataset, "held_out", None) is not None and test_result is not None:
+        held_out = getattr(train_data._dataset, "held_out", None)
+        if held_out is not None and test_result is not None:
             report["cold"] = _cold(config, model, train_data._dataset, test_data._dataset, folder)
-            write_result(folder.path / RESULT, report, copy=config["result_file"])
+        write_result(folder.path / RESULT, report, copy=config["result_file"])
         logger.info(f"Result written: {folder.path / RESULT}")
         if (commands := after_a_run(config, folder.path, dataset)) is not None:
             logger.info(commands)
@@ -235,7 +242,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
     if "test" in getattr(trainer, "ranks", {}) and config["slices"] and hasattr(train_set, "train_item_counts"):
         ranks = trainer.ranks["test"]
         cases = Cases.of(ranks.target, test_set.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
-        slices = slice_report(ranks, row_slices(cases, config["slices"]), config["metrics"], config["topk"])
+        slices = slice_report(ranks, row_slices(cases, config["slices"]), rank_metric_names(config["metrics"]), config["topk"])
     return {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -245,6 +252,7 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
         "scene_view": scene_view_of(config),
         "valid": metrics_of(progress.best_exact if progress is not None and progress.best_exact else best_valid),
         "test": metrics_of(exact.get("test") or test),
+        "test_cases": test_cases(test_set).digest(),
         "slices": slices,
         "phases": progress.phases if progress is not None else [],
         "curve": progress.curve() if progress is not None else [],
@@ -258,13 +266,13 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
 
 def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
     """The return value of a run that has ended, from what it left; nothing is trained or evaluated."""
-    report = read_result(folder.path)
     finished = folder.load_final()
     if finished is None:
         raise CheckpointError(f"'{folder.path}' holds a {RESULT} but no state.json: it was not left by a run that can be resumed. Choose another run_dir.")
+    report = read_checked(folder.path).result
     getLogger().info(f"The run in '{folder.path}' has ended; this is its result.")
     if config["result_file"]:
-        write_result(Path(config["result_file"]), report)
+        write_json(Path(config["result_file"]), report, "the copy of the result")
     places = config["metric_decimal_place"]
     rounded = [{name: round(value, places) for name, value in report[split].items()} or None for split in ("valid", "test")]
     worst = -float("inf") if config["valid_metric_bigger"] else float("inf")
@@ -286,7 +294,7 @@ def _folder_of(config: Config, processes: Processes) -> RunFolder:
 
 def objective_function(config_dict: Mapping[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True) -> dict[str, Any]:
     """One trial of RecBole's HyperTuning; arguments and result as `recbole.quick_start.objective_function`."""
-    config = Config(config_dict=config_dict, config_file_list=config_file_list)
+    config = Config(config_dict=config_dict, config_file_list=config_file_list, drawn=config_dict or ())
     with log_to(None, "error"):
         trained = train_model(config, saved=saved)
         test_result = trained.trainer.evaluate(trained.loaders[2], load_best_model=saved)
@@ -317,12 +325,6 @@ class Trained:
         return metrics_of(progress.best_exact if progress is not None and progress.best_exact else self.best_valid_result)
 
 
-def _build_model(config: Config, train_data, weights: Callable[[], Mapping[str, Any] | None]):
-    """The config's model over a training loader, on its device; `weights`: those that it is about to go on from, see `going_on_with`."""
-    with going_on_with(weights):
-        return registry.get_model(config["model"])(config, train_data._dataset).to(config["device"])
-
-
 def train_model(
     config: Config, prepare: Callable[[Config], tuple] | None = None, callback_fn: Callable[[int, float], Any] | None = None, saved: bool = True
 ) -> Trained:
@@ -335,57 +337,7 @@ def train_model(
     init_seed(config["seed"], config["reproducibility"])
     loaders = data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
     init_seed(config["seed"], config["reproducibility"])
-    model = _build_model(config, loaders[0], lambda: first_weights(config))
+    model = build_model(config, loaders[0]._dataset, lambda: first_weights(config))
     trainer = get_trainer(config)(config, model)
     score, result = trainer.fit(loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn)
     return Trained(trainer, loaders, score, result)
-
-
-def load_data_and_model(model_file: str | os.PathLike, config_dict: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
-    """(config, model, dataset, train_data, valid_data, test_data) of a run, as `recbole.quick_start.load_data_and_model`.
-
-    Args:
-        model_file: a run directory, the model.safetensors in one, or a .pth that RecBole wrote.
-        config_dict: settings to change, such as `data_path` on another machine.
-    """
-    path = Path(model_file)
-    if path.suffix == ".pth":
-        from recbole_precise.compat.checkpoints import load_recbole_checkpoint
-
-        checkpoint = load_recbole_checkpoint(path, bool((config_dict or {}).get("trust_pickle")))
-        config, weights, other, identity = checkpoint["config"], checkpoint["state_dict"], checkpoint.get("other_parameter"), {}
-        for key, value in (config_dict or {}).items():
-            config[key] = value
-    else:
-        config = _config_of(path, config_dict)
-        run = find_run(path)
-        weights, other = run.load_weights()
-        identity = run.load_final()["identity"]
-    dataset, *loaders = _data_of(config)
-    init_seed(config["seed"], config["reproducibility"])
-    model = _build_model(config, loaders[0], lambda: weights)
-    check_text_encoder(identity, model, f"'{path}'")
-    load_into(model, weights, path)
-    model.load_other_parameter(other)
-    return config, model, dataset, *loaders
-
-
-def load_data(run_dir: str | os.PathLike, config_dict: Mapping[str, Any] | None = None) -> tuple[Any, ...]:
-    """(config, dataset, train_data, valid_data, test_data) of a run directory, as `load_data_and_model`, without building its model."""
-    config = _config_of(Path(run_dir), config_dict)
-    return config, *_data_of(config)
-
-
-def _config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
-    """The settings that a run directory holds, changed."""
-    settings = find_run(run_dir).path / "config.yaml"
-    if not settings.is_file():
-        raise CheckpointError(f"'{settings}' is missing: without the settings of the run its model cannot be built.")
-    return Config(config_file_list=[str(settings)], config_dict=changes)
-
-
-def _data_of(config: Config) -> tuple[Any, ...]:
-    """(data set, loaders of training, validation and testing)."""
-    init_seed(config["seed"], config["reproducibility"])
-    dataset = create_dataset(config)
-    return dataset, *data_preparation(config, dataset)

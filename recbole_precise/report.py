@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from recbole_precise.errors import DataError
+
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns under a header, the first to the left and the others to the right."""
@@ -25,16 +27,28 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def results_table(results: Sequence[Mapping], metrics: Sequence[str] = ("recall@10", "ndcg@10", "mrr@10")) -> str:
     """One line for each result.json: the test metrics, the number of parameters and the seconds of training.
 
-    Only runs of one data set under one protocol are comparable: the table says which, and refuses to mix them.
+    Only runs of one data set under one protocol, tested on the same cases, are comparable: the table says which, and
+    refuses to mix them.
+
+    Raises:
+        DataError: two results are not comparable.
     """
+    from recbole_precise.evaluation.test_cases import same_cases  # which imports torch
+
     if not results:
         return "no results"
     first = results[0]
     for result in results[1:]:
         if result["dataset"] != first["dataset"] or result["protocol"] != first["protocol"]:
-            raise ValueError(
+            raise DataError(
                 f"{result['model']} on {result['dataset']} and {first['model']} on {first['dataset']} were evaluated under different protocols: "
                 f"{result['protocol']} and {first['protocol']}"
+            )
+        cases, others = result.get("test_cases"), first.get("test_cases")
+        if cases and others and not same_cases(cases, others):
+            raise DataError(
+                f"{result['model']} and {first['model']} on {first['dataset']} were not tested on the same cases ({cases['rows']} and "
+                f"{others['rows']} rows): events were dropped, or the files changed, in one of the runs. Run both on the same data."
             )
     rows = [
         [

@@ -16,7 +16,10 @@ import yaml
 
 from recbole_precise.errors import CheckpointError
 from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.files import json_bytes
 from recbole_precise.trainer.checkpoint import read_json, write_atomically, write_json
+from recbole_precise.trainer.manifest import check_file
+from recbole_precise.trainer.run_folder import RunFolder
 
 PACKAGES = ("recbole_precise", "recbole", "torch", "numpy", "scipy", "pandas", "transformers")
 RESULT = "result.json"
@@ -30,6 +33,7 @@ _PARTS: dict[str, tuple[tuple[type, ...], str]] = {
     "valid": ((dict,), "mapping"),
     "test": ((dict,), "mapping"),
 }
+RANKS = "ranks.npz"
 #: Where a run stands and how it was launched: not part of what it computed.
 _NOT_SETTINGS = frozenset(
     "run_dir result_file resume config_files config_file_list device MODEL_TYPE MODEL_INPUT_TYPE eval_type valid_metric_bigger "
@@ -40,16 +44,20 @@ _NOT_SETTINGS = frozenset(
 # --- Ranks ------------------------------------------------------------------------------------------------------------
 
 
-def write_ranks(path: Path, ranks: Mapping[str, Ranks], dataset: Any) -> None:
+def write_ranks(
+    path: Path, ranks: Mapping[str, Ranks], dataset: Any, histories: Mapping[str, np.ndarray | None] | None = None
+) -> None:
     """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already there and not given stay.
 
     Args:
         ranks: split -> ranks by internal id. dataset: RecBole's, which knows the tokens.
+        histories: split -> events before each row's target, written as `<split>_history`; None where they are not known.
     """
-    arrays = _read_arrays(path) if path.exists() else {}
+    arrays = read_arrays(path) if path.exists() else {}
     users, items = (np.asarray(dataset.field2id_token[field]) for field in (dataset.uid_field, dataset.iid_field))
     for split, found in ranks.items():
         arrays.update({f"{split}_user": users[found.user_id], f"{split}_item": items[found.target], f"{split}_rank": found.rank})
+    arrays.update({f"{split}_history": events for split, events in (histories or {}).items() if events is not None})
 
     def write(partial: Path) -> None:
         with open(partial, "wb") as file:
@@ -61,8 +69,9 @@ def write_ranks(path: Path, ranks: Mapping[str, Ranks], dataset: Any) -> None:
 def read_ranks(path: str | os.PathLike, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run directory."""
     path = Path(path)
-    path = path / "ranks.npz" if path.is_dir() else path
-    arrays = _read_arrays(path)
+    path = path / RANKS if path.is_dir() else path
+    check_file(path.parent, path.name)
+    arrays = read_arrays(path)
     if f"{split}_rank" not in arrays:
         raise CheckpointError(f"'{path}' holds no ranks of the split '{split}'.")
     columns = [arrays.get(f"{split}_{name}", np.zeros(0)) for name in ("user", "item", "rank")]
@@ -90,7 +99,8 @@ def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> 
     return [Ranks(users, items, run[2]) for users, items, run in zip(*numbered, read)]
 
 
-def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz file, by name; a CheckpointError that names the file when it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
@@ -207,14 +217,21 @@ def peak_memory_mb() -> float:
 
 
 def write_result(path: Path, result: Mapping[str, Any], copy: str | os.PathLike | None = None) -> None:
-    """Write result.json and, where asked for, its copy."""
-    write_json(path, numbers(result), "the result")
+    """Write result.json and, where asked for, its copy; the manifest of the run lists it before."""
+    content = numbers(result)
+    RunFolder(path.parent).finish(json_bytes(content), ("ranks.npz", "cold.npz"))
+    write_json(path, content, "the result")
     if copy:
-        write_json(Path(copy), numbers(result), "the copy of the result")
+        write_json(Path(copy), content, "the copy of the result")
 
 
 def read_result(folder: str | os.PathLike) -> dict[str, Any]:
-    """The result.json of a run directory; a CheckpointError where a part of it is missing or no such part."""
+    """The result.json of a run directory.
+
+    Raises:
+        CheckpointError: it is missing or damaged, or not the one that the run left.
+    """
+    check_file(Path(folder), RESULT)
     path = Path(folder) / RESULT
     result = read_json(path)
     for key, (kinds, words) in _PARTS.items():

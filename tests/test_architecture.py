@@ -1,4 +1,4 @@
-"""The house's own rules: who may import RecBole, what a file says of itself, and how long it may be."""
+"""The house's own rules: who may import RecBole, and what a file says of itself."""
 
 import ast
 from functools import cache
@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "recbole_precise"
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: RecBole outside: the only places that know it.
-EDGE = ("compat/", "registry.py", "config.py", "settings/known_keys.py", "settings/rules.py", "quick_start.py", "next_steps.py", "data/dataset.py", "data/preparation.py", "model/", "trainer/trainer.py")
+EDGE = ("compat/", "registry.py", "config.py", "settings/heeded.py", "settings/known_keys.py", "settings/rules.py", "quick_start.py", "finished.py", "next_steps.py", "data/dataset.py", "data/preparation.py", "model/", "trainer/trainer.py")
 #: Parts inside: plain torch, NumPy and SciPy, and no import of a file that knows RecBole either.
 PLAIN = ("errors.py", "files.py", "clock.py", "locking.py", "interrupts.py", "data/sequences.py", "data/ordering.py", "data/frequency.py", "data/convert/", "text/", "nn/", "evaluation/", "serving/",
          "trainer/checkpoint.py", "trainer/packing.py", "trainer/phases.py", "trainer/schedule.py")
@@ -56,8 +56,3 @@ def test_the_parts_do_not_import_what_does(path):
 @pytest.mark.parametrize("path", FILES, ids=place)
 def test_files_say_what_they_are(path):
     assert ast.get_docstring(tree(path))
-
-
-@pytest.mark.parametrize("path", FILES, ids=place)
-def test_files_stay_small(path):
-    assert len(path.read_text().splitlines()) < 400

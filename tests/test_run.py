@@ -53,7 +53,18 @@ def finished(tmp_path_factory) -> tuple[Path, dict, dict]:
 def test_the_run_directory_is_complete(finished) -> None:
     folder, _, _ = finished
     names = {file.name for file in folder.iterdir() if not file.name.startswith("events.")}
-    assert names == {"result.json", "config.yaml", "model.safetensors", "state.json", "ranks.npz", "train.log"}
+    assert names == {
+        "result.json",
+        "config.yaml",
+        "model.safetensors",
+        "state.json",
+        "ranks.npz",
+        "train.log",
+        "items.parquet",
+        "users.parquet",
+        "training.safetensors",
+        "manifest.json",
+    }
     assert any(file.name.startswith("events.") for file in folder.iterdir())
 
 

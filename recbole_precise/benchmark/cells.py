@@ -13,6 +13,7 @@ from typing import Any
 from recbole_precise import registry
 from recbole_precise.benchmark.plan import RESERVED, Plan, Row
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
+from recbole_precise.evaluation.list_metrics import is_list_metric
 from recbole_precise.settings import parse_value, schema
 from recbole_precise.trainer.checkpoint import write_json
 
@@ -115,6 +116,7 @@ def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, t
                     config = Config(model=row.model, dataset=source)
             except UserError as error:
                 raise type(error)(f"Plan '{plan.file}', row '{row.name}' on {dataset}: {error}") from error
+            _measures(plan, dataset, row, config)
             identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key != "seed"}
             if dataset not in digests:
                 digests[dataset] = _file_digests(Path(config["data_path"]), source)
@@ -163,6 +165,17 @@ def _same_protocol(plan: Plan, dataset: str, row: Row, protocol: dict[str, Any],
             raise ConfigError(
                 f"Plan '{plan.file}' on {dataset}: rows '{first}' and '{row.name}' would be ranked under different protocols ({key}: {wanted[key]} "
                 f"and {value}) and cannot stand in one table."
+            )
+
+
+def _measures(plan: Plan, dataset: str, row: Row, config: Any) -> None:
+    """Refuse a metric of lists that a cell would not compute: unlike metrics of ranks, it does not follow from what a run leaves."""
+    computed = {f"{name}@{cut}".lower() for name in config["metrics"] for cut in config["topk"]}
+    for metric in plan.metrics:
+        if is_list_metric(metric) and metric not in computed:
+            raise ConfigError(
+                f"Plan '{plan.file}', row '{row.name}' on {dataset}: its runs would not compute {metric}; add it to their settings, as in "
+                f"settings: {{metrics: [Recall, NDCG, {metric.partition('@')[0]}], topk: [{metric.partition('@')[2]}]}}."
             )
 
 

@@ -8,22 +8,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.errors import CheckpointError, ConfigError, DataError
+from recbole_precise.checked_run import CheckedRun, read_checked
+from recbole_precise.errors import CheckpointError, ConfigError, DataError, did_you_mean
+from recbole_precise.evaluation.list_metrics import is_list_metric
 from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.evaluation.significance import Comparison, compare, holm, one_test
-from recbole_precise.result import RESULT, read_ranks, read_result
+from recbole_precise.evaluation.test_cases import TestCases, same_cases
+from recbole_precise.result import RANKS, RESULT
 from recbole_precise.settings import read_settings
 from recbole_precise.trainer.identity import settings_identity
+
+#: No list is longer.
+LARGEST_CUT = 10**9
 
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of one model, a seed each: their directories, their result.json, and the ranks of one split by token."""
+    """The runs of one model, a seed each: their directories, their result.json, the ranks of one split by token, and
+    the test cases."""
 
     folders: tuple[Path, ...]
     results: tuple[dict[str, Any], ...]
     ranks: tuple[Ranks, ...]
+    cases: tuple[TestCases | None, ...]
 
     @property
     def model(self) -> str:
@@ -58,22 +66,25 @@ def find_runs(text: str) -> list[Path]:
 
 def read_runs(folders: Sequence[Path], split: str = "test") -> Runs:
     """Results and ranks of runs of one model; a sentence for one that is not finished, has no ranks, or is of another model or settings."""
-    results = []
+    runs: list[CheckedRun] = []
     for folder in folders:
         if not (folder / RESULT).is_file():
             state = "is no finished run" if folder.is_dir() else "does not exist" if not folder.exists() else "is a file, not a run directory"
             raise CheckpointError(f"'{folder}' {state}: there is no '{folder / RESULT}'.")
-        results.append(read_result(folder))
-        if (results[-1]["model"], results[-1]["recipe"]) != (results[0]["model"], results[0]["recipe"]):
-            first, other = (f"'{at}' is {result['model']} (recipe {result['recipe']})" for at, result in ((folders[0], results[0]), (folder, results[-1])))
+        if not (folder / RANKS).is_file():
+            raise CheckpointError(f"'{folder}' holds no ranks.npz: its run was not ranked exactly (evaluator: exact) and cannot be paired.")
+        runs.append(read_checked(folder))
+        results = runs[0].result, runs[-1].result
+        if (results[0]["model"], results[0]["recipe"]) != (results[1]["model"], results[1]["recipe"]):
+            first, other = (f"'{at}' is {result['model']} (recipe {result['recipe']})" for at, result in zip((folders[0], folder), results, strict=True))
             raise ConfigError(f"One side of a comparison is one model with several seeds, but {first} and {other}.")
     _check_one_setting(folders)
-    ranks = []
-    for folder in folders:
-        if not (folder / "ranks.npz").is_file():
-            raise CheckpointError(f"'{folder}' holds no ranks.npz: its run was not ranked exactly (evaluator: exact) and cannot be paired.")
-        ranks.append(Ranks(*read_ranks(folder, split)))
-    return Runs(tuple(folders), tuple(results), tuple(ranks))
+    for run in runs:
+        if split not in run.ranks:
+            raise CheckpointError(f"'{run.folder / RANKS}' holds no ranks of the split '{split}'.")
+    return Runs(
+        tuple(folders), tuple(run.result for run in runs), tuple(run.ranks[split] for run in runs), tuple(run.cases for run in runs)
+    )
 
 
 def _check_one_setting(folders: Sequence[Path]) -> None:
@@ -99,7 +110,7 @@ def _decisive_settings(folder: Path) -> dict[str, Any]:
 
 
 def check_comparable(a: Runs, b: Runs) -> None:
-    """A DataError that names the first difference in data set or protocol between any two runs."""
+    """A DataError that names the first difference in data set, protocol or test cases between any two runs."""
     first_folder, first = a.folders[0], a.results[0]
     for folder, result in zip((*a.folders, *b.folders), (*a.results, *b.results), strict=True):
         if result["dataset"] != first["dataset"]:
@@ -108,6 +119,30 @@ def check_comparable(a: Runs, b: Runs) -> None:
         if difference:
             key, left, right = difference
             raise DataError(f"These runs cannot be compared: they were ranked under different protocols, '{first_folder}' with {key} {left}, '{folder}' with {key} {right}.")
+    for folder, result, cases in zip((*a.folders, *b.folders), (*a.results, *b.results), (*a.cases, *b.cases), strict=True):
+        text = cases_difference(first, result, a.cases[0], cases, f"'{first_folder}'", f"'{folder}'")
+        if text is not None and "test_cases" in first and "test_cases" in result:
+            raise DataError(f"These runs cannot be compared: they were not tested on the same cases. {text}.")
+
+
+def cases_difference(
+    first: dict[str, Any], other: dict[str, Any], cases: TestCases | None, other_cases: TestCases | None, name: str, other_name: str
+) -> str | None:
+    """How the test cases of two runs differ, in words; None when they are the same, or nothing is known of them.
+
+    Args:
+        first, other: the content of their result.json, whose digests decide where both have one.
+        cases, other_cases: their rows by token, where they have ranks.
+        name, other_name: what the sentence calls them.
+    """
+    digests = first.get("test_cases"), other.get("test_cases")
+    if None not in digests and same_cases(*digests):
+        return None
+    if cases is not None and other_cases is not None:
+        return cases.difference(other_cases, name, other_name)
+    if None in digests:
+        return None
+    return f"{name} has {digests[0]['rows']} test cases and {other_name} {digests[1]['rows']}, and not the same"
 
 
 def protocol_difference(first: dict[str, Any], other: dict[str, Any]) -> tuple[str, Any, Any] | None:
@@ -130,8 +165,11 @@ def compare_runs(
     check_comparable(a, b)
     for metric in metrics:
         name, _, cut = metric.partition("@")
-        if not is_rank_metric(name) or not cut.isdigit() or int(cut) < 1:
-            raise ConfigError(f"metric '{metric}' is none of ranks: write one of {', '.join(RANK_METRICS)} with a cut-off, as in ndcg@10.")
+        if not is_rank_metric(name) or not cut.isdecimal() or not 1 <= int(cut) <= LARGEST_CUT:
+            why = "is of all rows together and has no value a user" if is_list_metric(name) else "is none of ranks"
+            raise ConfigError(
+                f"metric '{metric}' {why}: write one of {', '.join(RANK_METRICS)} with a cut-off, as in ndcg@10.{did_you_mean(name, RANK_METRICS)}"
+            )
     try:
         return {metric: compare(a.ranks, b.ranks, metric, confidence=confidence, n_resamples=n_resamples, seed=seed) for metric in metrics}
     except ValueError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from typing import Any
 
 from recbole_precise import registry
 from recbole_precise.errors import ConfigError, did_you_mean
-from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric
+from recbole_precise.evaluation.list_metrics import LIST_METRICS, is_exact_metric, is_list_metric, is_share
+from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.settings import properties_folder, read_settings
 
 #: Settings that the benchmark itself gives to a cell.
@@ -161,6 +163,10 @@ class _Reader:
         metrics = tuple(self.texts(content.get("metrics", ["recall@10", "ndcg@10"]), "metrics"))
         for metric in metrics:
             self.metric(metric, "metrics")
+        if not metrics:
+            raise self.fail("metrics", "it names no metric; write one or several, or leave the key out.")
+        if is_list_metric(metrics[0]):
+            raise self.fail("metrics", f"'{metrics[0]}' cannot be the first: plots and slices show the first, so it must be one of {', '.join(RANK_METRICS)}.")
         against = content.get("against")
         if against is not None and against not in [row.name for row in rows]:
             raise self.fail("against", f"there is no row '{against}'.{did_you_mean(str(against), [row.name for row in rows])}")
@@ -280,8 +286,10 @@ class _Reader:
                 raise self.fail(where, f"the plan has no data set '{dataset}'.")
             for metric, value in numbers.items():
                 self.metric(metric, where)
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 1:
-                    raise self.fail(where, f"{metric} must be a fraction from 0 to 1, not {value!r}.")
+                most = 1 if is_share(metric) else sys.float_info.max
+                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+                    wanted = "a fraction from 0 to 1" if is_share(metric) else "a number from 0 on"
+                    raise self.fail(where, f"{metric} must be {wanted}, not {value!r}.")
         return Published(name, entry["source"], entry.get("note"), {dataset: values[dataset] for dataset in values if dataset in datasets})
 
     def note(self, content: Mapping[str, Any], where: str) -> str | None:
@@ -340,8 +348,12 @@ class _Reader:
 
     def metric(self, metric: str, where: str) -> None:
         name, _, cut = str(metric).partition("@")
-        if not is_rank_metric(name) or metric != metric.lower() or not cut.isdigit() or int(cut) < 1:
-            raise self.fail(where, f"'{metric}' is no metric of ranks: write one of {', '.join(RANK_METRICS)} with a cut-off, as in ndcg@10.")
+        if not is_exact_metric(name) or str(metric) != str(metric).lower() or not cut.isdecimal() or int(cut) < 1:
+            raise self.fail(
+                where,
+                f"'{metric}' is no metric of ranks: write one of {', '.join(RANK_METRICS)} with a cut-off, as in ndcg@10 "
+                f"(or, behind the first, one of {', '.join(LIST_METRICS)}).",
+            )
 
     def kept(self, wanted: Collection[str] | None, known: Mapping[str, Any], what: str, option: str) -> dict[str, Any]:
         for name in wanted or ():

@@ -5,24 +5,30 @@ from __future__ import annotations
 import math
 import statistics
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from recbole_precise.benchmark.pairing import Runs, compare_runs, corrected, protocol_difference, read_runs
+from recbole_precise.benchmark.pairing import Runs, cases_difference, compare_runs, corrected, protocol_difference, read_runs
+from recbole_precise.benchmark.cells import Cell
 from recbole_precise.benchmark.plan import Plan, Row
 from recbole_precise.benchmark.running import Outcome
+from recbole_precise.checked_run import CheckedRun, read_checked
 from recbole_precise.clock import timestamp
 from recbole_precise.errors import CheckpointError, DataError, UserError
-from recbole_precise.evaluation.metrics import per_case
-from recbole_precise.result import RESULT, numbers, read_ranks, read_result
+from recbole_precise.evaluation.list_metrics import SMALLER_IS_BETTER, is_list_metric, is_share
+from recbole_precise.evaluation.metrics import is_rank_metric, per_case
+from recbole_precise.result import RESULT, numbers
 
 
 def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dict[str, Any]:
-    """Means, spreads, places, gains and paired tests of what is finished; a DataError when rows are not comparable.
+    """Means, spreads, places, gains and paired tests of what is finished.
+
+    Raises:
+        DataError: rows are not comparable. CheckpointError: a run's files contradict each other, or its cell.
 
     Returns:
         {"plan", "title", "note", "command", "commit", "made", "environment", "hours", "metrics", "slices", "percent",
@@ -30,27 +36,31 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
         "significance": {"against", "confidence", "tests": [...]} or None, "failed": [...], "waiting": [...]}
     """
     datasets, runs, hours, environments = {}, {}, 0.0, []
-    read = cache(read_result)  # several rows may begin after one run
+    read = cache(read_checked)  # several rows may begin after one run
     for dataset in plan.datasets:
-        rows = []
+        rows: list[dict[str, Any]] = []
+        tested: list[tuple[str, CheckedRun]] = []
         for row in plan.rows:
             mine = [outcome for outcome in outcomes if outcome.cell.dataset == dataset and outcome.cell.row.name == row.name]
             chains = [outcome.cell.chain() for outcome in mine if outcome.status == "finished"]
             if not chains:
                 continue
             folders = [chain[-1].folder for chain in chains]
-            ways = [[read(cell.folder) for cell in chain] for chain in chains]
+            checked = [[_run_of(cell, read) for cell in chain] for chain in chains]
+            ways = [[run.result for run in way] for way in checked]
             results = [way[-1] for way in ways]
             try:
                 hours += sum(result["seconds"]["total"] for result in results) / 3600
                 environments += [result["environment"] for result in results]
-                rows.append(_row(plan, row, folders, ways))
+                rows.append(_row(plan, row, [way[-1] for way in checked], ways))
+                tested += [(row.name, way[-1]) for way in checked]
             except (KeyError, TypeError, AttributeError) as error:
                 raise CheckpointError(
                     f"A {RESULT} of the row '{row.name}' on {dataset} ('{folders[0].parent}') lacks what a table needs: {error!r}."
                 ) from error
             runs[dataset, row.name] = folders
         _check_protocols(dataset, rows)
+        _check_cases(dataset, tested)
         best = _judge(plan, rows)
         published = [
             {"name": entry.name, "source": entry.source, "note": entry.note, "test": dict(entry.values[dataset])} for entry in plan.published if dataset in entry.values
@@ -99,14 +109,32 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
     return {"values": list(values), "mean": statistics.fmean(values), "std": statistics.stdev(values) if len(values) > 1 else None}
 
 
-def _row(plan: Plan, row: Row, folders: Sequence[Path], ways: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
-    """A row of the table. `ways`: for each seed the results of the runs that led to it, its own last; times and epochs are of all of them."""
-    results = [way[-1] for way in ways]
+def _run_of(cell: Cell, read: Callable[[Path], CheckedRun]) -> CheckedRun:
+    """The run of a cell; a CheckpointError when the directory holds another one's."""
+    run = read(cell.folder)
+    wanted = {"model": cell.row.model, "dataset": cell.source, "seed": cell.seed}
+    for key, value in wanted.items():
+        if run.result[key] != value:
+            raise CheckpointError(
+                f"'{cell.folder / RESULT}' is of a run with {key} {run.result[key]!r}, but the directory is that of {cell.name} "
+                f"({key} {value!r}). Delete '{cell.folder}'; the same command runs it again."
+            )
+    return run
+
+
+def _row(plan: Plan, row: Row, runs: Sequence[CheckedRun], ways: Sequence[Sequence[Mapping[str, Any]]]) -> dict[str, Any]:
+    """A row of the table.
+
+    Args:
+        runs: one for each seed.
+        ways: for each seed the results of the runs that led to it, its own last; times and epochs are of all of them.
+    """
+    results = [run.result for run in runs]
     splits = {}
     for split in ("valid", "test"):
         splits[split] = {}
         for metric in plan.metrics:
-            values = [_value(folder, result, split, metric) for folder, result in zip(folders, results, strict=True)]
+            values = [_value(run, split, metric) for run in runs]
             if None not in values:
                 splits[split][metric] = spread(values)
     slices = {}
@@ -127,11 +155,11 @@ def _row(plan: Plan, row: Row, folders: Sequence[Path], ways: Sequence[Sequence[
         "draws_nothing": row.draws_nothing,
         "seeds": [result["seed"] for result in results],
         "seeds_wanted": len(row.seeds),
-        "folders": [str(folder) for folder in folders],
+        "folders": [str(run.folder) for run in runs],
         "protocol": results[0]["protocol"],
         "protocols": [result["protocol"] for result in results],
-        "cases": _cases(folders[0], "test"),
-        "valid_cases": _cases(folders[0], "valid"),
+        "cases": _cases(runs[0], "test"),
+        "valid_cases": _cases(runs[0], "valid"),
         **splits,
         "slices": slices,
         "curves": curves,
@@ -156,21 +184,31 @@ def _curve(way: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]
     ]
 
 
-def _value(folder: Path, result: Mapping[str, Any], split: str, metric: str) -> float | None:
+def _value(run: CheckedRun, split: str, metric: str) -> float | None:
     """A metric of a run: as it stands in result.json, else from its ranks; None where neither has it."""
-    if result[split].get(metric) is not None:
-        return result[split][metric]
-    try:
-        return float(per_case(read_ranks(folder, split)[2], metric).mean())
-    except UserError:
+    if run.result[split].get(metric) is not None:
+        return run.result[split][metric]
+    if split not in run.ranks or not is_rank_metric(metric.partition("@")[0]):
         return None
+    return float(per_case(run.ranks[split].rank, metric).mean())
 
 
-def _cases(folder: Path, split: str) -> int:
-    try:
-        return len(read_ranks(folder, split)[2])
-    except UserError:
-        return 0
+def _cases(run: CheckedRun, split: str) -> int:
+    if split in run.ranks:
+        return len(run.ranks[split])
+    return run.result.get("test_cases", {}).get("rows", 0) if split == "test" else 0
+
+
+def _check_cases(dataset: str, tested: Sequence[tuple[str, CheckedRun]]) -> None:
+    """Refuse rows, or seeds of a row, that were tested on different cases."""
+    for name, run in tested[1:]:
+        first_name, first = tested[0]
+        text = cases_difference(first.result, run.result, first.cases, run.cases, f"'{first_name}'", f"'{name}'")
+        if text is not None:
+            raise DataError(
+                f"'{first_name}' and '{name}' on {dataset} were not tested on the same cases and cannot stand in one table: {text}. Their "
+                f"results are in '{first.folder}' and '{run.folder}'; look for events that one of them dropped (load_col, filters, other files)."
+            )
 
 
 def _check_protocols(dataset: str, rows: list[dict[str, Any]]) -> None:
@@ -191,22 +229,29 @@ def _judge(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, str]:
     best = {}
     for metric in plan.metrics:
         having = [row for row in rows if metric in row["test"]]
-        order = sorted({row["test"][metric]["mean"] for row in having}, reverse=True)
+        bigger = metric.partition("@")[0] not in SMALLER_IS_BETTER
+        order = sorted({row["test"][metric]["mean"] for row in having}, reverse=bigger)
         baselines = [row for row in having if row["baseline"]]
-        top = max(baselines, key=lambda row: row["test"][metric]["mean"]) if baselines else None
+        top = min(baselines, key=lambda row: order.index(row["test"][metric]["mean"])) if baselines else None
         if top is not None:
             best[metric] = top["name"]
         for row in having:
             entry = row["test"][metric]
             entry["place"] = order.index(entry["mean"]) + 1 if order.index(entry["mean"]) < 2 else None
             base = top["test"][metric]["mean"] if top is not None and not row["baseline"] else None
-            entry["gain"] = entry["mean"] / base - 1 if base else None
+            entry["gain"] = _gain(entry["mean"], base, bigger) if base else None
     return best
+
+
+def _gain(mean: float, base: float, bigger: bool) -> float:
+    """How much better a mean is than the baseline's, as a share of it."""
+    return mean / base - 1 if bigger else 1 - mean / base
 
 
 def _significance(plan: Plan, runs: Mapping[tuple[str, str], Sequence[Path]]) -> dict[str, Any] | None:
     """Paired tests of every row against the plan's, Holm-corrected over the whole benchmark; `skipped` says what could not be paired."""
-    if plan.against is None:
+    metrics = [metric for metric in plan.metrics if not is_list_metric(metric)]
+    if plan.against is None or not metrics:
         return None
     found, skipped = {}, []
     for dataset in plan.datasets:
@@ -218,7 +263,7 @@ def _significance(plan: Plan, runs: Mapping[tuple[str, str], Sequence[Path]]) ->
                 continue
             try:
                 opponent = opponent or read_runs(runs[dataset, plan.against])
-                tests = compare_runs(read_runs(runs[dataset, row.name]), opponent, plan.metrics, confidence=plan.confidence, n_resamples=plan.resamples)
+                tests = compare_runs(read_runs(runs[dataset, row.name]), opponent, metrics, confidence=plan.confidence, n_resamples=plan.resamples)
             except UserError as error:
                 skipped.append({"dataset": dataset, "row": row.name, "why": str(error)})
                 continue
@@ -243,10 +288,11 @@ def _one_environment(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any
     return merged
 
 
-def scale(value: float, percent: bool) -> str:
-    """A metric as it is printed: two decimals of a percentage, or four of a fraction."""
+def scale(value: float, percent: bool, metric: str = "") -> str:
+    """A metric as it is printed: two decimals of a percentage, or four of a fraction or of what is no share."""
     if value is None or not np.isfinite(value):
         return "-"
+    percent = percent and is_share(metric)
     return f"{100 * value:.2f}" if percent else f"{value:.4f}"
 
 

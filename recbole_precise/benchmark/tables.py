@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from recbole_precise.benchmark.summary import p_text, scale, sign_test
+from recbole_precise.evaluation.list_metrics import SMALLER_IS_BETTER, is_share
 from recbole_precise.report import markdown_table
 
 _LATEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
@@ -48,11 +49,12 @@ def markdown(summary: Mapping[str, Any]) -> str:
 
 def main_table(summary: Mapping[str, Any], dataset: str) -> str:
     """Rows by metrics: mean ± standard deviation over seeds, the best bold, the second underlined; published numbers in columns of their own."""
-    metrics, unit = summary["metrics"], " %" if summary["percent"] else ""
+    metrics = summary["metrics"]
     part = summary["datasets"][dataset]
     gains, published = bool(part["best_baseline"]), _published(part)
     header = ["model"]
     for metric in metrics:
+        unit = " %" if summary["percent"] and is_share(metric) else ""
         header += [metric + unit, *(["gain"] if gains else []), *([f"{metric}{unit} published"] if published else [])]
     header += ["seeds", "training s", "parameters"]
     rows = []
@@ -60,7 +62,7 @@ def main_table(summary: Mapping[str, Any], dataset: str) -> str:
         line = [row["name"]]
         for metric in metrics:
             entry = row["test"].get(metric)
-            text = _plain(entry, summary["percent"])
+            text = _plain(entry, summary["percent"], metric)
             if entry:
                 text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(entry["place"], text) + ("\\*" if _significant(summary, dataset, row["name"], metric) else "")
             line.append(text)
@@ -90,7 +92,7 @@ def _not_measured(part: Mapping[str, Any]) -> list[str]:
 
 def _published_text(published: Mapping[str, Mapping[str, float]], name: str, metric: str, percent: bool) -> str:
     value = published.get(name, {}).get(metric)
-    return "" if value is None else scale(value, percent)
+    return "" if value is None else scale(value, percent, metric)
 
 
 def slice_table(summary: Mapping[str, Any], dataset: str) -> str:
@@ -129,9 +131,9 @@ def latex(summary: Mapping[str, Any], dataset: str) -> str:
     """A table environment with booktabs rules; needs \\usepackage{booktabs}."""
     metrics, part = summary["metrics"], summary["datasets"][dataset]
     gains, published = bool(part["best_baseline"]), _published(part)
-    unit = r" (\%)" if summary["percent"] else ""
     header = ["Model"]
     for metric in metrics:
+        unit = r" (\%)" if summary["percent"] and is_share(metric) else ""
         header += [escape(metric) + unit, *(["Gain"] if gains else []), *(["Published"] if published else [])]
     header.append("Seeds")
     lines = []
@@ -139,7 +141,7 @@ def latex(summary: Mapping[str, Any], dataset: str) -> str:
         cells = [escape(row["name"])]
         for metric in metrics:
             entry = row["test"].get(metric)
-            text = _plain(entry, summary["percent"]).replace(" ± ", r" $\pm$ ")
+            text = _plain(entry, summary["percent"], metric).replace(" ± ", r" $\pm$ ")
             if entry:
                 text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(entry["place"], text) + ("$^{*}$" if _significant(summary, dataset, row["name"], metric) else "")
             cells.append(text)
@@ -193,11 +195,11 @@ def escape(text: str) -> str:
 # --- Pieces -----------------------------------------------------------------------------------------------------------
 
 
-def _plain(entry: Mapping[str, Any] | None, percent: bool) -> str:
+def _plain(entry: Mapping[str, Any] | None, percent: bool, metric: str = "") -> str:
     if not entry or entry["mean"] is None:
         return "-"
-    mean = scale(entry["mean"], percent)
-    return mean if entry["std"] is None else f"{mean} ± {scale(entry['std'], percent)}"
+    mean = scale(entry["mean"], percent, metric)
+    return mean if entry["std"] is None else f"{mean} ± {scale(entry['std'], percent, metric)}"
 
 
 def _gain(entry: Mapping[str, Any] | None) -> str:
@@ -224,6 +226,9 @@ def _legend(summary: Mapping[str, Any], dataset: str) -> str:
     text = "Mean ± standard deviation over seeds; best **bold**, second <u>underlined</u>"
     if part["best_baseline"]:
         text += "; gain: relative to the best baseline row of the column"
+    smaller = [metric for metric in summary["metrics"] if metric.partition("@")[0] in SMALLER_IS_BETTER]
+    if smaller:
+        text += f"; of {' and '.join(smaller)} less is better"
     if summary["significance"] and summary["significance"]["tests"]:
         text += f"; \\* differs from {summary['significance']['against']} (paired test below)"
     sources = [f"*Published:* {entry['name']}: {entry['source']}{'; ' + entry['note'] if entry['note'] else ''}." for entry in part["published"]]

@@ -2,7 +2,7 @@
 
 RecBole's files stay as they are. Every mend is a `Patch` named after the breakage; `apply()` applies those that the
 versions at hand need, each at the moment when the module that it concerns is imported. Mends of pandas are in
-`compat.pandas`, those of checkpoints in `compat.checkpoints`.
+`compat.pandas`, those of what reads checkpoints in `compat.models_that_load`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import numpy as np
 
-from recbole_precise.compat import checkpoints, pandas
+from recbole_precise.compat import models_that_load, pandas
 from recbole_precise.importing import after_import, before_import
 
 logger = logging.getLogger("recbole_precise")
@@ -213,6 +213,15 @@ def _download_alone() -> None:
     after_import("recbole.data.dataset.dataset", mend)
 
 
+def _report_dropped_events() -> None:
+    def mend(module: types.ModuleType) -> None:
+        from recbole_precise.data.filtering import count_filters
+
+        count_filters(module)
+
+    after_import("recbole.data.dataset.dataset", mend)
+
+
 def _give_dok_matrices_update() -> None:
     from scipy.sparse import dok_matrix
 
@@ -251,11 +260,12 @@ PATCHES: tuple[Patch, ...] = (
     Patch("ray-report", "tune.report takes a dict since ray 2.7", lambda: version_of("ray") >= (2, 7), _tolerate_new_ray),
     Patch("pandas-fillna", "fillna(inplace=True) on a column warns since pandas 2.2 and changes nothing from 3.0 on", lambda: version_of("pandas") >= (2, 2), pandas.mend_fillna),
     Patch("pandas-agg-len", "agg(len) warns since pandas 2.1 and gives one number for a column from 3.0 on", lambda: version_of("pandas") >= (2, 1), pandas.mend_agg_len),
-    Patch("torch-load", "torch 2.6 refuses RecBole's checkpoints, older ones run what is in them", lambda: True, lambda: checkpoints.mend_torch_load(_Overlay)),
+    Patch("torch-load", "torch 2.6 refuses RecBole's checkpoints, older ones run what is in them", lambda: True, lambda: models_that_load.mend_torch_load(_Overlay)),
     Patch("torch-gradscaler", "torch.cuda.amp.GradScaler is deprecated", lambda: version_of("torch") >= (2, 4), _use_todays_grad_scaler),
     Patch("thop-missing", "counting FLOPs needs thop, which needs distutils", lambda: True, _make_flops_optional),
     Patch("collector-cpu", "metrics over the catalogue crash: .cpu() of a number", lambda: True, _collect_numbers_too),
     Patch("download-barrier", "a first download ends in an error without a process group", lambda: True, _download_alone),
+    Patch("filters-silent", "filters drop events without a word, and after a missing user other events than those without an item", lambda: True, _report_dropped_events),
     Patch("scipy-dok-update", "dok_matrix._update is gone", _dok_update_missing, _give_dok_matrices_update),
     Patch("hyperopt-integers", "exhaustive search fails on hyperopt newer than 0.2.5", lambda: version_of("hyperopt") > (0, 2, 5), _search_grids_with_todays_hyperopt),
 )  # fmt: skip

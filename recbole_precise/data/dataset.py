@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,13 +15,19 @@ from recbole.data.interaction import Interaction
 from recbole.utils import FeatureType
 from torch import Tensor
 
+from recbole_precise.data import beforehand
+from recbole_precise.data.fingerprint import tie_keys
 from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
-from recbole_precise.data.splits import days_in_words, split_rows
+from recbole_precise.data.splits import check_parts, split_rows
+from recbole_precise.data.ties import log_order
 from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from recbole_precise.trainer.vocabulary import Vocabulary
 
 logger = logging.getLogger("recbole_precise")
 
@@ -61,14 +68,28 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     type_named = FeatureType
     store: SequenceStore
+    all_events: SequenceStore  # of every part: the events of all users in all scenes
     held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
     _trained_on: SequenceDataset | None = None  # of an evaluated part: the training part, where items or users are held out of it
+    #: Of data that a finished run is asked about: the run's own names, texts and training events.
+    known: Vocabulary | None = None
+    whole_histories = False
     _views: dict[str, View] | None = None  # of a part from `build`: the views of the scenes, which part it is, and what it sees
     _part, _scene_view = 0, "target"
 
-    def __init__(self, config) -> None:
-        if config["benchmark_filename"] is not None:
-            raise ConfigError("benchmark_filename: data split beforehand is read for RecBole's models alone; remove the key to split by eval_args.")
+    def __init__(
+        self, config, known: Vocabulary | None = None, whole_histories: bool = False
+    ) -> None:
+        """Read the files that the settings name.
+
+        Args:
+            known: the vocabulary of a finished run. Its names keep their ids, what a model derives
+                from training comes from it, and events on items that it does not know are left out.
+            whole_histories: with `known`, keep every event on a known item, whatever the filters by
+                number of interactions or by rows of .user and .item say: they chose the vocabulary.
+        """
+        self.known = known
+        self.whole_histories = whole_histories and known is not None
         self._states = {}
         try:
             super().__init__(config)
@@ -76,6 +97,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise
         except ValueError as error:  # what RecBole itself refuses
             raise DataError(f"{config['data_path']}: {error}") from error
+
+    def _benchmark_presets(self) -> None:
+        """RecBole's preparation of rows with lists, in the place of which `_lay_out_rows` stands."""
 
     # --- Sequences ----------------------------------------------------------------------------------------------------
 
@@ -87,25 +111,40 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         lists = self._list_fields()
         if EXACT_TIME in lists:
             fields[EXACT_TIME] = torch.from_numpy(np.ascontiguousarray(self.times))
+        parts = self._part_of_events()
         self.store = SequenceStore.build(
-            fields,
+            fields if parts is None else {**fields, beforehand.PART_FIELD: torch.from_numpy(parts)},
             read[self.uid_field],
             _rounded(read[self.time_field]) if config["time_order"] == "recbole" else self.times,
-            tie_break=config["tie_break"] or "file",
-            tie_seed=2020 if config["tie_seed"] is None else config["tie_seed"],
+            tie_key=self._tie_key() if config["tie_break"] == "random" else None,
             times=self.times,
             marked=self.scenes.inside,
+            then_by=parts,
         )
+        self.all_events = self.store
         self.times = self.store.times
+        log_order(self.store, self._order_times(self.store), self.iid_field, self.field2id_token[self.iid_field], self.item_rows, config["tie_break"] or "file")
         self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in lists}, SUPERVISED_FIELD)
         self._visible = [*read, *(fields.keys() - set(read)), self._row_fields.length, *self._row_fields.lists]
         self.inter_feat = Rows(self._columns(self.store.targets()))
 
+    def _tie_key(self) -> np.ndarray:
+        """uint64 `[interactions]`: a random order of events with equal times, by their names."""
+        seed = self.config["tie_seed"]
+        columns = []
+        for field in (self.uid_field, self.iid_field):
+            columns += [self.inter_feat[field].numpy(), self.field2id_token[field]]
+        return tie_keys(*columns, seed=2020 if seed is None else seed)
+
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
         asked, there = self.config["sequence_fields"], [name for name in self.inter_feat if name != self.uid_field]
+        if self.row_lists:
+            there = list(self.row_lists.values())
         if asked is None:
             asked = self.iid_field if trains_on_windows(self.config) else "all"
+        if self.row_lists and asked is not None and EXACT_TIME in asked:
+            self.raw_times()  # which says that there are none
         asked = there if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
         for name in asked:
             if name not in (*there, EXACT_TIME):
@@ -120,11 +159,13 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
         Raises DataError when a part that the split asks for is empty.
         """
+        if self.benchmark_filename_list is not None:
+            return self._build_beforehand()
         settings = self.config["eval_args"]
         if settings["order"] != "TO":
             raise ConfigError(f"eval_args: sequences are split in the order of time (order: TO), not {settings['order']}.")
         self._change_feat_format()
-        (mode, how), store, index = *settings["split"].items(), self.store, None
+        store, index = self.store, None
         if self.scenes.target is not None:
             index = torch.nonzero(store.marked).squeeze(1)
             store = store.only(index)
@@ -132,13 +173,15 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             split = split_rows(store, self._order_times(store), self._rounded_times(store), settings["split"], settings["group_by"], self._calcu_split_ids)
         except ValueError as error:
             raise DataError(f"{self.dataset_path}: {error}") from None
-        self._check_parts(mode, how, split.parts, store)
+        check_parts(split.parts, settings["split"], store, self.dataset_path, self.scenes.target, universal=scene_view_of(self.config) == "universal")
         self._drop_unused_col()
         self._visible = self.inter_feat.interaction.visible
         views = views_of(self.store, store, index, split, self._order_times(self.store))
         self._train_last = views["universal"].train_last
         training = views
-        if self.config["holdout_items"] or self.config["holdout_users"]:
+        if self.known is not None:
+            self.held_out = self._known_held_out()
+        elif self.config["holdout_items"] or self.config["holdout_users"]:
             self.held_out, training = hold_out(self, views)
         parts = []
         for number in range(3):
@@ -148,6 +191,111 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             parts.append(part.view(scene_view_of(self.config) or "target", "windows" if _wants_windows(self.config) else "prefixes"))
         if self.scenes.counts:
             logger.info("Scenes: %s; target scene: %s, seen in the view: %s.", self.scenes.in_words(), self.scenes.target, scene_view_of(self.config))
+        return parts
+
+    def _known_held_out(self) -> Tensor | None:
+        held_out = None if self.known is None else self.known.held_out
+        return None if held_out is None else torch.from_numpy(np.array(held_out))
+
+    def prepare_histories(self) -> None:
+        """Put all events in order without splitting them, to ask what comes next."""
+        self._change_feat_format()
+        self.held_out = self._known_held_out()
+
+    def next_rows(self, users: np.ndarray | None = None) -> SequenceDataset:
+        """A part with one row for each user: the whole history, and the event that comes next.
+
+        It is made as the parts of `build` are, so that a model reads of a user what it reads of a
+        test row with the same history. The next event itself is empty, at the time of the last.
+
+        Args:
+            users: int64 ids of users with events in the view of the scenes; default: all of them.
+        """
+        view = scene_view_of(self.config) or "target"
+        store = self.all_events
+        if view == "target" and self.scenes.target is not None:
+            store = store.only(torch.nonzero(store.marked).squeeze(1))
+        store, ends = store.with_next_events()
+        if users is not None:
+            place = np.searchsorted(store.user_ids.numpy(), users)
+            ends = ends[torch.from_numpy(place)]
+        part = self.copy(self.inter_feat)
+        part.store = store
+        part.times = store.times
+        part._views = None
+        part.inter_feat = Rows(part._columns(ends))
+        return part
+
+    def latest_histories(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+        """What a model reads of each user who is asked about now, oldest event first.
+
+        Returns:
+            int64 `(items [events], offsets [users + 1])` with a row for every internal user id, and
+            the time of each user's last event `[users]`, 0 for those without events; None for data
+            without times.
+        """
+        part = self.next_rows()
+        rows = part.inter_feat.interaction
+        length = rows.lengths()
+        event = ranges(rows.end - length, length)[1]
+        users = part.store.user_ids
+        sizes = torch.zeros(self.user_num, dtype=torch.int64)
+        sizes[users] = length
+        last = None
+        if part.times is not None:
+            last = np.zeros(self.user_num, dtype=part.times.dtype)
+            last[users.numpy()] = part.times[rows.end.numpy()]
+        offsets = np.concatenate([[0], np.cumsum(sizes.numpy())])
+        return part.store.fields[self.iid_field][event].numpy(), offsets, last
+
+    def as_trained(self) -> SequenceDataset:
+        """This data set as a model of the run is built from it: no users but the run's."""
+        if self.known is None:
+            return self
+        part = self.copy(self.inter_feat)
+        names = {self.uid_field: self.known.users}
+        part.field2id_token = {**self.field2id_token, **names}
+        return part
+    def _change_feat_format(self) -> None:
+        """Tables to tensors, and events to sequences."""
+        if not self.row_lists:
+            Dataset._change_feat_format(self)
+            self.data_augmentation()
+            return
+        lists = beforehand.take_lists(self.inter_feat, self.row_lists, self._place_of_row)
+        Dataset._change_feat_format(self)
+        self._lay_out_rows(lists)
+
+    def _lay_out_rows(self, lists: beforehand.Lists) -> None:
+        """Rows whose histories the files give, one sequence each; `store` holds the longest known of each user."""
+        self._aug_presets()
+        read, part = self.inter_feat, self._part_of_events()
+        user = read[self.uid_field]
+        targets = {name: read[name] for name in read if name != self.uid_field}
+        named = {f"{name}{self.config['LIST_SUFFIX']}": name for name in self._list_fields()}
+        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, named, SUPERVISED_FIELD)
+        self._visible = [*read, self._row_fields.length, *named]
+        self._given = beforehand.split_rows_given(lists, part, user, self.iid_field, targets, self.max_item_list_len)
+        self.store = beforehand.row_store(lists, beforehand.latest_rows(part, user), user, targets)
+        self.all_events = self.store
+        every = beforehand.row_store(lists, np.arange(len(part)), user, targets)
+        self.inter_feat = Rows(RowColumns(every, every.offsets[1:] - 1, self._row_fields, self.max_item_list_len, visible=self._visible))
+
+    def _build_beforehand(self) -> list[SequenceDataset]:
+        """The parts of files that were split beforehand."""
+        self._given = None
+        self._change_feat_format()
+        given = self._given or beforehand.split_events(self.store, self._order_times)
+        beforehand.check_parts(given, dict(zip(beforehand.part_numbers(self.benchmark_filename_list), self._parts_files)))
+        self._drop_unused_col()
+        self._visible = self.inter_feat.interaction.visible
+        self._train_last = self.store.offsets[1:] - 1
+        parts: list[SequenceDataset] = []
+        for number, view in enumerate(given.views):
+            part = self.copy(self.inter_feat)
+            part._views, part._part = dict.fromkeys(VIEWS, view), number
+            part._trained_on = parts[0] if number else None
+            parts.append(part.view("target", "windows" if _wants_windows(self.config) else "prefixes"))
         return parts
 
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
@@ -196,26 +344,6 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         causes = [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
         return " with ".join([*causes, *(f"{key}: {self.config[key]}" for key in ("holdout_items", "holdout_users") if self.config[key])])
 
-    def _check_parts(self, mode: str, how, parts: list[Tensor], store: SequenceStore) -> None:
-        """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for."""
-        if len(parts) != 3:
-            raise ConfigError(f"eval_args: the split {mode} needs three shares (train, valid, test), not {how}.")
-        if mode == "LS":
-            wanted = [True, how in ("valid_and_test", "valid_only"), how in ("valid_and_test", "test_only")]
-        else:
-            wanted = [share > 0 for share in (([1] if mode == "DAYS" else []) + list(how))]
-        if scene_view_of(self.config) == "universal":
-            wanted[0] = False  # it trains on more than the target scene's rows; `view` looks whether there are any
-        empty = [name for name, part, asked in zip(("training", "validation", "testing"), parts, wanted) if asked and not len(part)]
-        if empty:
-            events = store.offsets.diff()
-            where = "" if self.scenes.target is None else f" in the target scene '{self.scenes.target}'"
-            days = f" The days: {days_in_words(store.times, how)}." if mode == "DAYS" else ""
-            raise DataError(
-                f"{self.dataset_path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. The longest of {len(events)} users has "
-                f"{int(events.max())} events{where and ' there'}; a user needs 2 to train on one target, and one more for each event left out.{days}"
-            )
-
     def _columns(self, end: Tensor, stride: int | None = None) -> RowColumns:
         """Rows with the targets `end`, with the fields that `unused_col` left."""
         if stride is None:
@@ -254,14 +382,24 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
         """The rows of an index; features of user and target item are joined as in RecBole, but not to windows."""
-        return super().__getitem__(index, join and not self._windows)
+        rows = super().__getitem__(index, join and not self._windows)
+        if self.known is not None and isinstance(rows, Interaction):
+            # A model has no row for a user who came after its training: to it that is nobody.
+            user = rows[self.uid_field]
+            rows[self.uid_field] = user.masked_fill(user >= len(self.known.users), 0)
+        return rows
 
     @property
     def _windows(self) -> bool:
         return isinstance(self.inter_feat, Rows) and self.inter_feat.interaction.stride is not None
 
     def raw_times(self) -> np.ndarray:
-        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file."""
+        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file.
+
+        Raises DataError for rows that were given with their histories, whose events have none.
+        """
+        if self.row_lists:
+            raise DataError(f"{self.dataset_path}: {self.config['model']} reads the times of all events, which rows with {next(iter(self.row_lists))} lack.")
         return self.store.times
 
     def train_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,6 +407,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
         Returns: int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have any.
         """
+        if self.known is not None and self.known.sequences is not None:
+            return self.known.sequences
         if self._trained_on is not None:
             return self._trained_on.train_sequences()
         first = self.store.offsets[:-1]
@@ -283,6 +423,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def trained_items(self) -> Tensor:
         """bool `[items]`: those with a training event in any view of the scenes."""
+        if self.known is not None and self.known.trained is not None:
+            return torch.from_numpy(np.array(self.known.trained))
         return (self if self._views is None else self.view("universal")).train_item_counts() > 0
 
     def history(self, rows: slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, Tensor]:
@@ -294,6 +436,14 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         if self._views is None:
             return self.store.history(end, self.iid_field)
         return self._views[self._scene_view].history(end, self.iid_field)
+
+    def history_lengths(self) -> Tensor:
+        """int64 `[rows]`: how many earlier events each row's user has in all scenes, not cut at any length."""
+        end, store = self.inter_feat.interaction.end, self.store
+        if self._views is not None:
+            view = self._views[self._scene_view]
+            end, store = end if view.index is None else view.index[end], view.everything
+        return end - store.first_of(end)
 
     # --- RecBole's statistics, in which every target counts, also when a row trains many ---------------------------------
 
@@ -331,14 +481,15 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """Sparse matrix `[users, items]` of the targets, and of first events whose second is a target, as RecBole has it."""
         if not isinstance(self.inter_feat, Rows):
             return Dataset.inter_matrix(self, form, value_field)
-        targets = self._one_row_per_target().inter_feat.interaction.end
-        second = targets[self.store.first_of(targets) + 1 == targets]
+        columns = self._one_row_per_target().inter_feat.interaction
+        targets, store = columns.end, columns.store
+        second = targets[store.first_of(targets) + 1 == targets]
         event = torch.cat([targets, second - 1])
-        if value_field is not None and value_field not in self.store.fields:
+        if value_field is not None and value_field not in store.fields:
             raise ValueError(f"Value_field [{value_field}] should be one of `df_feat`'s features.")
-        columns = {name: self.store.fields[name][event] for name in {self.iid_field, value_field} - {None}}
-        columns[self.uid_field] = self.store.users_of(event)
-        return self._create_sparse_matrix(Interaction(columns), self.uid_field, self.iid_field, form, value_field)
+        values = {name: store.fields[name][event] for name in {self.iid_field, value_field} - {None}}
+        values[self.uid_field] = store.users_of(event)
+        return self._create_sparse_matrix(Interaction(values), self.uid_field, self.iid_field, form, value_field)
 
     def _history_matrix(self, row: str, value_field: str | None = None, max_history_len: int | None = None):
         return SequentialDataset._history_matrix(self._one_row_per_target(), row, value_field, max_history_len)

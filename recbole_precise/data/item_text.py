@@ -35,10 +35,16 @@ def default_template(records: Records, id_column: str) -> str | None:
     return next(iter(columns)) if len(columns) == 1 else None
 
 
-def item_states(records: Records, template: str | Sequence[str], tokens: Sequence[str], where: str, **encoding: object) -> TokenStates:
-    """Token states aligned with the item ids: row i belongs to `tokens[i]`, row 0 (padding) has no tokens.
+def texts_by_id(
+    records: Records,
+    template: str | Sequence[str],
+    tokens: Sequence[str],
+    where: str,
+    log: bool = True,
+) -> list[str]:
+    """Texts aligned with the item ids: text i belongs to `tokens[i]`, that of the padding is empty.
 
-    `encoding` goes to `encode_cached`. Raises TextError when no item has a text, ConfigError for a wrong template.
+    Raises TextError when no item has a text, ConfigError for a wrong template.
     """
     texts = dict(zip(records, render(template, list(records.values()))))
     aligned, report = align(texts, tokens)
@@ -48,8 +54,10 @@ def item_states(records: Records, template: str | Sequence[str], tokens: Sequenc
             f"Items are called {', '.join(map(repr, report.without_text_examples[:3]))}, rows of the file "
             f"{', '.join(map(repr, list(records)[:3])) or 'not at all'}."
         )
-    logger.log(logging.WARNING if report.without_text else logging.INFO, "Item text of %s: %s.", where, report)
-    return encode_cached(aligned, **encoding)
+    if log:
+        level = logging.WARNING if report.without_text else logging.INFO
+        logger.log(level, "Item text of %s: %s.", where, report)
+    return aligned
 
 
 def encoding_options(config: Any) -> dict[str, Any]:
@@ -85,27 +93,37 @@ class ItemTexts:
         Raises TextError when no text is configured or no item has one.
         """
         if below not in self._states:
-            config, records = self.config, None
-            template = config["item_text"]
-            if template is None and config["text_file"] is not None:
-                records = self._records()
-                template = default_template(records, self.iid_field)
-            if template is None:
-                raise TextError(
-                    f"{config['model']} reads item texts, but {self.dataset_name} says nothing of them: set item_text to a template over the "
-                    'columns of .item, for example item_text: "{title}".'
-                )
-            records = self._records() if records is None else records
-            encoding = {**encoding_options(config), **({} if below is None else {"layers": below, "raw": True})}
-            self._states[below] = item_states(
-                records,
-                template,
-                self.field2id_token[self.iid_field],
-                str(config["text_file"] or self._item_file),
-                progress=bool(config["show_progress"]),
-                **encoding,
-            )
+            layers = {} if below is None else {"layers": below, "raw": True}
+            encoding = {**encoding_options(self.config), **layers}
+            encoding["progress"] = bool(self.config["show_progress"])
+            self._states[below] = encode_cached(self.item_texts(report=True), **encoding)
         return self._states[below]
+
+    def item_texts(self, report: bool = False) -> list[str]:
+        """Each item's text by item id, empty for the padding and for items without one.
+
+        Args:
+            report: log how many items have a text.
+
+        Raises TextError when no text is configured or no item has one.
+        """
+        known = getattr(self, "known", None)
+        if known is not None and known.texts is not None:
+            return list(known.texts)
+        config, records = self.config, None
+        template = config["item_text"]
+        if template is None and config["text_file"] is not None:
+            records = self._records()
+            template = default_template(records, self.iid_field)
+        if template is None:
+            raise TextError(
+                f"{config['model']} reads item texts, but {self.dataset_name} says nothing of them: set item_text to a template over the "
+                'columns of .item, for example item_text: "{title}".'
+            )
+        records = self._records() if records is None else records
+        where = str(config["text_file"] or self._item_file)
+        tokens = self.field2id_token[self.iid_field]
+        return texts_by_id(records, template, tokens, where, report)
 
     @property
     def _item_file(self) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,6 +37,10 @@ def read_header(path: Path, separator: str, encoding: str) -> list[tuple[str, st
         raise DataError(f"{path}: there is no such file.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not text in {encoding or 'utf-8'} (byte {error.start}); convert it or set the key `encoding`.") from None
+    except UnicodeError as error:  # such as UTF-16 without its byte order mark
+        raise DataError(
+            f"{path}: cannot be read in {encoding} ({error}); convert it or set the key `encoding`."
+        ) from None
     except LookupError:
         raise DataError(f"{path}: '{encoding}' (key `encoding`) is no encoding that Python knows.") from None
     except OSError as error:
@@ -54,6 +58,38 @@ def read_header(path: Path, separator: str, encoding: str) -> list[tuple[str, st
             raise DataError(f"{path}, line 1: the column '{name}' stands there twice.")
         columns.append((name, kind))
     return columns
+
+
+def check_id_columns(path: Path, types: Mapping[str, str], ids: Iterable[str | None]) -> None:
+    """Refuse ids of users or items that are no tokens.
+
+    Args:
+        path: the file, for the message.
+        types: name of each column -> its type.
+        ids: names of the columns with ids; those that the file lacks are passed over.
+
+    Raises:
+        DataError: for a column of ids with another type.
+    """
+    for name in ids:
+        kind = types.get(name or "")
+        if kind not in (None, "token"):
+            raise DataError(
+                f"{path}, line 1: the column '{name}' holds one id a row and must have the type token, not {kind}: write "
+                f"{name}:token."
+            )
+
+
+def check_file(path: Path, separator: str, encoding: str, ids: Iterable[str | None]) -> None:
+    """Check header, columns of ids and number of fields of a file that another reader is about to read.
+
+    Raises:
+        DataError: as `read_header`, `check_id_columns` and `scan`.
+    """
+    header = read_header(path, separator, encoding)
+    check_id_columns(path, dict(header), ids)
+    if len(separator) == 1 and ascii_compatible(encoding):
+        scan(path, separator, len(header))
 
 
 def ascii_compatible(encoding: str) -> bool:

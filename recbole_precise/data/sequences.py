@@ -55,33 +55,77 @@ class SequenceStore:
         user: Tensor,
         order_by: np.ndarray,
         *,
-        tie_break: str = "file",
-        tie_seed: int = 0,
+        tie_key: np.ndarray | None = None,
         times: np.ndarray | None = None,
         marked: np.ndarray | None = None,
+        then_by: np.ndarray | None = None,
     ) -> SequenceStore:
-        """Sort events by user, then by `order_by [events]`.
+        """Sort events by user, then by `order_by [events]`, then by `then_by [events]` where given.
 
         Args:
             fields: name -> `[events, ...]`; `user`: int64 `[events]`; `times`, `marked`: kept beside the events.
-            tie_break: order of a user's events with equal `order_by`: `file` (as given) or `random`, drawn
-                from `tie_seed` alone.
+            tie_key: `[events]`, sorts a user's events with equal `order_by`; None: they stay as given.
 
-        Raises ValueError for another `tie_break` or an `order_by` that is not finite.
+        Raises ValueError for an `order_by` that is not finite.
         """
-        if tie_break not in ("file", "random"):
-            raise ValueError(f"tie_break is 'file' or 'random', not {tie_break!r}")
-        start = np.random.default_rng(tie_seed).permutation(len(user)) if tie_break == "random" else None
-        order = stable_order([order_by, user.numpy()], start)
+        keys = [order_by, user.numpy()]
+        if then_by is not None:
+            keys.insert(0, then_by)
+        if tie_key is not None:
+            keys.insert(0, tie_key)
+        order = stable_order(keys)
         index = torch.from_numpy(order)
         sorted_fields = {name: values[index] for name, values in fields.items()}
         return cls(sorted_fields, user[index], None if times is None else times[order], None if marked is None else torch.from_numpy(marked[order]))
+
+    @classmethod
+    def of_sequences(cls, fields: Mapping[str, Tensor], user: Tensor, lengths: Tensor) -> SequenceStore:
+        """Sequences as they are given, of which a user may have several; their events have no times.
+
+        Args:
+            fields: name -> `[events, ...]`, one sequence after the other.
+            user: int64 `[sequences]`, the user of each; `user_ids` then.
+            lengths: int64 `[sequences]`, events of each.
+        """
+        store = cls.__new__(cls)
+        store.fields = dict(fields)
+        store.user_ids = user
+        store.owner = torch.repeat_interleave(torch.arange(len(lengths), dtype=torch.int32), lengths)
+        store.offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
+        store.times = None
+        store.marked = None
+        return store
 
     def with_field(self, name: str, values: Tensor) -> SequenceStore:
         """This store with one more field, `values [events, ...]`."""
         store = copy.copy(self)
         store.fields = {**self.fields, name: values}
         return store
+
+    def with_next_events(self) -> tuple[SequenceStore, Tensor]:
+        """This store with one empty event behind each user's last, at the same time.
+
+        Returns:
+            The store, and int64 `[users]`, where the new events are in it.
+        """
+        users = len(self.user_ids)
+        position = torch.arange(len(self)) + self.owner.long()
+        ends = self.offsets[1:] + torch.arange(users)
+        total = len(self) + users
+        fields = {}
+        for name, values in self.fields.items():
+            wider = values.new_zeros((total, *values.shape[1:]))
+            wider[position] = values
+            fields[name] = wider
+        user = torch.empty(total, dtype=self.user_ids.dtype)
+        user[position] = self.user
+        user[ends] = self.user_ids
+        times = None
+        if self.times is not None:
+            times = np.empty(total, dtype=self.times.dtype)
+            times[position.numpy()] = self.times
+            times[ends.numpy()] = self.times[self.offsets[1:].numpy() - 1]
+        return SequenceStore(fields, user, times), ends
 
     def only(self, event: Tensor) -> SequenceStore:
         """A store of the events `event` (int64 `[n]`, ascending) alone, in the same order."""

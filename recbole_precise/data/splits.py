@@ -19,7 +19,7 @@ from torch import Tensor
 
 from recbole_precise.data.ordering import stable_order
 from recbole_precise.data.sequences import SequenceStore, ranges
-from recbole_precise.errors import ConfigError
+from recbole_precise.errors import ConfigError, DataError
 
 LEAVE_ONE_OUT = ("valid_and_test", "valid_only", "test_only")
 DAY = 86_400  # seconds
@@ -97,6 +97,38 @@ def split_rows(
         parts.append(ranges(begin[users], count[users])[1])
         begin = begin + count
     return Split(parts, moment)
+
+
+def check_parts(parts: Sequence[Tensor], split: Mapping[str, Any], store: SequenceStore, path: str, scene: str | None, universal: bool) -> None:
+    """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for.
+
+    Args:
+        path: the data set, for the message.
+        scene: the target scene; None without one.
+        universal: training sees more than the target scene's rows, so that it is looked at elsewhere.
+
+    Raises:
+        ConfigError: for shares of other than three parts.
+        DataError: for an empty part.
+    """
+    ((mode, how),) = split.items()
+    if len(parts) != 3:
+        raise ConfigError(f"eval_args: the split {mode} needs three shares (train, valid, test), not {how}.")
+    if mode == "LS":
+        wanted = [True, how in ("valid_and_test", "valid_only"), how in ("valid_and_test", "test_only")]
+    else:
+        wanted = [share > 0 for share in (([1] if mode == "DAYS" else []) + list(how))]
+    if universal:
+        wanted[0] = False
+    empty = [name for name, part, asked in zip(("training", "validation", "testing"), parts, wanted) if asked and not len(part)]
+    if empty:
+        events = store.offsets.diff()
+        where = "" if scene is None else f" in the target scene '{scene}'"
+        days = f" The days: {days_in_words(store.times, how)}." if mode == "DAYS" else ""
+        raise DataError(
+            f"{path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. The longest of {len(events)} users has "
+            f"{int(events.max())} events{where and ' there'}; a user needs 2 to train on one target, and one more for each event left out.{days}"
+        )
 
 
 def _rows_of_users(store: SequenceStore, end: np.ndarray) -> np.ndarray:

@@ -30,6 +30,11 @@ def is_rank_metric(name: str) -> bool:
     return name.lower() in _GAIN
 
 
+def rank_metric_names(names: Iterable[str]) -> list[str]:
+    """Those of `names` that follow from ranks: the ones that slices, which are parts of the rows, have."""
+    return [name for name in names if is_rank_metric(name)]
+
+
 def per_case(rank: np.ndarray, metric: str) -> np.ndarray:
     """The metric of every row.
 
@@ -41,7 +46,7 @@ def per_case(rank: np.ndarray, metric: str) -> np.ndarray:
         float64 `[rows]`; its mean is the metric that RecBole prints.
     """
     name, _, cut = metric.lower().partition("@")
-    if not cut.isdigit() or int(cut) < 1:
+    if not cut.isdecimal() or int(cut) < 1:
         raise ConfigError(f"metric '{metric}' needs a cut-off from 1 on after '@', as in '{name or 'ndcg'}@10'.")
     return _per_case(rank, name, int(cut))
 

@@ -9,13 +9,17 @@ target per row need its rank alone.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+
+from recbole_precise.evaluation.blocks import block_rows, blocks, filled
+from recbole_precise.evaluation.draws import own_draws, seed_block
+from recbole_precise.evaluation.products import largest, nan_error, not_finite, product
+from recbole_precise.evaluation.ranks import Ranks
+from recbole_precise.evaluation.top_lists import ShownItems, TopItems, candidate_scores
 
 #: (row [M], item [M]): item `item[m]` is no candidate in row `row[m]`; repeats are allowed.
 Excluded = tuple[Tensor, Tensor]
@@ -24,52 +28,8 @@ Bonus = tuple[Tensor, Tensor, Tensor]
 
 DEFAULT_BUDGET = 64 << 20
 # A tile of scores is written by the product and read twice by the counting: on a CPU it must stay in the cache.
-_CPU_TILE = (512, 1024)
-_GPU_TILE_ROWS = 2048
-
-
-@dataclass
-class Ranks:
-    """The rank of every evaluated row: enough for every metric, slice and test that follows.
-
-    Attributes:
-        user_id, target: `[rows]`, int64 ids, or tokens (str) where results of several runs meet.
-        rank: int64 `[rows]`, the target's rank from 1.
-    """
-
-    user_id: np.ndarray
-    target: np.ndarray
-    rank: np.ndarray
-
-    def __post_init__(self) -> None:
-        self.user_id, self.target, self.rank = _ids(self.user_id), _ids(self.target), np.asarray(self.rank, dtype=np.int64)
-        if not self.user_id.shape == self.target.shape == self.rank.shape or self.rank.ndim != 1:
-            raise ValueError(f"user_id, target and rank must be vectors of one length, got {self.user_id.shape}, {self.target.shape}, {self.rank.shape}")
-
-    def __len__(self) -> int:
-        return len(self.rank)
-
-    def select(self, rows: np.ndarray) -> Ranks:
-        """The rows of a boolean mask or an index array."""
-        return Ranks(self.user_id[rows], self.target[rows], self.rank[rows])
-
-    def save(self, path: str | Path) -> None:
-        """Write a compressed .npz; a reader sees the old file or the new one, never half of it."""
-        def write(partial: Path) -> None:
-            with open(partial, "wb") as file:
-                np.savez_compressed(file, user_id=self.user_id, target=self.target, rank=self.rank)
-
-        write_atomically(Path(path), write, "the ranks")
-
-    @classmethod
-    def load(cls, path: str | Path) -> Ranks:
-        with np.load(path, allow_pickle=False) as arrays:
-            return cls(arrays["user_id"], arrays["target"], arrays["rank"])
-
-
-def _ids(values: Any) -> np.ndarray:
-    values = np.asarray(values)
-    return values if values.dtype.kind == "U" else values.astype(np.int64)
+_CPU_TILE = (128, 1024)
+_GPU_TILE = (128, 16384)
 
 
 def rank_by_vectors(
@@ -88,7 +48,7 @@ def rank_by_vectors(
         targets: int64 `[rows]`, items from 1.
         excluded: pairs that are no candidates. A target that is excluded itself gets the rank `items`: a miss.
         item_bias: `[items]`, added to the scores.
-        budget_bytes: of work space, scores included.
+        budget_bytes: of work space; no rank depends on it.
 
     Returns:
         int64 `[rows]` on the device of `item_vectors`.
@@ -103,19 +63,25 @@ class VectorRanker:
         self.items = item_vectors = item_vectors.detach()
         self.dtype = torch.promote_types(item_vectors.dtype, torch.float32)
         self.device = item_vectors.device
-        self.budget = budget_bytes
         self.bias = None if item_bias is None else item_bias.detach().to(device=self.device, dtype=self.dtype)
         if self.bias is not None:
             if self.bias.shape != item_vectors.shape[:1]:
                 raise ValueError(f"{len(item_vectors)} items need {len(item_vectors)} biases, got {tuple(self.bias.shape)}")
             # A bias of -inf rules an item out, which is sound.
             if torch.isnan(self.bias).any() or torch.isposinf(self.bias).any():
-                raise _not_finite("item biases")
-        self.largest = _largest(item_vectors, "item vectors")
+                raise not_finite("item biases")
+        self.largest = largest(item_vectors, "item vectors")
 
     @torch.no_grad()
-    def rank(self, user_vectors: Tensor, targets: Tensor, excluded: Excluded | None = None, bonus: Bonus | None = None) -> Tensor:
-        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs.
+    def rank(
+        self,
+        user_vectors: Tensor,
+        targets: Tensor,
+        excluded: Excluded | None = None,
+        bonus: Bonus | None = None,
+        shown: ShownItems | None = None,
+    ) -> Tensor:
+        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs, and `shown` counts the rows' best items.
 
         The target's own score comes from a product of the same shape as every tile, so that an item with the target's
         very vector gets the same bits and counts as the tie that it is.
@@ -123,39 +89,54 @@ class VectorRanker:
         (n_items, width), n_rows, device = self.items.shape, len(user_vectors), self.device
         users = user_vectors.to(device=device, dtype=self.dtype)
         targets = _checked_targets(targets, n_rows, n_items, device)
-        # Finite vectors make a NaN only where a sum of products passes the largest float.
-        can_overflow = not _largest(users, "user vectors") * self.largest * width < torch.finfo(self.dtype).max / 4
+        # Finite vectors make what is not finite only where a sum of products passes the largest float.
+        can_overflow = not largest(users, "user vectors") * self.largest * width < torch.finfo(self.dtype).max / 4
         pairs = _sorted_pairs(excluded, n_rows, n_items, device)
         extra = None if bonus is None else _Extra(bonus, n_rows, n_items, self.dtype, device)
-        rows, tile = tile_shape(n_rows, n_items, width, self.dtype.itemsize, self.budget, device)
+        rows, tile = _product_shape(n_items, width, self.dtype.itemsize, device)
         ranks = torch.empty(n_rows, dtype=torch.int64, device=device)
-        counts = torch.empty(rows, dtype=self.dtype, device=device)
         wanted = torch.zeros(tile, width, dtype=self.dtype, device=device)
         for lo in range(0, n_rows, rows):
-            block, target = users[lo : lo + rows].contiguous(), targets[lo : lo + rows]
-            size = len(block)
+            target = targets[lo : lo + rows]
+            size = len(target)
+            block = users.new_zeros(rows, width)
+            block[:size] = users[lo : lo + rows]
             wanted[:size] = self.items[target]
-            own = _product(block, wanted).diagonal()[:, None].clone()
+            own = product(block, wanted).diagonal()[:size, None].clone()
             if self.bias is not None:
                 own += self.bias[target][:, None]
             if extra is not None:
                 own += extra.enter(lo, target, tile)[:, None]
             mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
             at_least = torch.zeros(size, dtype=torch.float64, device=device)
+            best = None if shown is None else TopItems(size, shown.longest, device, self.dtype)
             for number, start in enumerate(range(0, n_items, tile)):
-                scores = self.tile_scores(block, start, tile)
+                scores = self.tile_scores(block, start, tile)[:size]
                 if extra is not None:
                     extra.add_to(scores, number, start)
-                if can_overflow and (torch.isnan(own).any() or torch.isnan(scores).any()):
-                    raise _nan_error()
+                if can_overflow and self._overflowed(scores, start):
+                    raise nan_error()
+                span = slice(bounds[number], bounds[number + 1])
+                masked = mask_row[span], mask_item[span] - start
+                if best is not None:
+                    best.add(candidate_scores(scores[:, : n_items - start], masked, target - start, missed), start)
                 # A comparison with NaN is false, even where `own` is -inf: the one value that never counts.
                 scores[:, n_items - start :] = torch.nan
-                span = slice(bounds[number], bounds[number + 1])
-                scores[mask_row[span], mask_item[span] - start] = torch.nan
+                scores[masked] = torch.nan
                 # Comparing in place to 0.0 and 1.0 and adding floats is many times faster than through a boolean tensor.
-                at_least += torch.sum(scores.ge_(own), dim=1, out=counts[:size])
+                at_least += torch.sum(scores.ge_(own), dim=1)
             ranks[lo : lo + size] = torch.where(missed, n_items, at_least.long() + 1)
+            if best is not None:
+                shown.add(best)
         return ranks
+
+    def _overflowed(self, scores: Tensor, start: int) -> bool:
+        """Whether a score of the items from `start` is not finite though its bias is."""
+        scores = scores[:, : len(self.items) - start]
+        wrong = ~torch.isfinite(scores)
+        if self.bias is not None:
+            wrong &= torch.isfinite(self.bias[start : start + scores.shape[1]])
+        return bool(wrong.any())
 
     def tile_scores(self, block: Tensor, start: int, tile: int) -> Tensor:
         """Scores `[block, tile]` of the items from `start`; those past the catalogue's end are scores of nothing."""
@@ -163,7 +144,7 @@ class VectorRanker:
         here = len(items)
         if here < tile:
             items = torch.cat([items, items.new_zeros(tile - here, items.shape[1])])
-        scores = _product(block, items.contiguous())
+        scores = product(block, items.contiguous())
         if self.bias is not None:
             scores[:, :here] += self.bias[start : start + here]
         return scores
@@ -201,12 +182,21 @@ class _Extra:
 
 
 @torch.no_grad()
-def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None = None) -> Tensor:
+def rank_by_scores(
+    scores: Tensor,
+    targets: Tensor,
+    *,
+    excluded: Excluded | None = None,
+    budget_bytes: int = DEFAULT_BUDGET,
+    shown: ShownItems | None = None,
+) -> Tensor:
     """Ranks from scores that somebody else made.
 
     Args:
         scores: `[rows, items]`, left as they are; column 0, the padding item, is ignored.
         targets, excluded: as in `rank_by_vectors`.
+        budget_bytes: of the copies that are counted; no rank depends on it.
+        shown: counts the rows' best items.
 
     Returns:
         int64 `[rows]` on the device of `scores`.
@@ -215,7 +205,8 @@ def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None
     device = scores.device
     targets = _checked_targets(targets, n_rows, n_items, device)
     pairs = _sorted_pairs(excluded, n_rows, n_items, device)
-    rows, tile = tile_shape(n_rows, n_items, 0, 4, DEFAULT_BUDGET, device)
+    rows = min(block_rows(), max(n_rows, 1))
+    tile = max(64, min(n_items, budget_bytes // (8 * rows)))
     ranks = torch.empty(n_rows, dtype=torch.int64, device=device)
     for lo in range(0, n_rows, rows):
         block, target = scores[lo : lo + rows], targets[lo : lo + rows]
@@ -224,16 +215,22 @@ def rank_by_scores(scores: Tensor, targets: Tensor, *, excluded: Excluded | None
             own = own.to(torch.float64)
         mask_row, mask_item, bounds, missed = _non_candidates(pairs, target, lo, tile, n_items)
         at_least = torch.zeros(len(block), dtype=torch.float64, device=device)
+        best = None if shown is None else TopItems(len(block), shown.longest, device, own.dtype)
         for number, start in enumerate(range(0, n_items, tile)):
             part = torch.empty(len(block), min(tile, n_items - start), dtype=own.dtype, device=device)
             part.copy_(block[:, start : start + tile])
             # The sum is cheap and finite unless something is not; only then is the culprit looked for.
             if not torch.isfinite(part.sum()) and torch.isnan(part[:, int(start == 0) :]).any():
-                raise _nan_error()
+                raise nan_error()
             span = slice(bounds[number], bounds[number + 1])
-            part[mask_row[span], mask_item[span] - start] = torch.nan
+            masked = mask_row[span], mask_item[span] - start
+            if best is not None:
+                best.add(candidate_scores(part, masked, target - start, missed), start)
+            part[masked] = torch.nan
             at_least += part.ge_(own).sum(1)
         ranks[lo : lo + len(block)] = torch.where(missed, n_items, at_least.long() + 1)
+        if best is not None:
+            shown.add(best)
     return ranks
 
 
@@ -248,91 +245,99 @@ def rank_rows(
     batches: Batches,
     *,
     n_items: int | None = None,
-    batch_rows: int = 512,
     budget_bytes: int = DEFAULT_BUDGET,
     score: Callable[[Any], Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
     share: tuple[int, int] = (0, 1),
+    seed: int = 0,
+    rows: int | None = None,
+    shown: ShownItems | None = None,
 ) -> Ranks:
-    """Rank the targets of all rows under any model.
+    """Rank the targets of all rows under any model, in blocks of rows that no setting changes.
 
     A model with `user_vectors(interaction) -> [B, d]` and `item_vectors() -> [items, d]` (and perhaps `item_bias`,
     a tensor or a method that gives one, `[items]`, and `pair_bonus(interaction)`, a Bonus or None) has its items encoded once. Any other is asked for
-    `full_sort_predict(interaction) -> [B, items]`, in batches small enough for the budget.
+    `full_sort_predict(interaction) -> [B, items]`. Every generator of random numbers is left as it was found.
 
     Args:
         model: put into eval mode meanwhile.
         user_ids: `[rows]`, kept in the result.
-        batches: gives the rows lo .. hi - 1.
+        batches: gives the rows lo .. hi - 1; the model gets them filled up to a whole block.
         n_items: items of the catalogue, padding included; by default the model's `n_items`.
-        batch_rows: rows given to the model at once, at most.
-        budget_bytes: of scores and work space; what the model itself allocates comes on top.
-        score: used instead of the model's own methods; interaction -> `[B, items]`.
-        progress: called with the number of rows done after each batch.
-        share: (i, n): only every n-th batch, from batch i; rank and target of other rows are 0. Batches, and so bits, are those of (0, 1).
+        budget_bytes: of work space beside a block of scores; it changes no rank.
+        score: used instead of the model's own methods; interaction -> `[B, items]`. progress: called with the rows done after each block.
+        share: (i, n): only every n-th block, from block i; rank and target of other rows are 0. Blocks, and so bits, are those of (0, 1).
+        seed: what `batches` and the model draw follows from it and from the number of the block.
+        rows: of a block; by default `block_rows`.
+        shown: counts the best items of the rows that are ranked here, from the scores that rank them.
     """
     was_training = getattr(model, "training", False)
     if was_training:
         model.eval()
     try:
-        user_ids = np.asarray(user_ids)
-        by_vectors = score is None and hasattr(model, "user_vectors") and hasattr(model, "item_vectors")
-        if by_vectors:
-            bias = getattr(model, "item_bias", None)
-            bias = bias() if callable(bias) else bias
-            ranker = VectorRanker(model.item_vectors(), bias, budget_bytes)
-            pair_bonus = getattr(model, "pair_bonus", lambda _: None)
-        else:
-            n_items = n_items or model.n_items
-            score = score or model.full_sort_predict
-            # A model's own scores and at least one copy that it makes on the way.
-            batch_rows = max(1, min(batch_rows, budget_bytes // (8 * n_items)))
-        ranks, targets = np.zeros((2, len(user_ids)), np.int64)
-        for lo in range(share[0] * batch_rows, len(user_ids), share[1] * batch_rows):
-            hi = min(lo + batch_rows, len(user_ids))
-            interaction, target, excluded = batches(lo, hi)
+        with own_draws():
+            seed_block(seed, 0)
+            user_ids = np.asarray(user_ids)
+            by_vectors = score is None and hasattr(model, "user_vectors") and hasattr(model, "item_vectors")
             if by_vectors:
-                rank = ranker.rank(model.user_vectors(interaction), target, excluded, pair_bonus(interaction))
+                bias = getattr(model, "item_bias", None)
+                bias = bias() if callable(bias) else bias
+                ranker = VectorRanker(model.item_vectors(), bias, budget_bytes)
+                pair_bonus = getattr(model, "pair_bonus", lambda _: None)
             else:
-                scores = score(interaction)
-                if scores.numel() != (hi - lo) * n_items:
-                    raise ValueError(
-                        f"{type(model).__name__} gave scores of shape {tuple(scores.shape)} for {hi - lo} rows and {n_items} items; "
-                        "one score for every row and item is needed."
-                    )
-                rank = rank_by_scores(scores.view(hi - lo, n_items), target, excluded=excluded)
-            ranks[lo:hi], targets[lo:hi] = rank.cpu().numpy(), target.cpu().numpy()
-            if progress is not None:
-                progress(hi - lo)
-        return Ranks(user_ids, targets, ranks)
+                n_items = n_items or model.n_items
+                score = score or model.full_sort_predict
+            rows = rows or block_rows(None if by_vectors else n_items)
+            ranks, targets = np.zeros((2, len(user_ids)), np.int64)
+            for number, lo, hi in blocks(len(user_ids), rows):
+                if number % share[1] != share[0]:
+                    continue
+                seed_block(seed, number)
+                interaction, target, excluded = batches(lo, hi)
+                interaction = filled(interaction, hi - lo, rows)
+                if by_vectors:
+                    bonus = _rows_before(hi - lo, pair_bonus(interaction))
+                    rank = ranker.rank(model.user_vectors(interaction)[: hi - lo], target, excluded, bonus, shown)
+                else:
+                    scores = score(interaction)
+                    if scores.numel() != rows * n_items:
+                        raise ValueError(
+                            f"{type(model).__name__} gave scores of shape {tuple(scores.shape)} for {rows} rows and {n_items} items; "
+                            "one score for every row and item is needed."
+                        )
+                    scores = scores.view(rows, n_items)[: hi - lo]
+                    rank = rank_by_scores(scores, target, excluded=excluded, budget_bytes=budget_bytes, shown=shown)
+                ranks[lo:hi], targets[lo:hi] = rank.cpu().numpy(), target.cpu().numpy()
+                if progress is not None:
+                    progress(hi - lo)
+            return Ranks(user_ids, targets, ranks)
     finally:
         if was_training:
             model.train()
 
 
-# oneDNN's product is about twice as fast as MKL's on AMD processors, and level on Intel's.
-_ONEDNN = getattr(torch.ops.mkldnn, "_linear_pointwise", None) if torch.backends.mkldnn.is_available() else None
-
-
-def _product(users: Tensor, items: Tensor) -> Tensor:
-    """`users [b, d] @ items [t, d]^T -> [b, t]`, a fresh tensor."""
-    if _ONEDNN is not None and users.device.type == "cpu" and users.dtype == torch.float32 and torch.backends.mkldnn.enabled:
-        return _ONEDNN(users, items, None, "none", [], "")
-    return users @ items.t()
+def _rows_before(size: int, bonus: Bonus | None) -> Bonus | None:
+    """The part of a bonus that is of the first `size` rows."""
+    if bonus is None:
+        return None
+    here = bonus[0] < size
+    return tuple(part[here] for part in bonus)
 
 
 def tile_shape(n_rows: int, n_items: int, width: int, itemsize: int, budget: int, device: torch.device) -> tuple[int, int]:
-    """(rows of a block, items of a tile), rows <= items; scores, the tile's vectors and the target's stay in the budget."""
-    if device.type == "cpu":
-        rows, tile = _CPU_TILE
-    else:
-        rows = _GPU_TILE_ROWS
-        tile = max(rows, budget // (2 * itemsize * (rows + width)) // 256 * 256)
-    while rows > 16 and rows * tile * itemsize + 3 * tile * width * itemsize > budget:
+    """(rows of a block, items of a tile) of the products, whatever the `budget`: another shape could give other last bits."""
+    rows, tile = _product_shape(n_items, width, itemsize, device)
+    return min(rows, max(n_rows, 1)), tile
+
+
+def _product_shape(n_items: int, width: int, itemsize: int, device: torch.device) -> tuple[int, int]:
+    """As `tile_shape`, for blocks that are filled up to whole ones."""
+    rows, tile = _CPU_TILE if device.type == "cpu" else _GPU_TILE
+    while rows > 16 and rows * tile * itemsize + 3 * tile * width * itemsize > DEFAULT_BUDGET:
         rows, tile = rows // 2, max(rows // 2, tile // 2)
     # Multiples of 64 keep every column of every tile in the same inner loop of the product.
     tile = min(tile, max(64, -(-n_items // 64) * 64))
-    return min(rows, tile, max(n_rows, 1)), tile
+    return min(rows, tile), tile
 
 
 def _sorted_pairs(excluded: Excluded | None, n_rows: int, n_items: int, device: torch.device, *values: Tensor) -> tuple[Tensor, ...] | None:
@@ -376,22 +381,3 @@ def _checked_targets(targets: Tensor, n_rows: int, n_items: int, device: torch.d
     if n_rows and (int(targets.min()) < 1 or int(targets.max()) >= n_items):
         raise ValueError(f"a target lies outside 1 .. {n_items - 1}: item 0 is padding and the catalogue has {n_items} rows")
     return targets
-
-
-def _largest(vectors: Tensor, name: str) -> float:
-    """The largest absolute value, or an error when there is NaN or infinity; no copy is made."""
-    if not vectors.numel():
-        return 0.0
-    low, high = torch.aminmax(vectors)
-    largest = max(-float(low), float(high))
-    if not largest < float("inf"):
-        raise _not_finite(name)
-    return largest
-
-
-def _not_finite(name: str) -> ValueError:
-    return ValueError(f"the {name} hold NaN or infinite values: the model has diverged, or one of its inputs is not finite")
-
-
-def _nan_error() -> ValueError:
-    return ValueError("a score is NaN: the model has diverged, or one of its inputs is not finite")

@@ -34,7 +34,7 @@ def summarise(
     The training events are counted in the data set of the first side's first run.
     """
     from recbole_precise.config import command_line
-    from recbole_precise.quick_start import load_data
+    from recbole_precise.finished import load_data
 
     for kind in slices:
         if kind not in KINDS:

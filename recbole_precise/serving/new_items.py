@@ -6,9 +6,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_precise.data.item_text import default_template, item_states
+from recbole_precise.data.item_text import default_template, texts_by_id
 from recbole_precise.errors import ConfigError, DataError
-from recbole_precise.text.corpus import PADDING_TOKEN, read_text_file, render
+from recbole_precise.text.cache import encode_cached
+from recbole_precise.text.corpus import PADDING_TOKEN, read_text_file
 from recbole_precise.text.states import TokenStates
 
 
@@ -42,5 +43,6 @@ def read_new_items(path: str | Path, id_column: str, known: Collection[str], tem
     if template is None:
         columns = dict.fromkeys(name for record in records.values() for name in record if name != id_column)
         raise ConfigError(f"{path}: the run has no item_text, so the file must have one column beside '{id_column}', not {', '.join(columns) or 'none'}.")
-    states = item_states(records, template, list(records), str(path), **encoding)
-    return NewItems(list(records), render(template, list(records.values())), states)
+    texts = texts_by_id(records, template, list(records), str(path))
+    # The encoder was judged by the texts of its data set; a few new ones may well be beyond it.
+    return NewItems(list(records), texts, encode_cached(texts, judge=False, **encoding))

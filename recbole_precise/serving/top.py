@@ -2,51 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from recbole_precise.evaluation.blocks import one_at_a_time
 from recbole_precise.evaluation.ranking import DEFAULT_BUDGET, Excluded, VectorRanker, tile_shape
+from recbole_precise.evaluation.top_lists import TopItems
 
-
-class TopItems:
-    """The k best items so far of each row; equal scores stand in the order of the catalogue, whatever the tiles.
-
-    Attributes:
-        scores: `[rows, k]`, falling; -inf where there are fewer candidates. items: int64 `[rows, k]`.
-    """
-
-    def __init__(self, n_rows: int, k: int, device: torch.device, dtype: torch.dtype = torch.float32) -> None:
-        self.scores = torch.full((n_rows, k), -torch.inf, device=device, dtype=dtype)
-        self.items = torch.zeros(n_rows, k, device=device, dtype=torch.int64)
-
-    def add(self, scores: Tensor, start: int) -> None:
-        """Take in the scores `[rows, tile]` of the items from `start`; tiles come in the order of the catalogue. -inf: no candidate."""
-        if torch.isnan(scores).any():
-            raise ValueError("a score is NaN: the model has diverged, or one of its inputs is not finite")
-        k = self.scores.shape[1]
-        value, place = _best(scores, k)
-        value, items = torch.cat([self.scores, value], 1), torch.cat([self.items, place + start], 1)
-        # What was there comes first and each side is in the catalogue's order among equals: a stable sort keeps that.
-        order = torch.sort(value, dim=1, descending=True, stable=True).indices[:, :k]
-        self.scores, self.items = value.gather(1, order), items.gather(1, order)
-
-
-def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """(values, places) `[rows, min(k, tile)]` of each row's best, in the order of their places; of equal ones the first are taken."""
-    if scores.shape[1] <= k:
-        return scores, torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
-    least = scores.topk(k, dim=1).values[:, -1:]
-    above, equal = scores > least, scores == least
-    chosen = above | equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True))
-    place = chosen.nonzero()[:, 1].view(len(scores), k)
-    return scores.gather(1, place), place
+_MANY = 1 << 30  # rows, more than a block ever has
 
 
 @torch.no_grad()
 def top_items(
-    model: Any, batch: Any, k: int, *, allowed: Tensor, excluded: Excluded | None = None, budget_bytes: int = DEFAULT_BUDGET
+    model: Any,
+    batch: Any,
+    k: int,
+    *,
+    allowed: Tensor,
+    excluded: Excluded | None = None,
+    budget_bytes: int = DEFAULT_BUDGET,
+    alone: bool = True,
 ) -> TopItems:
     """The k best items of each row of a batch under any sequential model.
 
@@ -55,32 +33,39 @@ def top_items(
         batch: what the model reads, field -> tensor.
         allowed: bool `[items]`, the candidates; item 0, the padding, never is one.
         excluded: (row, item) pairs that are no candidates.
+        alone: compute each row by itself, so that its answer is the same to the last bit whatever
+            other rows are asked about; slower for many rows.
     """
     model.eval()
+    n_rows = len(batch) if not isinstance(batch, Mapping) else len(next(iter(batch.values())))
     if not (hasattr(model, "user_vectors") and hasattr(model, "item_vectors")):
-        scores = model.full_sort_predict(batch)
-        scores = scores.reshape(-1, len(allowed)).float().clone()
-        return _pick(scores, k, allowed, excluded)
-    users = model.user_vectors(batch)
+        scores = _of_rows(model.full_sort_predict, batch, n_rows, len(allowed), alone)
+        return _pick(scores.float().clone(), k, allowed, excluded)
+    vectors = model.item_vectors()
+    users = _of_rows(model.user_vectors, batch, n_rows, vectors.shape[1], alone)
     bias = getattr(model, "item_bias", None)
-    ranker = VectorRanker(model.item_vectors(), bias() if callable(bias) else bias, budget_bytes)
+    ranker = VectorRanker(vectors, bias() if callable(bias) else bias, budget_bytes)
     users = users.to(device=ranker.device, dtype=ranker.dtype)
-    n_rows, n_items = len(users), len(ranker.items)
+    n_items = len(ranker.items)
     allowed = allowed.to(ranker.device)
     found = TopItems(n_rows, k, ranker.device, ranker.dtype)
     bonus = getattr(model, "pair_bonus", lambda _: None)(batch)
-    rows, tile = tile_shape(n_rows, n_items, users.shape[1], ranker.dtype.itemsize, budget_bytes, ranker.device)
+    # A product of another shape may give other last bits: every block has as many rows.
+    shape = (n_items, users.shape[1], ranker.dtype.itemsize, budget_bytes, ranker.device)
+    rows, tile = tile_shape(_MANY, *shape)
     for low in range(0, n_rows, rows):
-        block = users[low : low + rows].contiguous()
-        part = TopItems(len(block), k, ranker.device, ranker.dtype)
+        size = min(rows, n_rows - low)
+        block = users.new_zeros(rows, users.shape[1])
+        block[:size] = users[low : low + size]
+        part = TopItems(size, k, ranker.device, ranker.dtype)
         for start in range(0, n_items, tile):
             end = min(start + tile, n_items)
-            scores = ranker.tile_scores(block, start, tile)[:, : end - start]
+            scores = ranker.tile_scores(block, start, tile)[:size, : end - start]
             if bonus is not None:
-                row, item, value = _inside(bonus, low, low + len(block), start, end)
+                row, item, value = _inside(bonus, low, low + size, start, end)
                 scores[row, item] += value.to(scores)
             if excluded is not None:
-                row, item = _inside(excluded, low, low + len(block), start, end)
+                row, item = _inside(excluded, low, low + size, start, end)
                 scores[row, item] = -torch.inf
             scores[:, ~allowed[start:end]] = -torch.inf
             if start == 0:
@@ -88,6 +73,18 @@ def top_items(
             part.add(scores, start)
         found.scores[low : low + rows], found.items[low : low + rows] = part.scores, part.items
     return found
+
+
+def _of_rows(
+    function: Callable[[Any], Tensor], batch: Any, n_rows: int, width: int, alone: bool
+) -> Tensor:
+    """What a model makes of a batch, `[n_rows, width]`; `alone`: of each row by itself."""
+    if not alone:
+        return function(batch).reshape(n_rows, width)
+    if not n_rows:
+        return torch.zeros(0, width)
+    rows = one_at_a_time(batch, n_rows)
+    return torch.cat([function(pair).reshape(2, width)[:1] for _, pair in rows])
 
 
 def _pick(scores: Tensor, k: int, allowed: Tensor, excluded: Excluded | None) -> TopItems:

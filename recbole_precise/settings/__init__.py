@@ -11,51 +11,31 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from recbole_precise.errors import ConfigError
+from recbole_precise.settings.loader import MOST_LEVELS, SettingsLoader
 
 if TYPE_CHECKING:
     from recbole_precise.registry import Entry
 
 
-class SettingsLoader(yaml.SafeLoader):
-    """YAML as RecBole reads it (`1e-3` is a number), without Python objects, and with no key given twice."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            if key_node.value in seen and key_node.tag != "tag:yaml.org,2002:merge":
-                raise yaml.constructor.ConstructorError(None, None, f"the key '{key_node.value}' is given twice", key_node.start_mark)
-            seen.add(key_node.value) if isinstance(key_node.value, str) else None
-        return super().construct_mapping(node, deep)
-
-
-SettingsLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(
-        r"^(?:[-+]?[0-9][0-9_]*\.[0-9_]*(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
-        r"|\.[0-9_]+(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
-    ),
-    list("-+0123456789."),
-)
+#: Bytes of a config file at most; no file of settings comes near.
+MOST_BYTES = 16 << 20
+#: How a file begins that this package wrote: a run's config.yaml, the best.yaml of tuning.
+_WRITTEN_HERE = re.compile(r"^#[^\n]*\brun it (?:again )?with\b", re.IGNORECASE | re.MULTILINE)
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
     """The mapping in a YAML file (an empty file is an empty mapping); a ConfigError that names file and line otherwise."""
-    file = Path(path)
-    try:
-        text = file.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise ConfigError(f"Config file '{file}' does not exist.") from None
-    except IsADirectoryError:
-        raise ConfigError(f"Config file '{file}' is a folder.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"Config file '{file}' cannot be read: {error}.") from error
+    file, text = Path(path), settings_text_of(path)
     try:
         content = yaml.load(text, Loader=SettingsLoader)  # noqa: S506 - a SafeLoader
     except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
+        mark = error.problem_mark
+        line = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"Config file '{file}'{line}: {error.problem or error.context}.") from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"Config file '{file}' is not YAML: {error}.") from error
+        raise ConfigError(f"Config file '{file}' is not YAML: {' '.join(str(error).split())}.") from error
+    except (RecursionError, ValueError, TypeError) as error:
+        raise ConfigError(f"Config file '{file}' is not YAML that settings are written in: {error}.") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -64,6 +44,36 @@ def read_settings(path: str | Path) -> dict[str, Any]:
         if not isinstance(key, str):
             raise ConfigError(f"Config file '{file}': the key {key!r} must be text.")
     return content
+
+
+def settings_text_of(path: str | Path) -> str:
+    """The text of a config file; a ConfigError that names it where it cannot be read."""
+    file = Path(path)
+    try:
+        with open(file, "rb") as opened:
+            content = opened.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise ConfigError(f"Config file '{file}' does not exist.") from None
+    except IsADirectoryError:
+        raise ConfigError(f"Config file '{file}' is a folder.") from None
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"Config file '{file}' cannot be read: {error}.") from error
+    if len(content) > MOST_BYTES:
+        raise ConfigError(f"Config file '{file}' is larger than {MOST_BYTES >> 20} MB: it is no file of settings.")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"Config file '{file}' cannot be read as UTF-8 text: {error}.") from error
+
+
+def written_here(path: str | Path) -> bool:
+    """Whether a config file was written by this package: the settings of a run, or the best of a search.
+
+    Such a file holds every key of a run, also those that the run's other settings make idle.
+    """
+    head = settings_text_of(path)[:4096]
+    comments = head[: re.match(r"(?:#[^\n]*\n)*", head).end()]
+    return bool(_WRITTEN_HERE.search(comments))
 
 
 def properties_folder() -> Path:
@@ -140,12 +150,12 @@ def parse_value(text: str, kinds: Collection[str] = ()) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
     else:
-        return value if isinstance(value, (int, float, str, list, tuple, dict)) else text
+        return value if isinstance(value, (int, float, str, list, tuple, dict)) and _is_shallow(value) else text
     opening = plain[:1]
     if (opening == "[" and (not kinds or "list" in kinds)) or (opening == "{" and (not kinds or "dict" in kinds)):
         try:
             value = yaml.load(plain, Loader=SettingsLoader)  # noqa: S506 - a SafeLoader
-        except yaml.YAMLError:
+        except (yaml.YAMLError, RecursionError, ValueError, TypeError):
             return text
         return value if isinstance(value, (list, dict)) else text
     return text
@@ -156,7 +166,16 @@ def _unquoted(plain: str, text: str) -> str:
     if len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "'\"":
         try:
             value = ast.literal_eval(plain)
-        except (ValueError, SyntaxError):
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
             return text
         return value if isinstance(value, str) else text
     return text
+
+
+def _is_shallow(value: Any, level: int = 0) -> bool:
+    """Whether a value nests no deeper than a file of settings may."""
+    if level > MOST_LEVELS:
+        return False
+    if isinstance(value, dict):
+        return all(_is_shallow(part, level + 1) for pair in value.items() for part in pair)
+    return not isinstance(value, (list, tuple)) or all(_is_shallow(part, level + 1) for part in value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.util
 import inspect
@@ -12,6 +13,7 @@ from typing import Any
 
 from recbole_precise.registry import Entry
 from recbole_precise.settings import model_settings, properties_folder, read_settings, schema
+from recbole_precise.settings.effects import UNREAD
 
 _READS = re.compile(r"""config(?:\[|\.get\(\s*)f?["'](\w+)["']""")
 
@@ -50,21 +52,26 @@ def downloads() -> dict[str, str]:
 
 
 def keys_of_model(entry: Entry, model_class: type) -> dict[str, Any]:
-    """Keys of one model and their defaults (None where only the source names a key)."""
+    """Keys that one model reads and their defaults (None where only the source names a key)."""
     if entry.ours:
-        return model_settings(entry.settings)
-    keys: dict[str, Any] = {}
+        unread = UNREAD.get(entry.name, frozenset())
+        return {key: value for key, value in model_settings(entry.settings).items() if key not in unread}
+    keys: dict[str, Any] = dict.fromkeys(_READS.findall(source_of(model_class)))
+    file = _recbole_properties() / "model" / f"{entry.settings}.yaml"
+    if file.is_file():
+        keys.update(read_settings(file))
+    return keys
+
+
+@functools.cache
+def source_of(model_class: type) -> str:
+    """The source of the modules that a model class and its base classes are written in, torch's left out."""
+    sources = []
     for cls in model_class.__mro__:
         # RecBole's recommenders read keys in the base classes of their module too.
         module = sys.modules.get(cls.__module__)
         if module is None or cls.__module__.startswith(("torch.", "builtins")):
             continue
-        try:
-            source = inspect.getsource(module)
-        except (OSError, TypeError):
-            continue
-        keys.update(dict.fromkeys(_READS.findall(source)))
-    file = _recbole_properties() / "model" / f"{entry.settings}.yaml"
-    if file.is_file():
-        keys.update(read_settings(file))
-    return keys
+        with contextlib.suppress(OSError, TypeError):
+            sources.append(inspect.getsource(module))
+    return "\n".join(sources)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from recbole_precise.data.scenes import columns_read
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.files import output_file, output_folder
 from recbole_precise.registry import Entry
+from recbole_precise.settings.effects import UNREAD
 
 BUNDLED = "ml-100k"  # RecBole carries it and reads it from its own folder, whatever data_path says.
 
@@ -59,8 +61,10 @@ def check(settings: Mapping[str, Any], entry: Entry, model_class: type, given: M
         rule(settings, entry, model_class, given)
 
 
-def why_unknown(key: str) -> str:
+def why_unknown(key: str, entry: Entry) -> str:
     """Of a key that some models do not read because they lack what it is about: that sentence; else an empty text."""
+    if key in UNREAD.get(entry.name, ()):
+        return f" {entry.name} takes it over with the settings of {_extended(entry)}, and never reads it: leave it out."
     if not key.startswith("text_tuning"):
         return ""
     from recbole_precise import registry
@@ -70,6 +74,12 @@ def why_unknown(key: str) -> str:
     if not readers:
         return ""
     return f" It tunes the one text vector that an item has in {', '.join(readers[:-1])} and {readers[-1]}; this model has none."
+
+
+def _extended(entry: Entry) -> str:
+    from recbole_precise.settings import model_files
+
+    return model_files(entry.settings)[-2]
 
 
 def _variant(settings, entry: Entry, model_class, given) -> None:
@@ -126,28 +136,41 @@ _WITHOUT_CUT = {"gauc", "auc", "mae", "rmse", "logloss"}
 
 
 def _evaluator(settings, entry, model_class, given) -> None:
+    from recbole_precise.evaluation.list_metrics import LIST_METRICS, is_list_metric
+    from recbole_precise.evaluation.metrics import RANK_METRICS
+
     if settings.get("evaluator") == "exact" and not exact_ranks_suffice(settings):
         raise ConfigError(
-            "evaluator: exact ranks the whole catalogue for one target per row (metrics recall, hit, ndcg, mrr, precision, map; "
+            f"evaluator: exact ranks the whole catalogue for one target per row (metrics {', '.join((*RANK_METRICS, *LIST_METRICS))}; "
             "eval_args mode full; sequential models); set evaluator: recbole or leave it out."
+        )
+    lists = [name for name in _metric_names(settings) if is_list_metric(name)]
+    if lists and _is_sequential(settings) and not exact_ranks_suffice(settings) and given.get("evaluator") != "recbole":
+        raise ConfigError(
+            f"metrics: {', '.join(lists)} are right over lists from the whole catalogue alone: set eval_args mode: full and leave "
+            "out metrics that are no ranks (GAUC), or say evaluator: recbole for RecBole's numbers, which count the padding item."
         )
 
 
 def exact_ranks_suffice(settings: Mapping[str, Any]) -> bool:
-    """Whether everything asked for follows from the rank of one target per row among all items."""
-    from recbole_precise.evaluation.metrics import is_rank_metric
+    """Whether everything asked for follows from the rank of one target per row among all items, and from the top lists."""
+    from recbole_precise.evaluation.list_metrics import is_exact_metric
 
     modes = settings["eval_args"].get("mode", "full")
     whole = all(mode == "full" for mode in (modes.values() if isinstance(modes, dict) else [modes]))
-    return _is_sequential(settings) and whole and all(is_rank_metric(str(name)) for name in _metric_names(settings))
+    return _is_sequential(settings) and whole and all(is_exact_metric(str(name)) for name in _metric_names(settings))
 
 
 def _is_sequential(settings) -> bool:
     return getattr(settings.get("MODEL_TYPE"), "name", None) == "SEQUENTIAL"
 
 
+def _is_share(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value and math.isfinite(value) and value < 1e9
+
+
 _EVAL_ARGS = ("split", "group_by", "order", "mode")
-_MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d*")
+_MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d{0,5}")
 
 
 def _eval_args(settings, entry, model_class, given) -> None:
@@ -161,7 +184,7 @@ def _eval_args(settings, entry, model_class, given) -> None:
         raise ConfigError(f"eval_args: split must be one of {{RS: [0.8, 0.1, 0.1]}}, {{TS: [0.8, 0.1, 0.1]}} or {{LS: valid_and_test}}, not {split!r}.")
     ((kind, value),) = split.items()
     if kind in ("RS", "TS"):
-        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(isinstance(x, (int, float)) and x >= 0 for x in value) or sum(value) <= 0:
+        if not isinstance(value, (list, tuple)) or len(value) != 3 or not all(_is_share(x) for x in value) or sum(value) <= 0:
             raise ConfigError(f"eval_args: split {kind} needs three shares for training, validation and test such as [0.8, 0.1, 0.1], not {value!r}.")
     elif kind == "LS":
         if value not in ("valid_and_test", "valid_only", "test_only"):
@@ -182,9 +205,12 @@ def _eval_args(settings, entry, model_class, given) -> None:
     if args.get("group_by") not in ("user", "none", None):
         raise ConfigError(f"eval_args: group_by must be user or none, not {args['group_by']!r}.")
     modes = args.get("mode", "full")
+    for phase in modes if isinstance(modes, dict) else ():
+        if phase not in ("valid", "test"):
+            raise ConfigError(f"eval_args: mode has the parts valid and test, not {phase!r}.{did_you_mean(str(phase), ('valid', 'test'))}")
     for mode in modes.values() if isinstance(modes, dict) else [modes]:
         if not isinstance(mode, str) or not _MODE.fullmatch(mode):
-            raise ConfigError(f"eval_args: mode must be full, uni<number>, pop<number> or labeled, not {mode!r}.")
+            raise ConfigError(f"eval_args: mode must be full, uni<number>, pop<number> (a number below a million) or labeled, not {mode!r}.")
     if _is_sequential(settings) and settings.get("repeatable") is False:
         raise ConfigError(f"repeatable must be True for {entry.name}: RecBole evaluates sequences only with repeats; mask_history leaves out seen items.")
 

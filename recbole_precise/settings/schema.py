@@ -2,91 +2,9 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
 from typing import Any
 
-from recbole_precise.errors import ConfigError, nearest
-
-_TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "list": (list, tuple), "dict": (dict,),
-}  # fmt: skip
-_WORDS = {
-    "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text", "list": "a list", "dict": "a mapping",
-}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Key:
-    """The values that a key takes.
-
-    `kinds`: its types, as in the comments of the YAML files: "int", "float or str", ... `low` and `high` bound numbers,
-    `above` and `below` bound them without the bound itself. `choices` are compared without case when `any_case`.
-    """
-
-    kinds: str
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None
-    below: float | None = None
-    choices: tuple[str, ...] | None = None
-    nullable: bool = False
-    any_case: bool = False
-
-    @property
-    def types(self) -> tuple[str, ...]:
-        return tuple(self.kinds.split(" or "))
-
-    def check(self, name: str, value: Any, where: str) -> None:
-        """Raise a ConfigError when `value`, found in `where`, is none that the key takes."""
-        if value is None:
-            if not self.nullable:
-                raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not empty.")
-            return
-        if not self._has_type(value):
-            raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {value!r}.")
-        if self.choices is not None:
-            for part in value if isinstance(value, (list, tuple)) else (value,):
-                self._check_choice(name, part, where)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and not self._in_range(value):
-            raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {value!r}.")
-
-    def wanted(self) -> str:
-        """The values taken, in words: 'a number above 0', 'one of adam, adamw'."""
-        if self.choices is not None and "list" not in self.types:
-            return f"one of {', '.join(self.choices)}"
-        if self.choices is not None:
-            return f"one or a list of {', '.join(self.choices)}"
-        return " or ".join(_WORDS[kind] for kind in self.types) + self._range()
-
-    def _has_type(self, value: Any) -> bool:
-        if isinstance(value, bool):
-            return "bool" in self.types
-        return any(isinstance(value, _TYPES[kind]) for kind in self.types)
-
-    def _in_range(self, value: float) -> bool:
-        if math.isnan(value):
-            return False
-        return (
-            (self.low is None or value >= self.low)
-            and (self.high is None or value <= self.high)
-            and (self.above is None or value > self.above)
-            and (self.below is None or value < self.below)
-        )
-
-    def _range(self) -> str:
-        lower = f"at least {self.low:g}" if self.low is not None else f"above {self.above:g}" if self.above is not None else ""
-        upper = f"at most {self.high:g}" if self.high is not None else f"below {self.below:g}" if self.below is not None else ""
-        return f" {lower} and {upper}" if lower and upper else f" {lower or upper}" if lower or upper else ""
-
-    def _check_choice(self, name: str, value: Any, where: str) -> None:
-        known = {choice.lower() if self.any_case else choice for choice in self.choices or ()}
-        if isinstance(value, str) and (value.lower() if self.any_case else value) in known:
-            return
-        near = nearest(value, self.choices or ()) if isinstance(value, str) else None
-        hint = f" Did you mean '{near}'?" if near else ""
-        raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {value!r}.{hint}")
-
+from recbole_precise.settings.key import Key
 
 def _positive(kinds: str = "float", **more: Any) -> Key:
     return Key(kinds, above=0, **more)
@@ -98,6 +16,16 @@ def _share(**more: Any) -> Key:
 
 def _count(low: int = 1, **more: Any) -> Key:
     return Key("int", low=low, **more)
+
+
+def _size(**more: Any) -> Key:
+    """A width of a layer: what no machine multiplies is refused before the memory for it is asked for."""
+    return Key("int", low=1, high=2**20, **more)
+
+
+def _layers(**more: Any) -> Key:
+    """A number of layers, heads or parts, each of which is an object."""
+    return Key("int", low=1, high=1000, **more)
 
 
 def _one_of(*choices: str, **more: Any) -> Key:
@@ -132,7 +60,7 @@ OVERALL: dict[str, Key] = {
     "sequence_fields": Key("list or str", nullable=True),
     "time_order": _one_of("exact", "recbole"),
     "tie_break": _one_of("file", "random"),
-    "tie_seed": _count(0),
+    "tie_seed": Key("int", low=0, high=2**63 - 1),
     "scene_field": _TEXT_OR_NONE,
     "scene_rules": Key("dict", nullable=True),
     "target_scene": _TEXT_OR_NONE,
@@ -159,22 +87,22 @@ OVERALL: dict[str, Key] = {
 #: Keys of properties/model/*.yaml; a key means the same in every model that has it.
 MODEL: dict[str, Key] = {
     "variant": _one_of("full", "id", "llm", "pool"),
-    "embedding_size": _count(),
-    "token_size": _count(),
+    "embedding_size": _size(),
+    "token_size": _size(),
     "match_width": _SWITCH,
     "token_mode": _one_of("vocab", "item_states", "frozen_states"),
     "vocab_init": _one_of("context_mean", "random"),
-    "n_experts": _count(),
-    "top_experts": _count(),
+    "n_experts": _layers(),
+    "top_experts": _layers(),
     "gate_noise": Key("float", low=0),
     "expert_value_proj": _SWITCH,
     "id_init_std": _positive(),
     "id_dropout": _share(),
     "unseen_id": _one_of("initial", "zero", "mean"),
     "token_init_std": _positive(),
-    "n_layers": _count(),
-    "n_heads": _count(),
-    "inner_size": _count(nullable=True),
+    "n_layers": _layers(),
+    "n_heads": _layers(),
+    "inner_size": _size(nullable=True),
     "hidden_dropout_prob": _share(),
     "attn_dropout_prob": _share(),
     "norm_first": _SWITCH,
@@ -230,7 +158,7 @@ MODEL: dict[str, Key] = {
     "aligned_begins": _one_of("copy", "new", nullable=True),
     "text_rate": _positive(),
     "frequency_buckets": _count(),
-    "text_mlp_layers": _count(0),
+    "text_mlp_layers": Key("int", low=0, high=1000),
     "text_init_std": _positive(),
     "text_dropout": _share(),
     "fusion": _one_of("sum", "concat"),
@@ -253,14 +181,14 @@ MODEL: dict[str, Key] = {
     "sufficiency_weight": Key("float", low=0),
     "disentangle_weight": Key("float", low=0),
     "sharing_weight": Key("float", low=0),
-    "cross_heads": _count(),
+    "cross_heads": _layers(),
     "distill_weight": Key("float", low=0),
     "similar_users": _count(),
     "loss": _one_of("softmax", "bce"),
     "decouple_tables": _SWITCH,
     "gbce_t": Key("float", low=0, high=1),
     "share_negatives": _SWITCH,
-    "hidden_size": _count(),
+    "hidden_size": _size(),
     "text_join": _one_of("sum", "concat"),
     "text_form": _one_of("vectors", "codes", "tokens"),
     "text_tuning": _one_of("none", "cooccurrence", nullable=True),
@@ -269,13 +197,13 @@ MODEL: dict[str, Key] = {
     "text_tuning_steps": _count(nullable=True),
     "text_tuning_learning_rate": _positive(nullable=True),
     "text_tuning_width": _count(nullable=True),
-    "code_levels": _count(),
+    "code_levels": _layers(),
     "code_size": _count(),
     "language_rate": Key("float", low=0),
     "tuned_layers": _count(0),
     "hstu_time": _one_of("last_seen", "request", "none"),
-    "query_size": _count(),
-    "value_size": _count(),
+    "query_size": _size(),
+    "value_size": _size(),
     "learn_positions": _count(),
     "learn_targets": _count(),
 }
@@ -283,9 +211,36 @@ MODEL: dict[str, Key] = {
 #: RecBole's own keys.
 RECBOLE: dict[str, Key] = {
     "gpu_id": Key("str or int or list", nullable=True),
+    "nproc": _count(),
+    "world_size": Key("int", low=-1),
+    "ip": _TEXT,
+    "port": Key("str or int"),
+    "offset": _count(0),
+    "group_offset": _count(0),
+    "local_rank": _count(0),
+    "saved": _SWITCH,
+    "encoding": _TEXT_OR_NONE,
+    "mask_ratio": Key("float", above=0, high=1, nullable=True),
+    "ft_ratio": Key("float", low=0, high=1, nullable=True),
+    "eta": Key("float", above=0, high=1, nullable=True),
+    "beta": Key("float", nullable=True),
+    "tail_ratio": Key("float", above=0, nullable=True),
+    "discretization": Key("dict", nullable=True),
+    "preload_weight": Key("dict", nullable=True),
+    "alias_of_user_id": Key("list", nullable=True),
+    "alias_of_item_id": Key("list", nullable=True),
+    "alias_of_entity_id": Key("list", nullable=True),
+    "alias_of_relation_id": Key("list", nullable=True),
+    "kg_reverse_r": _SWITCH,
+    "entity_kg_num_interval": Key("str or list", nullable=True),
+    "relation_kg_num_interval": Key("str or list", nullable=True),
+    "HEAD_ENTITY_ID_FIELD": _TEXT,
+    "TAIL_ENTITY_ID_FIELD": _TEXT,
+    "RELATION_ID_FIELD": _TEXT,
+    "ENTITY_ID_FIELD": _TEXT,
     "worker": _count(0),
     "use_gpu": _SWITCH,
-    "seed": _count(0),
+    "seed": Key("int", low=0, high=2**32 - 1),  # NumPy takes no more
     "state": Key("str", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), any_case=True, nullable=True),
     "reproducibility": _SWITCH,
     "data_path": _TEXT,
@@ -307,7 +262,7 @@ RECBOLE: dict[str, Key] = {
     "stopping_step": _count(0),
     "clip_grad_norm": Key("dict", nullable=True),
     "weight_decay": Key("float", low=0),
-    "loss_decimal_place": _count(0),
+    "loss_decimal_place": Key("int", low=0, high=30),
     "require_pow": _SWITCH,
     "enable_amp": _SWITCH,
     "enable_scaler": _SWITCH,
@@ -316,10 +271,11 @@ RECBOLE: dict[str, Key] = {
     "repeatable": _SWITCH,
     "metrics": Key("list or str"),
     "topk": Key("list or int", low=1),
+    "tail_ratio": _positive(nullable=True),
     "valid_metric": _TEXT,
     "valid_metric_bigger": _SWITCH,
     "eval_batch_size": _count(),
-    "metric_decimal_place": _count(0),
+    "metric_decimal_place": Key("int", low=0, high=30),
     "loss_type": _one_of("CE", "BPR"),
     "field_separator": _TEXT,
     "seq_separator": _TEXT,
@@ -332,7 +288,7 @@ RECBOLE: dict[str, Key] = {
     "LIST_SUFFIX": _TEXT,
     "ITEM_LIST_LENGTH_FIELD": _TEXT,
     "POSITION_FIELD": _TEXT,
-    "MAX_ITEM_LIST_LENGTH": _count(),
+    "MAX_ITEM_LIST_LENGTH": Key("int", low=1, high=100_000),
     "seq_len": Key("dict", nullable=True),
     "threshold": Key("dict", nullable=True),
     "numerical_features": Key("list", nullable=True),
@@ -356,7 +312,7 @@ RECBOLE_UNLISTED: frozenset[str] = frozenset(
     "CROP_ITEM_SEQ CROP_ITEM_SEQ_LEN INVERSE_ITEM_SEQ MASK_INDEX MASK_ITEM_SEQ NEG_ITEMS POS_ITEMS REORDER_ITEM_SEQ "
     "mask_ratio ft_ratio crop_eta gamma beta convert_token_to_onehot token_num_threshold encoding discretization "
     "embedding_size numerical_features double_tower tail_ratio alias_of_user_id alias_of_item_id alias_of_entity_id "
-    "alias_of_relation_id preload_weight kg_reverse_r entity_kg_num_interval relation_kg_num_interval url wandb_project "
+    "eta alias_of_relation_id preload_weight kg_reverse_r entity_kg_num_interval relation_kg_num_interval url wandb_project "
     "worker shuffle eval_type neg_sampling training_neg_sample_num loss_type reg_weight".split()
 )
 

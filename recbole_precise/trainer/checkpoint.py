@@ -20,7 +20,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from recbole_precise.errors import CheckpointError
-from recbole_precise.files import write_atomically, write_json
+from recbole_precise.files import file_digest, write_atomically, write_json
 from recbole_precise.trainer.packing import pack, unpack
 
 FORMAT = 1
@@ -44,7 +44,7 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], what: str = "
             raise _as_os_error(error) from error
 
     write_atomically(path, write, what)
-    return {"file": path.name, "bytes": path.stat().st_size, "sha256": _sha256(path)}
+    return {"file": path.name, "bytes": path.stat().st_size, "sha256": file_digest(path)}
 
 
 def _as_os_error(error: SafetensorError) -> OSError:
@@ -64,7 +64,7 @@ def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.
     size = path.stat().st_size
     if size != reference["bytes"]:
         raise CheckpointError(f"'{path}' is damaged: it holds {size} bytes instead of {reference['bytes']}.")
-    if _sha256(path) != reference["sha256"]:
+    if file_digest(path) != reference["sha256"]:
         raise CheckpointError(f"'{path}' is damaged: its SHA-256 is not the one that was recorded when it was written.")
     return load_tensors(path)
 
@@ -85,7 +85,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"'{path}' does not exist.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"'{path}' is damaged: {error}.") from error
     except RecursionError:
         raise CheckpointError(f"'{path}' is damaged: its values are nested too deeply.") from None
@@ -223,9 +223,3 @@ def _checksum(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from recbole_precise.errors import ConfigError, TextError
+from recbole_precise.evaluation.blocks import block_rows
 from recbole_precise.evaluation.cold import ColdCases, ColdRanks, TextLikeness, cold_cases, cold_table, compare_cold, rank_cold
+from recbole_precise.evaluation.draws import own_draws, seed_block
 from recbole_precise.trainer.checkpoint import write_atomically
 
 METRICS = ("recall@10", "ndcg@10")
@@ -35,8 +37,10 @@ def cold_ranks(model: Any, train_set: Any, test_set: Any, config: Any) -> dict[s
     for protocol, some in cases.items():
         if not len(some):
             continue
-        batch = _batch_rows(model, config)
-        found[protocol] = {config["model"]: rank_cold(some, held, _scorer(model, some, test_set, config["device"]), batch, masked)}
+        rows = block_rows(None if hasattr(model, "user_vectors") else int(model.n_items))
+        scorer = _scorer(model, some, test_set, config, rows)
+        with own_draws():
+            found[protocol] = {config["model"]: rank_cold(some, held, scorer, rows, masked)}
         for name, floor in _text_floors(train_set).items():
             found[protocol][name] = rank_cold(some, held, _floor_scorer(floor, some, arrays[0]), _BATCH, masked)
     return found
@@ -95,12 +99,6 @@ def _test_cases(test_set: Any, held: np.ndarray, length: int) -> ColdCases:
     return ColdCases(store.users_of(end).numpy(), target[rows], history, (row[held[item]], item[held[item]]))
 
 
-def _batch_rows(model: Any, config: Any) -> int:
-    if hasattr(model, "user_vectors"):
-        return _BATCH
-    return max(1, min(_BATCH, int((config["score_budget_mb"] or 64) * 2**20) // (8 * int(model.n_items))))
-
-
 def batch_of(dataset: Any, history: np.ndarray, user: np.ndarray, device: torch.device) -> dict[str, torch.Tensor]:
     """What a sequential model reads of histories, by RecBole's field names.
 
@@ -116,11 +114,19 @@ def batch_of(dataset: Any, history: np.ndarray, user: np.ndarray, device: torch.
     return {name: value.to(device) for name, value in batch.items()}
 
 
-def _scorer(model: Any, cases: ColdCases, dataset: Any, device: torch.device) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def _scorer(
+    model: Any, cases: ColdCases, dataset: Any, config: Any, block: int
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """Scores of at most `block` cases for candidates; the model always gets `block` rows, filled up by repetition."""
+    device = config["device"]
     model.eval()
 
     @torch.no_grad()
     def score(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+        seed_block(config["seed"], int(rows[0]) // block)
+        return whole_block(np.resize(rows, block), candidates)[: len(rows)]
+
+    def whole_block(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
         batch = batch_of(dataset, cases.history[rows], cases.user[rows], device)
         some = torch.from_numpy(candidates).to(device)
         if not hasattr(model, "user_vectors"):

@@ -2,16 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_precise.data.parts import training_item_counts
 from recbole_precise.errors import ConfigError
+from recbole_precise.evaluation.blocks import BLOCK_PAIRS, block_rows, blocks
+from recbole_precise.evaluation.draws import seed_block
+from recbole_precise.evaluation.list_metrics import is_list_metric, long_tail
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
+from recbole_precise.evaluation.top_lists import ShownItems
 from recbole_precise.trainer.processes import Processes
+
+#: Pairs that RecBole's evaluator has rated at once: its own default of eval_batch_size.
+RECBOLES_PAIRS = 4096
+#: What a log says where metrics of lists are computed by RecBole.
+RECBOLES_LIST_METRICS = (
+    "ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and TailPercentage are RecBole's here: the padding item "
+    "counts as an item, each user's first event does not count as training, and the entropy is divided by the number "
+    "of items shown. They are right under evaluator: exact, which ranks the whole catalogue for sequential models."
+)
+
+
+def shown_items(config: Any, dataset: Any, training_part: Any) -> ShownItems | None:
+    """Counters of what is recommended for the rows of an evaluated part, empty yet; None where no metric needs them.
+
+    Args:
+        dataset: the evaluated part, ours or RecBole's.
+        training_part: of the same data; needed for RecBole's, None where it is not known.
+
+    Raises:
+        ConfigError: the training events cannot be counted.
+    """
+    if not any(map(is_list_metric, config["metrics"])):
+        return None
+    part = dataset if hasattr(dataset, "train_item_counts") else training_part
+    if part is None:
+        raise ConfigError(
+            f"metrics of popularity need the training data, which {type(dataset).__name__} does not know when it is "
+            "evaluated: call fit or know_training(train_data) first."
+        )
+    counts = training_item_counts(part)
+    return ShownItems(config["topk"], counts, long_tail(counts, config["tail_ratio"]))
 
 
 def rank_split(
@@ -20,20 +56,26 @@ def rank_split(
     device: torch.device,
     *,
     mask_history: bool,
-    batch_rows: int,
     budget_bytes: int,
+    seed: int = 0,
     score: Callable[[Any], Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
     processes: Processes = Processes(),
+    rows: int | None = None,
+    shown: ShownItems | None = None,
 ) -> Ranks:
     """Rank the target of every row of a full-sort loader of a sequential dataset, ours or RecBole's.
 
     Args:
         loader: RecBole's; its dataset, fields and transform are used, its batches are not.
         mask_history: leave out all earlier items of the row's user, which our dataset alone can tell.
+        budget_bytes: of work space beside a block of scores; it changes no rank.
+        seed: what the loader's transform and the model draw follows from it and from the place of the row alone.
         score: interaction -> `[rows, items]`, for models without scores for all items.
-        progress: called with the number of rows done after each batch.
-        processes: batches are dealt out among them, and each gets all ranks; the same bits as from one process.
+        progress: called with the number of rows done after each block.
+        processes: blocks are dealt out among them, and each gets all ranks; the same bits as from one process.
+        rows: of a block, as in `rank_rows`.
+        shown: counts the items at the top of the same rows, in all processes together.
     """
     dataset = loader._dataset
     item_field = dataset.iid_field
@@ -49,28 +91,77 @@ def rank_split(
 
     users = np.asarray(dataset.inter_feat[dataset.uid_field])
     ranks = rank_rows(
-        model, users, batches, n_items=dataset.item_num, batch_rows=batch_rows, budget_bytes=budget_bytes, score=score, progress=progress,
-        share=(processes.rank, processes.count),
+        model, users, batches, n_items=dataset.item_num, budget_bytes=budget_bytes, score=score, progress=progress,
+        share=(processes.rank, processes.count), seed=seed, rows=rows, shown=shown,
     )  # fmt: skip
+    if shown is not None:
+        shown.replace([processes.total(counts) for counts in shown.arrays()])
     return Ranks(users, processes.total(ranks.target), processes.total(ranks.rank))
 
 
-def score_by_pairs(model: Any, item_features: Any, n_items: int, batch_rows: int) -> Callable[[Any], Tensor]:
+def score_by_pairs(model: Any, item_features: Any, n_items: int) -> Callable[[Any], Tensor]:
     """Scores of all items through `predict`, for models that rate one item at a time (DIN, DIEN).
+
+    Pairs of user and item are rated `BLOCK_PAIRS` at a time, the last ones filled up by repetition.
 
     Args:
         item_features: an Interaction with a row for every item, on the model's device.
-        batch_rows: pairs of user and item rated at once.
     """
+    rows_at_once, width = pair_block(n_items)
+    device = next(iter(item_features.interaction.values())).device
 
     def score(interaction: Any) -> Tensor:
-        rows_at_once = max(1, batch_rows // n_items)
-        parts = []
-        for lo in range(0, len(interaction), rows_at_once):
-            some = interaction[slice(lo, lo + rows_at_once)]
-            pairs = some.repeat_interleave(n_items)
-            pairs.update(item_features.repeat(len(some)))
-            parts.append(model.predict(pairs).view(len(some), n_items))
-        return torch.cat(parts)
+        n_rows = len(interaction)
+        scores = []
+        for low in range(0, n_rows, rows_at_once):
+            row = (low + torch.arange(rows_at_once)) % n_rows
+            some = interaction[row].repeat_interleave(width)
+            parts = []
+            for start in range(0, n_items, width):
+                item = (start + torch.arange(width)) % n_items
+                pairs = some.to(device)  # a new Interaction over the same columns
+                pairs.update(item_features[item].repeat(rows_at_once))
+                parts.append(model.predict(pairs).view(rows_at_once, width))
+            scores.append(torch.cat(parts, dim=1)[:, :n_items])
+        return torch.cat(scores)[:n_rows]
 
     return score
+
+
+def pair_block(n_items: int) -> tuple[int, int]:
+    """(rows, items) of the pairs that `score_by_pairs` has rated at once; the rows also are those of a block."""
+    width = min(n_items, BLOCK_PAIRS)
+    return min(block_rows(n_items), 1 << ((BLOCK_PAIRS // width).bit_length() - 1)), width
+
+
+def rows_of_recboles_batch(loader: Any, n_items: int, full: bool, by_pairs: bool) -> int:
+    """Rows (or users) of a batch under RecBole's evaluator; it follows from the data and from no setting.
+
+    Args:
+        loader: RecBole's loader of an evaluated split.
+        full: the batch is ranked over the whole catalogue.
+        by_pairs: the model rates one item at a time.
+    """
+    if full:
+        rows = block_rows(n_items)
+        # RecBole lays out all pairs of a batch before it rates them in parts.
+        return min(rows, max(1, 16 * RECBOLES_PAIRS // n_items)) if by_pairs else rows
+    if not hasattr(loader, "uid2items_num"):
+        return RECBOLES_PAIRS
+    most = int(loader.uid2items_num.max()) * loader.times
+    return max(1, min(block_rows(n_items), RECBOLES_PAIRS // most))
+
+
+def recboles_batches(
+    loader: Any, rows: int, seed: int, progress: Callable[[int], object] | None = None
+) -> Iterator[Any]:
+    """The batches of RecBole's loader of an evaluated split, `rows` at a time, each drawn from the seed and its number.
+
+    Args:
+        progress: called with the number of rows done after each batch.
+    """
+    for number, low, high in blocks(loader.sample_size, rows):
+        seed_block(seed, number)
+        yield loader.collate_fn(list(range(low, high)))
+        if progress is not None:
+            progress(high - low)

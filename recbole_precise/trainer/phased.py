@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.result import write_ranks
 from recbole_precise.trainer.identity import catalogue_digest, data_identity, settings_identity, text_identity
 from recbole_precise.trainer.packing import rng_state, set_rng_state
@@ -178,7 +179,8 @@ class PhasedTraining:
             self.best_valid_result = result
             self._keep_best()
         if callback:
-            callback(epoch, score)
+            with own_draws(*self._generators.values()):
+                callback(epoch, score)
         if progress.stopped and verbose:
             self.logger.info(f"Finished training, best eval result in epoch {progress.best_epoch}")
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,15 @@ from recbole_precise.trainer.checkpoint import (
     write_json,
     write_tensors,
 )  # fmt: skip
+from recbole_precise.trainer.manifest import write_manifest
 from recbole_precise.trainer.packing import pack, unpack
+from recbole_precise.trainer.vocabulary import FILES as VOCABULARY
 
 WEIGHTS, STATE, RESULT, CHECKPOINTS = "model.safetensors", "state.json", "result.json", "checkpoint"
 #: Settings that tell how many processes train: they change the result of a training, and not that of an evaluation.
 LAUNCH = ("single_spec", "world_size")
+#: What a finished training leaves.
+TRAINED = ("config.yaml", *VOCABULARY, WEIGHTS, STATE)
 _PARTIAL = re.compile(r"\..+\.\d+\.tmp")  # as `files.write_atomically` names them
 _OTHER = "other_parameter/"  # what a model keeps beside its state_dict
 
@@ -114,6 +119,16 @@ class RunFolder:
         plain = pack(dict(state), {}, "state")
         write_json(self.path / STATE, sealed({"weights": written, "other_parameter": structure, "state": plain}), "the state of the run")
         self.store.clear()
+        write_manifest(self.path, TRAINED)
+
+    def finish(self, result: bytes, extra: Iterable[str] = ()) -> None:
+        """List every file of a run that has ended; `result.json` comes last and commits it.
+
+        Args:
+            result: the content of result.json, which is written next.
+            extra: further files that the run left, such as the ranks.
+        """
+        write_manifest(self.path, [*TRAINED, *extra], {RESULT: hashlib.sha256(result).hexdigest()})
 
     def load_final(self) -> dict[str, Any] | None:
         """The state that `save_final` was given, None when training has not finished."""

@@ -19,17 +19,29 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
-from recbole.utils import ModelType, WandbLogger, dict2str, get_gpu_usage, set_color
+from recbole.utils import EvaluatorType, ModelType, WandbLogger, dict2str, get_gpu_usage, set_color
 from tqdm import tqdm
 
+from recbole_precise.data.preparation import described
 from recbole_precise.errors import CheckpointError, ConfigError
-from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric, metrics_from_ranks
+from recbole_precise.evaluation.draws import own_draws
+from recbole_precise.evaluation.list_metrics import LIST_METRICS, exact_metrics, is_exact_metric, is_list_metric
+from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.logs import on_a_terminal
 from recbole_precise.result import write_settings
 from recbole_precise.trainer.checkpoint import write_atomically
 from recbole_precise.trainer.events import EventWriter
-from recbole_precise.trainer.judging import rank_split, score_by_pairs
+from recbole_precise.trainer.judging import (
+    RECBOLES_LIST_METRICS,
+    RECBOLES_PAIRS,
+    pair_block,
+    rank_split,
+    recboles_batches,
+    rows_of_recboles_batch,
+    score_by_pairs,
+    shown_items,
+)
 from recbole_precise.trainer.memory import keep_freed_memory
 from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
 from recbole_precise.trainer.phased import PhasedTraining
@@ -38,7 +50,8 @@ from recbole_precise.trainer.processes import Processes, averaged
 from recbole_precise.trainer.run_folder import RunFolder, load_into, read_weights
 from recbole_precise.trainer.schedule import learning_rate_factor
 from recbole_precise.trainer.steps import LossSum, Stepper
-from recbole_precise.trainer.views import begin_epoch, whole_split
+from recbole_precise.trainer.views import begin_epoch
+from recbole_precise.trainer.vocabulary import ITEMS, keep_names
 
 _GPU_REPORT = 20  # steps between two readings of the GPU's memory for the progress bar
 
@@ -72,7 +85,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.eval_step = min(config["eval_step"], self.epochs)
         self.clip_grad_norm = config["clip_grad_norm"]
         self.valid_metric, self.valid_metric_bigger = config["valid_metric"].lower(), config["valid_metric_bigger"]
-        self.test_batch_size = config["eval_batch_size"]
+        self.test_batch_size = RECBOLES_PAIRS  # not eval_batch_size: the last bits of a score depend on it
         self.device = config["device"]
         self.gpu_available = torch.cuda.is_available() and self.device.type == "cuda"
         self.enable_amp, self.enable_scaler = config["enable_amp"], torch.cuda.is_available() and config["enable_scaler"]
@@ -84,7 +97,10 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.eval_collector, self.evaluator = Collector(config), Evaluator(config)
         self.item_tensor = self.tot_item_num = None
         self.optimizer = self._build_optimizer() if any(True for _ in model.parameters()) else None
+        self._training_part: Any = None
         self.exact = self._can_rank_exactly()
+        if not self.exact and any(map(is_list_metric, config["metrics"])):
+            self.logger.warning(RECBOLES_LIST_METRICS)
         self.ranks: dict[str, Ranks] = {}
         self.results: dict[str, dict[str, float]] = {}
         self._begin_phased()
@@ -94,7 +110,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         folder = RunFolder(Path(config["run_dir"])) if config["run_dir"] else RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}")
         return RunFolder(self.processes.agree(folder.path))
 
-    def _make_folder(self, held: ExitStack) -> None:
+    def _make_folder(self, train_set, held: ExitStack) -> None:
         """Make the run directory, held until `held` ends; of two runs that chose one name in the same second, the second takes another."""
         if not self.config["run_dir"]:
             path = self.run_folder.path
@@ -107,6 +123,8 @@ class PreciseTrainer(PhasedTraining, Trainer):
             self.run_folder.claim(bool(self.config["resume"]))
             if not self.run_folder.begun:
                 write_settings(self.run_folder.path / "config.yaml", self.config)
+            if not (self.run_folder.begun and (self.run_folder.path / ITEMS).exists()):
+                keep_names(self.run_folder.path, train_set, described(train_set))
 
         self.processes.first_does(claim)
 
@@ -118,8 +136,11 @@ class PreciseTrainer(PhasedTraining, Trainer):
                 raise ConfigError("mask_history needs evaluator: exact; RecBole's own evaluator never leaves out the history of a sequential model.")
             return False
         for metric in config["metrics"]:
-            if not is_rank_metric(metric):
-                raise ConfigError(f"metric '{metric}' does not follow from ranks ({', '.join(RANK_METRICS)} do): set evaluator: recbole.")
+            if not is_exact_metric(metric):
+                raise ConfigError(
+                    f"metric '{metric}' does not follow from ranks and top lists "
+                    f"({', '.join((*RANK_METRICS, *LIST_METRICS))} do): set evaluator: recbole."
+                )
         for split, mode in config["eval_args"]["mode"].items():
             if mode != "full":
                 raise ConfigError(f"eval_args: mode '{mode}' of {split} samples candidates, exact ranks are over all items: set evaluator: recbole, or mode: full.")
@@ -149,11 +170,17 @@ class PreciseTrainer(PhasedTraining, Trainer):
         # pass is slower for it, and a NaN is a stack trace. Losses are looked at here anyway.
         with ExitStack() as held, torch.autograd.set_detect_anomaly(False):
             if saved:
-                self._make_folder(held)
-            self.eval_collector.data_collect(train_data)
+                self._make_folder(train_data._dataset, held)
+            self.know_training(train_data)
             if self.config["train_neg_sample_args"].get("dynamic", False):
                 train_data.get_model(self.model)
             return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+
+    def know_training(self, train_data) -> None:
+        """Take what metrics need of the training data; `fit` does so, and a finished run is evaluated after it."""
+        self._training_part = train_data._dataset
+        if not self.exact:
+            self.eval_collector.data_collect(train_data)
 
     def _default_phases(self) -> list[Phase]:
         return [Phase(name="train", epochs=self.epochs)]
@@ -250,10 +277,14 @@ class PreciseTrainer(PhasedTraining, Trainer):
     def _read_best(self, file: Path, own: bool) -> dict[str, Any]:
         """Load the weights of `file` (or, of an `own` one that was not saved, the best in memory); returns what stands beside them."""
         if file.suffix == ".pth":
-            from recbole_precise.compat.checkpoints import load_recbole_checkpoint
+            from recbole_precise.compat.checkpoints import (
+                check_other_parameter,
+                load_recbole_checkpoint,
+            )
 
             checkpoint = load_recbole_checkpoint(file, bool(self.config["trust_pickle"]))
-            weights, other = checkpoint["state_dict"], checkpoint.get("other_parameter")
+            weights = checkpoint["state_dict"]
+            other = check_other_parameter(self.model, checkpoint.get("other_parameter"), file)
         elif own and not file.exists() and self._best is not None:
             weights, other = self._best["weights"], self._best["other"]  # trained with saved=False
         elif not file.exists():
@@ -279,11 +310,12 @@ class PreciseTrainer(PhasedTraining, Trainer):
         if load_best_model:
             self._load_best(model_file)
         started, split = perf_counter(), self._split_of(eval_data)
-        if self.exact and isinstance(eval_data, FullSortEvalDataLoader):
-            result = self._evaluate_exactly(eval_data, split, show_progress)
-        else:
-            result = self._evaluate_like_recbole(eval_data, show_progress)
-            self.results[split] = dict(result)
+        with own_draws(*self._generators.values(), getattr(eval_data, "generator", None)):
+            if self.exact and isinstance(eval_data, FullSortEvalDataLoader):
+                result = self._evaluate_exactly(eval_data, split, show_progress)
+            else:
+                result = self._evaluate_like_recbole(eval_data, show_progress)
+                self.results[split] = dict(result)
         self.seconds_evaluated = perf_counter() - started
         return result
 
@@ -295,33 +327,54 @@ class PreciseTrainer(PhasedTraining, Trainer):
 
     def _evaluate_like_recbole(self, eval_data, show_progress: bool) -> OrderedDict:
         """RecBole's evaluator, in process 0: its means over processes count padded rows twice, and sums like coverage have none."""
-        if self.processes.count > 1:
-            eval_data = whole_split(eval_data)
         was_training, result = self.model.training, None
         if self.processes.first:
-            result = super().evaluate(eval_data, load_best_model=False, show_progress=show_progress)
-            result = OrderedDict((name, float(value)) for name, value in result.items())
+            self.model.eval()
+            found = self._collect_like_recbole(eval_data, show_progress)
+            result = OrderedDict((name, float(value)) for name, value in found.items())
+            self.wandblogger.log_eval_metrics(result, head="eval")
         self.model.train(was_training)
         return self.processes.agree(result)
 
-    def _map_reduce(self, result, num_sample):
-        """RecBole's mean over processes: there is one alone that evaluates."""
-        return result
+    def _collect_like_recbole(self, eval_data, show_progress: bool) -> OrderedDict:
+        """RecBole's loop of `evaluate` over batches of our size, each drawn from the seed and its number."""
+        dataset, full = eval_data._dataset, isinstance(eval_data, FullSortEvalDataLoader)
+        if full and self.item_tensor is None:
+            self.item_tensor = dataset.get_item_feature().to(self.device)
+        if self.eval_type == EvaluatorType.RANKING:
+            self.tot_item_num = dataset.item_num
+        evaluate_batch = self._full_sort_batch_eval if full else self._neg_sample_batch_eval
+        rows = rows_of_recboles_batch(eval_data, dataset.item_num, full, self._rates_pairs())
+        title = set_color("Evaluate   ", "pink")
+        with tqdm(total=eval_data.sample_size, ncols=100, desc=title) if show_progress else nullcontext() as bar:
+            progress = bar.update if bar is not None else None
+            batches = recboles_batches(eval_data, rows, self.config["seed"], progress)
+            for interaction, scores, positive_u, positive_i in map(evaluate_batch, batches):
+                self.eval_collector.eval_batch_collect(scores, interaction, positive_u, positive_i)
+        self.eval_collector.model_collect(self.model)
+        return self.evaluator.evaluate(self.eval_collector.get_data_struct())
+
+    def _rates_pairs(self) -> bool:
+        """Whether the model rates one item at a time instead of giving scores for all items."""
+        stock = AbstractRecommender.full_sort_predict
+        return type(self.model).full_sort_predict is stock and not hasattr(self.model, "user_vectors")
 
     def _evaluate_exactly(self, eval_data, split: str, show_progress: bool) -> OrderedDict:
         config, dataset = self.config, eval_data._dataset
-        score = None
-        if type(self.model).full_sort_predict is AbstractRecommender.full_sort_predict and not hasattr(self.model, "user_vectors"):
+        score = rows = None
+        if self._rates_pairs():
             features = dataset.get_item_feature().to(self.device)
-            score = score_by_pairs(self.model, features, dataset.item_num, self.test_batch_size)
+            score = score_by_pairs(self.model, features, dataset.item_num)
+            rows = pair_block(dataset.item_num)[0]
+        shown = shown_items(config, dataset, self._training_part)
         title = set_color("Evaluate   ", "pink")
         with tqdm(total=len(dataset), ncols=100, desc=title) if show_progress else nullcontext() as bar:
             ranks = rank_split(
-                self.model, eval_data, self.device, mask_history=bool(config["mask_history"]), batch_rows=self.test_batch_size,
+                self.model, eval_data, self.device, mask_history=bool(config["mask_history"]), seed=config["seed"],
                 budget_bytes=int((config["score_budget_mb"] or 64) * 2**20), score=score, progress=bar.update if bar is not None else None,
-                processes=self.processes,
+                processes=self.processes, rows=rows, shown=shown,
             )  # fmt: skip
-        exact = self.processes.agree(metrics_from_ranks(ranks.rank, config["metrics"], config["topk"]))
+        exact = self.processes.agree(exact_metrics(ranks.rank, shown, config["metrics"], config["topk"]))
         self.ranks[split], self.results[split] = ranks, exact
         places = config["metric_decimal_place"]
         # NumPy's rounding, which is RecBole's, differs from Python's in rare last digits.

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+from logging import getLogger
 from typing import Any
 
+from torch.utils.data import DataLoader
 from torch.utils.data.distributed import DistributedSampler
 
 from recbole_precise.errors import ConfigError
@@ -44,17 +46,13 @@ def _changed(config: Any, **settings: Any) -> Any:
     return config
 
 
-def whole_split(loader: Any) -> Any:
-    """A loader over all rows of an evaluation split, in order, where `loader` gives each process a padded share of them."""
-    return type(loader)(_changed(loader.config, single_spec=True), loader._dataset, loader._sampler, shuffle=False)
-
-
 def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
     """Put a training loader of RecBole's at the beginning of an epoch: windows shifted anew, rows in the epoch's order.
 
     Args:
         generator: of the loader; it stands at the same place in every process, and so do the windows.
     """
+    load_in_order(loader)
     rows = vars(loader).get("dataset")  # the list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing
     if getattr(loader._dataset, "shift_windows", lambda _: False)(generator):
         rows[:] = range(len(loader._dataset))
@@ -65,3 +63,31 @@ def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
         sampler.total_size = sampler.num_samples * sampler.num_replicas
         sampler.seed = loader.config["seed"]  # RecBole leaves it at 0: runs with different seeds would meet the rows in one order
         sampler.set_epoch(epoch)
+
+
+def load_in_order(loader: Any) -> None:
+    """Have a training loader that draws random numbers make its batches in the training process.
+
+    Negative samples and random transforms are drawn from the global generators, batch after batch. Worker processes
+    have generators of their own, with other numbers for each count of workers. A loader that draws nothing keeps its
+    workers, which give the same batches.
+    """
+    for part in (loader, *vars(loader).values()):  # RecBole's loader of a knowledge graph holds two
+        if isinstance(part, DataLoader) and part.num_workers and _draws(part):
+            getLogger("recbole_precise").info(
+                "worker: %s is left aside: loading draws random numbers (negative samples or a transform), and they "
+                "come in one order, the training process's, so that results do not depend on workers.",
+                part.num_workers,
+            )
+            part.num_workers = 0
+
+
+def _draws(loader: DataLoader) -> bool:
+    """Whether making a batch takes a random number; yes for all that is not known to take none."""
+    kind = type(loader).__name__
+    if kind == "UserDataLoader":
+        return False
+    negatives = getattr(loader, "neg_sample_args", None)
+    none = negatives is None or "none" in (negatives["distribution"], negatives["sample_num"])
+    known = type(getattr(loader, "transform", None)).__name__ in ("Equal", "InverseItemSequence")
+    return kind != "TrainDataLoader" or not (none and known)

@@ -30,7 +30,7 @@ class Task:
     def config(self, values: Mapping[str, Any] | None = None) -> Config:
         """The settings of a trial; `values` go before config files, and the command line before `values`."""
         with command_line(self.arguments):
-            return Config(self.model, self.dataset, list(self.config_files), dict(values or {}))
+            return Config(self.model, self.dataset, list(self.config_files), dict(values or {}), drawn=values or ())
 
 
 class PreparedData:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from recbole_precise.errors import ConfigError
@@ -37,10 +37,11 @@ def main(arguments: Sequence[str]) -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     jobs, memory_gb, seeds = whole_number(own, "jobs", min(2, cores)), number(own, "memory_gb", 2.0), whole_numbers(own, "seeds")
     plots, dry_run, report_only = (switch(own, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
-    models, datasets = (own[key].split() if key in own else None for key in ("models", "datasets"))
-    if models:
-        models = _rows(models)
+    models, datasets = (_names(own, key) for key in ("models", "datasets"))
     against, output = own.get("against"), own.get("output")
+    for key in ("output", "runs"):
+        if own.get(key) == "":
+            raise ConfigError(f"--{key} names no folder.")
     need_recbole()
     from recbole_precise.benchmark import plots as pictures
     from recbole_precise.benchmark.cells import make_cells
@@ -100,6 +101,16 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def _rows(words: list[str]) -> list[str]:
-    """Names of rows; a name with a space in it stands in quotes."""
-    return shlex.split(" ".join(words))
+def _names(options: Mapping[str, str], key: str) -> list[str] | None:
+    """`options[key]` as names with blanks between them, None where it is missing; a name with a blank in it stands in quotes."""
+    if key not in options:
+        return None
+    try:
+        names = shlex.split(options[key])
+    except ValueError:
+        raise ConfigError(
+            f"--{key}: a quote in {options[key]} is never closed; a name with a blank stands in quotes, as in --{key}=\"Pop 'two words'\"."
+        ) from None
+    if not names or not all(names):
+        raise ConfigError(f"--{key} names nothing; leave it out for all of the plan's.")
+    return list(dict.fromkeys(names))

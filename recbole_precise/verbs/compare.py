@@ -19,6 +19,10 @@ def main(arguments: Sequence[str]) -> None:
     if len(sides) != 2:
         many = " Quote a pattern, so that the shell leaves it alone." if len(sides) > 2 else ""
         raise ConfigError(f"compare takes two sides, not {len(sides)}: recbole-precise {VERBS['compare'].usage}.{many}")
+    if settings.get("output") == "":
+        raise ConfigError("--output names no file.")
+    if "metric" in settings:
+        _asked(settings["metric"])
     split, confidence = one_of(settings, "split", ("test", "valid")), number(settings, "confidence", 0.95, above=0, below=1)
     resamples, seed = whole_number(settings, "resamples", 9999, least=99), whole_number(settings, "seed", 0, least=0)
     output = output_file(settings["output"], "--output", replaces=".json") if "output" in settings else None
@@ -26,7 +30,11 @@ def main(arguments: Sequence[str]) -> None:
 
     a, b = (read_runs(find_runs(side), split) for side in sides)
     check_comparable(a, b)
-    metrics = settings["metric"].lower().replace(",", " ").split() if "metric" in settings else rank_metrics([*a.results, *b.results], split)
+    metrics = _asked(settings["metric"]) if "metric" in settings else rank_metrics([*a.results, *b.results], split)
+    if not metrics:
+        raise ConfigError(
+            f"These runs have no metric of ranks of the {split} split in common; name one, as in --metric=ndcg@10."
+        )
     tests = compare_runs(a, b, metrics, confidence=confidence, n_resamples=resamples, seed=seed)
     adjusted = {key[0]: p for key, p in corrected({(metric,): test.p_value for metric, test in tests.items()}).items()}
     print(_report(a, b, tests, adjusted, split))
@@ -36,6 +44,14 @@ def main(arguments: Sequence[str]) -> None:
         content = {metric: {**test.to_dict(), "p_holm": adjusted[metric]} for metric, test in tests.items()}
         sides = {name: {"model": runs.model, "seeds": runs.seeds, "folders": [str(folder) for folder in runs.folders]} for name, runs in (("a", a), ("b", b))}
         write_json(output, {"split": split, **sides, "metrics": content}, "the comparison")
+
+
+def _asked(text: str) -> list[str]:
+    """The metrics that `--metric` names, each once."""
+    metrics = list(dict.fromkeys(text.lower().replace(",", " ").split()))
+    if not metrics:
+        raise ConfigError("--metric names no metric; write one or several, as in --metric='ndcg@10 recall@10', or leave it out.")
+    return metrics
 
 
 def _report(a, b, tests, adjusted, split: str) -> str:

@@ -44,6 +44,10 @@ def main(arguments: Sequence[str]) -> None:
     run = load_finished(own["run_dir"], _with_valid_metric(settings, folder), own.get("items"))
     report = evaluate(run, split, cold=cold)
     report["run_dir"] = str(own["run_dir"])
+    report["data"] = {"name": run.config["dataset"], "same": True}
+    if run.difference is not None:
+        report["data"] = run.difference.to_dict()
+        print(run.difference.in_words())
     places = run.config["metric_decimal_place"]
     print(f"{split} result: {({name: round(value, places) for name, value in report[split].items()})}")
     if "new_items" in report:
@@ -97,6 +101,8 @@ def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dic
     exact = getattr(trainer, "exact", False)
     if len(run.readable) and not exact:
         raise ConfigError("--items needs exact ranks over the whole catalogue (evaluator: exact), which this run was not evaluated by.")
+    if hasattr(trainer, "know_training"):
+        trainer.know_training(run.loaders[0])
     rounded = trainer.evaluate(loader, load_best_model=False, show_progress=config["show_progress"])
     results, ranks = getattr(trainer, "results", {}), getattr(trainer, "ranks", {})
     metrics = metrics_of(next(iter(results.values())) if results else rounded)
@@ -119,13 +125,15 @@ def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dic
 
 
 def _slices(run: FinishedRun, ranks: Any, dataset: Any, split: str) -> dict[str, Any]:
+    from recbole_precise.evaluation.metrics import rank_metric_names
     from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 
     config, train_set = run.config, run.loaders[0]._dataset
     if not config["slices"] or not hasattr(train_set, "train_item_counts"):
         return {}
     cases = Cases.of(ranks.target, dataset.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
-    return slice_report(ranks, row_slices(cases, config["slices"]), config["metrics"], config["topk"], split)
+    names = rank_metric_names(config["metrics"])
+    return slice_report(ranks, row_slices(cases, config["slices"]), names, config["topk"], split)
 
 
 def _share_of_top(run: FinishedRun, loader: Any, k: int) -> float:
@@ -133,15 +141,31 @@ def _share_of_top(run: FinishedRun, loader: Any, k: int) -> float:
     import numpy as np
     import torch
 
+    from recbole_precise.evaluation.blocks import block_rows, blocks, filled
+    from recbole_precise.evaluation.draws import own_draws, seed_block
     from recbole_precise.serving.top import top_items
 
     config, dataset = run.config, loader._dataset
     allowed, taken, places = torch.ones(len(run.tokens), dtype=torch.bool), 0, 0
-    for low in range(0, len(dataset), 512):
-        rows = np.arange(low, min(low + 512, len(dataset)))
-        batch = loader.transform(dataset, dataset[rows]).to(config["device"])
-        excluded = tuple(part.to(config["device"]) for part in dataset.history(rows)) if config["mask_history"] else None
-        found = top_items(run.model, batch, k, allowed=allowed, excluded=excluded, budget_bytes=int((config["score_budget_mb"] or 64) * 2**20))
-        real = torch.isfinite(found.scores)
-        taken, places = taken + int((real & (found.items >= run.first_new)).sum()), places + int(real.sum())
+    size = block_rows(None if hasattr(run.model, "user_vectors") else len(run.tokens))
+    with own_draws():
+        for number, low, high in blocks(len(dataset), size):
+            seed_block(config["seed"], number)
+            rows = np.arange(low, high)
+            batch = loader.transform(dataset, dataset[rows]).to(config["device"])
+            excluded = None
+            if config["mask_history"]:
+                excluded = tuple(part.to(config["device"]) for part in dataset.history(rows))
+            found = top_items(
+                run.model,
+                filled(batch, high - low, size),
+                k,
+                allowed=allowed,
+                excluded=excluded,
+                alone=False,
+            )
+            items = found.items[: high - low]
+            real = torch.isfinite(found.scores[: high - low])
+            taken += int((real & (items >= run.first_new)).sum())
+            places += int(real.sum())
     return taken / max(places, 1)

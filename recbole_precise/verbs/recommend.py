@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +14,11 @@ from recbole_precise.files import output_file
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import own_of, take_own
 from recbole_precise.verbs import VERBS, need_recbole
-from recbole_precise.verbs.options import one_of, switch, whole_number
+from recbole_precise.verbs.options import one_of, switch, whole_number, words
 
 if TYPE_CHECKING:
+    import torch
+
     from recbole_precise.finished import FinishedRun
 
 COLUMNS = ("user", "rank", "item", "score", "new", "text")
@@ -33,8 +35,11 @@ def main(arguments: Sequence[str]) -> None:
     need_recbole()
     from recbole_precise.finished import load_finished
 
-    run = load_finished(own["run_dir"], settings, own.get("items"))
+    run = load_finished(own["run_dir"], settings, own.get("items"), whole_histories=True)
     rows = list(recommend(run, wanted, k, only_new=only_new, seen=seen))
+    if run.difference is not None:
+        print(run.difference.in_words())
+        rows = [{**row, "data": f"{run.difference.name}, changed"} for row in rows]
     if "output" in own:
         _write(output_file(own["output"], "--output"), rows)
         print(f"Written: {own['output']} ({len(rows)} rows)")
@@ -85,7 +90,7 @@ def _wanted(own: dict[str, str]) -> dict[str, list[str]]:
             raise DataError(f"--users_file '{own['users_file']}' cannot be read: {error}.") from error
         names = [line.strip() for line in lines if line.strip()]
     else:
-        names = own[given[0]].split()
+        names = words(own[given[0]], given[0])
     if not names:
         raise ConfigError(f"--{given[0]} names nobody." if given != ["history"] else "--history names no item.")
     return {"history" if given == ["history"] else "users": names}
@@ -128,43 +133,61 @@ def recommend(run: FinishedRun, wanted: dict[str, list[str]], k: int, *, only_ne
                 yield {"user": name, "rank": rank, "item": str(run.tokens[item]), "score": score, "new": item >= run.first_new, "text": texts[item]}
 
 
-def _histories(run: FinishedRun, wanted: dict[str, list[str]]):
-    """(names of the rows, item ids of each row's whole history, rows -> what the model reads)."""
-    import torch
+def _histories(
+    run: FinishedRun, wanted: dict[str, list[str]]
+) -> tuple[list[str], list[np.ndarray], Callable[[np.ndarray], Any]]:
+    """What each row is called, what its user has had, and what the model reads of it.
 
-    from recbole_precise.trainer.cold_report import batch_of
-
-    dataset, config = run.dataset, run.config
-    length, device, names = int(config["MAX_ITEM_LIST_LENGTH"]), config["device"], dataset.inter_feat.interaction.names
+    Returns:
+        Names of the rows; item ids of each row's whole history, in all scenes; and a function from
+        row numbers to the model's input.
+    """
     if "history" in wanted:
         place = {token: number for number, token in enumerate(run.tokens.tolist())}
-        ids = np.array([_known(place, token, "item") for token in wanted["history"]], dtype=np.int64)
-        last = ids[-length:]
-        padded = torch.zeros(1, length, dtype=torch.int64)
-        padded[0, : len(last)] = torch.from_numpy(last)
-        item_list = next(name for name, source in names.lists.items() if source == dataset.iid_field)
-        batch = {names.user: torch.zeros(1, dtype=torch.int64), item_list: padded, names.length: torch.tensor([len(last)])}
-        batch = {name: value.to(device) for name, value in batch.items()}
-
-        def one(rows: np.ndarray) -> dict[str, torch.Tensor]:
-            return batch
-
-        return [_TYPED_IN], [ids], one
-    users = np.array([_known(dataset.field2token_id[dataset.uid_field], token, "user") for token in wanted["users"]], dtype=np.int64)
-    store = dataset.store
+        ids = [_known(place, token, "item") for token in wanted["history"]]
+        history = np.array(ids, dtype=np.int64)
+        batch = _typed_in(run, history)
+        return [_TYPED_IN], [history], lambda rows: batch
+    dataset, device = run.dataset, run.config["device"]
+    numbers = dataset.field2token_id[dataset.uid_field]
+    users = np.array([_known(numbers, name, "user") for name in wanted["users"]], dtype=np.int64)
+    part = dataset.next_rows()
+    here = part.store.user_ids.numpy()
+    for name, number in zip(wanted["users"], users, strict=True):
+        if number not in here:
+            scene = run.config["target_scene"]
+            where = "the data set" if scene is None else f"the target scene '{scene}'"
+            raise DataError(
+                f"User '{name}' has no event in {where}, so there is nothing to recommend from."
+            )
+    part = dataset.next_rows(users)
+    store = dataset.all_events
+    items = store.fields[dataset.iid_field].numpy()
     at = np.searchsorted(store.user_ids.numpy(), users)
-    for token, number, place in zip(wanted["users"], users, at):
-        if place == len(store.user_ids) or store.user_ids[place] != number:
-            raise DataError(f"User '{token}' has no event in the data set, so there is nothing to recommend from.")
-    offsets, items = store.offsets.numpy(), store.fields[dataset.iid_field].numpy()
+    begin, end = store.offsets[:-1].numpy()[at], store.offsets[1:].numpy()[at]
+    histories = [items[low:high] for low, high in zip(begin, end, strict=True)]
+    return list(wanted["users"]), histories, lambda rows: part[rows].to(device)
 
-    def several(rows: np.ndarray) -> dict[str, torch.Tensor]:
-        end = offsets[at[rows] + 1]
-        size = np.minimum(end - offsets[at[rows]], length)
-        step = np.arange(length)
-        return batch_of(dataset, np.where(step < size[:, None], (end - size)[:, None] + step, -1), users[rows], device)
 
-    return list(wanted["users"]), [items[offsets[a] : offsets[a + 1]] for a in at], several
+def _typed_in(run: FinishedRun, history: np.ndarray) -> dict[str, torch.Tensor]:
+    """The model's input for a history without a user."""
+    import torch
+
+    dataset, config = run.dataset, run.config
+    length = int(config["MAX_ITEM_LIST_LENGTH"])
+    names = dataset.inter_feat.interaction.names
+    last = history[-length:]
+    padded = torch.zeros(1, length, dtype=torch.int64)
+    padded[0, : len(last)] = torch.from_numpy(last)
+    item_list = next(
+        name for name, source in names.lists.items() if source == dataset.iid_field
+    )
+    batch = {
+        names.user: torch.zeros(1, dtype=torch.int64),
+        item_list: padded,
+        names.length: torch.tensor([len(last)]),
+    }
+    return {name: value.to(config["device"]) for name, value in batch.items()}
 
 
 def _known(numbers: Any, token: str, kind: str) -> int:
@@ -182,5 +205,7 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
         lines = [json.dumps(row, ensure_ascii=False) for row in rows]
     else:
         plain = str.maketrans("\t\r\n", "   ")
-        lines = ["\t".join(COLUMNS), *("\t".join(str(row[column]).translate(plain) for column in COLUMNS) for row in rows)]
+        columns = [*COLUMNS, *(["data"] if any("data" in row for row in rows) else [])]
+        cells = ([str(row[column]).translate(plain) for column in columns] for row in rows)
+        lines = ["\t".join(line) for line in (columns, *cells)]
     write_atomically(path, lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"), "the recommendations")

@@ -12,7 +12,7 @@ from recbole_precise.verbs.options import whole_number
 
 
 #: RecBole's options of a launch that are numbers, and the least of each.
-_LAUNCH = {"nproc": 1, "world_size": 1, "port": 0, "group_offset": 0}
+_LAUNCH = {"nproc": 1, "world_size": 1, "port": 1, "group_offset": 0}
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,7 +38,7 @@ def _launch_options(arguments: list[str]) -> tuple[dict[str, object], list[str]]
         options["ip"] = given["ip"]
     if "port" in options:
         options["port"] = str(options["port"])
-    for key in ("world_size", "group_offset"):
+    for key in ("world_size", "group_offset", "ip", "port"):
         if key in options and "nproc" not in options:
-            raise ConfigError(f"--{key} needs --nproc, the number of processes on this machine.")
+            raise ConfigError(f"--{key} does nothing without --nproc, the number of processes on this machine.")
     return options, [f"--{key}={value}" for key, value in settings.items()]

@@ -25,7 +25,7 @@ RANKS = {
     "Ours_1": [RNG.integers(1, 14, 120) for _ in range(3)],
     "SASRec": [RNG.integers(1, 25, 120) for _ in range(3)],
     "GRU4Rec": [RNG.integers(1, 25, 120) for _ in range(2)],
-    "Pop": [RNG.integers(1, 60, 120)],
+    "Pop": [RNG.integers(1, 51, 120)],
 }
 METRICS = ("ndcg@10", "recall@10", "recall@5")
 

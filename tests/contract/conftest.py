@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from small_runs import needs_of
 
 #: Of these a model takes those that it knows.
 SMALL = {
@@ -46,5 +48,18 @@ def contract_settings(tmp_path_factory: pytest.TempPathFactory, bert: Path):
             "MAX_ITEM_LIST_LENGTH": 6, "epochs": 2, "train_batch_size": 48, "eval_batch_size": 64, "checkpoint_dir": str(Path(folder, "saved")),
             "text_cache_dir": str(folder / "cache"), **encoder, **{key: value for key, value in SMALL.items() if key in known},
         }  # fmt: skip
+
+    return build
+
+
+@pytest.fixture
+def small_settings(contract_settings, tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """`small_settings(model, **more)`: of a short run of any sequential model, quiet and on the CPU."""
+
+    def build(model: str, **more: Any) -> dict[str, Any]:
+        own = contract_settings(model)
+        quiet = {"gpu_id": "", "show_progress": False, "tensorboard": False, "state": "ERROR"}
+        needs = needs_of(model, Path(own["data_path"]) / "ring")
+        return {**own, **needs, **quiet, "checkpoint_dir": str(tmp_path / "saved"), **more}
 
     return build

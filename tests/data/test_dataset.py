@@ -299,13 +299,6 @@ def test_every_kind_of_model_gets_its_data_set(synthetic_config, stock_config):
     assert type(create_dataset(stock_config("CKE", "ml-100k", **pairs))) is KnowledgeBasedDataset
 
 
-def test_data_split_beforehand_goes_to_recboles_dataset(synthetic_config):
-    from recbole_precise.data.dataset import SequenceDataset
-
-    with pytest.raises(ConfigError, match="benchmark_filename"):
-        SequenceDataset(synthetic_config(benchmark_filename=["train", "valid", "test"]))
-
-
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [

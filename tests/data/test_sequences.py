@@ -6,6 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_precise.data.fingerprint import tie_keys
 from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
 
 NAMES = RowFields(user="user", length="length", lists={"item_list": "item"})
@@ -37,6 +38,20 @@ def store_of(user, item, time, **options):
     return SequenceStore.build(fields, torch.tensor(user), time, times=time, **options)
 
 
+def random_ties(data, seed):
+    names = [f"n{number}" for number in range(100)]
+    return tie_keys(np.asarray(data[0]), names, np.asarray(data[1]), names, seed)
+
+
+def items_by_user(store):
+    """User -> its items in the order of the store."""
+    pairs = zip(store.user.tolist(), store.fields["item"].tolist(), strict=True)
+    found = {}
+    for user, item in pairs:
+        found.setdefault(user, []).append(item)
+    return found
+
+
 def test_ranges():
     row, value = ranges(torch.tensor([5, 0, 7]), torch.tensor([2, 0, 3]))
     assert row.tolist() == [0, 0, 2, 2, 2]
@@ -56,12 +71,16 @@ def test_events_are_sorted_by_user_time_and_line(data):
 
 
 @given(events(), st.integers(0, 3))
-def test_random_ties_keep_time_order_and_depend_on_their_seed_alone(data, seed):
-    store = store_of(*data, tie_break="random", tie_seed=seed)
+def test_random_ties_keep_time_order_and_depend_on_seed_and_names_alone(data, seed):
+    store = store_of(*data, tie_key=random_ties(data, seed))
     torch.manual_seed(0)
     np.random.seed(1)
-    again = store_of(*data, tie_break="random", tie_seed=seed)
-    assert store.fields["line"].tolist() == again.fields["line"].tolist()
+    # More events of other users, and the rows of the file in another order.
+    order = np.random.default_rng(seed).permutation(len(data[0]))
+    more = [np.concatenate([values[order], [99, 98]]) for values in data]
+    again = store_of(*more, tie_key=random_ties(more, seed))
+    items = {user: own for user, own in items_by_user(again).items() if user < 90}
+    assert items == items_by_user(store)
     lines = store.fields["line"].numpy()
     keys = list(zip(data[0][lines], data[2][lines]))
     assert keys == sorted(keys)
@@ -69,14 +88,14 @@ def test_random_ties_keep_time_order_and_depend_on_their_seed_alone(data, seed):
 
 def test_random_ties_differ_between_seeds_and_from_the_file():
     data = np.ones(30, dtype=np.int64), np.arange(30), np.zeros(30)
-    orders = {tuple(store_of(*data, tie_break="random", tie_seed=seed).fields["line"].tolist()) for seed in range(5)}
+    orders = {tuple(store_of(*data, tie_key=random_ties(data, seed)).fields["line"].tolist()) for seed in range(5)}
     assert len(orders) == 5
     assert tuple(range(30)) not in orders
 
 
 def test_every_order_of_a_tie_comes_up():
     data = np.ones(3, dtype=np.int64), np.arange(3), np.zeros(3)
-    orders = {tuple(store_of(*data, tie_break="random", tie_seed=seed).fields["line"].tolist()) for seed in range(100)}
+    orders = {tuple(store_of(*data, tie_key=random_ties(data, seed)).fields["line"].tolist()) for seed in range(100)}
     assert len(orders) == 6
 
 
@@ -198,5 +217,17 @@ def test_columns_can_be_set_and_dropped():
 def test_a_store_needs_sorted_users():
     with pytest.raises(ValueError, match="build"):
         SequenceStore({}, torch.tensor([2, 1, 2]))
-    with pytest.raises(ValueError, match="tie_break"):
-        SequenceStore.build({}, torch.tensor([1]), np.zeros(1), tie_break="line")
+
+
+@given(events())
+def test_next_events_stand_behind_all_others(data):
+    store = store_of(*data)
+    longer, ends = store.with_next_events()
+    assert len(longer) == len(store) + len(store.user_ids)
+    assert longer.users_of(ends).tolist() == store.user_ids.tolist()
+    assert not longer.fields["line"][ends].any()
+    for place, own in enumerate(sequences_of(*data).values()):
+        begin = longer.offsets[place]
+        assert longer.fields["item"][begin : ends[place]].tolist() == [item for item, _, _ in own]
+        assert longer.times[ends[place]] == own[-1][1]
+        assert longer.offsets[place + 1] == ends[place] + 1

@@ -6,9 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from recbole_precise import cli
+from recbole_precise.errors import DataError
+from recbole_precise.evaluation.test_cases import TestCases
 from recbole_precise.report import results_table, text_table
 from recbole_precise.settings.arguments import parse_arguments, positional
 from recbole_precise.verbs import run_options
@@ -112,5 +115,18 @@ def test_results_table():
 
 
 def test_results_of_different_protocols_are_not_put_side_by_side():
-    with pytest.raises(ValueError, match="different protocols"):
+    with pytest.raises(DataError, match="different protocols"):
         results_table([result("A"), result("B", protocol={"mask_history": True})])
+
+
+def test_results_of_different_test_cases_are_not_put_side_by_side():
+    def of(*events: int, known: bool = True) -> dict:
+        users = np.array([f"u{number}" for number in range(len(events))])
+        return TestCases(users, np.array(["i1"] * len(events)), np.array(events) if known else None).digest()
+
+    for cases in (of(1, 2), of(1, 2, known=False)):  # a run that does not know the histories is compared by users and targets
+        assert len(results_table([result("A", test_cases=of(1, 2)), result("B", test_cases=cases)]).splitlines()) == 6
+    results_table([result("A", test_cases=of(1, 2)), result("B")])  # nothing is known of an older run
+    for cases in (of(1, 3), of(1), of(1, 2, 3, known=False)):
+        with pytest.raises(DataError, match="B and A on shop were not tested on the same cases"):
+            results_table([result("A", test_cases=of(1, 2)), result("B", test_cases=cases)])

@@ -26,13 +26,13 @@ OURS = [entry.name for entry in registry.ENTRIES if entry.target.endswith("PRECI
 
 def test_precedence(tmp_path: Path, monkeypatch):
     one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
-    one.write_text("epochs: 1\nseed: 1\ntie_seed: 1\nstopping_step: 1\n")
-    two.write_text("epochs: 2\nseed: 2\ntie_seed: 2\n")
+    one.write_text("epochs: 1\nseed: 1\nwarmup_steps: 1\nstopping_step: 1\n")
+    two.write_text("epochs: 2\nseed: 2\nwarmup_steps: 2\n")
     monkeypatch.setattr(sys, "argv", ["script.py", "--epochs=4"])
     config = Config("PRECISE-UT", "ml-100k", [str(one), str(two)], {"epochs": 3, "seed": 3})
-    assert [config[key] for key in ("epochs", "seed", "tie_seed", "stopping_step")] == [4, 3, 2, 1]
+    assert [config[key] for key in ("epochs", "seed", "warmup_steps", "stopping_step")] == [4, 3, 2, 1]
     assert config["n_layers"] == 2
-    assert config.where("epochs") == "on the command line" and str(two) in config.where("tie_seed") and config.where("n_layers") == "default"
+    assert config.where("epochs") == "on the command line" and str(two) in config.where("warmup_steps") and config.where("n_layers") == "default"
 
 
 def test_model_and_data_set_may_stand_in_a_file(tmp_path: Path):
@@ -45,7 +45,7 @@ def test_model_and_data_set_may_stand_in_a_file(tmp_path: Path):
 def test_yaml_alone_gives_the_values_of_a_file_their_types(tmp_path: Path):
     file = tmp_path / "run.yaml"
     file.write_text("item_text: '[not a list'\nwandb_project: 'None'\nUSER_ID_FIELD: 'user_id'\nload_col: {inter: [user_id, item_id, timestamp]}\n")
-    config = Config("PRECISE-UT", "ml-100k", str(file), {"topk": "[5, 10]", "wandb_project": 3})
+    config = Config("PRECISE-UT", "ml-100k", str(file), {"topk": "[5, 10]", "wandb_project": 3, "log_wandb": True})
     assert config["item_text"] == "[not a list" and config["topk"] == [5, 10] and config["wandb_project"] == "3"
 
 

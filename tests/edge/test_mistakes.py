@@ -44,7 +44,8 @@ MISTAKES = [
     ("PRECISE-UT", {"valid_metric": "NDCG@20"}, ["valid_metric 'NDCG@20'", "NDCG@10"]),
     ("PRECISE-UT", {"valid_metric": "NDCG"}, ["valid_metric 'NDCG'"]),
     ("PRECISE-UT", {"metrics": ["Recall", "AUC"]}, ["Recall, AUC", "together"]),
-    ("PRECISE-UT", {"metrics": ["Recall", "ItemCoverage"], "valid_metric": "Recall@10", "evaluator": "exact"}, ["evaluator", "recbole"]),
+    ("PRECISE-UT", {"metrics": ["Recall", "GAUC"], "valid_metric": "Recall@10", "evaluator": "exact"}, ["evaluator", "recbole"]),
+    ("PRECISE-UT", {"metrics": ["Recall", "ItemCoverage"], "valid_metric": "Recall@10", "eval_args": {"mode": "uni100"}}, ["ItemCoverage", "evaluator: recbole"]),
     ("SASRec", {"evaluator": "exact", "eval_args": {"mode": "uni100"}}, ["evaluator: exact", "whole catalogue"]),
     # splits
     ("PRECISE-UT", {"eval_args": {"order": "RO"}}, ["order must be TO"]),

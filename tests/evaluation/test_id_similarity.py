@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from recbole_precise import cli
 from recbole_precise.evaluation import id_similarity as module
 from recbole_precise.evaluation.id_similarity import id_similarity
-from recbole_precise.quick_start import load_data_and_model
+from recbole_precise.finished import load_data_and_model
 
 
 def cosine(a, b):

@@ -53,7 +53,7 @@ def buckets_by_hand(names: list[str], counts: Counter, number: int = 10) -> dict
 
 def catalogue(runs) -> list[str]:
     """Items in the order of their ids, from 1."""
-    from recbole_precise.quick_start import load_data
+    from recbole_precise.finished import load_data
 
     _, dataset, *_ = load_data(runs / "SE-BCE", {"show_progress": False})
     return dataset.field2id_token["item_id"].tolist()[1:]

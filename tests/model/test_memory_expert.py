@@ -79,7 +79,7 @@ def test_it_joins_the_loss_and_the_ranking(name, settings, ring):
     scores = model.full_sort_predict(rows).view(20, -1)
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-5)
-    ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, batch_rows=7, budget_bytes=1 << 20)
+    ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, budget_bytes=1 << 20)
     assert ranks.rank[:20].tolist() == rank_by_scores(scores, rows["item_id"]).tolist()
 
 

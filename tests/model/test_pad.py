@@ -51,7 +51,7 @@ def test_predict_full_sort_and_exact_ranks_agree(pantry, gate, backbone):
         at(model, name)
         scores = model.full_sort_predict(rows).view(20, -1)
         torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-5)
-        ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, batch_rows=7, budget_bytes=1 << 20)
+        ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, budget_bytes=1 << 20)
         assert ranks.rank[:20].tolist() == rank_by_scores(scores, rows["item_id"]).tolist()
         assert not any(torch.allclose(scores, other, atol=1e-3) for other in seen)
         seen.append(scores)

@@ -64,7 +64,7 @@ def test_near_items_are_added_to_the_score(name, cache):
     torch.testing.assert_close(scores, expected, rtol=1e-4, atol=1e-4)
     assert (scores - plain.full_sort_predict(rows)).abs().max() > 0.5
     torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-4)
-    ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, batch_rows=5, budget_bytes=1 << 20)
+    ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, budget_bytes=1 << 20)
     assert ranks.rank[:12].tolist() == rank_by_scores(scores, rows["item_id"]).tolist()
 
 

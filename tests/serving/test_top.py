@@ -36,7 +36,7 @@ class Vectors:
         return self
 
     def user_vectors(self, batch):
-        return self.users
+        return self.users[batch["row"]]
 
     def item_vectors(self):
         return self.items
@@ -53,7 +53,7 @@ class Scores:
         return self
 
     def full_sort_predict(self, batch):
-        return self.scores
+        return self.scores[batch["row"]]
 
 
 @pytest.mark.parametrize("budget", [1 << 10, 64 << 20])
@@ -70,8 +70,10 @@ def test_vectors_with_bonus_exclusions_and_candidates_against_all_scores(budget,
     allowed = torch.tensor(rng.random(n_items) < 0.7)
     scores = users @ items.t()
     scores[bonus[0], bonus[1]] += bonus[2]
-    whole = top_items(Scores(scores.clone()), {}, 12, allowed=allowed, excluded=excluded)
-    tiled = top_items(Vectors(users, items, bonus), {}, 12, allowed=allowed, excluded=excluded, budget_bytes=budget)
+    batch = {"row": torch.arange(n_rows)}
+    options = {"allowed": allowed, "excluded": excluded}
+    whole = top_items(Scores(scores.clone()), batch, 12, **options)
+    tiled = top_items(Vectors(users, items, bonus), batch, 12, **options, budget_bytes=budget)
     assert torch.equal(tiled.items, whole.items) and torch.equal(tiled.scores, whole.scores)
     scores[excluded] = -torch.inf
     for row in range(n_rows):

@@ -67,7 +67,7 @@ def evaluate_here(run_dir: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Exact metrics and ranks of a finished run's weights, evaluated by as many processes as there are."""
     from recbole_precise.config import command_line
     from recbole_precise.launch import torchrun_settings
-    from recbole_precise.quick_start import load_data_and_model
+    from recbole_precise.finished import load_data_and_model
     from recbole_precise.trainer.processes import leave
     from recbole_precise.trainer.trainer import get_trainer
 

@@ -39,7 +39,7 @@ def make_odd(small: dict, rows: bool) -> int:
 
 
 @pytest.mark.parametrize(
-    ("model", "more"), [("SASRec", {}), ("PRECISE", {"window_shift": True}), ("SASRec", {"evaluator": "recbole", "metrics": ["NDCG", "ItemCoverage"]}), ("Pop", {"epochs": 0})]
+    ("model", "more"), [("SASRec", {}), ("SASRec", {"metrics": ["NDCG", "ItemCoverage", "GiniIndex", "AveragePopularity"], "mask_history": True}), ("PRECISE", {"window_shift": True}), ("SASRec", {"evaluator": "recbole", "metrics": ["NDCG", "ItemCoverage"]}), ("Pop", {"epochs": 0})]
 )
 def test_two_processes_rank_as_one(settings, tmp_path: Path, model: str, more: dict) -> None:
     """One directory, evaluated by one process and by two: every row once, though their number is odd."""

@@ -47,7 +47,7 @@ def test_a_finished_run_is_asked_with_its_own_adapter(texts, no_training, tmp_pa
     """Evaluated and asked of new items, also from a copy of the directory, and when what the run would train would differ today."""
     from recbole_precise.config import command_line
     from recbole_precise.finished import load_finished
-    from recbole_precise.quick_start import load_data_and_model
+    from recbole_precise.finished import load_data_and_model
 
     result = run_small(texts("PAD", run_dir=str(tmp_path / "run"), epochs=1))
     no_training()

@@ -13,8 +13,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.data.convert import amazon, kaggle_books, mind, movielens, options, pad, table
+from recbole_precise.data.convert import (
+    amazon,
+    effects,
+    kaggle_books,
+    mind,
+    movielens,
+    options,
+    pad,
+    table,
+)
 from recbole_precise.data.convert.atomic import Converted
+from recbole_precise.data.convert.output import check_output
 from recbole_precise.data.convert.pipeline import Raw, write_dataset
 from recbole_precise.errors import ConfigError, did_you_mean
 
@@ -43,19 +53,42 @@ class Source:
     def __call__(self, path: str | Path, output: str | Path, **given: Any) -> Converted:
         """Convert `path` into the data set `output`.
 
-        Raises ConfigError for options that the source does not take, DataError for files that cannot be used.
+        Raises:
+            ConfigError: the source does not take an option, or one of them has no effect.
+            DataError: files cannot be used or written.
         """
+        folder = check_output(output)
         own = self.own_options
-        known = [*own, *options.NAMES]
-        for key in given:
-            if key not in known:
-                near = did_you_mean(key, [*known, "source", "input", "output", "overwrite"])
-                raise ConfigError(f"Unknown option '--{key}' of convert.{near} With --source={self.name} it takes {', '.join('--' + name for name in known)}.")
+        self._check_known(given)
+        for key, value in given.items():
+            if value == "":
+                raise ConfigError(f"--{key} is empty: give it a value, or leave it out.")
         missing = [key for key, needed in own.items() if needed and key not in given]
         if missing:
             raise ConfigError(f"The source {self.name} needs {' and '.join(f'--{key}=COLUMN' for key in missing)}.")
-        chosen = options.read_options({key: value for key, value in given.items() if key not in own}, self.name, self.defaults)
-        return write_dataset(self.open_raw(path, **{key: value for key, value in given.items() if key in own}), Path(output), chosen)
+        general = {key: value for key, value in given.items() if key not in own}
+        chosen = options.read_options(general, self.name, self.defaults)
+        raw = self.open_raw(path, **{key: value for key, value in given.items() if key in own})
+        chosen = effects.with_scene(chosen, raw)
+        effects.check_effects(general, chosen, raw, self.name)
+        return write_dataset(raw, folder, chosen)
+
+    def _check_known(self, given: Mapping[str, Any]) -> None:
+        """Raise a ConfigError for an option that no source takes, or that only others take."""
+        known = [*self.own_options, *options.NAMES]
+        for key in given:
+            if key in known:
+                continue
+            takes = (
+                f"With --source={self.name} it takes {', '.join('--' + name for name in known)}."
+            )
+            others = [name for name, source in SOURCES.items() if key in source.own_options]
+            if others:
+                raise ConfigError(
+                    f"--{key} is an option of --source={' and '.join(others)} alone. {takes}"
+                )
+            near = did_you_mean(key, [*known, "source", "input", "output", "overwrite"])
+            raise ConfigError(f"Unknown option '--{key}' of convert.{near} {takes}")
 
 
 def _amazon(release: str) -> Source:

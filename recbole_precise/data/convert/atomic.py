@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-from recbole_precise.errors import DataError
 
 _BREAKS = re.compile(r"[\x00\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # pandas, with which RecBole reads, takes these for missing values.
@@ -49,38 +43,10 @@ def bad_token(token: str) -> str | None:
         return f"'{token}' is read as a missing value by RecBole" if token else "it is empty"
     if _BREAKS.search(token):
         return "it contains a tab, a line break or a NUL byte"
+    if token == "[PAD]":
+        return "'[PAD]' is RecBole's name for no item at all"
     if token.startswith('"'):
         return "it begins with a quote mark"
     if not token.isascii() and any("\ud800" <= sign <= "\udfff" for sign in token):
         return "it holds bytes that are no text"
     return None
-
-
-def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Write a tab-separated atomic file; it appears under its name only when it is complete.
-
-    Raises DataError when the folder or file cannot be written.
-    """
-    write_together({path: itertools.chain(["\t".join(header) + "\n"], ("\t".join(map(str, row)) + "\n" for row in rows))})
-
-
-def write_together(contents: Mapping[Path, Iterable[str]]) -> None:
-    """Write files, given as pieces of text, that appear under their names when all of them are complete.
-
-    Raises DataError when a folder or file cannot be written.
-    """
-    temporary = {path: path.with_name(f"{path.name}.{os.getpid()}.tmp") for path in contents}
-    path = Path()
-    try:
-        for path, pieces in contents.items():
-            path.parent.mkdir(parents=True, exist_ok=True)
-            with open(temporary[path], "w", encoding="utf-8", newline="\n") as file:
-                file.writelines(pieces)
-        for path in contents:
-            os.replace(temporary[path], path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be written ({error.strerror or error}); choose another output folder or make room.") from error
-    finally:
-        for left in temporary.values():
-            with contextlib.suppress(OSError):
-                left.unlink()

@@ -10,19 +10,57 @@ from recbole_precise.errors import DataError
 
 def folder(path: str | Path, holds: str) -> Path:
     """The folder. Raises DataError when there is none."""
-    path = Path(path)
+    path = checked(path)
     if not path.is_dir():
         reason = "is a file" if path.is_file() else "there is no such folder"
         raise DataError(f"{path}: {reason}; give the folder that holds {holds}.")
     return path
 
 
+def file(path: str | Path) -> Path:
+    """The file. Raises DataError when there is none."""
+    path = checked(path)
+    if not path.is_file():
+        reason = "there is no such file"
+        if path.is_dir():
+            reason = "is a folder; give the file itself"
+        elif path.exists():
+            reason = "is a pipe or a device; give a file, which convert may read more than once"
+        raise DataError(f"{path}: {reason}.")
+    return path
+
+
+def checked(path: str | Path) -> Path:
+    """The path, unless messages cannot show it or the system refuses it: then a DataError."""
+    text = str(path)
+    try:
+        text.encode("utf-8")
+        Path(path).exists()
+    except (UnicodeEncodeError, ValueError):
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise DataError(
+            f"{shown}: the name holds bytes that are no UTF-8 text; rename it."
+        ) from None
+    except OSError as error:
+        shown = text if len(text) <= 120 else f"{text[:120]}..."
+        raise DataError(f"{shown}: cannot be read ({error.strerror or error}).") from None
+    return Path(path)
+
+
 def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
     """The files in `place` that match one of the patterns, by name. Raises DataError, naming what is there, for none."""
     patterns = [patterns] if isinstance(patterns, str) else patterns
-    found = sorted({file for pattern in patterns for file in place.glob(pattern) if file.is_file()})
+    try:
+        found = sorted(
+            {file for pattern in patterns for file in place.glob(pattern) if file.is_file()}
+        )
+        names = sorted(file.name for file in place.iterdir())
+    except OSError as error:
+        raise DataError(f"{place}: cannot be read ({error.strerror or error}).") from error
+    for path in found:
+        checked(path)
     if not found:
-        there = ", ".join(sorted(file.name for file in place.iterdir())[:10]) or "nothing"
+        there = ", ".join(names[:10]).encode("utf-8", "backslashreplace").decode() or "nothing"
         raise DataError(f"{place}: {' or '.join(patterns)} with {what} is missing (the folder holds: {there}).")
     return found
 

@@ -6,6 +6,7 @@ behind those clicked. The earlier clicks have no times of their own and are repe
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -39,12 +40,18 @@ def open_raw(path: str | Path, clicks: str = "history") -> Raw:
     news = find(place, ["news.tsv", "*/news.tsv"], "titles")
     longest = _Longest(behaviors)
     rows = longest.rows if clicks == "history" else _behaviors
+    zones: Counter[str] = Counter()
+    parse = _history if clicks == "history" else partial(_impression, zones=zones)
     return Raw(
         columns=COLUMNS,
-        events=[Part(file, partial(rows, file), _history if clicks == "history" else _impression) for file in behaviors],
-        items=[Part(file, partial(split_lines, file, separator="\t", fields=8), _news) for file in news],
+        events=[Part(file, partial(rows, file), parse) for file in behaviors],
+        items=[
+            Part(file, partial(split_lines, file, separator="\t", fields=8), _news) for file in news
+        ],
         item_text="{title}",
         scenes={"category": "item", "subcategory": "item"},
+        zones=zones,
+        times_are_places=clicks == "history",
     )
 
 
@@ -78,8 +85,9 @@ def _history(row: Sequence[str]) -> list[Event]:
     return [Event(user, values.token(item, "news"), place) for place, item in enumerate(row[3].split())]
 
 
-def _impression(row: Sequence[str]) -> list[Event]:
-    user, time = values.token(row[1], "user"), values.moment(row[2], "time", _TIME)
+def _impression(row: Sequence[str], zones: Counter[str]) -> list[Event]:
+    user = values.token(row[1], "user")
+    time, zone = values.moment(row[2], "time", _TIME)
     events = []
     for shown in row[4].split():
         item, dash, clicked = shown.rpartition("-")
@@ -87,6 +95,7 @@ def _impression(row: Sequence[str]) -> list[Event]:
             raise BadRow(f"{shortened(shown)} does not say whether it was clicked (-0 or -1)")
         if clicked == "1":
             events.append(Event(user, values.token(item, "news"), time))
+    zones[zone] += len(events)
     return events
 
 

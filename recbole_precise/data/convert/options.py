@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -39,6 +40,7 @@ class Options:
     skip_bad_rows: bool = False
     preset: str | None = None
     protocol: Mapping[str, Any] = field(default_factory=dict)  # settings of a run that the preset adds to the YAML
+    changes: tuple[str, ...] = ()  # what options beside a preset change of its rules
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,10 @@ PRESETS: dict[str, Preset] = {
 _CHOICES = {"items": ("interacted", "all"), "tie_break": ("random", "file")}
 _COUNTS = ("min_user_events", "min_item_events", "last_events", "last_of_longer")
 _SWITCHES = ("known_items", "skip_bad_rows")
-NAMES = tuple(option.name for option in fields(Options) if option.name != "protocol")
+NAMES = tuple(
+    option.name for option in fields(Options) if option.name not in ("protocol", "changes")
+)
+_MOST = 2**63 - 1  # the largest whole number that the data base of a conversion holds
 
 
 def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, Any]) -> Options:
@@ -88,11 +93,25 @@ def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, A
         values.update(preset.filters[source], protocol=preset.protocol)
         if "last_events" in given and "last_of_longer" not in given:
             values.pop("last_of_longer", None)
+    ruled = dict(values)
     values.update({key: _value(key, value) for key, value in given.items()})
     options = Options(**values)
     if options.last_of_longer is not None and (options.last_events is None or options.last_of_longer > options.last_events):
         raise ConfigError("last_of_longer is a number up to last_events, which must be given with it.")
-    return options if options.last_events is None or options.last_of_longer is not None else replace(options, last_of_longer=options.last_events)
+    if options.last_events is not None and options.last_of_longer is None:
+        options = replace(options, last_of_longer=options.last_events)
+    if name is None:
+        return options
+    return replace(options, changes=_changes(Options(**ruled), options, given))
+
+
+def _changes(ruled: Options, options: Options, given: Mapping[str, Any]) -> tuple[str, ...]:
+    """The options that change what a preset says, as they are written."""
+    rules = [
+        key for key in given if key not in ("preset", "skip_bad_rows", "scene", "scene_rating")
+    ]
+    changed = [key for key in rules if getattr(options, key) != getattr(ruled, key)]
+    return tuple(f"{key}={getattr(options, key)}" for key in changed)
 
 
 def _value(key: str, value: Any) -> Any:
@@ -101,20 +120,32 @@ def _value(key: str, value: Any) -> Any:
         raise ConfigError(f"--{key} is {' or '.join(_CHOICES[key])}, not '{value}'.")
     if key in _SWITCHES:
         return switch(key, value)
-    try:
-        if key in _COUNTS or key == "tie_seed":
-            count = int(value)
-            if count < (key != "tie_seed"):
-                raise ValueError
-            return count
-        if key in ("min_rating", "scene_rating"):
-            number = float(value)
-            if number != number:
-                raise ValueError
-            return number
-    except ValueError:
-        raise ConfigError(f"--{key} must be a {'number' if 'rating' in key else 'whole number above 0'}, not '{value}'.") from None
+    if key in _COUNTS or key == "tie_seed":
+        return _whole_number(key, value, least=0 if key == "tie_seed" else 1)
+    if key in ("min_rating", "scene_rating"):
+        return _finite_number(key, value)
     return value
+
+
+def _whole_number(key: str, value: Any, least: int) -> int:
+    try:
+        number = int(value)
+    except (ValueError, TypeError, OverflowError):
+        number = -1
+    if not least <= number <= _MOST:
+        wanted = "a whole number above 0" if least else "a whole number from 0 on"
+        raise ConfigError(f"--{key} must be {wanted}, not '{str(value)[:60]}'.")
+    return number
+
+
+def _finite_number(key: str, value: Any) -> float:
+    try:
+        number = float(value)
+    except (ValueError, TypeError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ConfigError(f"--{key} must be a number, not '{str(value)[:60]}'.")
+    return number
 
 
 def switch(key: str, value: Any) -> bool:
@@ -122,5 +153,5 @@ def switch(key: str, value: Any) -> bool:
     if isinstance(value, bool):
         return value
     if str(value).lower() not in ("true", "false"):
-        raise ConfigError(f"--{key} is True or False, not '{value}'.")
+        raise ConfigError(f"--{key} is True or False, not '{str(value)[:60]}'.")
     return str(value).lower() == "true"

@@ -16,6 +16,7 @@ from recbole_precise.data.convert.atomic import Converted
 from recbole_precise.data.convert.faults import BadRow
 from recbole_precise.data.convert.files import find_one, folder
 from recbole_precise.data.convert.options import Options, read_options, switch
+from recbole_precise.data.convert.output import check_output
 from recbole_precise.data.convert.pipeline import Part, Raw, write_dataset
 from recbole_precise.data.convert.readers import csv_rows
 from recbole_precise.data.convert.staging import Event
@@ -58,10 +59,14 @@ def open_raw(path: str | Path, unescape: bool | str = True) -> Raw:
 
     return Raw(
         columns=("title",),
-        events=[Part(histories, partial(csv_rows, histories, columns=("user", "history")), history)],
+        events=[
+            Part(histories, partial(csv_rows, histories, columns=("user", "history")), history)
+        ],
         items=[Part(titles, partial(csv_rows, titles, columns=("asin", "title")), item)],
         item_text="{title}",
         items_first=True,
+        items_needed=True,
+        times_are_places=True,
         one_row_each=True,
     )
 
@@ -81,4 +86,4 @@ def _history(text: str, user: str) -> list[str]:
 def convert(input_dir: str | Path, output_dir: str | Path, *, unescape: bool = True, **options: object) -> Converted:
     """Write the data set (see `write_dataset`). Raises DataError naming file and lines, all faults at once."""
     chosen: Options = read_options(options, "pad", DEFAULTS)
-    return write_dataset(open_raw(input_dir, unescape), Path(output_dir), chosen)
+    return write_dataset(open_raw(input_dir, unescape), check_output(output_dir), chosen)

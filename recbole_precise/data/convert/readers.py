@@ -1,4 +1,5 @@
-"""Raw files row by row, in memory that does not grow with them: JSON lines, delimited text, Parquet; gzip is seen through.
+"""Raw files row by row, in memory that does not grow with them: JSON lines, delimited text; gzip
+is seen through.
 
 Every reader yields `(number of the row's first line, row)`, hands rows that it cannot read to `bad(line, reason)`, and
 shows its progress in bytes on stderr when that is a terminal.
@@ -7,50 +8,163 @@ shows its progress in bytes on stderr when that is a terminal.
 from __future__ import annotations
 
 import ast
+import contextlib
 import csv
 import gzip
+import io
 import json
 import sys
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from tqdm import tqdm
 
-from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.data.convert.encodings import (
+    GZIP,
+    UTF8,
+    encoding_advice,
+    guess_encoding,
+    guess_separator,
+    sample_of,
+    splits_at_bytes,
+)
+from recbole_precise.errors import DataError, did_you_mean
 
 Bad = Callable[[int, str], None]
 
 _LONGEST = 64 << 20  # bytes of one line; a longer one means that this is no text file
 _LONGEST_FIELD = 16 << 20  # characters of one CSV field; a longer one means an unclosed quote mark
+_LONGEST_HEADER = 400  # characters of the names of columns in a message
+_LONGEST_NAME = 100  # characters of a column's name that is proposed
 _STEP = 2000  # lines between two looks at the progress
+_ARCHIVES = {
+    b"PK\x03\x04": "a zip archive or an Excel file",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ\x00": "packed with xz",
+    b"\x28\xb5\x2f\xfd": "packed with zstd",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+    b"Rar!": "a rar archive",
+    b"\xd0\xcf\x11\xe0": "an Excel file",
+    b"%PDF-": "a PDF file",
+    b"PAR1": "a Parquet file",
+    b"SQLite f": "an SQLite data base",
+}
+#: How every reason begins that says that a row is not text in the encoding of its file.
+UNDECODABLE = "it holds bytes that are not"
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """`(number, line)` with its line end. Raises DataError when the file is missing, damaged or no text."""
-    number = 0
+@contextlib.contextmanager
+def _opened(path: Path, line: Callable[[], int]) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
+    """A file as `(stream of its bytes, unpacked, a function that shows the progress)`.
+
+    Args:
+        line: the number of lines read so far, for messages.
+
+    Raises:
+        DataError: the file is missing, cannot be read, is damaged, or is an archive of another
+            kind.
+    """
     try:
         with (
             open(path, "rb") as raw,
-            tqdm(total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, disable=None, file=sys.stderr) as bar,
+            tqdm(
+                total=path.stat().st_size,
+                desc=path.name,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+                file=sys.stderr,
+            ) as bar,
         ):
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
+            _refuse_archive(path, raw.peek(8))
+            packed = raw.peek(2)[:2] == GZIP
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            while line := stream.readline(_LONGEST):
-                number += 1
-                if len(line) == _LONGEST:
-                    raise DataError(f"{path}: line {number} is longer than {_LONGEST >> 20} MiB; this is no text file, or its line ends are lost.")
-                if number % _STEP == 0:
-                    bar.update(raw.tell() - bar.n)
-                yield number, line
-            bar.update(raw.tell() - bar.n)
+            if packed:
+                inside = stream.peek(8)
+                if inside.startswith(GZIP):
+                    raise DataError(
+                        f"{path}: is packed with gzip twice; unpack it once (`gzip -d`)."
+                    )
+                _refuse_archive(path, inside)
+
+            def progress() -> None:
+                bar.update(raw.tell() - bar.n)
+
+            yield stream, progress
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(f"{path}: the compressed data are damaged or end early after line {number} ({error}); download the file again.") from error
+        raise DataError(
+            f"{path}: the compressed data are damaged or end early after line {line()} ({error}); "
+            "download the file again."
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from error
+
+
+def _refuse_archive(path: Path, begin: bytes) -> None:
+    for mark, kind in _ARCHIVES.items():
+        if begin.startswith(mark):
+            raise DataError(
+                f"{path}: is {kind}, which convert cannot read; unpack or export it first."
+            )
+
+
+def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+    """`(number, line)` with its line end. Raises DataError when the file is missing, damaged or no
+    text.
+    """
+    number = 0
+    with _opened(path, lambda: number) as (stream, progress):
+        while line := stream.readline(_LONGEST):
+            number += 1
+            _refuse_endless(path, number, len(line))
+            if number % _STEP == 0:
+                progress()
+            yield number, line
+        progress()
+
+
+def _refuse_endless(path: Path, number: int, length: int) -> None:
+    if length >= _LONGEST:
+        raise DataError(
+            f"{path}: line {number} is longer than {_LONGEST >> 20} MiB; this is no text file, or "
+            "its line ends "
+            "are lost."
+        )
+
+
+def _text_lines(path: Path, encoding: str) -> Iterator[str]:
+    """Decoded lines with their ends, without a byte order mark; bytes that are no text become
+    surrogates.
+
+    Raises:
+        DataError: as `_lines`; and for an encoding of several bytes a line end, when the file is
+            not written in it.
+    """
+    if splits_at_bytes(encoding):
+        for number, line in _lines(path):
+            text = line.decode(encoding, "surrogateescape")
+            yield text.removeprefix("\ufeff") if number == 1 else text
+        return
+    number = 0
+    with _opened(path, lambda: number) as (stream, progress):
+        reader = io.TextIOWrapper(stream, encoding, newline="\n")
+        try:
+            while line := reader.readline(_LONGEST):
+                number += 1
+                _refuse_endless(path, number, len(line))
+                if number % _STEP == 0:
+                    progress()
+                yield line.removeprefix("\ufeff") if number == 1 else line
+        except UnicodeError as error:
+            raise DataError(
+                f"{path}: line {number + 1} is not {encoding} text; --encoding={encoding} does not "
+                "seem to be the "
+                "right one."
+            ) from error
 
 
 def json_lines(path: Path, bad: Bad, *, literals: bool = False) -> Iterator[tuple[int, dict]]:
@@ -59,7 +173,7 @@ def json_lines(path: Path, bad: Bad, *, literals: bool = False) -> Iterator[tupl
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            bad(number, f"byte {error.start + 1} of the line is not UTF-8")
+            bad(number, f"{UNDECODABLE} UTF-8 (byte {error.start + 1} of the line)")
             continue
         if not text.strip():
             continue
@@ -85,7 +199,7 @@ def split_lines(path: Path, bad: Bad, separator: str, fields: int, encodings: Se
     for number, line in _lines(path):
         text = _decoded(line.rstrip(b"\r\n"), encodings)
         if text is None:
-            bad(number, f"it is not {' or '.join(encodings)} text")
+            bad(number, f"{UNDECODABLE} {' or '.join(encodings)}")
         elif text:
             row = text.split(separator)
             if len(row) == fields:
@@ -103,19 +217,26 @@ def _decoded(line: bytes, encodings: Sequence[str]) -> str | None:
     return None
 
 
-def csv_rows(path: Path, bad: Bad, columns: Sequence[str], *, separator: str = ",") -> Iterator[tuple[int, list[str]]]:
+def csv_rows(
+    path: Path,
+    bad: Bad,
+    columns: Sequence[str],
+    *,
+    separator: str = ",",
+    encoding: str | None = None,
+) -> Iterator[tuple[int, list[str]]]:
     """The fields `columns` of a CSV file with a header; a quoted field may hold separators and line ends.
 
-    Raises DataError when the header lacks one of `columns`.
+    Args:
+        encoding: how the file is written; None: UTF-8, in a source that has no option for it.
+
+    Raises:
+        DataError: the header lacks one of `columns` or has it twice, or the file is not text in
+            its encoding.
     """
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader((line.decode("utf-8-sig" if number == 1 else "utf-8", "surrogateescape") for number, line in _lines(path)), delimiter=separator, strict=True)
-    try:
-        header = next(reader, [])
-    except csv.Error as error:
-        raise DataError(f"{path}: line 1 is not proper CSV ({error}).") from None
-    if any(_broken(name) for name in header):
-        raise DataError(f"{path}: is not UTF-8 text; convert the file (for example `iconv -f utf-16 -t utf-8`).")
+    reader = csv.reader(_text_lines(path, encoding or UTF8), delimiter=separator, strict=True)
+    header = _header(path, reader, columns, separator, encoding)
     places = find_columns(path, header, columns)
     while True:
         begin = reader.line_num + 1
@@ -124,7 +245,7 @@ def csv_rows(path: Path, bad: Bad, columns: Sequence[str], *, separator: str = "
         except StopIteration:
             return
         except csv.Error as error:
-            bad(begin, f"it is not proper CSV ({error})")
+            bad(begin, f"it is not proper CSV ({_plain(error)})")
             continue
         if not row:
             continue
@@ -133,9 +254,71 @@ def csv_rows(path: Path, bad: Bad, columns: Sequence[str], *, separator: str = "
             continue
         found = [row[place] for place in places]
         if any(not field.isascii() and _broken(field) for field in found):
-            bad(begin, "it holds bytes that are not UTF-8")
+            bad(begin, f"{UNDECODABLE} {encoding or UTF8}".replace(UTF8, "UTF-8"))
             continue
         yield begin, found
+
+
+def _header(
+    path: Path,
+    reader: Iterator[list[str]],
+    columns: Sequence[str],
+    separator: str,
+    encoding: str | None,
+) -> list[str]:
+    """The names of the columns of a CSV file.
+
+    Raises:
+        DataError: the first line cannot be read; the message names the encoding or the separator
+            that is likely.
+    """
+    try:
+        header = next(reader, None)
+    except csv.Error as error:
+        if "NUL" in str(error):
+            raise DataError(
+                f"{path}: holds NUL bytes in line 1; {encoding_advice(path, encoding)}."
+            ) from None
+        if encoding in (None, UTF8) and guess_encoding(sample_of(path)) is not None:
+            raise DataError(
+                f"{path}: is not UTF-8 text; {encoding_advice(path, encoding)}."
+            ) from None
+        raise DataError(f"{path}: line 1 is not proper CSV ({_plain(error)}).") from None
+    if header is None:
+        raise DataError(f"{path}: the file is empty; its first line must name the columns.")
+    if not any(name.strip() for name in header):
+        raise DataError(f"{path}: line 1 is empty; it must name the columns.")
+    if any(_broken(name) for name in header):
+        named = (encoding or UTF8).replace(UTF8, "UTF-8")
+        raise DataError(f"{path}: is not {named} text; {encoding_advice(path, encoding)}.")
+    if set(columns) <= set(header):
+        return header
+    line = separator.join(header)
+    if "\0" in line:
+        raise DataError(f"{path}: holds NUL bytes in line 1; {encoding_advice(path, encoding)}.")
+    likely = guess_separator(line, columns, separator)
+    if likely is not None:
+        what = f"read it with --separator={likely}"
+        if encoding is None:
+            what = f"this source expects '{separator}'"
+        raise DataError(
+            f"{path}: line 1 names no column '{_first_missing(columns, header)}'; its columns seem "
+            "to be separated by "
+            f"{likely}: {what}."
+        )
+    return header
+
+
+def _first_missing(columns: Sequence[str], header: Sequence[str]) -> str:
+    return next(column for column in columns if column not in header)
+
+
+def _plain(error: csv.Error) -> str:
+    """The reason that the csv module gives, without its advice to programmers."""
+    reason = str(error)
+    if "new-line character" in reason:
+        return "a carriage return stands where no line ends; lines must end with a line feed"
+    return reason
 
 
 def _broken(text: str) -> bool:
@@ -147,36 +330,28 @@ def _broken(text: str) -> bool:
 
 
 def find_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """The places of `columns` in a header; a DataError names all that are missing."""
-    missing = [column for column in columns if column not in header]
-    if missing:
-        hints = "".join(did_you_mean(column, header) for column in missing)
-        names = "' and '".join(missing)
-        raise DataError(f"{path}: line 1 names no column '{names}' (columns: {', '.join(header) or 'none'}).{hints}")
-    return [list(header).index(column) for column in columns]
+    """The places of `columns` in a header.
 
-
-def parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list]]:
-    """The fields `columns` of a Parquet file, read a batch at a time; rows are numbered from 1.
-
-    Raises ConfigError when pyarrow is not installed, DataError when the file is none or lacks a column.
+    Raises:
+        DataError: a column is missing, all of which are named, or stands in the header twice.
     """
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise ConfigError(f"{path}: Parquet files are read by pyarrow: run `pip install pyarrow`.") from None
-    number = 0
-    try:
-        with pyarrow.parquet.ParquetFile(path) as file:
-            find_columns(path, file.schema_arrow.names, columns)
-            with tqdm(total=file.metadata.num_rows, desc=path.name, unit="rows", unit_scale=True, disable=None, file=sys.stderr) as bar:
-                for batch in file.iter_batches(batch_size=16384, columns=list(dict.fromkeys(columns))):
-                    for row in zip(*(batch.column(name).to_pylist() for name in columns)):
-                        number += 1
-                        yield number, list(row)
-                    bar.update(batch.num_rows)
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read as Parquet after row {number} ({' '.join(str(error).split())}).") from error
+    missing = list(dict.fromkeys(column for column in columns if column not in header))
+    if missing:
+        near = [name for name in header if len(name) <= _LONGEST_NAME and name.isprintable()]
+        hints = "".join(dict.fromkeys(did_you_mean(column, near) for column in missing))
+        names = "' and '".join(missing)
+        shown = printable(", ".join(header))
+        names = printable(names)
+        if len(shown) > _LONGEST_HEADER:
+            shown = f"{shown[:_LONGEST_HEADER]}..."
+        raise DataError(
+            f"{path}: line 1 names no column '{names}' (columns: {shown or 'none'}).{hints}"
+        )
+    for column in columns:
+        count = list(header).count(column)
+        if count > 1:
+            raise DataError(f"{path}: line 1 names the column '{column}' {count} times; rename one.")
+    return [list(header).index(column) for column in columns]
 
 
 def counted(fields: int) -> str:
@@ -185,5 +360,12 @@ def counted(fields: int) -> str:
 
 def shortened(value: object, most: int = 60) -> str:
     """A value as a message shows it."""
-    text = " ".join(str(value).split())
+    text = printable(" ".join(str(value).split()))
     return f"'{text[:most]}...'" if len(text) > most else f"'{text}'"
+
+
+def printable(text: str) -> str:
+    """A text that can be written and shown: control characters and broken bytes become escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)

@@ -19,11 +19,14 @@ def recipe(name: str, raw: Raw, options: Options) -> Iterator[str]:
     if raw.items or raw.columns:
         columns["item"] = ["item_id"]
     preset = f" with the preset {options.preset}" if options.preset else ""
+    if options.changes:
+        preset += f", changed by {', '.join(options.changes)}"
     yield f"# {name}, as `convert` wrote it{preset}. Use: --dataset={name} --config_files=<this file>\n\n"
     yield _line("load_col", columns, "Columns read. `.item` is read for its ids, so that all its items are candidates for every model.")
     text = options.protocol.get("item_text", raw.item_text)
     if text is not None:
-        yield _line("item_text", text, "Text of an item: a template over the columns of .item.")
+        meaning = "Text of an item: a template over columns of .item, or the columns that are joined."
+        yield _line("item_text", text, meaning)
     yield _line("MAX_ITEM_LIST_LENGTH", options.protocol.get("MAX_ITEM_LIST_LENGTH", 50), "Events of the history that a model sees.")
     yield _line("eval_args", {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}, "Leave one out, by time, all items ranked.")
     yield _line("mask_history", options.protocol.get("mask_history", False), "Whether the items of the history are no candidates.")

@@ -44,8 +44,11 @@ class Staging:
         self._base.execute(f"CREATE TABLE items (seq INTEGER PRIMARY KEY, item TEXT UNIQUE, known INTEGER{', ' + texts if texts else ''})")
 
     def close(self) -> None:
-        self._base.execute("PRAGMA temp_store_directory=''")
-        self._base.close()
+        # A full disk, which is being reported already, must not be reported once more from here.
+        with contextlib.suppress(sqlite3.Error):
+            self._base.execute("PRAGMA temp_store_directory=''")
+        with contextlib.suppress(sqlite3.Error):
+            self._base.close()
 
     def one(self, query: str, *values: object) -> object:
         """The single value that a query gives."""

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.data.convert import values
+from recbole_precise.data.convert import files, values
+from recbole_precise.data.convert.encodings import (
+    UTF8,
+    checked_encoding,
+    checked_separator,
+    is_utf8_beyond_ascii,
+    sample_of,
+)
+from recbole_precise.data.convert.parquet import MARK, parquet_kinds, parquet_rows
 from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import Bad, csv_rows, parquet_rows
+from recbole_precise.data.convert.readers import Bad, csv_rows
 from recbole_precise.data.convert.staging import Event
-from recbole_precise.errors import ConfigError, DataError
-
-_SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";"}
+from recbole_precise.errors import ConfigError
 
 
 def open_raw(
@@ -26,83 +33,188 @@ def open_raw(
     scene_column: str | None = None,
     item_file: str | Path | None = None,
     separator: str | None = None,
+    encoding: str | None = None,
     time_format: str | None = None,
 ) -> Raw:
     """A table with one event a row.
 
     Args:
-        user, item, time, rating, scene_column: names of columns. A time is a number or an ISO 8601 date (UTC without a zone).
-        text: columns with texts of the item, separated by commas; of the same table, or of `item_file`.
+        user, item, time, rating, scene_column: names of columns. A time is a number or an ISO 8601
+            date (UTC without a zone).
+        text: columns with texts of the item, separated by commas; of the same table, or of
+            `item_file`.
         item_file: a table with one item a row; its id stands in the column `item` too.
         separator: of CSV; default: a comma, a tab for .tsv.
+        encoding: of CSV; default: UTF-8.
         time_format: strptime form of the times, as in `%d/%m/%Y %H:%M`.
 
-    Raises DataError when a file is missing, ConfigError when options do not go together.
+    Raises:
+        DataError: a file is missing.
+        ConfigError: options do not go together.
     """
-    table = _file(path)
-    texts = [name.strip() for name in (text or "").split(",") if name.strip()]
+    table = files.file(path)
+    texts = _text_columns(text)
     if item_file is not None and not texts:
-        raise ConfigError("--item_file is read for texts: name its columns with --text=title,brand.")
-    clash = [name for name in texts if name == "item_id" or not name.isidentifier()]
-    if len(set(texts)) < len(texts) or clash:
-        raise ConfigError(f"--text: '{(clash or texts)[0]}' cannot name a column of .item; names are letters, digits and _, each once, and not item_id.")
-    own_texts = texts if item_file is None else []
-    named = [user, item, time, *([rating] if rating else []), *([scene_column] if scene_column else [])]
+        raise ConfigError(
+            "--item_file is read for texts: name its columns with --text=title,brand."
+        )
+    other = None if item_file is None else files.file(item_file)
+    _check_roles({"user": user, "item": item, "time": time, "rating": rating})
+    if time_format is not None:
+        values.checked_form(time_format)
+        _check_times_are_text(table, time)
+    reading = _Reading(separator, encoding)
+    tables = [table, *([] if other is None else [other])]
+    if all(map(_is_parquet, tables)):
+        reading.refuse_options(tables)
+    own_texts = texts if other is None else []
+    optional = [name for name in (rating, scene_column) if name is not None]
+    named = [user, item, time, *optional]
+    zones: Counter[str] = Counter()
 
     def event(row: Sequence[Any]) -> list[Event]:
         cells = dict(zip(named, row))
-        return [
-            Event(
-                values.token(cells[user], user),
-                values.token(cells[item], item),
-                values.moment(cells[time], time, time_format),
-                values.number(cells[rating], rating) if rating else None,
-                values.text(cells[scene_column], unescape=False) if scene_column else None,
-            )
-        ]
+        moment, zone = values.moment(cells[time], time, time_format)
+        made = Event(
+            values.token(cells[user], user),
+            values.token(cells[item], item),
+            moment,
+            None if rating is None else values.number(cells[rating], rating),
+            None if scene_column is None else values.text(cells[scene_column], unescape=False),
+        )
+        zones[zone] += 1
+        return [made]
 
     def texts_of(row: Sequence[Any]) -> tuple[str, list[str], bool]:
         return values.token(row[1], item), [values.text(cell) for cell in row[len(named) :]], True
 
-    items: list[Part] = []
-    if item_file is not None:
-        file = _file(item_file)
-        items.append(Part(file, _rows(file, [item, *texts], separator), partial(_item, column=item), unit=_unit(file)))
+    events = reading.part(table, [*named, *own_texts], event, texts_of if own_texts else None)
+    items = (
+        [] if other is None else [reading.part(other, [item, *texts], partial(_item, column=item))]
+    )
     return Raw(
         columns=tuple(texts),
-        events=[Part(table, _rows(table, [*named, *own_texts], separator), event, texts=texts_of if own_texts else None, unit=_unit(table))],
+        events=[events],
         items=items,
         rating=rating is not None,
-        item_text=" ".join(f"{{{name}}}" for name in texts[:1]) or None,
-        scenes={scene_column: "event"} if scene_column else {},
+        item_text=_item_text(texts),
+        scenes={} if scene_column is None else {scene_column: "event"},
+        scene=scene_column,
+        zones=zones,
+        notes=reading.notes(tables),
     )
+
+
+def _text_columns(text: str | None) -> list[str]:
+    """The columns that --text names. Raises ConfigError for a name that .item cannot have."""
+    texts = [name.strip() for name in (text or "").split(",") if name.strip()]
+    if text is not None and not texts:
+        raise ConfigError(
+            "--text names no column: give the columns of the items' texts, as in "
+            "--text=title,brand."
+        )
+    clash = [name for name in texts if name == "item_id" or not name.isidentifier()]
+    if len(set(texts)) < len(texts) or clash:
+        wrong = clash[0] if clash else next(name for name in texts if texts.count(name) > 1)
+        raise ConfigError(
+            f"--text: '{wrong}' cannot name a column of .item; names are letters, digits and _, "
+            "each once, and not "
+            "item_id."
+        )
+    return texts
+
+
+def _check_roles(columns: Mapping[str, str | None]) -> None:
+    """Raise a ConfigError when one column is to be two of user, item, time and rating."""
+    roles: dict[str, str] = {}
+    for role, column in columns.items():
+        if column is None:
+            continue
+        if column in roles:
+            raise ConfigError(
+                f"--{roles[column]} and --{role} both name the column '{column}'; each has its own."
+            )
+        roles[column] = role
+
+
+def _check_times_are_text(table: Path, time: str) -> None:
+    """Raise a ConfigError when a form of texts is given for a column of Parquet that holds times
+    or numbers.
+    """
+    if not _is_parquet(table):
+        return
+    kind = parquet_kinds(table).get(time)
+    if kind is not None and not any(word in kind for word in ("string", "binary")):
+        raise ConfigError(
+            f"--time_format is for times that are text; the column '{time}' of {table} holds "
+            f"{kind}: leave it out."
+        )
+
+
+def _item_text(texts: Sequence[str]) -> str | list[str] | None:
+    """What the YAML proposes as an item's text: all columns, so that an item with one of them has
+    a text.
+    """
+    if len(texts) > 1:
+        return list(texts)
+    return f"{{{texts[0]}}}" if texts else None
 
 
 def _item(row: Sequence[Any], column: str) -> tuple[str, list[str]]:
     return values.token(row[0], column), [values.text(cell) for cell in row[1:]]
 
 
-def _file(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise DataError(f"{path}: {'is a folder; give the file itself' if path.is_dir() else 'there is no such file'}.")
-    return path
-
-
 def _is_parquet(file: Path) -> bool:
-    return file.suffix.lower() in (".parquet", ".pq")
+    if file.suffix.lower() in (".parquet", ".pq"):
+        return True
+    return sample_of(file)[: len(MARK)] == MARK
 
 
-def _unit(file: Path) -> str:
-    return "row" if _is_parquet(file) else "line"
+class _Reading:
+    """How tables are read: the separator and the encoding of those that are CSV."""
 
+    def __init__(self, separator: str | None, encoding: str | None) -> None:
+        self._given = {"separator": separator, "encoding": encoding}
+        self._separator = None if separator is None else checked_separator(separator)
+        self._encoding = UTF8 if encoding is None else checked_encoding(encoding)
 
-def _rows(file: Path, columns: Sequence[str], separator: str | None) -> Callable[[Bad], Iterable[tuple[int, Any]]]:
-    if _is_parquet(file):
-        return lambda bad: parquet_rows(file, columns)
-    if separator is None:
-        separator = "\t" if ".tsv" in file.suffixes else ","
-    separator = _SEPARATORS.get(separator, separator)
-    if len(separator) != 1:
-        raise ConfigError(f"--separator is one character (or tab, comma, semicolon), not '{separator}'.")
-    return partial(csv_rows, file, columns=columns, separator=separator)
+    def refuse_options(self, tables: Sequence[Path]) -> None:
+        """Raise a ConfigError for an option of CSV where there is none."""
+        for key, value in self._given.items():
+            if value is not None:
+                names = " and ".join(table.name for table in tables)
+                raise ConfigError(f"--{key} is for CSV files; {names} is Parquet: leave it out.")
+
+    def part(
+        self,
+        file: Path,
+        columns: Sequence[str],
+        parse: Callable[[Any], Any],
+        texts: Callable[[Any], tuple[str, Sequence[str], bool]] | None = None,
+    ) -> Part:
+        """A file as a part of a conversion."""
+        if _is_parquet(file):
+
+            def rows(bad: Bad) -> Iterable[tuple[int, Any]]:
+                return parquet_rows(file, columns)
+
+            return Part(file, rows, parse, texts=texts, unit="row")
+        separator = self._separator or ("\t" if ".tsv" in file.suffixes else ",")
+        read = partial(
+            csv_rows, file, columns=columns, separator=separator, encoding=self._encoding
+        )
+        return Part(file, read, parse, texts=texts, encoding=self._encoding)
+
+    def notes(self, tables: Sequence[Path]) -> list[str]:
+        """What looks wrong about the encoding that was given, one sentence for a file."""
+        if self._encoding == UTF8:
+            return []
+        notes = []
+        for table in tables:
+            if not _is_parquet(table) and is_utf8_beyond_ascii(sample_of(table)):
+                notes.append(
+                    f"{table.name} looks like UTF-8 text but was read as {self._encoding}: leave "
+                    "out --encoding if "
+                    "names and texts look wrong"
+                )
+        return notes

@@ -6,22 +6,33 @@ import ast
 import html
 import math
 import re
-from datetime import datetime, timezone
+from datetime import date, datetime, timedelta, timezone
+from decimal import Decimal
 
 from recbole_precise.data.convert.atomic import bad_token, text_field
 from recbole_precise.data.convert.faults import BadRow
 from recbole_precise.data.convert.readers import shortened
+from recbole_precise.errors import ConfigError
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
+_COMPACT = re.compile(r"(19|20)\d\d(0[1-9]|1[0-2])(0[1-9]|[12]\d|3[01])")
+_UTC = re.compile(r"\b(UTC|GMT)\b", re.IGNORECASE)
+#: Kinds of times, beside the offsets of zones.
+NUMBER, COMPACT, NO_ZONE = "number", "compact", "no zone"
 
 
 def token(value: object, what: str) -> str:
     """An id. Raises BadRow when it is missing or cannot stand in an atomic file."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)  # a column of whole numbers with a gap is one of floats to pandas and Parquet
+    if isinstance(value, bytes):
+        value = _decoded(value, what)
     if value is None or isinstance(value, (bool, list, dict)):
         raise BadRow(f"{what} {'is missing' if value is None else f'is {shortened(value)}, no id'}")
-    text = str(value).strip()
+    try:
+        text = str(value).strip()
+    except ValueError:  # a whole number of more digits than Python writes out
+        raise BadRow(f"{what} is a number of thousands of digits, no id") from None
     reason = bad_token(text)
     if reason:
         raise BadRow(f"{what} {shortened(text)}: {reason}" if text else f"{what} is missing")
@@ -38,8 +49,16 @@ def number(value: object, what: str) -> int | float:
             value = int(text)
         except ValueError:
             value = float(text)
+            if math.isinf(value):
+                raise BadRow(f"{what} {shortened(text)} is too large") from None
     if value is None:
         raise BadRow(f"{what} is missing")
+    if isinstance(value, Decimal):
+        value = (
+            int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+        )
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
+        raise BadRow(f"{what} is too large")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         raise BadRow(f"{what} {shortened(value)} is no number")
     if abs(value) >= 2**63:
@@ -55,28 +74,85 @@ def past(value: object, what: str) -> int | float:
     return time
 
 
-def moment(value: object, what: str, form: str | None = None) -> int | float:
-    """Seconds since 1970 of a date, or a number as it is.
+def moment(value: object, what: str, form: str | None = None) -> tuple[int | float, str]:
+    """A time as `(seconds since 1970 of a date, or a number as it is; its kind)`.
+
+    The kind is NUMBER, COMPACT (a number that reads as YYYYMMDD), NO_ZONE for a date without a
+    zone, which is taken as UTC, or the offset of the zone, as in `+01:00`.
 
     Args:
-        form: strptime form of a text; without it a text is a number or an ISO 8601 date. A date without a zone is UTC.
+        form: strptime form of a text; without it a text is a number or an ISO 8601 date.
 
-    Raises BadRow for anything else.
+    Raises:
+        BadRow: it is anything else.
     """
+    if isinstance(value, bytes):
+        value = _decoded(value, what)
+    named_utc = False
     if isinstance(value, str):
         text = value.strip()
         if form is None and (not text or _NUMBER.fullmatch(text)):
-            return number(text, what)
+            return number(text, what), COMPACT if _COMPACT.fullmatch(text) else NUMBER
         try:
             value = datetime.fromisoformat(_three_digits(text)) if form is None else datetime.strptime(text, form)
-        except ValueError:
-            raise BadRow(f"{what} {shortened(text)} is no {'number or ISO date' if form is None else f'date of the form {form}'}") from None
+        except (ValueError, OverflowError):
+            expected = "number or ISO date" if form is None else f"date of the form {form}"
+            raise BadRow(f"{what} {shortened(text)} is no {expected}") from None
+        named_utc = form is not None and "%Z" in form
+        if named_utc and _UTC.search(text) is None:
+            raise BadRow(
+                f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read with %z"
+            )
     if not isinstance(value, datetime):
-        if hasattr(value, "isoformat"):  # a date of Parquet
-            return moment(value.isoformat(), what)
-        return number(value, what)
-    seconds = (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
-    return int(seconds) if seconds.is_integer() else seconds
+        if isinstance(value, date):  # of Parquet
+            value = datetime(value.year, value.month, value.day)
+        else:
+            return number(value, what), NUMBER
+    offset = value.utcoffset()
+    kind = NO_ZONE if offset is None else _zone(offset)
+    if named_utc:
+        kind = _zone(timedelta())
+    try:
+        seconds = (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+    except (OverflowError, ValueError, OSError):
+        raise BadRow(f"{what} {shortened(value)} is too far from today") from None
+    return (int(seconds) if seconds.is_integer() else seconds), kind
+
+
+def _zone(offset: timedelta) -> str:
+    minutes = round(offset.total_seconds() / 60)
+    return f"{'-' if minutes < 0 else '+'}{abs(minutes) // 60:02d}:{abs(minutes) % 60:02d}"
+
+
+def checked_form(form: str) -> str:
+    """A strptime form that dates can be read with.
+
+    Raises:
+        ConfigError: it is malformed, or has no year, so that times of two years could not be put
+            in order.
+    """
+    directives = re.findall(r"%(.?)", form.replace("%%", ""))
+    try:
+        datetime.strptime("", form)
+    except re.error:
+        raise ConfigError(f"--time_format='{form}': a part of a date stands in it twice.") from None
+    except (ValueError, IndexError) as error:
+        if "does not match" not in str(error):
+            raise ConfigError(
+                f"--time_format='{form}': {error}; it is written as in %d/%m/%Y %H:%M."
+            ) from None
+    if not {"Y", "y", "G", "c", "x"} & set(directives):
+        raise ConfigError(
+            f"--time_format='{form}' has no year (%Y), so the order of events would not be known."
+        )
+    return form
+
+
+def _decoded(value: bytes, what: str) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        raise BadRow(f"{what} holds bytes that are no UTF-8 text") from None
 
 
 def _three_digits(text: str) -> str:
@@ -90,7 +166,7 @@ def text(value: object, unescape: bool = True) -> str:
         return " ".join(filter(None, (text(part, unescape) for part in value)))
     if value is None or isinstance(value, (bool, dict)) or value != value:
         return ""
-    plain = str(value)
+    plain = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
     # Half a surrogate pair is legal JSON but no text.
     if not plain.isascii():
         plain = plain.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,0 +1,60 @@
+"""`evaluate` of a finished run on its own data gives the numbers of its result.json, to the last digit."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_runs import EVERY_MODEL, FULL, sparing, under
+
+from recbole_precise import cli, run_recbole
+
+WAYS: dict[str, dict[str, Any]] = {
+    "exact": {"metrics": ["Recall", "NDCG", "MRR"], "topk": [3, 10], "slices": ["history"]},
+    "masked": {"mask_history": True},
+    "held_out": {"holdout_items": 0.2},
+    "recbole": under("recbole"),
+    "uniform": under("uniform"),
+    "popular": under("popular"),
+    "labeled": {
+        "eval_args": {**FULL, "mode": "labeled"},
+        "metrics": ["AUC", "LogLoss"],
+        "valid_metric": "AUC",
+        "evaluator": "recbole",
+    },
+}
+OFTEN = {
+    "BERT4Rec": ("exact", "uniform"),
+    "SRGNN": ("popular",),
+    "DIEN": ("uniform",),  # its data set draws negative histories
+    "SASRec-CE": ("masked", "uniform"),
+    "PRECISE-UT": ("held_out",),
+    "CTRL": ("exact",),
+}
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(model, way, marks=() if way in OFTEN.get(model, ()) else pytest.mark.slow)
+        for model in EVERY_MODEL
+        for way in WAYS
+    ]
+
+
+@pytest.mark.parametrize(("model", "way"), cases())
+def test_evaluate_repeats_the_result(model: str, way: str, small_settings, tmp_path: Path) -> None:
+    run_dir = tmp_path / "run"
+    run_recbole(model, "ring", config_dict=small_settings(model, run_dir=str(run_dir), epochs=1, **WAYS[way]))
+    result = json.loads((run_dir / "result.json").read_text())
+    for split in ("test", "valid"):
+        if not result[split]:  # S3Rec's first stage validates nothing
+            continue
+        file = tmp_path / f"{split}.json"
+        assert cli.main(["evaluate", f"--run_dir={run_dir}", f"--split={split}", f"--output={file}"]) == 0
+        again = json.loads(file.read_text())
+        assert again[split] == result[split]
+        if split == "test":
+            assert again["slices"] == result["slices"]
+            assert again.get("cold") == result.get("cold")
