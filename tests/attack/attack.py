@@ -13,8 +13,9 @@ Content = bytes | None | Callable[[bytes], bytes]
 class Attack:
     """One command over bad input.
 
-    In the working directory lie a good data set (`data/shop/`), a good run of it (`run/`), another one (`good/`), a run
-    that was killed while it trained (`part/`), and a checkpoint as RecBole writes it (`model.pth`). See `workplace.py`.
+    In the working directory lies a good data set (`data/shop/`); for `runs_inputs` also a good run of it (`run/`), another
+    one (`good/`), a run that was killed while it trained (`part/`), and a checkpoint as RecBole writes it (`model.pth`).
+    See `workplace.py`.
 
     Attributes:
         name: what is bad, in a few words.

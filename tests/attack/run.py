@@ -107,7 +107,7 @@ class Arena:
     def _start(self, case: Case) -> _Running:
         folder = self.folder / f"{case.kind}-{case.number}"
         folder.mkdir()
-        place(case.attack, self.good, folder / "work")
+        place(case.attack, self.good, folder / "work", runs=case.kind == "runs")
         before = _digests(folder / "work")
         sys.stdout.flush()
         pid = os.fork()

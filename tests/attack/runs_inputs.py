@@ -379,7 +379,7 @@ def _foreign_pth(draw: random.Random) -> Attack:
 def _zip_of_pickle(draw: random.Random) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(draw.choice(["archive/data.pkl", "data.pkl", "../data.pkl", "archive/version"]), pickle.dumps(draw.choice([{}, {"config": {}}, {"state_dict": []}, None]), protocol=2))
+        archive.writestr(draw.choice(["archive/data.pkl", "data.pkl", "../data.pkl", "archive/other"]), pickle.dumps(draw.choice([{}, {"config": {}}, {"state_dict": []}, None]), protocol=2))
         archive.writestr("archive/version", b"3\n")
     return file.getvalue()
 

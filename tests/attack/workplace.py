@@ -64,9 +64,9 @@ def prepare(folder: Path) -> None:
             raise RuntimeError(f"{folder / made} was not made; see the messages above")
 
 
-def place(attack: Attack, good: Path, folder: Path) -> None:
-    """Copy the good files to `folder`, and put those of the attack over them."""
-    shutil.copytree(good, folder)
+def place(attack: Attack, good: Path, folder: Path, runs: bool) -> None:
+    """Copy the good files to `folder` (its runs with `runs` alone), and put those of the attack over them."""
+    shutil.copytree(good if runs else good / "data", folder if runs else folder / "data")
     for name, content in attack.files.items():
         path = folder / name
         if callable(content):
