@@ -43,6 +43,9 @@ _CLOCK = ("seconds", "peak_memory_mb", "environment", "made", "started", "ended"
 _SHARES = {"run": 0.8, "replay": 0.1, "tune": 0.05, "benchmark": 0.05}  # of all kills
 
 
+_ENOUGH = 3  # faults of a scenario, after which it is given up
+
+
 @dataclass
 class Scenario:
     """A command, how it goes on, and what of its outcome must be the same.
@@ -200,7 +203,7 @@ def try_scenario(scenario: Scenario, place: Path, seed: int) -> list[str]:
     expected = scenario.outcome(folder / "straight")
     faults: list[str] = []
     killed = histories = 0
-    while killed < scenario.kills:
+    while killed < scenario.kills and len(faults) < _ENOUGH:
         history, moments = folder / f"history-{histories}", []
         histories += 1
         while True:
