@@ -164,6 +164,8 @@ SMALL = ["--embedding_size=8", "--n_layers=1", "--epochs=2", "--checkpoint_secon
 FULL = {
     "run": (["--model=SASRec-CE", "{data}", *SMALL, "--run_dir={new}/run"], [0, 300, 3_000, 14_000]),
     "run with a copy": (["--model=Pop", "{data}", "--run_dir={new}/run", "--result_file={new}/copy.json"], [1_500]),
+    "pretraining": (["--model=S3Rec", "{data}", "--load_col={columns}", "--item_attribute=title", "--train_stage=pretrain", "--hidden_size=8", "--inner_size=8", "--n_layers=1",
+                     "--pretrain_epochs=1", "--save_step=1", "--checkpoint_dir={new}"], [8_000]),
     "evaluate": (["evaluate", "--run_dir={run}"], [0, 500]),
     "evaluate elsewhere": (["evaluate", "--run_dir={run}", "--output={new}/a/b.json"], [100]),
     "recommend": (["recommend", "--run_dir={run}", "--users=u1 u2", "--output={new}/top.tsv"], [0, 200]),
@@ -187,6 +189,7 @@ def test_a_full_disk(name: str, limit: int, run: Path, shop: Path, data: list[st
     shutil.copytree(run, own)
     shutil.copytree(run, tmp_path / "run2")
     places = {"new": tmp_path / "new", "run": own, "run2": tmp_path / "run2", "path": shop, "bert": bert, "title": "{title}"}
+    places["columns"] = "{inter: [user_id, item_id, timestamp], item: [item_id, title]}"
     words = [word for each in FULL[name][0] for word in (data if each == "{data}" else [each.format(**places)])]
     before = files_below(tmp_path)
     with no_file_longer_than(limit):

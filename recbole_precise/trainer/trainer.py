@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import io
 import os
 from collections import OrderedDict
 from collections.abc import Callable
@@ -428,7 +429,9 @@ def combined(own: type) -> type:
             if self.processes.first:
                 state = {"config": self.config, "epoch": epoch, "state_dict": self.model.state_dict(), "other_parameter": self._other_parameter()}
                 state["optimizer"] = self.optimizer.state_dict()
-                write_atomically(Path(saved_model_file), lambda partial: torch.save(state, partial, pickle_protocol=4), "the pretrained model")
+                content = io.BytesIO()  # torch says nothing that a reader understands of a disk that is full
+                torch.save(state, content, pickle_protocol=4)
+                write_atomically(Path(saved_model_file), lambda partial: partial.write_bytes(content.getbuffer()), "the pretrained model")
             self.saved_model_file = saved_model_file
 
         members["save_pretrained_model"] = save_pretrained_model
