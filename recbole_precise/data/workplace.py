@@ -9,6 +9,7 @@ form, is left alone.
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import secrets
@@ -24,6 +25,7 @@ except ImportError:  # Windows: leftovers then stay
     fcntl = None  # type: ignore[assignment]
 
 _LOCK = "in-use.lock"
+_PLACES = "places.json"  # in a folder of files set aside: where they belong
 
 
 @contextlib.contextmanager
@@ -128,7 +130,7 @@ def publish(contents: Mapping[Path, Path], stale: Iterable[Path], aside: Path) -
 
     Earlier files are set aside first and come back when anything fails. The last of `contents`
     disappears first and arrives last, so that a kill between two files leaves no complete set of
-    mixed files.
+    mixed files; `remove_leftovers` then brings the earlier ones back.
 
     Args:
         contents: place -> the finished file, on the same file system.
@@ -143,6 +145,7 @@ def publish(contents: Mapping[Path, Path], stale: Iterable[Path], aside: Path) -
     placed: list[Path] = []
     try:
         aside.mkdir()
+        _note_places(aside, contents, stale)
         for place in [*reversed(contents), *stale]:
             if os.path.lexists(place):
                 # Named before it is moved: an interrupt between the two must not lose the file.
@@ -166,6 +169,38 @@ def publish(contents: Mapping[Path, Path], stale: Iterable[Path], aside: Path) -
         raise
 
 
+def _note_places(aside: Path, contents: Mapping[Path, Path], stale: Iterable[Path]) -> None:
+    """Write down what is about to be replaced, for whoever finds the folder after a kill."""
+    every = [*contents, *stale]
+    places = {place.name: str(place.absolute()) for place in every}
+    earlier = [place.name for place in every if os.path.lexists(place)]
+    *_, last = contents
+    with open(aside / _PLACES, "w", encoding="utf-8") as file:
+        json.dump({"places": places, "earlier": earlier, "last": last.name}, file)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _bring_back(aside: Path) -> None:
+    """Bring earlier files back that a killed process had set aside, unless the new ones are complete."""
+    try:
+        noted = json.loads((aside / _PLACES).read_text(encoding="utf-8"))
+        places = {name: Path(place) for name, place in noted["places"].items()}
+        last = places[noted["last"]]
+        earlier = set(noted["earlier"])
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return
+    set_aside = [name for name in places if os.path.lexists(aside / name)]
+    if not set_aside or os.path.lexists(last):
+        return
+    for name, place in places.items():
+        with contextlib.suppress(OSError):
+            if name in set_aside:
+                os.replace(aside / name, place)
+            elif name not in earlier:
+                place.unlink(missing_ok=True)  # new, without the file that makes it a set
+
+
 def _make_folders(folder: Path, made: list[Path]) -> None:
     """Make a folder and those above it; each new one is appended to `made` at once."""
     missing = []
@@ -180,6 +215,8 @@ def _make_folders(folder: Path, made: list[Path]) -> None:
 def _remove(place: Path) -> None:
     """Remove a temporary folder, its lock file last: half removed, it is still recognised."""
     with contextlib.suppress(OSError):
+        for aside in sorted(place.glob(f"*/{_PLACES}")):
+            _bring_back(aside.parent)
         for inside in list(place.iterdir()):
             if inside.name == _LOCK:
                 continue

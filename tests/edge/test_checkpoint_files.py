@@ -24,7 +24,7 @@ from recbole_precise.compat.checkpoints import (
     safe_load,
 )
 from recbole_precise.errors import CheckpointError, DataError, UserError
-from recbole_precise.quick_start import load_data_and_model
+from recbole_precise.finished import load_data_and_model
 
 
 def number(value: int) -> bytes:
