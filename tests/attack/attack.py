@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 #: New bytes of a file; None: the file is removed; a function: of the bytes that are there, to those that are to be.
 Content = bytes | None | Callable[[bytes], bytes]
@@ -28,6 +30,31 @@ class Attack:
     arguments: list[str]
     files: dict[str, Content] = field(default_factory=dict)
     may_change: tuple[str, ...] = ()
+
+    def setup(self, folder: Path) -> None:
+        """Write, change and remove files in an existing folder."""
+        for name, content in self.files.items():
+            path = folder / name
+            if callable(content):
+                content = content(path.read_bytes() if path.is_file() else b"")
+            for parent in reversed(path.relative_to(folder).parents):
+                if (folder / parent).is_file():  # a folder in the place of a file
+                    (folder / parent).unlink()
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.exists():
+                path.unlink()
+            if content is None:
+                continue
+            if name.endswith("/"):
+                path.mkdir(parents=True)
+                continue
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+
+    def command(self, folder: Path) -> list[str]:
+        """Return the arguments, with the folder in its place."""
+        return [argument.replace("{folder}", str(folder)) for argument in self.arguments]
 
 
 #: Settings of a run of `shop` that takes about a second.

@@ -112,7 +112,7 @@ class Arena:
         sys.stdout.flush()
         pid = os.fork()
         if pid == 0:
-            _attacked([argument.replace("{folder}", str(folder / "work")) for argument in case.attack.arguments], folder)
+            _attacked(case.attack.command(folder / "work"), folder)
         return _Running(case, pid, folder, before, time.monotonic())
 
     def _ended(self) -> Iterator[Outcome]:

@@ -67,24 +67,7 @@ def prepare(folder: Path) -> None:
 def place(attack: Attack, good: Path, folder: Path, runs: bool) -> None:
     """Copy the good files to `folder` (its runs with `runs` alone), and put those of the attack over them."""
     shutil.copytree(good if runs else good / "data", folder if runs else folder / "data")
-    for name, content in attack.files.items():
-        path = folder / name
-        if callable(content):
-            content = content(path.read_bytes() if path.is_file() else b"")
-        for parent in reversed(path.relative_to(folder).parents):
-            if (folder / parent).is_file():  # a folder in the place of a file
-                (folder / parent).unlink()
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
-        if content is None:
-            continue
-        if name.endswith("/"):
-            path.mkdir(parents=True)
-            continue
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    attack.setup(folder)
 
 
 def _command(folder: Path, arguments: list[str]) -> int:
