@@ -34,19 +34,10 @@ _DISK = frozenset(
 )
 _LONGEST = 255  # bytes of a name on the usual file systems
 _OF_A_RUN = frozenset(
-    {
-        "result.json",
-        "state.json",
-        "config.yaml",
-        "ranks.npz",
-        "cold.npz",
-        "model.safetensors",
-        "train.log",
-        "manifest.json",
-        "items.parquet",
-        "users.parquet",
-        "training.safetensors",
-    }
+    (
+        "result.json state.json config.yaml ranks.npz cold.npz model.safetensors train.log manifest.json "
+        "items.parquet users.parquet training.safetensors"
+    ).split()
 )
 _SHOWN = 120  # characters of a path in a message
 
