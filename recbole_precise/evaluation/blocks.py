@@ -1,8 +1,9 @@
-"""The blocks of rows in which a model is evaluated: their size follows from the catalogue and from no setting.
+"""The blocks of rows in which a model is evaluated: their size follows from the catalogue alone.
 
-The last bits of a row's scores depend on how many rows are computed together, because a product of another shape takes
-another kernel; some models also pad a batch to its longest member. So a model always meets a block of the same size,
-filled up by repeating its rows, and block `n` always holds the same rows of a split.
+The last bits of a row's scores depend on how many rows are computed together, because a product of
+another shape takes another kernel; some models also pad a batch to its longest member. So a model
+always meets a block of the same size, filled up by repeating its rows, and block `n` always holds
+the same rows of a split.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ def block_rows(n_items: int | None = None) -> int:
     """Rows of a block: a power of two, at most `BLOCK_ROWS`.
 
     Args:
-        n_items: of the catalogue, for a model that scores all items at once; None for one whose memory does not grow
-            with the catalogue.
+        n_items: of the catalogue, for a model that scores all items at once; None for one whose
+            memory does not grow with the catalogue.
     """
     if n_items is None:
         return BLOCK_ROWS
@@ -44,7 +45,8 @@ def filled(batch: Any, size: int, rows: int) -> Any:
     """A batch of `size` rows, filled up to `rows` by repeating them in order.
 
     Args:
-        batch: a tensor, a mapping of tensors, a tuple of batches, or what gives rows for an index (RecBole's Interaction).
+        batch: a tensor, a mapping of tensors, a tuple of batches, or what gives rows for an index
+            (RecBole's Interaction).
     """
     if size == rows:
         return batch
@@ -54,9 +56,9 @@ def filled(batch: Any, size: int, rows: int) -> Any:
 def one_at_a_time(batch: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
     """(row, batch that holds that row alone, twice) of each row of a batch.
 
-    What a model makes of the first row of such a batch depends on nothing but the row: neither on the other rows that
-    were asked for nor on their order or number. The row is there twice because some of RecBole's models drop a
-    dimension of size one.
+    What a model makes of the first row of such a batch depends on nothing but the row: neither on
+    the other rows that were asked for nor on their order or number. The row is there twice because
+    some of RecBole's models drop a dimension of size one.
     """
     for row in range(n_rows):
         yield row, _taken(batch, torch.tensor([row, row]))
@@ -68,7 +70,7 @@ def in_blocks(
     """`function` of a batch of any size, computed in filled blocks.
 
     Args:
-        function: batch of `rows` rows -> tensor `[rows, ...]`, each row from the same row of the batch.
+        function: batch of `rows` rows -> tensor `[rows, ...]`, each row from its row of the batch.
         batch: as for `filled`.
 
     Returns:

@@ -1,9 +1,10 @@
-"""Randomness of an evaluation: it takes none from training, and what it draws follows from the seed alone.
+"""Randomness of an evaluation: none is taken from training, and all of it follows from the seed.
 
-Training draws from the global generators of torch, NumPy and Python. An evaluation may draw from the same ones: RecBole
-samples candidates, its transforms mask and crop sequences, and a model may sample while it predicts. `own_draws` gives
-the generators back as it found them, and `seed_block` makes the draws of a block of rows a function of the run's seed
-and of the block's number, so that every evaluation of a split meets the same ones.
+Training draws from the global generators of torch, NumPy and Python. An evaluation may draw from
+the same ones: RecBole samples candidates, its transforms mask and crop sequences, and a model may
+sample while it predicts. `own_draws` gives the generators back as it found them, and `seed_block`
+makes the draws of a block of rows a function of the run's seed and of the block's number, so that
+every evaluation of a split meets the same ones.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ import torch
 
 @contextmanager
 def own_draws(*generators: torch.Generator | None) -> Iterator[None]:
-    """Restore every source of randomness at the end: torch's (CPU, CUDA, MPS), NumPy's, Python's, and `generators`.
+    """Restore every source of randomness at the end.
+
+    These are the global generators of torch (CPU, CUDA, MPS), NumPy and Python, and `generators`.
 
     Args:
         generators: further ones, such as those of loaders; None is skipped.
@@ -47,7 +50,8 @@ def own_draws(*generators: torch.Generator | None) -> Iterator[None]:
 
 def seed_block(seed: int, number: int) -> None:
     """Seed every global generator for block `number` of an evaluation; only inside `own_draws`."""
-    drawn = int(np.random.SeedSequence([int(seed) & 0xFFFFFFFFFFFFFFFF, number]).generate_state(1)[0])
+    sequence = np.random.SeedSequence([int(seed) & 0xFFFFFFFFFFFFFFFF, number])
+    drawn = int(sequence.generate_state(1)[0])
     random.seed(drawn)
     np.random.seed(drawn)
     # Not torch.manual_seed: before CUDA is started it would leave a seed behind for later.

@@ -117,7 +117,7 @@ def batch_of(dataset: Any, history: np.ndarray, user: np.ndarray, device: torch.
 def _scorer(
     model: Any, cases: ColdCases, dataset: Any, config: Any, block: int
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """Scores of at most `block` cases for candidates; the model always gets `block` rows, filled up by repetition."""
+    """Scores of at most `block` cases for candidates; the model always gets `block` rows."""
     device = config["device"]
     model.eval()
 

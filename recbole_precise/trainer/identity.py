@@ -11,9 +11,8 @@ import numpy as np
 
 from recbole_precise.errors import CheckpointError
 
-#: Settings that decide where, how fast or how loudly a run goes, but not what comes out. Those of an evaluation are
-#: among them because its blocks of rows follow from none (`evaluation.blocks`), and `worker` is in `SETTLED` because a
-#: loader that draws random numbers is read in the training process (`views.load_in_order`).
+#: Settings that decide where, how fast or how loudly a run goes, but not what comes out. Those of
+#: an evaluation are among them because its blocks of rows follow from none (`evaluation.blocks`).
 HARMLESS = frozenset(
     "run_dir result_file resume checkpoint_seconds threads log_flops tensorboard trust_pickle score_budget_mb slices "
     "text_batch_size text_device text_cache_dir keep_freed_memory gpu_id use_gpu device state data_path checkpoint_dir show_progress "
@@ -21,7 +20,8 @@ HARMLESS = frozenset(
     "config_file_list eval_batch_size loss_decimal_place metric_decimal_place verbose local_rank nproc ip port offset "
     "valid_metric_bigger saved url".split()
 )
-#: Settings that decide nothing any more but did in earlier versions, whose runs hold them: any value is this one.
+#: Settings that decide nothing now but did in earlier versions: any value counts as this one. A
+#: loader that draws random numbers is read without workers (`views.load_in_order`).
 SETTLED = {"worker": 0}
 #: Decimals that RecBole's evaluator rounds to unless it is told others.
 _PLACES = 4
@@ -38,7 +38,7 @@ def settings_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         if key not in HARMLESS and settings[key] is not None
     }
     places = settings.get("metric_decimal_place")
-    # RecBole's evaluator rounds before it compares: the decimals decide which of two near epochs is the best.
+    # RecBole's evaluator rounds before it compares: the decimals can decide which epoch is the best.
     if settings.get("evaluator") == "recbole" and places not in (None, _PLACES):
         identity["metric_decimal_place"] = places
     return identity

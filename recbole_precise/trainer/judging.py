@@ -70,10 +70,12 @@ def rank_split(
         loader: RecBole's; its dataset, fields and transform are used, its batches are not.
         mask_history: leave out all earlier items of the row's user, which our dataset alone can tell.
         budget_bytes: of work space beside a block of scores; it changes no rank.
-        seed: what the loader's transform and the model draw follows from it and from the place of the row alone.
+        seed: what the loader's transform and the model draw follows from it and from the row's
+            place in the split alone.
         score: interaction -> `[rows, items]`, for models without scores for all items.
         progress: called with the number of rows done after each block.
-        processes: blocks are dealt out among them, and each gets all ranks; the same bits as from one process.
+        processes: blocks are dealt out among them, and each gets all ranks; the same bits as from
+            one process.
         rows: of a block, as in `rank_rows`.
         shown: counts the items at the top of the same rows, in all processes together.
     """
@@ -128,14 +130,20 @@ def score_by_pairs(model: Any, item_features: Any, n_items: int) -> Callable[[An
     return score
 
 
+def rates_pairs(model: Any, base: type) -> bool:
+    """Whether a model rates one item at a time, with no scores for all items but those of `base`."""
+    own = type(model).full_sort_predict
+    return own is base.full_sort_predict and not hasattr(model, "user_vectors")
+
+
 def pair_block(n_items: int) -> tuple[int, int]:
-    """(rows, items) of the pairs that `score_by_pairs` has rated at once; the rows also are those of a block."""
+    """(rows, items) of the pairs that `score_by_pairs` has rated at once; the rows are a block's too."""
     width = min(n_items, BLOCK_PAIRS)
     return min(block_rows(n_items), 1 << ((BLOCK_PAIRS // width).bit_length() - 1)), width
 
 
 def rows_of_recboles_batch(loader: Any, n_items: int, full: bool, by_pairs: bool) -> int:
-    """Rows (or users) of a batch under RecBole's evaluator; it follows from the data and from no setting.
+    """Rows (or users) of a batch under RecBole's evaluator; they follow from the data alone.
 
     Args:
         loader: RecBole's loader of an evaluated split.
@@ -155,9 +163,11 @@ def rows_of_recboles_batch(loader: Any, n_items: int, full: bool, by_pairs: bool
 def recboles_batches(
     loader: Any, rows: int, seed: int, progress: Callable[[int], object] | None = None
 ) -> Iterator[Any]:
-    """The batches of RecBole's loader of an evaluated split, `rows` at a time, each drawn from the seed and its number.
+    """The batches of RecBole's loader of an evaluated split.
 
     Args:
+        rows: of a batch (or users).
+        seed: what a batch draws follows from it and from the number of the batch.
         progress: called with the number of rows done after each batch.
     """
     for number, low, high in blocks(loader.sample_size, rows):

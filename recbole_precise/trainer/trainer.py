@@ -20,7 +20,7 @@ from recbole.data.interaction import Interaction
 from recbole.evaluator import Collector, Evaluator
 from recbole.model.abstract_recommender import AbstractRecommender
 from recbole.trainer import Trainer
-from recbole.utils import EvaluatorType, ModelType, WandbLogger, dict2str, get_gpu_usage, set_color
+from recbole.utils import ModelType, WandbLogger, dict2str, get_gpu_usage, set_color
 from tqdm import tqdm
 
 from recbole_precise.data.preparation import described
@@ -31,18 +31,9 @@ from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.logs import on_a_terminal
 from recbole_precise.result import write_settings
+from recbole_precise.trainer import judging
 from recbole_precise.trainer.checkpoint import write_atomically
 from recbole_precise.trainer.events import EventWriter
-from recbole_precise.trainer.judging import (
-    RECBOLES_LIST_METRICS,
-    RECBOLES_PAIRS,
-    pair_block,
-    rank_split,
-    recboles_batches,
-    rows_of_recboles_batch,
-    score_by_pairs,
-    shown_items,
-)
 from recbole_precise.trainer.memory import keep_freed_memory
 from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
 from recbole_precise.trainer.phased import PhasedTraining
@@ -86,7 +77,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.eval_step = min(config["eval_step"], self.epochs)
         self.clip_grad_norm = config["clip_grad_norm"]
         self.valid_metric, self.valid_metric_bigger = config["valid_metric"].lower(), config["valid_metric_bigger"]
-        self.test_batch_size = RECBOLES_PAIRS  # not eval_batch_size: the last bits of a score depend on it
+        self.test_batch_size = judging.RECBOLES_PAIRS  # not eval_batch_size, which would change last bits
         self.device = config["device"]
         self.gpu_available = torch.cuda.is_available() and self.device.type == "cuda"
         self.enable_amp, self.enable_scaler = config["enable_amp"], torch.cuda.is_available() and config["enable_scaler"]
@@ -101,7 +92,7 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self._training_part: Any = None
         self.exact = self._can_rank_exactly()
         if not self.exact and any(map(is_list_metric, config["metrics"])):
-            self.logger.warning(RECBOLES_LIST_METRICS)
+            self.logger.warning(judging.RECBOLES_LIST_METRICS)
         self.ranks: dict[str, Ranks] = {}
         self.results: dict[str, dict[str, float]] = {}
         self._begin_phased()
@@ -338,39 +329,35 @@ class PreciseTrainer(PhasedTraining, Trainer):
         return self.processes.agree(result)
 
     def _collect_like_recbole(self, eval_data, show_progress: bool) -> OrderedDict:
-        """RecBole's loop of `evaluate` over batches of our size, each drawn from the seed and its number."""
-        dataset, full = eval_data._dataset, isinstance(eval_data, FullSortEvalDataLoader)
+        """RecBole's loop of `evaluate`, over batches whose size and draws follow from no setting."""
+        dataset = eval_data._dataset
+        full = isinstance(eval_data, FullSortEvalDataLoader)
         if full and self.item_tensor is None:
             self.item_tensor = dataset.get_item_feature().to(self.device)
-        if self.eval_type == EvaluatorType.RANKING:
-            self.tot_item_num = dataset.item_num
-        evaluate_batch = self._full_sort_batch_eval if full else self._neg_sample_batch_eval
-        rows = rows_of_recboles_batch(eval_data, dataset.item_num, full, self._rates_pairs())
-        title = set_color("Evaluate   ", "pink")
-        with tqdm(total=eval_data.sample_size, ncols=100, desc=title) if show_progress else nullcontext() as bar:
+        self.tot_item_num = dataset.item_num
+        judge = self._full_sort_batch_eval if full else self._neg_sample_batch_eval
+        by_pairs = judging.rates_pairs(self.model, AbstractRecommender)
+        rows = judging.rows_of_recboles_batch(eval_data, dataset.item_num, full, by_pairs)
+        shown = {"total": eval_data.sample_size, "desc": set_color("Evaluate   ", "pink")}
+        with tqdm(ncols=100, **shown) if show_progress else nullcontext() as bar:
             progress = bar.update if bar is not None else None
-            batches = recboles_batches(eval_data, rows, self.config["seed"], progress)
-            for interaction, scores, positive_u, positive_i in map(evaluate_batch, batches):
-                self.eval_collector.eval_batch_collect(scores, interaction, positive_u, positive_i)
+            batches = judging.recboles_batches(eval_data, rows, self.config["seed"], progress)
+            for interaction, scores, *positive in map(judge, batches):
+                self.eval_collector.eval_batch_collect(scores, interaction, *positive)
         self.eval_collector.model_collect(self.model)
         return self.evaluator.evaluate(self.eval_collector.get_data_struct())
-
-    def _rates_pairs(self) -> bool:
-        """Whether the model rates one item at a time instead of giving scores for all items."""
-        stock = AbstractRecommender.full_sort_predict
-        return type(self.model).full_sort_predict is stock and not hasattr(self.model, "user_vectors")
 
     def _evaluate_exactly(self, eval_data, split: str, show_progress: bool) -> OrderedDict:
         config, dataset = self.config, eval_data._dataset
         score = rows = None
-        if self._rates_pairs():
+        if judging.rates_pairs(self.model, AbstractRecommender):
             features = dataset.get_item_feature().to(self.device)
-            score = score_by_pairs(self.model, features, dataset.item_num)
-            rows = pair_block(dataset.item_num)[0]
-        shown = shown_items(config, dataset, self._training_part)
+            score = judging.score_by_pairs(self.model, features, dataset.item_num)
+            rows = judging.pair_block(dataset.item_num)[0]
+        shown = judging.shown_items(config, dataset, self._training_part)
         title = set_color("Evaluate   ", "pink")
         with tqdm(total=len(dataset), ncols=100, desc=title) if show_progress else nullcontext() as bar:
-            ranks = rank_split(
+            ranks = judging.rank_split(
                 self.model, eval_data, self.device, mask_history=bool(config["mask_history"]), seed=config["seed"],
                 budget_bytes=int((config["score_budget_mb"] or 64) * 2**20), score=score, progress=bar.update if bar is not None else None,
                 processes=self.processes, rows=rows, shown=shown,

@@ -68,15 +68,16 @@ def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
 def load_in_order(loader: Any) -> None:
     """Have a training loader that draws random numbers make its batches in the training process.
 
-    Negative samples and random transforms are drawn from the global generators, batch after batch. Worker processes
-    have generators of their own, with other numbers for each count of workers. A loader that draws nothing keeps its
-    workers, which give the same batches.
+    Negative samples and random transforms are drawn from the global generators, batch after batch.
+    Worker processes have generators of their own, with other numbers for each count of workers. A
+    loader that draws nothing keeps its workers, which give the same batches.
     """
     for part in (loader, *vars(loader).values()):  # RecBole's loader of a knowledge graph holds two
         if isinstance(part, DataLoader) and part.num_workers and _draws(part):
             getLogger("recbole_precise").info(
-                "worker: %s is left aside: loading draws random numbers (negative samples or a transform), and they "
-                "come in one order, the training process's, so that results do not depend on workers.",
+                "worker: %s is not used: loading draws random numbers (negative samples or a "
+                "transform), which come from the training process, so that results do not depend "
+                "on the number of workers.",
                 part.num_workers,
             )
             part.num_workers = 0

@@ -23,7 +23,7 @@ THEIR_OWN: dict[str, dict[str, Any]] = {
 }
 READS_TITLES = ("FDSA", "GRU4RecF", "SASRecF", "S3Rec")
 READS_ENTITIES = ("GRU4RecKG",)
-#: Models that RecBole gives a data set of its own, which knows no masked history and no held-out items.
+#: Models with a data set of RecBole's, which knows no masked history and no held-out items.
 OWN_DATASET = ("DIEN", "GRU4RecKG", "KSR")
 #: Models whose `predict` RecBole has switched off, so that they rate no sampled candidates.
 RATES_NO_PAIRS = ("GRU4RecCPR", "SASRecCPR")
@@ -69,10 +69,11 @@ def marks_of(model: str, often: bool) -> list[pytest.MarkDecorator]:
 
 
 def needs_of(model: str, folder: Path) -> dict[str, Any]:
-    """Settings that a model of RecBole needs on the data set `ring` in `folder`, and the files that it reads there."""
+    """Settings that a model of RecBole needs on the data set `ring` in `folder`, with its files."""
     own = dict(THEIR_OWN.get(model, {}))
     if model in READS_TITLES:
-        own["load_col"] = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title"]}
+        columns = ["user_id", "item_id", "timestamp"]
+        own["load_col"] = {"inter": columns, "item": ["item_id", "title"]}
         if model != "S3Rec":  # which names one attribute instead
             own["selected_features"] = ["title"]
     if model in READS_ENTITIES:
@@ -81,7 +82,7 @@ def needs_of(model: str, folder: Path) -> dict[str, Any]:
 
 
 def write_ratings(folder: Path) -> dict[str, Any]:
-    """The data set `ring` in `folder` with a rating of each event, as data set `rated`, and the settings that label them."""
+    """Write the data set `rated`, which is `ring` with ratings; return the settings to label by."""
     rated = folder.with_name("rated")
     rated.mkdir(exist_ok=True)
     header, *events = (folder / "ring.inter").read_text().splitlines()
@@ -95,7 +96,7 @@ def write_ratings(folder: Path) -> dict[str, Any]:
 
 
 def write_entities(folder: Path) -> dict[str, Any]:
-    """Vectors of entities and relations beside the data set, and the settings that have them read."""
+    """Write vectors of entities and relations beside the data set; return the settings to read."""
     chance = random.Random(1)
 
     def vector() -> str:

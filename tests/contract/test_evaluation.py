@@ -1,4 +1,4 @@
-"""Evaluation takes nothing from training, and no setting that is called harmless changes a number."""
+"""Evaluation takes nothing from training, and no setting called harmless changes a number."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from recbole_precise import Config
 from recbole_precise.evaluation import ranking
 from recbole_precise.quick_start import train_model
 
-#: One of each kind, always tested: random transforms, negative samples, randomness in the loss, batches padded to their
-#: longest row, pairs rated one by one, user and item vectors, several phases, texts.
+#: One of each kind, always tested: random transforms, negative samples, randomness in the loss,
+#: batches padded to their longest row, pairs rated one by one, vectors, several phases, texts.
 OFTEN = ("BERT4Rec", "FPMC", "FEARec", "SRGNN", "DIN", "SASRec", "PRECISE", "GraphHeuristic")
 BY_RECBOLE = (("BERT4Rec", "uniform"), ("BERT4Rec", "recbole"), ("SASRec-CE", "popular"))
 #: Settings that must not matter, at values as far from the defaults as they go.
 HARMLESS = {"eval_batch_size": 7, "score_budget_mb": 1e-3, "worker": 2}
 
 
-def outcome(model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """All that a run computes: weights, the course of training, ranks, metrics, and the bits of the test rows' scores."""
+def outcome(
+    model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> dict[str, Any]:
+    """All that a run computes: weights, the course of training, bits of scores, ranks, metrics."""
     config = Config(model, "ring", config_dict=settings)
     trained = train_model(config, saved=model == "S3Rec")  # which saves its weights in any case
     trainer, found = trained.trainer, {}
@@ -34,7 +36,8 @@ def outcome(model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatc
             scores = record_scores(patch)
             trainer.evaluate(loader, load_best_model=False)
         found[f"{split} scores"] = b"".join(tensor.numpy().tobytes() for tensor in scores)
-        found[f"{split} ranks"] = {name: ranks.rank.tolist() for name, ranks in trainer.ranks.items()}
+        ranks = {name: found_ranks.rank.tolist() for name, found_ranks in trainer.ranks.items()}
+        found[f"{split} ranks"] = ranks
         found[f"{split} results"] = {name: dict(values) for name, values in trainer.results.items()}
     weights = {name: value.numpy().tobytes() for name, value in trainer.model.state_dict().items()}
     history = [
@@ -64,8 +67,10 @@ def record_scores(patch: pytest.MonkeyPatch) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("model", sparing(EVERY_MODEL, OFTEN))
-def test_nothing_harmless_changes_a_bit(model: str, small_settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training with an evaluation after each epoch, under other batches, budgets and workers, and without evaluation."""
+def test_nothing_harmless_changes_a_bit(
+    model: str, small_settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluation after each epoch, under other batches, budgets and workers, and none at all."""
     first = outcome(model, small_settings(model), monkeypatch)
     other = outcome(model, small_settings(model, **HARMLESS), monkeypatch)
     assert first == other
@@ -98,8 +103,10 @@ def test_recboles_evaluator_changes_nothing_either(
         assert unseen["test results"]["test"] == first["test results"]["test"]
 
 
-def test_candidates_follow_the_seed_and_not_the_training(small_settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two models, trained for different times, are asked about the same sampled candidates; another seed draws others."""
+def test_candidates_follow_the_seed_and_not_the_training(
+    small_settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two models, trained for different times, rate the same candidates; another seed, others."""
 
     def asked(model: str, **more: Any) -> list[list[int]]:
         from recbole_precise.trainer.trainer import PreciseTrainer
@@ -113,7 +120,8 @@ def test_candidates_follow_the_seed_and_not_the_training(small_settings, monkeyp
 
         with monkeypatch.context() as patch:
             patch.setattr(PreciseTrainer, "_neg_sample_batch_eval", note)
-            config = Config(model, "ring", config_dict=small_settings(model, **under("popular"), **more))
+            settings = small_settings(model, **under("popular"), **more)
+            config = Config(model, "ring", config_dict=settings)
             trained = train_model(config, saved=False)
             for _ in range(2):
                 trained.trainer.evaluate(trained.loaders[2], load_best_model=False)
@@ -135,12 +143,15 @@ def test_what_an_evaluation_callback_draws_is_given_back(small_settings) -> None
 
     weights = []
     for asked in (None, callback):
-        trained = train_model(Config("BERT4Rec", "ring", config_dict=small_settings("BERT4Rec")), callback_fn=asked, saved=False)
+        config = Config("BERT4Rec", "ring", config_dict=small_settings("BERT4Rec"))
+        trained = train_model(config, callback_fn=asked, saved=False)
         weights.append(trained.trainer.model.state_dict())
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_counting_flops_changes_no_training(small_settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_counting_flops_changes_no_training(
+    small_settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """log_flops has a row transformed, and BERT4Rec's transform draws masks."""
     from recbole_precise import quick_start
 
@@ -160,6 +171,7 @@ def test_counting_flops_changes_no_training(small_settings, monkeypatch: pytest.
 def test_loaders_that_draw_nothing_keep_their_workers(small_settings) -> None:
     counts = {}
     for model in ("SASRec", "BERT4Rec", "FPMC"):
-        trained = train_model(Config(model, "ring", config_dict=small_settings(model, worker=1, epochs=1)), saved=False)
+        config = Config(model, "ring", config_dict=small_settings(model, worker=1, epochs=1))
+        trained = train_model(config, saved=False)
         counts[model] = trained.loaders[0].num_workers
     assert counts == {"SASRec": 1, "BERT4Rec": 0, "FPMC": 0}

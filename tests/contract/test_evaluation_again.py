@@ -1,4 +1,4 @@
-"""`evaluate` of a finished run on its own data gives the numbers of its result.json, to the last digit."""
+"""`evaluate` of a run on its own data gives the numbers of its result.json, to the last digit."""
 
 from __future__ import annotations
 
@@ -56,12 +56,14 @@ def test_evaluate_repeats_the_result(model: str, way: str, small_settings, tmp_p
     if model == "S3Rec":  # the run that recommends is the second of two
         first = tmp_path / "first"
         run_recbole(model, dataset, config_dict={**settings, "run_dir": str(first)})
-        settings |= {"train_stage": "finetune", "pre_model_path": str(first / f"S3Rec-{dataset}-1.pth")}
+        pretrained = first / f"S3Rec-{dataset}-1.pth"
+        settings |= {"train_stage": "finetune", "pre_model_path": str(pretrained)}
     run_recbole(model, dataset, config_dict={**settings, "run_dir": str(run_dir)})
     result = json.loads((run_dir / "result.json").read_text())
     for split in ("test", "valid"):
         file = tmp_path / f"{split}.json"
-        assert cli.main(["evaluate", f"--run_dir={run_dir}", f"--split={split}", f"--output={file}"]) == 0
+        options = [f"--run_dir={run_dir}", f"--split={split}", f"--output={file}"]
+        assert cli.main(["evaluate", *options]) == 0
         again = json.loads(file.read_text())
         assert again[split] == result[split]
         if split == "test":
