@@ -14,7 +14,7 @@ import recbole_precise
 from recbole_precise import interrupts
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
 from recbole_precise.files import is_disk_fault, sentence_of
-from recbole_precise.verbs import VERBS, usage
+from recbole_precise.verbs import VERBS, list_models, usage
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +50,9 @@ def _run(arguments: list[str]) -> None:
     if arguments[:1] == ["--version"]:
         print(f"recbole_precise {recbole_precise.__version__}")
         return
+    if "--list_models" in arguments[:2]:
+        print(list_models(), end="")
+        return
     verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
     if verb not in VERBS:
         raise ConfigError(f"Unknown verb '{verb}'.{did_you_mean(verb, VERBS)} The verbs are {', '.join(VERBS)}.")
@@ -61,10 +64,12 @@ def _run(arguments: list[str]) -> None:
 
 def _discard_output() -> None:
     """Let what is still buffered for stdout go nowhere: Python would complain of it at its end."""
+    if sys.stdout is not sys.__stdout__:
+        return  # somebody's own stream
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError, AttributeError):
-        return  # somebody's own stream
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)

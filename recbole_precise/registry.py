@@ -31,6 +31,7 @@ class Entry:
 
     `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset` what the variant
     changes in them. `stock` is whether RecBole's own scripts are told of the name. `ours` is false for RecBole's models.
+    `about` says in a line what the model is.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     preset: Mapping[str, object] = field(default_factory=dict)
     stock: bool = True
     ours: bool = True
+    about: str = ""
 
     def load(self) -> type:
         """The model class."""
@@ -50,48 +52,50 @@ class Entry:
             raise ConfigError(f"Model {self.name} of RecBole needs the package '{error.name}', which is not installed: pip install {error.name}.") from error
 
 
-def _precise(name: str, **preset: object) -> Entry:
-    return Entry(name, "recbole_precise.model.precise:PRECISEUT", "PRECISE-UT", preset)
+def _precise(name: str, about: str, **preset: object) -> Entry:
+    return Entry(name, "recbole_precise.model.precise:PRECISEUT", "PRECISE-UT", preset, about=about)
 
 
-def _floor(name: str, stock: bool = True) -> Entry:
-    return Entry(name, f"recbole_precise.model.floors:{name}", name, stock=stock)
+def _floor(name: str, about: str, stock: bool = True) -> Entry:
+    return Entry(name, f"recbole_precise.model.floors:{name}", name, stock=stock, about=about)
 
 
 #: Our models. RecBole has a `Pop` of its own, outside the sequential models: its scripts keep it, ours mean the floor.
 ENTRIES: tuple[Entry, ...] = (
-    _precise("PRECISE-UT"),
-    _precise("PRECISE-ID", variant="id"),
-    _precise("PRECISE-LLM", variant="llm"),
-    _precise("PRECISE-Pool", variant="pool"),
-    Entry("PRECISE-TT", "recbole_precise.model.precise_targeted:PRECISETT", "PRECISE-TT"),
-    Entry("PRECISE", "recbole_precise.model.precise_targeted:PRECISE", "PRECISE-TT"),
-    Entry("PAD", "recbole_precise.model.pad:PAD", "PAD"),
-    Entry("Hybrid", "recbole_precise.model.pad_rivals:Hybrid", "Hybrid"),
-    Entry("MoRec", "recbole_precise.model.pad_rivals:MoRec", "MoRec"),
-    Entry("CTRL", "recbole_precise.model.pad_rivals:CTRL", "CTRL"),
-    Entry("MAKE", "recbole_precise.model.pad_rivals:MAKE", "MAKE"),
-    Entry("DisCo", "recbole_precise.model.disco:DisCo", "DisCo"),
-    Entry("SMEM", "recbole_precise.model.pad_rivals:SMEM", "PAD", {"align": "none"}),
-    Entry("LLM-ESR", "recbole_precise.model.llm_esr:LLMESR", "LLM-ESR"),
-    Entry("SASRec-CE", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE"),
-    Entry("SASRec-Decoupled", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE", {"decouple_tables": True}),
-    Entry("SASRec-Sampled", "recbole_precise.model.sasrec:SASRecSampled", "SASRec-Sampled"),
-    Entry("gSASRec", "recbole_precise.model.gsasrec:GSASRec", "gSASRec"),
-    Entry("GRU4Rec-CE", "recbole_precise.model.gru4rec:GRU4RecCE", "GRU4Rec-CE"),
-    Entry("SASRec-Text", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text"),
-    Entry("SASRec-Text-Concat", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_join": "concat"}),
-    Entry("SASRec-Codes", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_form": "codes"}),
-    Entry("HSTU", "recbole_precise.model.hstu:HSTU", "HSTU"),
-    Entry("LEARN", "recbole_precise.model.learn:LEARN", "LEARN"),
-    Entry("HLLM-Cached", "recbole_precise.model.hllm:HLLMCached", "HLLM-Cached"),
-    Entry("HLLM-Top", "recbole_precise.model.hllm:HLLMTop", "HLLM-Top"),
-    Entry("HLLM-Full", "recbole_precise.model.hllm:HLLMFull", "HLLM-Full"),
-    _floor("Pop", stock=False),
-    _floor("Transition"),
-    _floor("GraphHeuristic"),
-    Entry("GraphForward", "recbole_precise.model.floors:GraphHeuristic", "GraphHeuristic", {"graph_variant": "forward"}),
+    _precise("PRECISE-UT", "PRECISE after universal training: ID and text of an item fused by experts, a causal transformer"),
+    _precise("PRECISE-ID", "PRECISE-UT without texts", variant="id"),
+    _precise("PRECISE-LLM", "PRECISE-UT without IDs", variant="llm"),
+    _precise("PRECISE-Pool", "PRECISE-UT with the mean of an item's tokens in the place of experts", variant="pool"),
+    Entry("PRECISE-TT", "recbole_precise.model.precise_targeted:PRECISETT", "PRECISE-TT", about="PRECISE's targeted training alone"),
+    Entry("PRECISE", "recbole_precise.model.precise_targeted:PRECISE", "PRECISE-TT", about="universal, then targeted training, in one run"),
+    Entry("PAD", "recbole_precise.model.pad:PAD", "PAD", about="pre-train, align and disentangle: experts of ID, text and both behind a gate, over any backbone"),
+    Entry("Hybrid", "recbole_precise.model.pad_rivals:Hybrid", "Hybrid", about="ID and text in one item vector, without alignment"),
+    Entry("MoRec", "recbole_precise.model.pad_rivals:MoRec", "MoRec", about="the text in the place of the ID"),
+    Entry("CTRL", "recbole_precise.model.pad_rivals:CTRL", "CTRL", about="ID and text aligned by InfoNCE, then trained to recommend"),
+    Entry("MAKE", "recbole_precise.model.pad_rivals:MAKE", "MAKE", about="an expert of texts trained first, then one of IDs beside it"),
+    Entry("DisCo", "recbole_precise.model.disco:DisCo", "DisCo", about="what ID and text share and what each has alone, in four parts of an item"),
+    Entry("SMEM", "recbole_precise.model.pad_rivals:SMEM", "PAD", {"align": "none"}, about="PAD without alignment"),
+    Entry("LLM-ESR", "recbole_precise.model.llm_esr:LLMESR", "LLM-ESR", about="two views of an item under one encoder, and distillation from similar users"),
+    Entry("SASRec-CE", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE", about="SASRec with the softmax over all items, trained at all positions"),
+    Entry("SASRec-Decoupled", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE", {"decouple_tables": True}, about="SASRec-CE with one item table for histories and one for scores"),
+    Entry("SASRec-Sampled", "recbole_precise.model.sasrec:SASRecSampled", "SASRec-Sampled", about="SASRec with sampled negatives and cosine scores"),
+    Entry("gSASRec", "recbole_precise.model.gsasrec:GSASRec", "gSASRec", about="SASRec with many negatives and a calibrated binary cross entropy"),
+    Entry("GRU4Rec-CE", "recbole_precise.model.gru4rec:GRU4RecCE", "GRU4Rec-CE", about="GRU4Rec with the softmax over all items, trained at all positions"),
+    Entry("SASRec-Text", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", about="SASRec-CE over ID and text vectors, added"),
+    Entry("SASRec-Text-Concat", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_join": "concat"}, about="SASRec-CE over ID and text vectors, side by side"),
+    Entry("SASRec-Codes", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_form": "codes"}, about="SASRec-CE over ID vectors and semantic codes of the texts"),
+    Entry("HSTU", "recbole_precise.model.hstu:HSTU", "HSTU", about="pointwise attention with relative positions and times"),
+    Entry("LEARN", "recbole_precise.model.learn:LEARN", "LEARN", about="frozen text vectors through one transformer for users and items"),
+    Entry("HLLM-Cached", "recbole_precise.model.hllm:HLLMCached", "HLLM-Cached", about="HLLM's user model over cached text vectors"),
+    Entry("HLLM-Top", "recbole_precise.model.hllm:HLLMTop", "HLLM-Top", about="HLLM that trains the last layers of its text model"),
+    Entry("HLLM-Full", "recbole_precise.model.hllm:HLLMFull", "HLLM-Full", about="HLLM that trains its whole text model"),
+    _floor("Pop", "popularity: the number of an item's training events", stock=False),
+    _floor("Transition", "how often an item came right after the user's last one"),
+    _floor("GraphHeuristic", "transitions in both directions, joined with the likeness of texts"),
+    Entry("GraphForward", "recbole_precise.model.floors:GraphHeuristic", "GraphHeuristic", {"graph_variant": "forward"}, about="GraphHeuristic in the user's direction alone"),
 )
+
+
 
 
 def _plain(name: str) -> str:
@@ -121,6 +125,22 @@ def _recbole_models() -> dict[str, Entry]:
 def model_names() -> list[str]:
     """Every name that `resolve` knows, ours first."""
     return [entry.name for entry in ENTRIES] + [entry.name for plain, entry in _recbole_models().items() if plain not in _OURS]
+
+
+#: Models that train nothing.
+FLOORS = ("Pop", "Transition", "GraphHeuristic", "GraphForward")
+
+
+def models_by_group() -> dict[str, list[Entry]]:
+    """Every model under a heading: ours, the floors among them, and RecBole's by kind; nothing is imported."""
+    groups = {
+        "Models of this package": [entry for entry in ENTRIES if entry.name not in FLOORS],
+        "Floors, which train nothing": [entry for entry in ENTRIES if entry.name in FLOORS],
+    }
+    for kind in _RECBOLE_KINDS:
+        entries = [entry for plain, entry in _recbole_models().items() if f".{kind}_recommender." in entry.target and plain not in _OURS]
+        groups[f"RecBole's models, {kind.replace('exlib', 'of other libraries').replace('_', ' ')}"] = sorted(entries, key=lambda entry: entry.name.lower())
+    return groups
 
 
 def sequential_names() -> list[str]:

@@ -13,62 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from recbole_precise.errors import ConfigError, shown
-
-#: Models without training.
-_FLOORS = ("Pop", "Transition", "GraphHeuristic", "GraphForward")
-
-
-@dataclass(frozen=True)
-class Situation:
-    """What decides whether a key is read.
-
-    Args:
-        settings: all effective settings.
-        model: the model's name. ours: whether it is one of this package.
-        kind: RecBole's type of the model in lower case: sequential, general, context, ...
-        reads: keys that the model's own source or settings name.
-        on_windows: whether the model can be trained at all positions of a window.
-        own_data: whether this package's dataset reads the data.
-        labelled: whether it learns from labels of the data's own rows.
-    """
-
-    settings: Mapping[str, Any]
-    model: str
-    ours: bool
-    kind: str
-    reads: frozenset[str]
-    on_windows: bool = False
-    own_data: bool = True
-    labelled: bool = False
-
-    def __getitem__(self, key: str) -> Any:
-        return self.settings.get(key)
-
-    @property
-    def modes(self) -> set[str]:
-        """The evaluation modes of validation and testing."""
-        mode = (self["eval_args"] or {}).get("mode", "full")
-        return {str(value) for value in (mode.values() if isinstance(mode, Mapping) else [mode])}
-
-    @property
-    def towers(self) -> bool:
-        """Whether the model is PAD or a rival that shares its parts."""
-        return self.ours and "backbone" in self.reads
-
-    def has(self, *experts: str) -> bool:
-        """Whether a model of experts has one of those named; true for other models, which are not made of experts."""
-        return not self.towers or bool(set(experts) & set(self["experts"] or ()))
-
-    def phase(self, name: str) -> bool:
-        """Whether a phase of PAD runs now, or ran in the run that `warm_start` names."""
-        return name in (self["phases"] or ()) or bool(self["warm_start"])
-
-    def trains_windows(self) -> bool:
-        """Whether training rows are windows."""
-        if "targeted_rows" in self.reads:
-            return self.model == "PRECISE" or self["targeted_rows"] == "windows"
-        return self.on_windows and self["train_rows"] != "prefixes" and self.model not in _FLOORS
-
+from recbole_precise.settings.situation import Situation
 
 @dataclass(frozen=True)
 class Effect:
@@ -351,6 +296,8 @@ def idle(key: str, situation: Situation) -> str:
     effect = EFFECTS.get(key) or (MODEL_EFFECTS.get(key) if situation.ours else None)
     if effect is None or effect.holds(situation):
         return ""
+    if key in MODEL_EFFECTS and situation.is_one_phase_of_several:
+        return ""
     if effect.instead:
         return f"does nothing without {effect.needs}. {effect.instead.rstrip('.')}"
     return f"does nothing without {effect.needs}; set that, or leave it out"
@@ -362,8 +309,8 @@ def asks_nothing(value: Any, default: Any) -> bool:
         return True
     if isinstance(value, bool):
         return not value and not default
-    if isinstance(value, (str, list, tuple, dict)) and not value:
-        return True
+    if value in (0, "none", "") or (isinstance(value, (list, tuple, dict)) and not value):
+        return True  # what is switched off does nothing wherever it stands
     if isinstance(default, (list, tuple)) != isinstance(value, (list, tuple)):
         return [value] == default or value == [default]  # one name is written with and without brackets
     return str(value) == str(default)

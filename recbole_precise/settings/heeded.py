@@ -14,9 +14,10 @@ from recbole.evaluator import smaller_metrics
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.registry import Entry
 from recbole_precise.settings.columns import folder_of
-from recbole_precise.settings.effects import Situation, check_effects
+from recbole_precise.settings.effects import check_effects
 from recbole_precise.settings.known_keys import keys_of_model, source_of
 from recbole_precise.settings.limits import check_limits
+from recbole_precise.settings.situation import Situation
 
 BUNDLED = "ml-100k"  # RecBole carries it and reads it from its own folder, whatever data_path says.
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import recbole_precise
+from recbole_precise import registry
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import VERB_OPTIONS, take_own
@@ -106,7 +108,29 @@ def usage() -> str:
     begins = ("usage:", *("      " for _ in range(len(VERBS) - 1)))
     lines = [f"{begin} recbole-precise {verb.usage}" for begin, verb in zip(begins, VERBS.values())]
     lines += ["", *(f"{name.ljust(width)}  {verb.help}" for name, verb in VERBS.items())]
-    return "\n".join(lines) + "\n\n" + _NOTES
+    return "\n".join(lines) + f"\n\n{_model_names()}\n\n{_NOTES}"
+
+
+def list_models() -> str:
+    """What `--list_models` prints: every model under its group, ours with a line each."""
+    blocks = []
+    for heading, entries in registry.models_by_group().items():
+        width = max((len(entry.name) for entry in entries), default=0)
+        if any(entry.about for entry in entries):
+            lines = [f"  {entry.name.ljust(width)}  {entry.about}" for entry in entries]
+        else:
+            lines = textwrap.wrap(", ".join(entry.name for entry in entries), 116, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False)
+        blocks.append("\n".join([f"{heading}:", *lines]))
+    return "\n\n".join(blocks) + "\n"
+
+
+def _model_names() -> str:
+    """The models by name, as the help text of the command shows them."""
+    lines = ["models (--list_models says what they are):"]
+    for heading, entries in registry.models_by_group().items():
+        names = ", ".join(entry.name for entry in entries)
+        lines += textwrap.wrap(f"{heading}: {names}", 116, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False)
+    return "\n".join(lines)
 
 
 _WRITTEN = "--key value works too; a key whose value is True or False may stand alone."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.errors import ConfigError, did_you_mean, shown
 
 _Default = TypeVar("_Default")
 
@@ -61,3 +63,38 @@ def one_of(options: Mapping[str, str], key: str, choices: Sequence[str], default
     if value not in choices:
         raise ConfigError(f"--{key} must be one of {', '.join(choices)}, not '{value}'.{did_you_mean(value, choices)}")
     return value
+
+
+def words(text: str, key: str) -> list[str]:
+    """The names in an option: with blanks between them, in quotes where a name has blanks, or as a JSON list.
+
+    `u1 u2` and `"u 1" 'u 2'` are two names each, and so is `["u 1", "u 2"]`.
+
+    Args:
+        text: what was given.
+        key: the option, for messages.
+
+    Raises:
+        ConfigError: for quotes or a JSON list that do not end, for what is no name in a list, and for no name at all.
+    """
+    plain = text.strip()
+    if plain.startswith("["):
+        try:
+            found = json.loads(plain)
+        except (ValueError, RecursionError):
+            found = None
+        if found is not None:
+            names = [str(name) if isinstance(name, int) and not isinstance(name, bool) else name for name in found]
+            if not names or not all(isinstance(name, str) and name for name in names):
+                raise ConfigError(f"--{key} must be names, as in [\"a b\", \"c\"], not {shown(text)}.")
+            return names
+    try:
+        names = shlex.split(plain) if set(plain) & set("'\"") else plain.split()
+    except ValueError as error:
+        raise ConfigError(
+            f"--{key}: {shown(text)} has a quote without its other one ({error}); a name that has a quote in it is written in a JSON "
+            "list, as in [\"a'b\"]."
+        ) from error
+    if not names or not all(names):
+        raise ConfigError(f"--{key} must name at least one, with blanks between them, and quotes around a name with blanks, not {shown(text)}.")
+    return names
