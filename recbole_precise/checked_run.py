@@ -20,8 +20,9 @@ from recbole_precise.evaluation.list_metrics import NOT_A_SHARE, is_list_metric
 from recbole_precise.evaluation.metrics import is_rank_metric, metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.evaluation.test_cases import TestCases
-from recbole_precise.result import RANKS, RESULT, read_arrays, read_result
+from recbole_precise.result import RANKS, RESULT, read_arrays
 from recbole_precise.settings import read_settings
+from recbole_precise.trainer.checkpoint import read_json
 from recbole_precise.trainer.identity import settings_identity
 from recbole_precise.trainer.manifest import check_file
 from recbole_precise.trainer.run_folder import RunFolder
@@ -67,8 +68,8 @@ def read_checked(folder: Path) -> CheckedRun:
         CheckpointError: a file is missing, damaged, or contradicts another one; it says which, where and what to do.
     """
     folder = Path(folder)
-    result = read_result(folder)
-    _check_digests(folder)
+    # Not `read_result`, which asks for the digest first: a contradiction says more, which number and what it should be.
+    result = read_json(folder / RESULT)
     _check_form(folder, result)
     _check_settings(folder, result)
     arrays = _read_ranks(folder, result)
@@ -80,6 +81,7 @@ def read_checked(folder: Path) -> CheckedRun:
     if "test" in ranks:
         cases = TestCases(ranks["test"].user_id, ranks["test"].target, arrays.get("test_history"))
         _check_cases(folder, result, cases)
+    _check_digests(folder)
     return CheckedRun(folder, result, ranks, cases)
 
 

@@ -72,7 +72,7 @@ def test_result_json_is_as_documented(finished) -> None:
     folder, returned, settings = finished
     result = json.loads((folder / "result.json").read_text(), parse_constant=pytest.fail)
     assert list(result) == [
-        "model", "dataset", "recipe", "seed", "protocol", "scene_view", "valid", "test", "slices", "phases", "curve", "seconds", "parameters", "peak_memory_mb",
+        "model", "dataset", "recipe", "seed", "protocol", "scene_view", "valid", "test", "test_cases", "slices", "phases", "curve", "seconds", "parameters", "peak_memory_mb",
         "environment", "text_encoder",
     ]  # fmt: skip
     assert (result["model"], result["dataset"], result["recipe"], result["seed"]) == ("SASRec", "ml-100k", "best", 7)

@@ -39,9 +39,8 @@ def main(arguments: Sequence[str]) -> None:
     plots, dry_run, report_only = (switch(own, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
     models, datasets = (_names(own, key) for key in ("models", "datasets"))
     against, output = own.get("against"), own.get("output")
-    for key in ("output", "runs"):
-        if own.get(key) == "":
-            raise ConfigError(f"--{key} names no folder.")
+    if output is not None:
+        output_folder(output, "--output")  # before anything runs
     need_recbole()
     from recbole_precise.benchmark import plots as pictures
     from recbole_precise.benchmark.cells import make_cells

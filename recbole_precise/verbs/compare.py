@@ -19,8 +19,6 @@ def main(arguments: Sequence[str]) -> None:
     if len(sides) != 2:
         many = " Quote a pattern, so that the shell leaves it alone." if len(sides) > 2 else ""
         raise ConfigError(f"compare takes two sides, not {len(sides)}: recbole-precise {VERBS['compare'].usage}.{many}")
-    if settings.get("output") == "":
-        raise ConfigError("--output names no file.")
     if "metric" in settings:
         _asked(settings["metric"])
     split, confidence = one_of(settings, "split", ("test", "valid")), number(settings, "confidence", 0.95, above=0, below=1)

@@ -111,7 +111,7 @@ def test_runs_of_one_side_may_begin_after_runs_of_their_own_seed(leave_run, tmp_
         (["none-*", "b"], "'none-[*]' matches no finished run"),
         (["a", "b", "--metric="], "--metric names no metric; write one or several"),
         (["a", "b", "--metric= , "], "--metric names no metric"),
-        (["a", "b", "--output="], "--output names no file"),
+        (["a", "b", "--output="], "--output is empty"),
     ],
 )
 def test_mistakes(arguments, message, capsys, tmp_path, monkeypatch):
@@ -177,8 +177,8 @@ def test_corrected_counts_a_question_once():
         (["ml-100k", "--models="], "--models names nothing; leave it out for all of the plan's."),
         (["ml-100k", "--models=''"], "--models names nothing"),
         (["ml-100k", "--datasets= "], "--datasets names nothing"),
-        (["ml-100k", "--output="], "--output names no folder."),
-        (["ml-100k", "--runs="], "--runs names no folder."),
+        (["ml-100k", "--output="], "--output is empty"),
+        (["ml-100k", "--runs="], "--runs is empty"),
         (["ml-100k", "--models=SASRek"], "has no row 'SASRek'. Did you mean 'SASRec'?"),
     ],
 )

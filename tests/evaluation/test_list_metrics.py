@@ -43,8 +43,8 @@ class Vectors:
         if self.bonus is None:
             return None
         row, item, value = self.bonus
-        here = (row >= rows[0]) & (row <= rows[-1])
-        return row[here] - int(rows[0]), item[here], value[here]
+        here = (row >= rows.min()) & (row <= rows.max())
+        return row[here] - int(rows.min()), item[here], value[here]
 
 
 class Scores:
@@ -163,7 +163,7 @@ def test_vectors_and_scores_against_brute_force(seed, ratio, masked, bonus):
     expected = by_brute_force(scores.tolist(), counts.tolist(), topk, ratio=ratio, excluded=pairs)
     plain, _, ranks = measure(Scores(scores), targets, counts, topk, ratio=ratio, excluded=excluded)
     tiled, shown, others = measure(
-        Vectors(users, items, extra), targets, counts, topk, ratio=ratio, excluded=excluded, batch_rows=7, budget_bytes=1 << 12
+        Vectors(users, items, extra), targets, counts, topk, ratio=ratio, excluded=excluded, rows=7, budget_bytes=1 << 12
     )
     assert {name: plain[name] for name in expected} == pytest.approx(expected, rel=1e-12, abs=1e-12)
     assert plain == tiled and ranks.rank.tolist() == others.rank.tolist()
@@ -171,7 +171,7 @@ def test_vectors_and_scores_against_brute_force(seed, ratio, masked, bonus):
     # What two processes count adds up to the same.
     parts = [ShownItems(topk, counts, long_tail(counts, ratio)) for _ in range(2)]
     for number, part in enumerate(parts):
-        measure(Scores(scores), targets, counts, topk, excluded=excluded, share=(number, 2), batch_rows=3, shown=part)
+        measure(Scores(scores), targets, counts, topk, excluded=excluded, share=(number, 2), rows=3, shown=part)
     for whole, *some in zip(shown.arrays(), *(part.arrays() for part in parts), strict=True):
         assert np.array_equal(whole, sum(some))
 

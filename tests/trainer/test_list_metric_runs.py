@@ -33,7 +33,7 @@ def events(data_path: str) -> dict[str, list[str]]:
 def expected_from_lists(run_dir: str, data_path: str, topk: list[int]) -> dict[str, float]:
     """The metrics of the lists that `top_items` gives to the test rows, counted by token in the file."""
     from recbole_precise.config import command_line
-    from recbole_precise.quick_start import load_data_and_model
+    from recbole_precise.finished import load_data_and_model
 
     with command_line([]):
         config, model, dataset, _, _, loader = load_data_and_model(run_dir, {"show_progress": False})
