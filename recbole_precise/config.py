@@ -322,6 +322,12 @@ class Config(RecBoleConfig):
 
         final = self.final_config_dict
         rank = final["local_rank"]
+        missing = [key for key in ("nproc", "world_size", "ip", "port") if key not in final]
+        if missing:
+            raise ConfigError(
+                f"local_rank: {rank} ({self.where('local_rank')}) is for processes that were launched together, and {', '.join(missing)} "
+                "are not given: leave it out, and say --nproc, or start the command with torchrun."
+            )
         if use_gpu and torch.cuda.device_count() < final["nproc"]:
             raise ConfigError(f"nproc is {final['nproc']}, but only {torch.cuda.device_count()} GPUs are visible; list as many in gpu_id.")
         rank_of_all, count = rank + (final.get("offset") or 0), final["world_size"]
