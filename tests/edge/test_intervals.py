@@ -94,5 +94,5 @@ def test_values_of_token_columns_are_lists():
     assert config["val_interval"] == {"item_id": ["1", "2"], "timestamp": "[1,inf]"}
 
 
-def test_a_list_of_numbers_stays_one():
-    assert as_text([5, 30]) == [5, 30] and as_text("[5,30]") == "[5,30]" and as_text(["5", 30]) == "[5,30]"
+def test_a_pair_is_written_as_the_interval_that_it_was():
+    assert [as_text(value) for value in ([5, 30], (5, 30), ["5", "inf"], "[5,30]", None)] == ["[5,30]", "(5,30)", "[5,inf]", "[5,30]", None]
