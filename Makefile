@@ -1,6 +1,8 @@
 # Everything from nothing: each target builds the environment that it needs.
 #   make demo     PRECISE-UT and the training-free floors on MovieLens-100k, and a table
 #   make test     the test suite        make slow    the long tests too
+#   make attack   1,000 bad inputs from a seed, some 10 minutes; ATTACK="--seed=2 --only=runs --number=17" for one again
+#   make kills    200 kills of commands that then go on, to the same bits; KILLS="--seed=2 --only=PAD"
 #   make matrix   the suite's core on every Python at hand      make bench   the benchmarks
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 THREADS ?= 2
 RUN := OMP_NUM_THREADS=$(THREADS) $(BIN)/python
 
-.PHONY: env demo test slow matrix bench clean
+.PHONY: env demo test slow attack kills matrix bench clean
 
 env: $(VENV)/.ready
 
@@ -31,6 +33,12 @@ test: env
 
 slow: env
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not gpu"
+
+attack: env
+	OMP_NUM_THREADS=1 $(BIN)/python tests/attack/run.py $(ATTACK)
+
+kills: env
+	OMP_NUM_THREADS=1 $(BIN)/python tests/attack/kills.py $(KILLS)
 
 matrix:
 	bash benchmarks/matrix.sh

@@ -64,10 +64,12 @@ def _run(arguments: list[str]) -> None:
 
 def _discard_output() -> None:
     """Let what is still buffered for stdout go nowhere: Python would complain of it at its end."""
+    if sys.stdout is not sys.__stdout__:
+        return  # somebody's own stream
     try:
         descriptor = sys.stdout.fileno()
     except (OSError, ValueError, AttributeError):
-        return  # somebody's own stream
+        return
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, descriptor)
     os.close(nowhere)

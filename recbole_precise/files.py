@@ -135,7 +135,7 @@ def output_file(text: str, what: str, replaces: str | None = None) -> Path:
     _need_folders(path.parents, path, what)
     if path.exists():
         if path.name in _OF_A_RUN and any(path.with_name(name).exists() for name in ("state.json", "result.json")):
-            raise ConfigError(f"{what} '{short(path)}' is a part of a run, which is never written over; choose another name.")
+            raise ConfigError(f"{what} '{short(path)}' is a part of a run, which a command never writes over; choose another name.")
         if replaces is not None and path.suffix != replaces:
             raise ConfigError(
                 f"{what} '{short(path)}' exists and is no {replaces} file, so it is not replaced; choose another name."

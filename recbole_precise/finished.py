@@ -221,6 +221,8 @@ def config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
         raise CheckpointError(
             f"'{settings}' is missing: without the settings of the run its model cannot be built."
         )
+    # Whether pickles are trusted is for the one who asks to say, not for a folder.
+    changes = {"trust_pickle": False, **(changes or {})}
     return Config(config_file_list=[str(settings)], config_dict=changes)
 
 

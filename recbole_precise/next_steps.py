@@ -48,8 +48,10 @@ def after_a_run(config: Any, run_dir: Path, dataset: Any) -> str | None:
         return None
     asked = f"--run_dir={run_dir}"
     commands = [["evaluate", asked, "--split=valid"]]
-    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-        commands.append(["recommend", asked, f"--users={dataset.field2id_token[dataset.uid_field][1]}"])
+    users = map(str, dataset.field2id_token[dataset.uid_field][1:])
+    user = next((name for name in users if name and not set(name) & set(" \t,\"'")), None)  # names are separated by blanks
+    if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and user is not None:
+        commands.append(["recommend", asked, f"--users={user}"])
     if config["evaluator"] != "recbole":
         commands.append(["compare", str(run_dir), "OTHER_RUN"])
     return "Next:\n" + "\n".join(f"  {shlex.join([_COMMAND, *words])}" for words in commands)

@@ -23,7 +23,7 @@ def build_bert(folder: Path, seed: int = 0) -> Path:
     from transformers import BertConfig, PreTrainedTokenizerFast
 
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    letters = [chr(c) for c in range(97, 123)]
+    letters = [chr(c) for c in range(97, 123)] + list("0123456789")
     vocabulary = special + [w.lower() for w in WORDS] + letters + [f"##{c}" for c in letters]
     vocabulary = {word: i for i, word in enumerate(dict.fromkeys(vocabulary))}
     core = Tokenizer(models.WordPiece(vocabulary, unk_token="[UNK]"))

@@ -271,8 +271,8 @@ def with_settings_of_a_file(load: Callable[..., Any]) -> Callable[..., Any]:
 def apply_changes(config: Any, changes: Mapping[str, Any] | None, source: object) -> None:
     """Change settings of a checkpoint's Config, whose data set must then be at hand.
 
-    RecBole would try to download it. `data_path` may be the folder of the data set, as RecBole has it in a Config, or the folder that
-    holds that one.
+    RecBole would try to download it. `data_path` may be the folder of the data set, as RecBole
+    has it in a Config, or the folder that holds that one.
     """
     for key, value in (changes or {}).items():
         config[key] = value

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from recbole_precise.errors import ConfigError
+from recbole_precise.errors import ConfigError, DataError
 
 logger = logging.getLogger("recbole_precise")
 
@@ -74,6 +74,10 @@ def count_filters(module: types.ModuleType) -> None:
         """RecBole's reading of .inter; lines that quote marks join are counted."""
         self.dropped = ()
         load(self, token, dataset_path)
+        for field in (self.uid_field, self.iid_field):
+            if field is not None and (self.inter_feat is None or field not in self.inter_feat):
+                there = "nothing" if self.inter_feat is None else ", ".join(self.inter_feat)
+                raise DataError(f"{_inter_files(self)[0]}: the column '{field}' is needed, but load_col and the file give {there}.")
         _count_joined_lines(self, token, dataset_path)
         if self.benchmark_filename_list is not None:
             _drop_missing_ids_of_parts(self)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import logging
 from collections.abc import Sequence
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 import recbole.data.dataset
 from recbole.data.dataset import Dataset, SequentialDataset
 from recbole.data.utils import create_samplers, get_dataloader
+from recbole.evaluator import metric_types
 from recbole.sampler import KGSampler
 from recbole.utils import ModelType
 
 from recbole_precise.data.beforehand import part_numbers
+from recbole_precise.data.candidates import check_candidates, check_cuts, check_labelled, check_labels, value_metrics
 from recbole_precise.data.dataset import SequenceDataset
 from recbole_precise.data.filtering import refuse_filters_of_parts
 from recbole_precise.data.fingerprint import file_digests
@@ -40,6 +43,7 @@ def create_dataset(
 
     Raises DataError, ConfigError: for files and settings that cannot be used.
     """
+    check_labelled(config, value_metrics(config["metrics"], metric_types)[0])
     if config["dataset_save_path"] is not None:
         logger.warning("dataset_save_path is passed over: the data set is always read from its files.")
     own = getattr(recbole.data.dataset, f"{config['model']}Dataset", None)
@@ -76,12 +80,20 @@ def _read_by_recbole(kind: type[Dataset], config) -> Dataset:
     files = [folder / f"{name}.{suffix}" for suffix in (*parts, "user", "item") if suffix.endswith("inter") or wanted is None or suffix in wanted]
     for path in filter(Path.is_file, files):
         check_file(path, separator, encoding, (config["USER_ID_FIELD"], config["ITEM_ID_FIELD"]))
+    if encoding.lower() in ("utf-8", "utf8") and any(_begins_with_mark(path) for path in filter(Path.is_file, files)):
+        config["encoding"] = "utf-8-sig"  # else RecBole takes the mark for a part of the first column's name
     try:
         return kind(config)
     except UserError:
         raise
     except (ValueError, csv.Error) as error:
         raise _number_fault(files, separator, encoding) or DataError(f"{files[0]}: {error}") from error
+
+
+def _begins_with_mark(path: Path) -> bool:
+    """Whether a file begins with the byte order mark of UTF-8."""
+    with open(path, "rb") as file:
+        return file.read(3) == codecs.BOM_UTF8
 
 
 def _number_fault(files: Sequence[Path], separator: str, encoding: str) -> DataError | None:
@@ -106,6 +118,9 @@ def data_preparation(config, dataset: Dataset, built: list | None = None) -> tup
         dataset = built[0].targets_alone()  # popular negatives are those of training
     if isinstance(dataset, SequenceDataset) and "popularity" in (config[f"{phase}_neg_sample_args"]["distribution"] for phase in ("train", "valid", "test")):
         dataset.sort(by=dataset.time_field)  # the order in which RecBole's sampler meets the items
+    check_labels(config, built)
+    check_cuts(config, dataset)
+    check_candidates(config, dataset, built)
     samplers = create_samplers(config, dataset, built)
     loaders = []
     for phase, part, sampler in zip(("train", "valid", "test"), built, samplers):

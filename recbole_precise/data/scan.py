@@ -37,6 +37,10 @@ def read_header(path: Path, separator: str, encoding: str) -> list[tuple[str, st
         raise DataError(f"{path}: there is no such file.") from None
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: is not text in {encoding or 'utf-8'} (byte {error.start}); convert it or set the key `encoding`.") from None
+    except UnicodeError as error:  # such as UTF-16 without its byte order mark
+        raise DataError(
+            f"{path}: cannot be read in {encoding} ({error}); convert it or set the key `encoding`."
+        ) from None
     except LookupError:
         raise DataError(f"{path}: '{encoding}' (key `encoding`) is no encoding that Python knows.") from None
     except OSError as error:

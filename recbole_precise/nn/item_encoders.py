@@ -67,6 +67,12 @@ class IdEncoder(nn.Module):
         with torch.no_grad():
             self.table.weight[0] = 0
 
+    def know(self, trained: Tensor) -> None:
+        """Take bool `trained [n_items]` for the items with training events from now on."""
+        trained = trained.to(self.trained.device).clone()
+        trained[0] = False
+        self.trained = trained
+
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
         """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`; zeros for those that are `absent` (bool `[n]`)."""
         rows = self.values(item_ids)

@@ -34,6 +34,18 @@ class SmoothedIdEncoder(IdEncoder):
         self.register_buffer("near", torch.from_numpy(nearest(vectors, neighbours, allowed=allowed)), persistent=False)
         self.register_buffer("bucket", bucket, persistent=False)
 
+    def know(self, trained: Tensor, bucket: Tensor) -> None:
+        """Take other items for the trained ones from now on, and with them other neighbours and buckets.
+
+        Args:
+            trained: bool `[n_items]`.
+            bucket: int64 `[n_items]`, as in the constructor, of as many buckets at most.
+        """
+        super().know(trained)
+        near = nearest(self.text.vectors.cpu().numpy(), self.count, allowed=self.trained.cpu().numpy())
+        self.near = torch.from_numpy(near).to(self.near)
+        self.bucket = bucket.to(self.bucket)
+
     def values(self, item_ids: Tensor | None) -> Tensor:
         """The trained items' own rows and what they borrow."""
         ids = torch.arange(len(self.near), device=self.near.device) if item_ids is None else item_ids

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from recbole_precise import registry
 from recbole_precise.data.dataset import Rows
-from recbole_precise.data.preparation import create_dataset
+from recbole_precise.data.preparation import create_dataset, described
 from recbole_precise.data.sequences import RowColumns, RowFields
 from recbole_precise.errors import ConfigError
 from recbole_precise.files import make_folder
 from recbole_precise.evaluation.metrics import metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
 from recbole_precise.nn.item_encoders import IdEncoder
-from recbole_precise.nn.losses import NegativeSampler
+from recbole_precise.replay.known import BeforeTheFirst, bring_up_to_date, check_causal
 from recbole_precise.replay.periods import period_numbers
 from recbole_precise.replay.prequential import cases_of, items_of_windows, windows_of
 from recbole_precise.replay.scene import Scene
@@ -34,9 +34,12 @@ from recbole_precise.trainer.phases import Phase, freeze_for
 from recbole_precise.trainer.run_folder import RunFolder
 from recbole_precise.trainer.steps import LossSum, Stepper
 from recbole_precise.trainer.trainer import PreciseTrainer
+from recbole_precise.trainer.vocabulary import keep_names
 
 ARMS = ("with", "without")
 UNIVERSAL, TARGETED = "PRECISE-UT", "PRECISE-TT"
+#: What models know of events, in the identity of a replay: one that knew items of later periods is not gone on with.
+KNOWN = "events so far"
 
 
 @dataclass(frozen=True)
@@ -69,24 +72,26 @@ class Replay:
         _check(config)
         self.config, self.options, self.folder = config, options, RunFolder(folder)
         self.dataset = create_dataset(config)
-        train = self.dataset.build()[0]
+        self.train_part = train = self.dataset.build()[0]
         number, self.periods = period_numbers(self.dataset.raw_times(), options.period, options.time_unit)
         item = self.dataset.iid_field
         self.names = RowFields(self.dataset.uid_field, self.dataset.item_list_length_field, {f"{item}{config['LIST_SUFFIX']}": item})
         self.scene = Scene(self.dataset.store, number, item)
         self.target = self.scene.target()
         self.length = config["MAX_ITEM_LIST_LENGTH"]
-        self.universal = self._model(UNIVERSAL, train)
-        self.arms = {arm: self._model(TARGETED, train) for arm in ARMS}
+        before = BeforeTheFirst(train)
+        self.universal = self._model(UNIVERSAL, before)
+        self.arms = {arm: self._model(TARGETED, before) for arm in ARMS}
         for model in self.arms.values():
             reload(model, dict(self.universal.named_parameters()), 1.0)  # rows of items yet unseen are one in all models
         self._fresh = {name: tensor.clone() for name, tensor in _id_tables(self.universal).items()}
         self.trained = np.zeros(self.dataset.item_num, dtype=bool)  # items that universal training has seen
         self.loaded = {arm: self.trained.copy() for arm in ARMS}  # those of them that came into the arm
+        self.own = self.trained.copy()  # items in the rows of targeted training, which are those of both arms
         self.rows: list[dict[str, Any]] = []
         self.ranks: dict[str, list[Ranks]] = {arm: [] for arm in ARMS}
         data = {**data_identity(train), "catalogue": catalogue_digest(self.dataset)}
-        self.identity = {"settings": settings_identity(config.final_config_dict), "replay": asdict(options), "data": data}
+        self.identity = {"settings": settings_identity(config.final_config_dict), "replay": asdict(options), "known": KNOWN, "data": data}
 
     # --- Run ----------------------------------------------------------------------------------------------------------
 
@@ -147,9 +152,8 @@ class Replay:
 
     def _train(self, now: int) -> None:
         scene, options = self.scene, self.options
-        known = np.zeros(self.dataset.item_num, dtype=bool)
-        known[scene.items[scene.period <= now]] = True
-        counts = torch.from_numpy(np.bincount(scene.items[scene.period <= now], minlength=len(known)))
+        counts = self._counts(now)
+        known = counts.numpy() > 0
         if (scene.period == now).any():
             low = 0 if options.memory is None else max(0, now - options.memory + 1)
             stride = self.config["window_stride"] or self.length
@@ -157,24 +161,35 @@ class Replay:
             if len(end):
                 rows = scene.rows(self.names, end, self.length, supervised, stride)
                 self.trained[items_of_windows(scene.items, end, rows.lengths())] = True
-                self._fit(self.universal, rows, known, counts, [now, 0])
+                bring_up_to_date(self.universal, torch.from_numpy(self.trained), counts, self.config)
+                self._fit(self.universal, rows, known, [now, 0])
+        ends = self._targeted_rows(now)
         for arm in ARMS:
             if now == 0 or (arm == "with" and now % options.reload_every == 0):
                 reload(self.arms[arm], dict(self.universal.named_parameters()), options.blend if now else 1.0)
                 self.loaded[arm] = self.trained.copy()
-            ends = torch.from_numpy(cases_of(self.target.offsets, self.target.period, now))
+            bring_up_to_date(self.arms[arm], torch.from_numpy(self.loaded[arm] | self.own), counts, self.config)
             if len(ends):
                 # Both arms draw the same numbers, so that they differ by the reload alone.
-                self._fit(self.arms[arm], self.target.rows(self.names, ends, self.length), known, counts, [now, 1])
+                self._fit(self.arms[arm], self.target.rows(self.names, ends, self.length), known, [now, 1])
 
-    def _fit(self, model: nn.Module, columns: RowColumns, known: np.ndarray, counts: Tensor, draw: list[int]) -> None:
+    def _counts(self, now: int) -> Tensor:
+        """int64 `[items]`: events of each item up to the period `now`."""
+        return torch.from_numpy(np.bincount(self.scene.items[self.scene.period <= now], minlength=self.dataset.item_num))
+
+    def _targeted_rows(self, now: int) -> Tensor:
+        """Targets of targeted training in the period `now`, whose rows' items are the arms' own from then on."""
+        ends = torch.from_numpy(cases_of(self.target.offsets, self.target.period, now))
+        lengths = self.target.store.history_length(ends, self.length)
+        self.own[items_of_windows(self.target.items, ends, lengths)] = True
+        return ends
+
+    def _fit(self, model: nn.Module, columns: RowColumns, known: np.ndarray, draw: list[int]) -> None:
         """A period's epochs with an optimizer of its own; vectors of items without an event so far end as they began."""
         config, phase = self.config, _phase_of(model)
         seed = int(np.random.SeedSequence([config["seed"], *draw]).generate_state(1)[0])
         torch.manual_seed(seed)
         model.set_phase(phase) if hasattr(model, "set_phase") else None
-        if hasattr(model, "sampler"):
-            model.sampler = NegativeSampler(model.n_items, config["n_negatives"], config["negative_source"], counts)
         trained = freeze_for(phase, model, {name: True for name, _ in model.named_parameters()})
         rate = config["learning_rate"] if phase.learning_rate is None else phase.learning_rate
         optimizer = PreciseTrainer(config, model)._build_optimizer(params=trained, learning_rate=rate)
@@ -192,6 +207,7 @@ class Replay:
         with torch.no_grad():
             for name, table in _id_tables(model).items():
                 table[unknown] = self._fresh[name][unknown]
+        model.forget_catalogue()
 
     # --- Files --------------------------------------------------------------------------------------------------------
 
@@ -208,6 +224,13 @@ class Replay:
         self.universal.load_state_dict(parts["weights"]["universal"])
         for arm, model in self.arms.items():
             model.load_state_dict(parts["weights"][arm])
+        for now in range(len(self.rows)):
+            self._targeted_rows(now)
+        if self.rows:
+            counts = self._counts(len(self.rows) - 1)
+            bring_up_to_date(self.universal, torch.from_numpy(self.trained), counts, self.config)
+            for arm, model in self.arms.items():
+                bring_up_to_date(model, torch.from_numpy(self.loaded[arm] | self.own), counts, self.config)
         told(f"Going on in '{self.folder.path}' after {len(self.rows)} of {len(self.periods)} periods.")
 
     def _save(self) -> None:
@@ -223,6 +246,8 @@ class Replay:
             run = RunFolder(self.folder.path / f"{arm}-reload")
             make_folder(run.path, "a model")
             write_settings(run.path / "config.yaml", self.config)
+            names = described(self.train_part)
+            keep_names(run.path, self.train_part, names, trained=self.trained)
             run.save_final(model.state_dict(), model.other_parameter() or {}, {"identity": self.identity})
 
     def _model(self, name: str, train: Any) -> nn.Module:
@@ -245,11 +270,7 @@ def _id_tables(model: nn.Module) -> Mapping[str, Tensor]:
 
 def _check(config: Any) -> None:
     """Settings that would let the future in, or that a replay has no use for."""
-    for key, harmless, off in (("neighbour_transitions", (None, 0), "set it to 0"), ("transition_memory", (None,), "leave it out")):
-        if config[key] not in harmless:
-            raise ConfigError(f"replay: {key} counts transitions of the whole file, of later periods too; {off}.")
-    if config["time_order"] == "recbole":
-        raise ConfigError("replay needs the exact order of time; time_order: recbole rounds it, so leave that key out.")
+    check_causal(config)
     for key, unused in (("alternate", "each period is one short phase"), ("warm_start", "the first period is where training begins")):
         if config[key]:
             raise ConfigError(f"replay has no use for {key}: {unused}.")

@@ -44,4 +44,5 @@ def read_new_items(path: str | Path, id_column: str, known: Collection[str], tem
         columns = dict.fromkeys(name for record in records.values() for name in record if name != id_column)
         raise ConfigError(f"{path}: the run has no item_text, so the file must have one column beside '{id_column}', not {', '.join(columns) or 'none'}.")
     texts = texts_by_id(records, template, list(records), str(path))
-    return NewItems(list(records), texts, encode_cached(texts, **encoding))
+    # The encoder was judged by the texts of its data set; a few new ones may well be beyond it.
+    return NewItems(list(records), texts, encode_cached(texts, judge=False, **encoding))

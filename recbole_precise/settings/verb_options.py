@@ -65,8 +65,8 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
         "text": Option("COLUMNS", "csv, parquet: the items' texts, such as title,brand"),
         "scene_column": Option("COLUMN", "csv, parquet: scenes, written as the column scene"),
         "item_file": Option("FILE", "csv, parquet: a table of the items"),
-        "separator": Option("CHARACTER", "csv: between two columns; default: a comma, in .tsv a tab"),
-        "encoding": Option("NAME", "csv: what the files are written in, such as latin-1; default: utf-8"),
+        "separator": Option("CHARACTER", "csv: between columns; default: a comma, in .tsv a tab"),
+        "encoding": Option("NAME", "csv: of the files, such as latin-1; default: utf-8"),
         "time_format": Option("FORMAT", "csv, parquet: of times that are text, such as %d/%m/%Y"),
     },
     "tune": {
@@ -151,9 +151,9 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
     },
     "recommend": {
         "run_dir": _RUN_DIR,
-        "users": Option('"u1 u2"', "users of the data set, by name"),
+        "users": Option('"u1 u2"', 'users by name; a name with blanks in quotes, or all as a JSON list'),
         "users_file": Option("FILE", "a user a line"),
-        "history": Option('"i1 i2"', "items, the oldest first, in the place of a user"),
+        "history": Option('"i1 i2"', 'items instead of a user, the oldest first; names as for --users'),
         "topk": Option("10", "items for each user"),
         "items": _NEW_ITEMS,
         "only_new": Option("False", "rank the new items among themselves"),

@@ -19,13 +19,18 @@ import numpy as np
 
 from recbole_precise.errors import ConfigError, TextError
 from recbole_precise.text.encoder import HfEncoder, torch_dtype_name
-from recbole_precise.text.sources import EncoderSource, default_cache_dir, resolve_encoder
+from recbole_precise.text.sources import (
+    EncoderSource,
+    default_cache_dir,
+    file_sha256,
+    resolve_encoder,
+)
 from recbole_precise.text.states import TokenStates
-from recbole_precise.text.store import ARRAYS, META, EntryBuilder, file_digest, writing
+from recbole_precise.text.store import ARRAYS, META, EntryBuilder, writing
 
 __all__ = ["TokenStates", "encode_cached"]
 
-FORMAT = 1
+FORMAT = 2  # since 2: the encoder was found to read the texts
 _DIGEST_BYTES = 16
 _log = logging.getLogger(__name__)
 
@@ -47,6 +52,7 @@ def encode_cached(
     raw: bool = False,
     progress: bool = False,
     shard_seconds: float = 5.0,
+    judge: bool = True,
 ) -> TokenStates:
     """Token states of `texts`, from the cache when it holds them, else encoded and kept there.
 
@@ -62,9 +68,12 @@ def encode_cached(
         raw: as they enter the next layer, see `HfEncoder`.
         progress: show a progress bar.
         shard_seconds: work that a killed run may lose.
+        judge: refuse an encoder that does not read the texts (`soundness`); not for a few texts
+            beside those of a run.
 
     A damaged entry is rebuilt with a warning. Two processes that want the same entry build it once.
-    Raises TextError (no such encoder, no text at all, no room on the disk) or ConfigError (bad dtype, device, length).
+    Raises TextError (no such encoder, one that does not read the texts, no text at all, no room on
+    the disk) or ConfigError (bad dtype, device, length).
     """
     folder = Path(cache_dir).expanduser() if cache_dir is not None else default_cache_dir()
     if min(max_tokens, batch_size) < 1:
@@ -73,6 +82,8 @@ def encode_cached(
     loaded = encoder if isinstance(encoder, HfEncoder) else None
     dtype = torch_dtype_name(dtype) if loaded is None else loaded.dtype_name
     settings = {"max_tokens": int(max_tokens), "dtype": dtype, **({} if layers is None else {"layers": int(layers)}), **({"raw": True} if raw else {})}
+    if not judge:
+        settings["judged"] = False
     position: dict[str, int] = {}
     index = [position.setdefault(text, len(position)) if text.strip() else -1 for text in map(_clean, texts)]
     if not position:
@@ -99,6 +110,7 @@ def encode_cached(
                     batch_size=batch_size,
                     progress=progress,
                     shard_seconds=shard_seconds,
+                    judge=judge,
                 )
                 found = _open(entry, key, digests, source)
     return found.select(np.asarray(index, dtype=np.int64))
@@ -168,7 +180,7 @@ def _open(entry: Path, key: str, digests: np.ndarray, source: EncoderSource) -> 
             special_token_ids=meta["special_token_ids"],
             encoder=encoder,
         )
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise _Damaged(f"{type(error).__name__}: {error}") from None
     if np.array_equal(stored, digests):
         return found
@@ -180,11 +192,11 @@ def _open(entry: Path, key: str, digests: np.ndarray, source: EncoderSource) -> 
 
 
 def _open_array(path: Path, expected: dict[str, object]) -> np.ndarray:
-    """Map an array of an entry. Its contents are read for a check only when the file was touched since it was made."""
-    stat = path.stat()
-    if stat.st_size != expected["size"]:
-        raise _Damaged(f"{path.name} has {stat.st_size} bytes instead of {expected['size']}")
-    if stat.st_mtime_ns != expected["mtime_ns"] and file_digest(path) != expected["sha256"]:
+    """Map an array of an entry, after its contents were found to be those that were written."""
+    size = path.stat().st_size
+    if size != expected["size"]:
+        raise _Damaged(f"{path.name} has {size} bytes instead of {expected['size']}")
+    if file_sha256(path) != expected["sha256"]:
         raise _Damaged(f"the contents of {path.name} have changed")
     return np.load(path, mmap_mode="r", allow_pickle=False)
 

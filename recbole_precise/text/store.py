@@ -23,6 +23,9 @@ import numpy as np
 
 from recbole_precise.errors import TextError
 from recbole_precise.text.encoder import HfEncoder, plan_batches
+from recbole_precise.text.soundness import check_states, check_tokens
+from recbole_precise.text.sources import file_sha256
+from recbole_precise.text.states import TokenStates
 
 META = "meta.json"
 ARRAYS = ("states.npy", "token_ids.npy", "offsets.npy", "digests.npy")
@@ -56,15 +59,6 @@ def no_room(folder: Path, needed: int | None, reason: str) -> TextError:
     )
 
 
-def file_digest(path: Path) -> str:
-    """SHA-256 of a file's contents."""
-    state = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()
-
-
 class EntryBuilder:
     """Encodes texts into an entry.
 
@@ -80,11 +74,26 @@ class EntryBuilder:
         self.model, self.texts, self.digests = model, texts, digests
 
     def build(
-        self, meta: dict, *, max_tokens: int, batch_size: int, progress: bool = False, shard_seconds: float = 5.0
+        self,
+        meta: dict,
+        *,
+        max_tokens: int,
+        batch_size: int,
+        progress: bool = False,
+        shard_seconds: float = 5.0,
+        judge: bool = True,
     ) -> None:
-        """Encode what an earlier, killed run has not finished, then let the entry appear with `meta` and more."""
-        ids, lengths = self.model.tokenize(self.texts, max_tokens)
+        """Encode what a killed run has not finished, then let the entry appear with `meta` and more.
+
+        With `judge`, an encoder that does not read the texts is a TextError, see `soundness`.
+        """
+        ids, lengths, words = self.model.tokenize_and_count(self.texts, max_tokens)
         self.offsets = np.concatenate(([0], np.cumsum(lengths)))
+        name = self.model.source.name
+        if judge:
+            words.check(name, self.model.vocabulary_hint())
+            comparable = (lengths < max_tokens) & (words.unknown < words.words)
+            compared = check_tokens(name, self.texts, ids, self.offsets, comparable)
         self.ids, self.row_bytes = ids, 2 * self.model.hidden_size
         at_limit = int((lengths >= max_tokens).sum())
         if at_limit:
@@ -104,11 +113,26 @@ class EntryBuilder:
             with writing(self.entry.parent, self.needed):
                 with self._states_file() as file, (self.partial / _JOURNAL).open("a", encoding="utf-8") as journal:
                     self._encode(file, journal, done, budget, progress, shard_seconds)
+                if judge:
+                    self._check_states(name, compared)
                 self._finish(meta)
         except TextError:
             # Finished shards are worth keeping for the next run; an empty shell only takes room.
             if not self._finished()[0]:
                 shutil.rmtree(self.partial, ignore_errors=True)
+            raise
+
+    def _check_states(self, name: str, compared: np.ndarray) -> None:
+        """Refuse an encoder that gives different texts one vector, and drop what it encoded."""
+        rows = np.load(self.partial / "states.npy", mmap_mode="r", allow_pickle=False)
+        lengths = np.diff(self.offsets)
+        states = TokenStates(
+            rows, self.ids, self.offsets[:-1], lengths, vocab_size=self.model.vocab_size
+        )
+        try:
+            check_states(name, self.texts, states, compared)
+        except TextError:
+            shutil.rmtree(self.partial, ignore_errors=True)
             raise
 
     def _encode(
@@ -213,8 +237,7 @@ class EntryBuilder:
         files = {}
         for name in ARRAYS:
             path = self.partial / name
-            stat = path.stat()
-            files[name] = {"size": stat.st_size, "mtime_ns": stat.st_mtime_ns, "sha256": file_digest(path)}
+            files[name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
         meta = meta | {
             "encoder": {"name": self.model.source.name, "sha256": self.model.source.fingerprint},
             "hidden_size": self.model.hidden_size,

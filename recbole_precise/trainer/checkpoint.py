@@ -85,7 +85,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"'{path}' does not exist.") from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"'{path}' is damaged: {error}.") from error
     except RecursionError:
         raise CheckpointError(f"'{path}' is damaged: its values are nested too deeply.") from None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 
 class EventWriter:
-    """A SummaryWriter that makes its file when the first value comes.
+    """A SummaryWriter that makes its file when the first value comes, and whose full disk is a warning: results are elsewhere.
 
     Args:
         folder: where the events go; None writes none. Nothing is written before `open` either.
@@ -28,20 +32,32 @@ class EventWriter:
     def close(self) -> None:
         """Finish the file; a later `open` begins another."""
         if self._writer is not None:
-            self._writer.close()
+            self._try(self._writer.close)
         self._writer, self._open = None, False
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """As SummaryWriter."""
-        writer = self._get()
-        if writer is not None:
-            writer.add_scalar(name, value, step)
+        self._try(lambda: self._add("add_scalar", name, value, step))
 
     def add_hparams(self, settings: dict[str, Any], metrics: dict[str, float]) -> None:
         """As SummaryWriter, but into the same directory."""
+        self._try(lambda: self._add("add_hparams", settings, metrics, run_name="."))
+
+    def _add(self, method: str, *arguments: Any, **more: Any) -> None:
         writer = self._get()
         if writer is not None:
-            writer.add_hparams(settings, metrics, run_name=".")
+            getattr(writer, method)(*arguments, **more)
+
+    def _try(self, write: Callable[[], object]) -> None:
+        """Write something; where the disk refuses it, say so and write no more."""
+        try:
+            write()
+        except OSError as error:
+            logging.getLogger().warning(f"TensorBoard events end here ('{self._folder}': {error.strerror or error}).")
+            writer, self._writer, self._folder = self._writer, None, None
+            if writer is not None:
+                with contextlib.suppress(OSError):
+                    writer.close()
 
     def _get(self) -> Any:
         if not self._open or self._folder is None:
@@ -52,5 +68,23 @@ class EventWriter:
             except ImportError:
                 self._folder = None
                 return None
+            _keep_faults_quiet()
             self._writer = SummaryWriter(str(self._folder), purge_step=self._purge_step)
         return self._writer
+
+
+@functools.cache
+def _keep_faults_quiet() -> None:
+    """TensorBoard's thread raises what the disk refuses: printed as a stack trace, beside the same error for the caller."""
+    from tensorboard.summary.writer import event_file_writer
+
+    thread = getattr(event_file_writer, "_AsyncWriterThread", None)
+    if thread is None:
+        return
+    run = thread.run
+
+    def quiet(self: Any) -> None:
+        with contextlib.suppress(OSError):
+            run(self)
+
+    thread.run = quiet

@@ -65,7 +65,11 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
         if mark == "__sparse__":
             kind, shape, arrays = content
             arrays = unpack(arrays, tensors)
-            return sparse.csr_matrix((arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape).asformat(kind)
+            matrix = sparse.csr_matrix(
+                (arrays["data"], arrays["indices"], arrays["indptr"]), shape=shape
+            )
+            matrix.check_format(full_check=True)  # SciPy would read beyond arrays by wrong indices
+            return matrix.asformat(kind)
         if mark == "__tuple__":
             return tuple(unpack(item, tensors) for item in content)
         if mark == "__pairs__":

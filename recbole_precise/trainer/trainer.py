@@ -51,7 +51,7 @@ from recbole_precise.trainer.run_folder import RunFolder, load_into, read_weight
 from recbole_precise.trainer.schedule import learning_rate_factor
 from recbole_precise.trainer.steps import LossSum, Stepper
 from recbole_precise.trainer.views import begin_epoch
-from recbole_precise.trainer.vocabulary import ITEMS, Histories, vocabulary_of, write_vocabulary
+from recbole_precise.trainer.vocabulary import ITEMS, keep_names
 
 _GPU_REPORT = 20  # steps between two readings of the GPU's memory for the progress bar
 
@@ -124,19 +124,9 @@ class PreciseTrainer(PhasedTraining, Trainer):
             if not self.run_folder.begun:
                 write_settings(self.run_folder.path / "config.yaml", self.config)
             if not (self.run_folder.begun and (self.run_folder.path / ITEMS).exists()):
-                self._write_vocabulary(train_set)
+                keep_names(self.run_folder.path, train_set, described(train_set))
 
         self.processes.first_does(claim)
-
-    def _write_vocabulary(self, train_set) -> None:
-        """Keep the names of users and items: the rows of the weights mean nothing without them."""
-        known = vocabulary_of(train_set, described(train_set))
-        if known is None:
-            return
-        latest = None
-        if hasattr(train_set, "latest_histories"):
-            latest = Histories(*train_set.latest_histories())
-        write_vocabulary(self.run_folder.path, known, latest)
 
     def _can_rank_exactly(self) -> bool:
         """Whether evaluation goes through exact ranks; a ConfigError when it should and cannot."""
@@ -287,7 +277,10 @@ class PreciseTrainer(PhasedTraining, Trainer):
     def _read_best(self, file: Path, own: bool) -> dict[str, Any]:
         """Load the weights of `file` (or, of an `own` one that was not saved, the best in memory); returns what stands beside them."""
         if file.suffix == ".pth":
-            from recbole_precise.compat.checkpoints import check_other_parameter, load_recbole_checkpoint
+            from recbole_precise.compat.checkpoints import (
+                check_other_parameter,
+                load_recbole_checkpoint,
+            )
 
             checkpoint = load_recbole_checkpoint(file, bool(self.config["trust_pickle"]))
             weights = checkpoint["state_dict"]

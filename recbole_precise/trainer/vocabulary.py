@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,6 +191,31 @@ def write_vocabulary(folder: Path, vocabulary: Vocabulary, histories: Histories 
     _write_table(folder / USERS, _user_columns(vocabulary, histories), {})
     # The last file is the one that a reader asks for: with it, all are there.
     _write_table(folder / ITEMS, _item_columns(vocabulary), {"data": dict(vocabulary.data)})
+
+
+def keep_names(
+    folder: Path, train_set: Any, data: Mapping[str, Any], trained: np.ndarray | None = None
+) -> None:
+    """Keep the names of users and items: the rows of a run's weights mean nothing without them.
+
+    Args:
+        folder: the run directory.
+        train_set: the training part; data without users or items have no names to keep.
+        data: as in `Vocabulary`.
+        trained: bool `[items]`, where that is not what the training part says.
+
+    Raises:
+        CheckpointError: there is no room, or the directory cannot be written to.
+    """
+    known = vocabulary_of(train_set, data)
+    if known is None:
+        return
+    if trained is not None:
+        known = replace(known, trained=trained)
+    latest = None
+    if hasattr(train_set, "latest_histories"):
+        latest = Histories(*train_set.latest_histories())
+    write_vocabulary(folder, known, latest)
 
 
 def _small(values: Tensor) -> Tensor:

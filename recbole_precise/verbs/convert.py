@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
-import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
@@ -21,22 +19,34 @@ def main(arguments: Sequence[str]) -> None:
     from recbole_precise.data.convert import SOURCES
     from recbole_precise.data.convert.options import switch
     from recbole_precise.data.convert.output import check_output, files_of
+    from recbole_precise.data.workplace import stopped_like_interrupted
 
     given = parse_arguments(arguments, strict=True)
     for key in ("source", "input", "output"):
         if key not in given:
-            raise ConfigError(f"convert needs --{key}: recbole-precise {VERBS['convert'].usage}. The sources are {', '.join(SOURCES)}.")
+            raise ConfigError(
+                f"convert needs --{key}: recbole-precise {VERBS['convert'].usage}. The sources are "
+                f"{', '.join(SOURCES)}."
+            )
     source = given.pop("source")
     path = given.pop("input")
     if source not in SOURCES:
-        raise ConfigError(f"Unknown source '{source}'.{did_you_mean(source, SOURCES)} The sources are {', '.join(SOURCES)}.")
+        raise ConfigError(
+            f"Unknown source '{source}'.{did_you_mean(source, SOURCES)} The sources are "
+            f"{', '.join(SOURCES)}."
+        )
     if not path:
-        raise ConfigError(f"--input is empty: with --source={source} it is {SOURCES[source].holds}.")
+        raise ConfigError(
+            f"--input is empty: with --source={source} it is {SOURCES[source].holds}."
+        )
     output = check_output(given.pop("output"))
     overwrite = switch("overwrite", given.pop("overwrite", "False"))
     there = [file for file in files_of(output) if file.exists()]
     if there and not overwrite:
-        raise DataError(f"{there[0]}: the data set is there already; choose another --output, or replace it with --overwrite=True.")
+        raise DataError(
+            f"{there[0]}: the data set is there already; choose another --output, or replace it "
+            "with --overwrite=True."
+        )
     with stopped_like_interrupted():
         done = SOURCES[source](path, output, **given)
     print(done)
@@ -50,33 +60,15 @@ def _next_command(output: Path) -> str:
     recipe = str(output / f"{name}.yaml")
     begin = ""
     if any(sign.isspace() for sign in folder):
-        # config_files takes several files with blanks between them, so no path in it can hold a blank.
+        # config_files takes several files with blanks between them, so no path in it can
+        # hold a blank.
         begin = f"cd {shlex.quote(folder)} && "
         folder = "."
         recipe = f"{name}/{name}.yaml"
-    command = ["--model=PRECISE-UT", f"--dataset={name}", f"--data_path={folder}", f"--config_files={recipe}"]
+    command = [
+        "--model=PRECISE-UT",
+        f"--dataset={name}",
+        f"--data_path={folder}",
+        f"--config_files={recipe}",
+    ]
     return f"{begin}recbole-precise {' '.join(map(shlex.quote, command))}"
-
-
-@contextlib.contextmanager
-def stopped_like_interrupted() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP are a KeyboardInterrupt, so that temporary files are removed."""
-
-    def interrupt(number: int, _: object) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one must not stop the tidying up
-        raise KeyboardInterrupt
-
-    before = {}
-    try:
-        for name in ("SIGTERM", "SIGHUP"):
-            number = getattr(signal, name, None)  # Windows has no SIGHUP
-            # A command under nohup goes on when its terminal closes.
-            if number is not None and signal.getsignal(number) != signal.SIG_IGN:
-                before[number] = signal.signal(number, interrupt)
-    except ValueError:  # not the main thread
-        pass
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

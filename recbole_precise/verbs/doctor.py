@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,22 +26,29 @@ def main(arguments: Sequence[str]) -> None:
     need_recbole()
     from recbole_precise.data.doctor import examine, mend, read_plan
     from recbole_precise.data.doctor.mend import target_of
+    from recbole_precise.data.workplace import stopped_like_interrupted
 
-    plan = read_plan(options, rest)
-    if fix is not None:
-        target_of(plan, Path(fix))  # refuse before minutes of reading
-    seen = examine(plan)
+    try:
+        plan = read_plan(options, rest)
+        if fix is not None:
+            target_of(plan, Path(fix))  # refuse before minutes of reading
+        seen = examine(plan)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or options['dataset']}: cannot be read ({error.strerror or error})."
+        ) from error
     print(seen.to_text())
     if fix is None:
         if seen.errors:
             raise DataError(f"{plan.name}: {_errors(seen.errors)}. --fix=FOLDER writes mended copies of the files.")
         return
-    copy, done, ways = mend(seen, Path(fix))
+    with stopped_like_interrupted():
+        copy, done, ways = mend(seen, Path(fix))
     again = examine(copy)
     print("\n".join(["", f"Mended copies: {copy.folder}", *(f"  {part}" for part in [*done, *ways]), "", again.to_text()]))
     if again.errors:
         raise DataError(f"{copy.folder}: {_errors(again.errors)} left that cannot be mended by dropping or changing rows.")
-    print(f"\nUse it with --dataset={plan.name} --data_path={fix}")
+    print(f"\nUse it with --dataset={shlex.quote(plan.name)} --data_path={shlex.quote(fix)}")
 
 
 def _errors(count: int) -> str:

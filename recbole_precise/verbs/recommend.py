@@ -14,7 +14,7 @@ from recbole_precise.files import output_file
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import own_of, take_own
 from recbole_precise.verbs import VERBS, need_recbole
-from recbole_precise.verbs.options import one_of, switch, whole_number
+from recbole_precise.verbs.options import one_of, switch, whole_number, words
 
 if TYPE_CHECKING:
     import torch
@@ -90,7 +90,7 @@ def _wanted(own: dict[str, str]) -> dict[str, list[str]]:
             raise DataError(f"--users_file '{own['users_file']}' cannot be read: {error}.") from error
         names = [line.strip() for line in lines if line.strip()]
     else:
-        names = own[given[0]].split()
+        names = words(own[given[0]], given[0])
     if not names:
         raise ConfigError(f"--{given[0]} names nobody." if given != ["history"] else "--history names no item.")
     return {"history" if given == ["history"] else "users": names}

@@ -65,7 +65,7 @@ def _config(run: dict[str, Any], rest: list[str], given: Mapping[str, str]) -> A
     defaults = {key: value for key, value in _DEFAULTS.items() if key not in in_files and key not in given}
     with command_line(rest):
         try:
-            config = Config(**run, config_dict=defaults)
+            config = Config(**run, config_dict=defaults, drawn=list(defaults))
         except ConfigError as error:
             wrong = next((key for key in given if f"'{key}'" in str(error) and str(error).startswith("Unknown key")), None)
             near = did_you_mean(wrong, own_of("replay")) if wrong else ""

@@ -32,7 +32,7 @@ ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
 from attack import Attack  # noqa: E402 - the paths come first
-from workplace import place, prepare  # noqa: E402
+from workplace import place, preload, prepare  # noqa: E402
 
 GENERATORS = ("settings", "data", "convert", "runs")
 ALLOWED = (0, 2, 130, 143)
@@ -40,10 +40,6 @@ _BAD_WORDS = ("Traceback (most recent call last)", "Fatal Python error", "--- Lo
 _LEFT = (".*.tmp", "*.partial", ".convert-*", ".lock")
 #: Files that a command may add to: the log of a run, and what the caches of libraries keep.
 _GROWING = ("*/train.log", "*/.lock", "cache/*", "home/*")
-_MODULES = ("recbole_precise.quick_start", "recbole_precise.finished", "recbole_precise.serving.top", "recbole_precise.benchmark.pairing",
-            "recbole_precise.benchmark.running", "recbole_precise.audit", "recbole_precise.data.doctor", "recbole_precise.data.convert",
-            "recbole_precise.inspection.gains", "recbole_precise.replay.engine", "recbole.model.sequential_recommender", "recbole.model.general_recommender",
-            "recbole_precise.model.sasrec", "recbole_precise.model.precise", "recbole_precise.model.pad")  # fmt: skip
 
 
 @dataclass
@@ -246,13 +242,9 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds that a command may take")
     options = parser.parse_args()
-    import torch
-
-    torch.set_num_threads(1)
+    preload()
     import recbole_precise
 
-    for name in _MODULES:
-        importlib.import_module(name)
     if not Path(recbole_precise.__file__).is_relative_to(ROOT):
         raise SystemExit(f"the package comes from {recbole_precise.__file__}, not from {ROOT}")
     waiting = cases(list(GENERATORS), options.seed, options.count)

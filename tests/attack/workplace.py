@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import os
 import random
 import shutil
@@ -10,6 +12,26 @@ from collections.abc import Callable
 from pathlib import Path
 
 from attack import SHOP, TRAIN, Attack
+
+
+#: What commands import when they need it, and what each fork would import again: torch._dynamo alone takes seconds.
+_LATE = (
+    "torch._dynamo", "torch.utils.data", "optuna", "optuna.storages.journal", "sqlalchemy", "filelock", "scipy.stats", "pandas", "transformers",
+    "recbole_precise.quick_start", "recbole_precise.finished", "recbole_precise.serving.top", "recbole_precise.benchmark.pairing", "recbole_precise.benchmark.running",
+    "recbole_precise.audit", "recbole_precise.audit.load", "recbole_precise.data.doctor", "recbole_precise.data.convert", "recbole_precise.inspection.gains",
+    "recbole_precise.replay.engine", "recbole_precise.replay.report", "recbole_precise.tuning.session", "recbole_precise.verbs.replay", "recbole_precise.verbs.tune",
+    "recbole.model.sequential_recommender", "recbole.model.general_recommender", "recbole_precise.model.sasrec", "recbole_precise.model.precise", "recbole_precise.model.pad",
+)  # fmt: skip
+
+
+def preload() -> None:
+    """Import, once for all forks, what the commands need; and leave torch with one thread."""
+    import torch
+
+    torch.set_num_threads(1)
+    for name in _LATE:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
 
 
 def write_shop(folder: Path) -> None:

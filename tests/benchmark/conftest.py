@@ -17,19 +17,27 @@ PROTOCOL = {"split": {"LS": "valid_and_test"}, "mask_history": False, "ties": "a
 
 @pytest.fixture
 def leave_run() -> Callable[..., Path]:
-    """`leave_run(folder, ranks, model=..., seed=...)` writes result.json and ranks.npz of a run with these test ranks."""
+    """`leave_run(folder, ranks, model=..., seed=...)` writes result.json and ranks.npz of a run with these test ranks.
+
+    `history`: events before each target; without it the run is one of a version that knew no test cases.
+    """
     from recbole_precise.evaluation.metrics import metrics_from_ranks
     from recbole_precise.evaluation.ranking import Ranks
+    from recbole_precise.evaluation.test_cases import TestCases
     from recbole_precise.result import RESULT, write_ranks, write_result
 
-    def leave(folder: Path, ranks, model: str = "SASRec", seed: int = 2020, users=None, targets=None, **changes: Any) -> Path:
+    def leave(folder: Path, ranks, model: str = "SASRec", seed: int = 2020, users=None, targets=None, history=None, **changes: Any) -> Path:
         ranks = np.asarray(ranks)
         users = np.arange(1, len(ranks) + 1) if users is None else np.asarray(users)
         targets = 1 + users % 50 if targets is None else np.asarray(targets)
         found = Ranks(users, targets, ranks)
         tokens = {"user_id": np.array(["[PAD]", *(f"u{n}" for n in range(1, 400))]), "item_id": np.array(["[PAD]", *(f"i{n}" for n in range(1, 400))])}
         folder.mkdir(parents=True, exist_ok=True)
-        write_ranks(folder / "ranks.npz", {"valid": found, "test": found}, SimpleNamespace(uid_field="user_id", iid_field="item_id", field2id_token=tokens))
+        dataset = SimpleNamespace(uid_field="user_id", iid_field="item_id", field2id_token=tokens)
+        write_ranks(folder / "ranks.npz", {"valid": found, "test": found}, dataset, {"test": None if history is None else np.asarray(history)})
+        if history is not None:
+            cases = TestCases(tokens["user_id"][users], tokens["item_id"][targets], np.asarray(history))
+            changes = {"test_cases": cases.digest(), **changes}
         metrics = metrics_from_ranks(ranks, ["Recall", "NDCG", "Hit"], [10])
         head, tail = ranks[: len(ranks) // 2], ranks[len(ranks) // 2 :]
         slices = {name: {"n": len(part), "test": metrics_from_ranks(part, ["Recall", "NDCG", "Hit"], [10])} for name, part in (("warm", head), ("cold", tail))}

@@ -109,6 +109,9 @@ def test_runs_of_one_side_may_begin_after_runs_of_their_own_seed(leave_run, tmp_
         (["a", "b", "--confidence=2"], "--confidence must be a number above 0 and below 1, not '2'."),
         (["a", "b", "--resamples=many"], "--resamples must be a whole number from 99 on"),
         (["none-*", "b"], "'none-[*]' matches no finished run"),
+        (["a", "b", "--metric="], "--metric names no metric; write one or several"),
+        (["a", "b", "--metric= , "], "--metric names no metric"),
+        (["a", "b", "--output="], "--output names no file"),
     ],
 )
 def test_mistakes(arguments, message, capsys, tmp_path, monkeypatch):
@@ -119,9 +122,30 @@ def test_mistakes(arguments, message, capsys, tmp_path, monkeypatch):
     assert status == 2 and err.count("\n") == 1 and re.search(message, err), err
 
 
-def test_an_unknown_metric_is_refused(leave_run, tmp_path, capsys):
+@pytest.mark.parametrize(
+    ("metric", "message"),
+    [
+        ("auc", "metric 'auc' is none of ranks"),
+        ("ndgc@10", "Did you mean 'ndcg'?"),
+        ("ndcg", "metric 'ndcg' is none of ranks"),
+        ("ndcg@", "with a cut-off"),
+        ("ndcg@0", "with a cut-off"),
+        ("ndcg@\u00b2", "with a cut-off"),
+        ("ndcg@" + "9" * 400, "with a cut-off"),
+        ("recall@10,giniindex@10", "metric 'giniindex@10' is of all rows together and has no value a user"),
+    ],
+)
+def test_an_unknown_metric_is_refused(leave_run, tmp_path, capsys, metric, message):
     a, b = leave_run(tmp_path / "a", A), leave_run(tmp_path / "b", B)
-    assert "metric 'auc' is none of ranks" in run(capsys, a, b, "--metric=auc")[2]
+    status, out, err = run(capsys, a, b, f"--metric={metric}")
+    assert (status, out, err.count("\n")) == (2, "", 1) and message in err, err
+
+
+def test_runs_without_a_metric_in_common_are_refused(leave_run, tmp_path, capsys):
+    a, b = leave_run(tmp_path / "a", A), leave_run(tmp_path / "b", B, test={"itemcoverage@10": 0.5})
+    status, _, err = run(capsys, a, b)
+    assert status == 2 and "have no metric of ranks of the test split in common" in err
+    assert run(capsys, a, b, "--metric=ndcg@10")[0] == 0
 
 
 def test_finding_runs(leave_run, tmp_path):
@@ -148,6 +172,13 @@ def test_corrected_counts_a_question_once():
         (["ml-100k", "--seeds=a"], "--seeds must be different whole numbers, as in --seeds='2020 2021', not 'a'."),
         (["ml-100k", "--plots=maybe"], "--plots must be True or False"),
         (["ml-100k", "--epoch=3"], "Unknown key 'epoch': no model of the plan"),
+        (["ml-100k", "--models=Pop 'SASRec"], "--models: a quote in Pop 'SASRec is never closed"),
+        (["ml-100k", "--datasets=\"ml-100k"], "--datasets: a quote in"),
+        (["ml-100k", "--models="], "--models names nothing; leave it out for all of the plan's."),
+        (["ml-100k", "--models=''"], "--models names nothing"),
+        (["ml-100k", "--datasets= "], "--datasets names nothing"),
+        (["ml-100k", "--output="], "--output names no folder."),
+        (["ml-100k", "--runs="], "--runs names no folder."),
         (["ml-100k", "--models=SASRek"], "has no row 'SASRek'. Did you mean 'SASRec'?"),
     ],
 )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from small_runs import EVERY_MODEL, sparing, under
+from small_runs import EVERY_MODEL, PROTOCOLS, marks_of, possible, sparing, under
 from torch import Tensor
 
 from recbole_precise import Config
@@ -19,6 +19,7 @@ from recbole_precise.quick_start import train_model
 #: One of each kind, always tested: random transforms, negative samples, randomness in the loss, batches padded to their
 #: longest row, pairs rated one by one, user and item vectors, several phases, texts.
 OFTEN = ("BERT4Rec", "FPMC", "FEARec", "SRGNN", "DIN", "SASRec", "PRECISE", "GraphHeuristic")
+BY_RECBOLE = (("BERT4Rec", "uniform"), ("BERT4Rec", "recbole"), ("SASRec-CE", "popular"))
 #: Settings that must not matter, at values as far from the defaults as they go.
 HARMLESS = {"eval_batch_size": 7, "score_budget_mb": 1e-3, "worker": 2}
 
@@ -74,8 +75,15 @@ def test_nothing_harmless_changes_a_bit(model: str, small_settings, monkeypatch:
         assert unseen["test results"]["test"] == first["test results"]["test"]
 
 
-@pytest.mark.parametrize("protocol", ["recbole", "uniform", "popular"])
-@pytest.mark.parametrize("model", sparing(EVERY_MODEL, ("BERT4Rec", "SASRec-CE")))
+@pytest.mark.parametrize(
+    ("model", "protocol"),
+    [
+        pytest.param(model, protocol, marks=marks_of(model, (model, protocol) in BY_RECBOLE))
+        for model in EVERY_MODEL
+        for protocol in PROTOCOLS
+        if possible(model, protocol)
+    ],
+)
 def test_recboles_evaluator_changes_nothing_either(
     model: str, protocol: str, small_settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

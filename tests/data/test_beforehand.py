@@ -261,7 +261,7 @@ MISTAKES = {
     "one file": (GOOD, {"benchmark_filename": ["train"]}, "must name two different files"),
     "four files": (GOOD, {"benchmark_filename": ["train", "valid", "test", "more"]}, "must name two different files"),
     "a file twice": (GOOD, {"benchmark_filename": ["train", "test", "test"]}, "must name two different files"),
-    "a filter": (GOOD, {"user_inter_num_interval": "[2,inf)"}, "user_inter_num_interval: [2,inf) filters nothing where the files are split beforehand"),
+    "a filter": (GOOD, {"user_inter_num_interval": "[2,inf)"}, "split beforehand (benchmark_filename)"),
     "other columns": ({**GOOD, "test.inter": (HEADER.replace("rating:float", "rating:token"), GOOD["test.inter"][1])}, {}, "bad.test.inter, line 1: has the columns"),
     "nothing to train": ({**GOOD, "train.inter": (HEADER, [("u1", "i1", 1, 0)])}, {}, "bad.train.inter: leaves no row for training: no user has two events in it"),
     "nobody to ask": ({**GOOD, "test.inter": (HEADER, [("u9", "i1", 1, 9)])}, {}, "bad.test.inter: leaves no row for testing: no user in it has an event before it"),

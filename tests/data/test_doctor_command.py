@@ -1,12 +1,19 @@
 """`recbole-precise doctor` as people use it: real data sets, exit status, and mended copies that train."""
 
+import errno
+import importlib
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
 from recbole_precise.cli import main
+from recbole_precise.data.doctor import rows
 
+# The package has a function of the same name.
+mend = importlib.import_module("recbole_precise.data.doctor.mend")
 PANTRY = Path(__file__).resolve().parents[2] / "dataset" / "prime-pantry"
 
 
@@ -116,3 +123,133 @@ def test_an_earlier_copy_is_not_overwritten(sick, tmp_path, capsys):
     out, err = capsys.readouterr()
     assert "not overwritten" in err and not out
     assert not list((tmp_path / "new" / "sick").iterdir())
+
+
+def content(folder):
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else None
+        for path in folder.rglob("*")
+    }
+
+
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [
+        ("x" * 300, "File name too long"),
+        ("file", "is no folder"),
+        ("file/below", "is no folder"),
+        ("gone", "no place for a folder"),
+        ("loop/below", "no place for a folder"),
+        ("\udcff", "bytes that are no text"),
+        (".", "exists already"),
+    ],
+)
+def test_a_place_for_copies_that_is_none_is_refused_before_reading(sick, place, words, capsys):
+    (sick.parent / "file").touch()
+    (sick.parent / "gone").symlink_to("nowhere")
+    (sick.parent / "loop").symlink_to("loop")
+    before = content(sick.parent)
+    assert (
+        main(
+            [
+                "doctor",
+                "--dataset=sick",
+                f"--data_path={sick.parent}",
+                f"--fix={sick.parent}/{place}",
+            ]
+        )
+        == 2
+    )
+    out, err = capsys.readouterr()
+    assert words in err and err.count("\n") == 1 and not out and content(sick.parent) == before
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+@pytest.mark.parametrize("step", ["mkdir", "copyfile", "_mend_file", "rename"])
+def test_a_disk_that_cannot_be_written_is_one_sentence_and_leaves_nothing(
+    sick, code, step, tmp_path, capsys, monkeypatch
+):
+    (sick / "notes.txt").touch()
+    before = content(tmp_path)
+
+    def fails(*_args, **_kwargs):
+        raise OSError(code, os.strerror(code))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            {"mkdir": Path, "rename": Path, "copyfile": mend.shutil, "_mend_file": mend}[step],
+            step,
+            fails,
+        )
+        assert (
+            main(
+                [
+                    "doctor",
+                    "--dataset=sick",
+                    f"--data_path={sick.parent}",
+                    f"--fix={tmp_path / 'new/er'}",
+                ]
+            )
+            == 2
+        )
+    err = capsys.readouterr().err
+    assert os.strerror(code) in err and "cannot be written" in err and err.count("\n") == 1
+    assert content(tmp_path) == before
+
+
+def test_an_interrupted_copy_leaves_nothing_and_a_killed_one_is_tidied_up(
+    sick, tmp_path, capsys, monkeypatch
+):
+    before, real = content(tmp_path), mend._mend_file
+    for number in (signal.SIGTERM, signal.SIGINT):
+
+        def stopped(*given, number=number):
+            os.kill(os.getpid(), number)
+            return real(*given)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(mend, "_mend_file", stopped)
+            assert (
+                main(
+                    [
+                        "doctor",
+                        "--dataset=sick",
+                        f"--data_path={sick.parent}",
+                        f"--fix={tmp_path / 'new'}",
+                    ]
+                )
+                == 130
+            )
+        assert content(tmp_path) == before
+    left = tmp_path / "new" / ".doctor-1-0a0b0c0d"
+    left.mkdir(parents=True)
+    (left / "in-use.lock").touch()
+    (left / "copy").mkdir()
+    (left / "copy" / "sick.inter").touch()
+    assert (
+        main(
+            ["doctor", "--dataset=sick", f"--data_path={sick.parent}", f"--fix={tmp_path / 'new'}"]
+        )
+        == 0
+    )
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["sick"]
+
+
+def test_utf16_without_its_mark_is_a_finding(sick, capsys):
+    (sick / "sick.inter").write_bytes(
+        "user_id:token\titem_id:token\ttimestamp:float\nu\ti\t1\n".encode("utf-16-le")
+    )
+    assert (
+        main(["doctor", "--dataset=sick", f"--data_path={sick.parent}", "--encoding=utf-16"]) == 2
+    )
+    out, err = capsys.readouterr()
+    assert "cannot be read in utf-16" in out and err.count("\n") == 1
+
+
+def test_a_file_that_cannot_be_read_is_one_sentence(sick, capsys, monkeypatch):
+    def fails(*_):
+        raise OSError(errno.EIO, "Input/output error", "sick.inter")
+
+    monkeypatch.setattr(rows, "_lines", fails)
+    assert main(["doctor", "--dataset=sick", f"--data_path={sick.parent}"]) == 2
+    assert capsys.readouterr().err == "sick.inter: cannot be read (Input/output error).\n"

@@ -36,7 +36,7 @@ sys.addaudithook(_audit)
 
 @contextlib.contextmanager
 def watched(*files: Path) -> Iterator[None]:
-    """Fail when anything is imported, opened (but `files`), compiled, evaluated or started within."""
+    """Fail when anything is imported, opened (but `files`), compiled, evaluated or started."""
     global _watched
     modules = set(sys.modules)
     _watched = []
@@ -87,22 +87,50 @@ def archive(
 
 #: Names that an attacker would reach for, dotted ones included.
 DANGEROUS = [
-    ("builtins", "eval"), ("builtins", "exec"), ("builtins", "getattr"), ("builtins", "__import__"), ("os", "system"),
-    ("builtins", "__import__.__self__"), ("numpy.dtypes", "__builtins__.__getitem__"), ("subprocess", "Popen"),
-    ("numpy.dtypes.os", "system"), ("torch", "load"), ("torch", "hub.load"), ("torch.storage", "_load_from_bytes"),
-    ("torch", "_C._LegacyStorage"), ("torch", "serialization.torch.os.systemStorage"), ("torch", "EvilStorage"),
-    ("collections", "OrderedDict.__init__.__globals__"), ("collections", "namedtuple"), ("collections", "_sys.modules"),
-    ("numpy", "load"), ("numpy", "memmap"), ("numpy", "dtype.__class__"), ("numpy", "f2py.os.system"),
-    ("numpy.core.multiarray", "fromfile"), ("recbole.config.configurator", "Config.__init__"),
-    ("recbole.config.configurator", "os.system"), ("recbole.utils.enum_type", "Enum"), ("_codecs", "lookup"),
-    ("torch._utils", "_import_dotted_name"), ("torch._utils", "_rebuild_device_tensor_from_numpy"), ("io", "open"),
-    ("copyreg", "_reconstructor"), ("copy_reg", "__newobj__"), ("functools", "partial"), ("runpy", "run_path"),
-    ("torch", "FloatStorage.from_file"), ("torch", "UntypedStorage"), ("importlib", "import_module"), ("pty", "spawn"),
-]  # fmt: skip
+    ("builtins", "eval"),
+    ("builtins", "exec"),
+    ("builtins", "getattr"),
+    ("builtins", "__import__"),
+    ("os", "system"),
+    ("builtins", "__import__.__self__"),
+    ("numpy.dtypes", "__builtins__.__getitem__"),
+    ("subprocess", "Popen"),
+    ("numpy.dtypes.os", "system"),
+    ("torch", "load"),
+    ("torch", "hub.load"),
+    ("torch.storage", "_load_from_bytes"),
+    ("torch", "_C._LegacyStorage"),
+    ("torch", "serialization.torch.os.systemStorage"),
+    ("torch", "EvilStorage"),
+    ("collections", "OrderedDict.__init__.__globals__"),
+    ("collections", "namedtuple"),
+    ("collections", "_sys.modules"),
+    ("numpy", "load"),
+    ("numpy", "memmap"),
+    ("numpy", "dtype.__class__"),
+    ("numpy", "f2py.os.system"),
+    ("numpy.core.multiarray", "fromfile"),
+    ("recbole.config.configurator", "Config.__init__"),
+    ("recbole.config.configurator", "os.system"),
+    ("recbole.utils.enum_type", "Enum"),
+    ("_codecs", "lookup"),
+    ("torch._utils", "_import_dotted_name"),
+    ("torch._utils", "_rebuild_device_tensor_from_numpy"),
+    ("io", "open"),
+    ("copyreg", "_reconstructor"),
+    ("copy_reg", "__newobj__"),
+    ("functools", "partial"),
+    ("runpy", "run_path"),
+    ("torch", "FloatStorage.from_file"),
+    ("torch", "UntypedStorage"),
+    ("importlib", "import_module"),
+    ("pty", "spawn"),
+]
 
 
 class OpcodeFuzzer:
-    """Random pickles: sequences of any opcodes with plausible arguments, and whole pickles with changed bytes.
+    """Random pickles: sequences of any opcodes with plausible arguments, and whole pickles with
+    changed bytes.
 
     Args:
         seed: of all that is drawn.

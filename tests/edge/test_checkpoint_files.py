@@ -1,4 +1,4 @@
-"""Files that claim to be checkpoints: their archives, their tensors, and what their settings would do when they are used."""
+"""Files that claim to be checkpoints: their archives, tensors, and settings when they are used."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from recbole_precise.compat.checkpoints import (
     safe_load,
 )
 from recbole_precise.errors import CheckpointError, DataError, UserError
-from recbole_precise.quick_start import load_data_and_model
+from recbole_precise.finished import load_data_and_model
 
 
 def number(value: int) -> bytes:
@@ -83,10 +83,23 @@ def test_views_within_their_data_are_read(tmp_path, offset, size, stride):
 @pytest.mark.parametrize(
     ("offset", "size", "stride"),
     [
-        (1, (4,), (1,)), (5, (0,), (1,)), (0, (5,), (1,)), (0, (2,), (4,)), (0, (2, 2), (2, 2)), (-1, (1,), (1,)), (0, (-1,), (1,)), (0, (2,), (-1,)),
-        (0, (10**12,), (0,)), (0, (8,), (0,)), (0, (2**62, 4), (0, 1)), (0, (4,), (1, 1)), (0, (1,) * 65, (1,) * 65), (2**63, (0,), (1,)), (0, (2**47, 2**47, 0), (1, 1, 1)),
+        (1, (4,), (1,)),
+        (5, (0,), (1,)),
+        (0, (5,), (1,)),
+        (0, (2,), (4,)),
+        (0, (2, 2), (2, 2)),
+        (-1, (1,), (1,)),
+        (0, (-1,), (1,)),
+        (0, (2,), (-1,)),
+        (0, (10**12,), (0,)),
+        (0, (8,), (0,)),
+        (0, (2**62, 4), (0, 1)),
+        (0, (4,), (1, 1)),
+        (0, (1,) * 65, (1,) * 65),
+        (2**63, (0,), (1,)),
+        (0, (2**47, 2**47, 0), (1, 1, 1)),
     ],
-)  # fmt: skip
+)
 def test_no_tensor_reaches_beyond_its_data(tmp_path, offset, size, stride):
     """torch would enlarge the data, or read what stands behind them."""
     file = archive(
@@ -307,16 +320,22 @@ def test_changed_files_end_in_contents_or_in_words(tmp_path, stock_config, seed,
     assert refused > count // 2
 
 
-# --- What a checkpoint holds -----------------------------------------------------------------------
+# --- What a checkpoint holds
+# -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "contents",
     [
-        [], 3, {"config": {}, "state_dict": {}}, {"config": None, "state_dict": {}}, {"config": {"final_config_dict": {}}, "state_dict": {}},
-        {"state_dict": {}}, {"config": 1},
+        [],
+        3,
+        {"config": {}, "state_dict": {}},
+        {"config": None, "state_dict": {}},
+        {"config": {"final_config_dict": {}}, "state_dict": {}},
+        {"state_dict": {}},
+        {"config": 1},
     ],
-)  # fmt: skip
+)
 def test_other_contents_are_refused(tmp_path, contents):
     torch.save(contents, tmp_path / "model.pth")
     for trust in (False, True):
@@ -424,7 +443,7 @@ def _shop(write_dataset) -> Path:
 
 
 def test_a_checkpoint_of_recbole_serves_after_its_data_moved(write_dataset, tmp_path, stock_config):
-    """data_path is the folder of the data set, or the one that holds it; without either RecBole would ask the network."""
+    """data_path is the folder of the data set or holds it; else RecBole would ask the network."""
     data = _shop(write_dataset)
     config = stock_config(
         "SASRec",
@@ -436,8 +455,8 @@ def test_a_checkpoint_of_recbole_serves_after_its_data_moved(write_dataset, tmp_
         n_layers=1,
         n_heads=1,
     )
-    from recbole.model.sequential_recommender import SASRec
     from recbole.data import create_dataset
+    from recbole.model.sequential_recommender import SASRec
 
     model = SASRec(config, create_dataset(config))
     torch.save(
@@ -454,7 +473,7 @@ def test_a_checkpoint_of_recbole_serves_after_its_data_moved(write_dataset, tmp_
         watched_network(),
         pytest.raises(
             DataError,
-            match=r"SASRec.pth' was trained on data set 'shop' in .*does not exist here; set data_path",
+            match=r"SASRec.pth' was trained on data set 'shop' .*does not exist here; set data",
         ),
     ):
         load_data_and_model(tmp_path / "SASRec.pth")
@@ -495,12 +514,23 @@ def watched_network():
     return watch()
 
 
-# --- RecBole's models that begin from a file -------------------------------------------------------
+# --- RecBole's models that begin from a file
+# -------------------------------------------------------
 
 S3REC = [
-    "--model=S3Rec", "--dataset=shop", "--train_stage=finetune", "--item_attribute=title", "--load_col={inter: [user_id, item_id, timestamp], item: [item_id, title]}",
-    "--hidden_size=8", "--inner_size=8", "--n_layers=1", "--n_heads=1", "--epochs=1", "--gpu_id=", "--show_progress=False",
-]  # fmt: skip
+    "--model=S3Rec",
+    "--dataset=shop",
+    "--train_stage=finetune",
+    "--item_attribute=title",
+    "--load_col={inter: [user_id, item_id, timestamp], item: [item_id, title]}",
+    "--hidden_size=8",
+    "--inner_size=8",
+    "--n_layers=1",
+    "--n_heads=1",
+    "--epochs=1",
+    "--gpu_id=",
+    "--show_progress=False",
+]
 
 
 def _wrong_files(folder: Path) -> dict[str, tuple[str, str]]:
@@ -573,7 +603,7 @@ def test_other_models_that_begin_from_a_file_say_what_is_wrong(write_dataset, tm
         "epochs": 1,
         "show_progress": False,
     }
-    for file, message in _wrong_files(tmp_path).values():
+    for file, _ in _wrong_files(tmp_path).values():
         given = {
             **settings,
             **dict.fromkeys(keys, str(tmp_path / file)),

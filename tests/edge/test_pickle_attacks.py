@@ -1,4 +1,4 @@
-"""What a pickle can ask for, one attack at a time, over all names, and by chance: nothing is run, read or filled up."""
+"""What a pickle can ask for: one attack at a time, over all names, and by chance."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def nested(opening: bytes, closing: bytes, levels: int) -> bytes:
 
 ATTACKS = {
     "eval": call(named("builtins", "eval"), text("1")),
-    "a call of what a call gave": call(call(named("numpy.dtypes", "__builtins__.__getitem__"), text("eval")), text("1")),
+    "a call of what a call gave": call(
+        call(named("numpy.dtypes", "__builtins__.__getitem__"), text("eval")), text("1")
+    ),
     "old names": b"cposix\nsystem\n(X\x04\x00\x00\x00truetR",
     "INST": b"(X\x04\x00\x00\x00trueiposix\nsystem\n",
     "OBJ": b"(" + named("os", "system") + text("true") + b"o",
@@ -54,32 +56,77 @@ ATTACKS = {
     "persistent id as text": b"P0\n",
     "persistent id": b"(" + text("module") + b"NNNtQ",
     "buffers": b"\x97",
-    "settings that are called": call(named("recbole.config.configurator", "Config"), text("SASRec"), text("ml-100k")),
-    "settings whose method is replaced": CONFIG + b"}(" + text("__getitem__") + named("os", "system") + b"ub",
+    "settings that are called": call(
+        named("recbole.config.configurator", "Config"), text("SASRec"), text("ml-100k")
+    ),
+    "settings whose method is replaced": CONFIG
+    + b"}("
+    + text("__getitem__")
+    + named("os", "system")
+    + b"ub",
     "settings of another class": CONFIG + b"}(" + text("__class__") + named("os", "system") + b"ub",
     "settings whose attributes are a list": CONFIG + b"]b",
     "settings with slots": CONFIG + b"N}(" + text("model") + text("x") + b"u\x86b",
     "settings twice": CONFIG + (b"}(" + text("model") + text("x") + b"ub") * 2,
     "settings with a number as a name": CONFIG + b"}(K\x01K\x02ub",
-    "a function whose attributes change": named("collections", "OrderedDict") + b"}(" + text("x") + b"Nub",
+    "a function whose attributes change": named("collections", "OrderedDict")
+    + b"}("
+    + text("x")
+    + b"Nub",
     "an inert class whose attributes change": named("os", "system") + b"}(" + text("x") + b"Nub",
-    "a type of torch's whose attributes change": named("torch", "float32") + b"}(" + text("x") + b"Nub",
-    "a device whose attributes change": call(named("torch", "device"), text("cpu")) + b"}(" + text("x") + b"Nub",
-    "a type of NumPy's for everybody": call(named("numpy", "dtype"), text("f8"), b"\x89", b"\x89") + b"(K\x03" + text(">") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
+    "a type of torch's whose attributes change": named("torch", "float32")
+    + b"}("
+    + text("x")
+    + b"Nub",
+    "a device whose attributes change": call(named("torch", "device"), text("cpu"))
+    + b"}("
+    + text("x")
+    + b"Nub",
+    "a type of NumPy's for everybody": call(named("numpy", "dtype"), text("f8"), b"\x89", b"\x89")
+    + b"(K\x03"
+    + text(">")
+    + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb",
     "objects in an array": call(named("numpy", "dtype"), text("O8"), b"\x89", b"\x88"),
     "a type made of text": call(named("numpy", "dtype"), text("f8,O"), b"\x89", b"\x88"),
-    "an attribute of an ordered mapping": call(named("collections", "OrderedDict")) + b"}(" + text("move_to_end") + b"Nub",
+    "an attribute of an ordered mapping": call(named("collections", "OrderedDict"))
+    + b"}("
+    + text("move_to_end")
+    + b"Nub",
     "a new enumeration": call(named(*ENUM), text("X"), text("a b c")),
     "no member": call(named(*ENUM), number(99)),
     "a member by a list": call(named(*ENUM), b"]"),
     "a codec": call(named("_codecs", "encode"), text("x"), text("zip")),
     "bytes by size": call(named("builtins", "bytes"), number(LONG)),
     "bytearray by size": call(named("builtins", "bytearray"), number(LONG)),
-    "set of a range": call(named("builtins", "set"), call(named("builtins", "range"), number(0), number(LONG), number(1))),
-    "shape beyond memory": call(named("numpy.core.multiarray", "_reconstruct"), named("numpy", "ndarray"), b"(" + number(LONG) + b"t", b"C\x01b"),
-    "another class of arrays": call(named("numpy.core.multiarray", "_reconstruct"), named("numpy", "memmap"), b"(K\x00t", b"C\x01b"),
-    "an array larger than its bytes": call(named("numpy.core.multiarray", "_reconstruct"), named("numpy", "ndarray"), b"(K\x00t", b"C\x01b")
-    + b"(K\x01(" + number(LONG) + b"t" + call(named("numpy", "dtype"), text("f8"), b"\x89", b"\x88") + b"\x89C\x08" + bytes(8) + b"tb",
+    "set of a range": call(
+        named("builtins", "set"),
+        call(named("builtins", "range"), number(0), number(LONG), number(1)),
+    ),
+    "shape beyond memory": call(
+        named("numpy.core.multiarray", "_reconstruct"),
+        named("numpy", "ndarray"),
+        b"(" + number(LONG) + b"t",
+        b"C\x01b",
+    ),
+    "another class of arrays": call(
+        named("numpy.core.multiarray", "_reconstruct"),
+        named("numpy", "memmap"),
+        b"(K\x00t",
+        b"C\x01b",
+    ),
+    "an array larger than its bytes": call(
+        named("numpy.core.multiarray", "_reconstruct"),
+        named("numpy", "ndarray"),
+        b"(K\x00t",
+        b"C\x01b",
+    )
+    + b"(K\x01("
+    + number(LONG)
+    + b"t"
+    + call(named("numpy", "dtype"), text("f8"), b"\x89", b"\x88")
+    + b"\x89C\x08"
+    + bytes(8)
+    + b"tb",
     "a text that is promised": b"\x8d" + struct.pack("<Q", LONG),
     "bytes that are promised": b"\x8e" + struct.pack("<Q", LONG),
     "a bytearray that is promised": b"\x96" + struct.pack("<Q", LONG),
@@ -94,8 +141,14 @@ ATTACKS = {
     "deep frozensets": b"(" * 2000 + b"N" + b"\x91" * 2000,
     "a list in itself": b"]q\x00h\x00a",
     "a mapping in itself": b"}q\x00K\x01h\x00s",
-    "few lists that are many": b"](K\x01K\x02K\x03e" + b"".join(b"\x94](" + b"h" + bytes([i]) + b"h" + bytes([i]) + b"e" for i in range(60)),
-    "the same bytes over and over": b"](" + b"X\x10\x27\x00\x00" + b"a" * 10_000 + b"q\x00" + call(named("_codecs", "encode"), b"h\x00", text("latin1")) * 1500 + b"e",
+    "few lists that are many": b"](K\x01K\x02K\x03e"
+    + b"".join(b"\x94](" + b"h" + bytes([i]) + b"h" + bytes([i]) + b"e" for i in range(60)),
+    "the same bytes over and over": b"]("
+    + b"X\x10\x27\x00\x00"
+    + b"a" * 10_000
+    + b"q\x00"
+    + call(named("_codecs", "encode"), b"h\x00", text("latin1")) * 1500
+    + b"e",
     "many names": b"](" + b"".join(named("m", f"n{i}") for i in range(1_500)) + b"e",
     "a mapping as a key": b"}}Ns",
     "an element that is a list": b"\x8f(]\x90",
@@ -113,9 +166,13 @@ ATTACKS = {
     "a function as a value": named("_codecs", "encode"),
     "a device of somebody": call(named("torch", "device"), text("privateuseone")),
     "a device number": call(named("torch", "device"), text("cuda"), number(10**9)),
-    "a parameter of nothing": call(named("torch._utils", "_rebuild_parameter"), b"N", b"\x88", b"N"),
-    "a tensor of nothing": call(named("torch._utils", "_rebuild_tensor_v2"), b"N", b"K\x00", b")", b")", b"\x89", b"N"),
-}  # fmt: skip
+    "a parameter of nothing": call(
+        named("torch._utils", "_rebuild_parameter"), b"N", b"\x88", b"N"
+    ),
+    "a tensor of nothing": call(
+        named("torch._utils", "_rebuild_tensor_v2"), b"N", b"K\x00", b")", b")", b"\x89", b"N"
+    ),
+}
 
 
 @pytest.mark.parametrize("name", ATTACKS)
@@ -158,11 +215,52 @@ def test_nothing_shared_is_changed_by_a_refusal():
 
 
 PLAIN = [
-    None, True, 0, -1, 255, 65_536, -(2**31), 2**62, -(2**70), 1.5, float("inf"), "", "text \ud800 \U0001f600", "x" * 70_000, b"", b"\x00\xff", b"x" * 300,
-    bytearray(b"ab"), bytearray(), 1j, (), (1,), (1, 2, 3), (1, 2, 3, 4), [], [1, [2]], {}, {"a": {1: (2, None)}, (1, "b"): 3}, set(), {1, "a"}, frozenset({2.5}),
-    range(3, 9, 2), slice(1, None, 2), collections.OrderedDict(b=1, a=2), collections.Counter("abca"), np.float64(0.1), np.int32(-7), np.bool_(True),
-    np.str_("héllo"), torch.device("cpu"), torch.device("cuda", 1), torch.Size([2, 3]), torch.float32, [[0] * 3] * 4, ("a", ("a",)),
-]  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    255,
+    65_536,
+    -(2**31),
+    2**62,
+    -(2**70),
+    1.5,
+    float("inf"),
+    "",
+    "text \ud800 \U0001f600",
+    "x" * 70_000,
+    b"",
+    b"\x00\xff",
+    b"x" * 300,
+    bytearray(b"ab"),
+    bytearray(),
+    1j,
+    (),
+    (1,),
+    (1, 2, 3),
+    (1, 2, 3, 4),
+    [],
+    [1, [2]],
+    {},
+    {"a": {1: (2, None)}, (1, "b"): 3},
+    set(),
+    {1, "a"},
+    frozenset({2.5}),
+    range(3, 9, 2),
+    slice(1, None, 2),
+    collections.OrderedDict(b=1, a=2),
+    collections.Counter("abca"),
+    np.float64(0.1),
+    np.int32(-7),
+    np.bool_(True),
+    np.str_("héllo"),
+    torch.device("cpu"),
+    torch.device("cuda", 1),
+    torch.Size([2, 3]),
+    torch.float32,
+    [[0] * 3] * 4,
+    ("a", ("a",)),
+]
 
 
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
@@ -205,7 +303,7 @@ def test_members_of_enumerations_are_the_members():
 
 
 def reachable() -> Iterator[tuple[str, str]]:
-    """Every name in every module of the table, the names in these, and both as parts of a module's name."""
+    """Every name in every module of the table, names in these, and names as parts of modules."""
     for module in sorted({module for module, _ in _table()}):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

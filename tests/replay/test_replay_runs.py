@@ -108,6 +108,7 @@ def test_vectors_of_items_without_events_stay_as_they_began(our_config, write_da
 
     data_path = write_dataset("fresh", events(1))
     settings = {**SETTINGS, "data_path": str(data_path), "epochs": 2, "targeted_epochs": 1, "tensorboard": False, "recipe": "default"}
+    settings |= {"targeted_rows": "prefixes"}
     made = Replay(our_config("PRECISE-TT", "fresh", **settings), Options(), tmp_path / "fresh")
     first = made.universal.item_encoder.parts[0].table.weight.clone()
     made._train(0)

@@ -286,3 +286,18 @@ def test_recommend_reads_the_target_scene_as_evaluate_does(shop, tmp_path):
         scores[0] = -torch.inf
         best = torch.sort(scores, descending=True, stable=True).indices[:5]
         assert [item for item, _ in found[user]] == run.tokens[best.numpy()].tolist()
+
+
+def test_names_with_blanks_can_be_asked_for(tmp_path, capsys):
+    made = Shop.make(users=12)
+    made.events = [(f"user {user}", f"the {item}", *more) for user, item, *more in made.events]
+    made.items = [(f"the {item}", *more) for item, *more in made.items]
+    run_dir = train("Pop", made.write(tmp_path / "data"), tmp_path / "run")
+    for users in ("'user u1' 'user u2'", '["user u1", "user u2"]'):
+        assert cli.main(["recommend", f"--run_dir={run_dir}", f"--users={users}", "--topk=1"]) == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert [line.split("  ")[0] for line in lines[2:]] == ["user u1", "user u2"]
+    assert cli.main(["recommend", f"--run_dir={run_dir}", "--history='the i3'"]) == 0
+    capsys.readouterr()
+    assert cli.main(["recommend", f"--run_dir={run_dir}", "--users='user u1"]) == 2
+    assert "quote" in capsys.readouterr().err

@@ -111,6 +111,18 @@ def test_model_changed_in_place(bert, tmp_path, builds, another_bert):
     assert len(builds) == 2 and not np.array_equal(first.states, second.states)
 
 
+def test_an_entry_changed_without_a_new_time_stamp_is_found_out(bert, tmp_path, builds, caplog):
+    first = encode_cached(TEXTS, str(bert), cache_dir=tmp_path).states.copy()
+    for name in ("states.npy", "token_ids.npy", "offsets.npy", "digests.npy"):
+        path = entries(tmp_path)[0] / name
+        stat = path.stat()
+        _flip(path)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert np.array_equal(encode_cached(TEXTS, str(bert), cache_dir=tmp_path).states, first)
+        assert f"the contents of {name} have changed" in caplog.text
+    assert len(builds) == 5
+
+
 def _flip(path):
     data = bytearray(path.read_bytes())
     data[-3] ^= 0x40

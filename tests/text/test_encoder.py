@@ -165,19 +165,42 @@ def test_fingerprint_follows_contents_not_place(bert, tmp_path, another_bert):
     assert first.fingerprint != resolve_encoder(str(another_bert(tmp_path / "other")), tmp_path).fingerprint
 
 
-def test_digests_are_remembered_until_a_file_changes(tmp_path):
-    path = tmp_path / "weights"
-    path.write_bytes(b"old")
-    os.utime(path, (1e9, 1e9))
-    digests = sources.FileDigests(tmp_path / "cache")
-    old = digests.sha256(path)
-    digests.save()
-    known = json.loads((tmp_path / "cache" / "digests.json").read_text())
-    assert known == {str(path.resolve()): [3, 10**18, old]}
-    path.write_bytes(b"new")
-    assert sources.FileDigests(tmp_path / "cache").sha256(path) != old
-    (tmp_path / "cache" / "digests.json").write_text("[broken")
-    assert sources.FileDigests(tmp_path / "cache").sha256(path) != old
+def test_contents_decide_whatever_the_time_stamps_say(bert, tmp_path):
+    """Each file that a model is read from, changed without a change of its size and time stamp."""
+    folder = tmp_path / "model"
+    shutil.copytree(bert, folder)
+    seen = {resolve_encoder(str(folder), tmp_path).fingerprint}
+    files = sorted(path for path in folder.iterdir() if path.suffix in (".json", ".safetensors"))
+    assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in files}
+    for number, path in enumerate(files, start=2):
+        stat = path.stat()
+        data = bytearray(path.read_bytes())
+        data[-1] ^= 1
+        path.write_bytes(data)
+        os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert path.stat().st_mtime_ns == stat.st_mtime_ns and path.stat().st_size == stat.st_size
+        seen.add(resolve_encoder(str(folder), tmp_path).fingerprint)
+        assert len(seen) == number
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]  # nothing is kept on disk
+
+
+def test_weights_of_torch_count_where_transformers_reads_them(bert, tmp_path):
+    """A .safetensors file of something else does not hide pytorch_model.bin."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(bert, folder)
+    weights = load_file(bert / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    save_file({"a": torch.ones(1)}, folder / "adapter.safetensors")
+    with pytest.raises(TextError, match="cannot load this model"):
+        HfEncoder(resolve_encoder(str(folder), tmp_path))
+    torch.save(weights, folder / "pytorch_model.bin")
+    first = resolve_encoder(str(folder), tmp_path)
+    assert HfEncoder(first).hidden_size == 32
+    torch.save({name: value + 1 for name, value in weights.items()}, folder / "pytorch_model.bin")
+    assert resolve_encoder(str(folder), tmp_path).fingerprint != first.fingerprint
 
 
 def test_hub_name_in_the_local_cache(bert, tmp_path, monkeypatch):
@@ -190,6 +213,12 @@ def test_hub_name_in_the_local_cache(bert, tmp_path, monkeypatch):
     assert resolve_encoder("some/tiny-bert", tmp_path).name == "some/tiny-bert"
     with pytest.raises(TextError, match=r"At hand: auto, some/tiny-bert;.*Did you mean 'some/tiny-bert'"):
         resolve_encoder("some/tiny-bart", tmp_path)
+    # Which of two versions is in use is not for their time stamps to say.
+    shutil.copytree(bert, repository / "snapshots" / "abd")
+    assert resolve_encoder("some/tiny-bert", tmp_path).folder == repository / "snapshots" / "abc"
+    (repository / "refs" / "main").unlink()
+    with pytest.raises(TextError, match=r"2 versions of 'some/tiny-bert'.*snapshots/abc', .*snapshots/abd'"):
+        resolve_encoder("some/tiny-bert", tmp_path)
 
 
 def test_hub_name_without_network_is_one_error_at_once(tmp_path):
@@ -235,6 +264,13 @@ def test_hub_name_without_network_is_one_error_at_once(tmp_path):
         (lambda f: _set(f / "config.json", num_hidden_layers=4), "weights do not fit config.json"),
         (lambda f: _set(f / "config.json", hidden_size=64), "weights do not fit config.json|cannot load"),
         (lambda f: _set(f / "config.json", model_type="no-such-kind"), "transformers cannot load this model"),
+        (lambda f: _set(f / "config.json", num_hidden_layers=1), r"they have 2 layers, and config.json .* says 1.*text_layers"),
+        (lambda f: os.truncate(f / "model.safetensors", 9000), "transformers cannot load this model"),
+        (lambda f: os.truncate(f / "model.safetensors", 5), "transformers cannot load this model"),
+        (lambda f: _drop(f, "query.weight"), r"layer\.0\.attention\.self\.query\.weight', .*layer\.1\..*query\.weight' would be random"),
+        (lambda f: _drop(f, "layer.1."), "and 11 more would be random"),
+        (lambda f: _shard(f, lose=True), "transformers cannot load this model"),
+        (lambda f: (f / "tokenizer.json").write_text("{"), "transformers cannot load this model"),
     ],
 )
 def test_broken_model_folders(bert, tmp_path, harm, message):
@@ -244,6 +280,39 @@ def test_broken_model_folders(bert, tmp_path, harm, message):
     with pytest.raises(TextError, match=message) as caught:
         HfEncoder(resolve_encoder(str(folder), tmp_path)).tokenize(TEXTS, 16)
     assert str(folder) in str(caught.value)
+
+
+def test_weights_in_parts(bert, tmp_path):
+    shutil.copytree(bert, tmp_path / "model")
+    _shard(tmp_path / "model", lose=False)
+    ids, lengths = HfEncoder(resolve_encoder(str(bert), tmp_path)).tokenize(TEXTS, 24)
+    encoders = [HfEncoder(resolve_encoder(str(folder), tmp_path)) for folder in (bert, tmp_path / "model")]
+    first, second = (encoder.encode_batch(split(ids, lengths)) for encoder in encoders)
+    assert np.array_equal(first, second)
+
+
+def _drop(folder, part):
+    """Take weights out of a folder."""
+    from safetensors.torch import load_file, save_file
+
+    weights = {name: value for name, value in load_file(folder / "model.safetensors").items() if part not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _shard(folder, lose):
+    """Cut the weights into two files, and lose one."""
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").unlink()
+    names = sorted(weights)
+    places = {name: f"model-0000{1 + (i % 2)}-of-00002.safetensors" for i, name in enumerate(names)}
+    for file in set(places.values()):
+        save_file({name: weights[name] for name in names if places[name] == file}, folder / file, metadata={"format": "pt"})
+    index = {"metadata": {}, "weight_map": places}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    if lose:
+        (folder / "model-00002-of-00002.safetensors").unlink()
 
 
 def _set(path, **changes):
@@ -258,6 +327,11 @@ def test_weights_that_are_not_numbers(bert, tmp_path):
     weights["embeddings.LayerNorm.weight"][:] = float("nan")
     save_file(weights, tmp_path / "nan" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TextError, match="not numbers.*text_dtype: float32"):
+        HfEncoder(resolve_encoder(str(tmp_path / "nan"), tmp_path))
+    weights["embeddings.LayerNorm.weight"][:] = 1
+    weights["encoder.layer.1.output.LayerNorm.bias"][:] = float("inf")  # would be cut to a finite number
+    save_file(weights, tmp_path / "nan" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(TextError, match="not numbers"):
         HfEncoder(resolve_encoder(str(tmp_path / "nan"), tmp_path))
 
 

@@ -13,7 +13,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.data.convert import amazon, effects, kaggle_books, mind, movielens, options, pad, table
+from recbole_precise.data.convert import (
+    amazon,
+    effects,
+    kaggle_books,
+    mind,
+    movielens,
+    options,
+    pad,
+    table,
+)
 from recbole_precise.data.convert.atomic import Converted
 from recbole_precise.data.convert.output import check_output
 from recbole_precise.data.convert.pipeline import Raw, write_dataset
@@ -70,10 +79,14 @@ class Source:
         for key in given:
             if key in known:
                 continue
-            takes = f"With --source={self.name} it takes {', '.join('--' + name for name in known)}."
+            takes = (
+                f"With --source={self.name} it takes {', '.join('--' + name for name in known)}."
+            )
             others = [name for name, source in SOURCES.items() if key in source.own_options]
             if others:
-                raise ConfigError(f"--{key} is an option of --source={' and '.join(others)} alone. {takes}")
+                raise ConfigError(
+                    f"--{key} is an option of --source={' and '.join(others)} alone. {takes}"
+                )
             near = did_you_mean(key, [*known, "source", "input", "output", "overwrite"])
             raise ConfigError(f"Unknown option '--{key}' of convert.{near} {takes}")
 

@@ -1,9 +1,13 @@
-"""The encoding and the separator of a table: checked when they are given, guessed for a message when they are wrong."""
+"""The encoding and the separator of a table: checked when they are given, guessed for a message
+when they are wrong.
+"""
 
 from __future__ import annotations
 
 import codecs
 import csv
+import gzip
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +15,17 @@ from recbole_precise.errors import ConfigError
 
 UTF8 = "utf-8"
 SEPARATORS = {"tab": "\t", "\\t": "\t", "comma": ",", "semicolon": ";", "pipe": "|", "space": " "}
-_PLAIN = ' !"#$%&\'()*+,-./0123456789:;<=>?@ABCXYZ[\\]^_`abcxyz{|}~\t\n'
-_NO_FILES = {"idna", "punycode", "raw_unicode_escape", "raw-unicode-escape", "unicode_escape", "unicode-escape"}
-SAMPLE = 1 << 20  # bytes looked at for a guess
+_PLAIN = " !\"#$%&'()*+,-./0123456789:;<=>?@ABCXYZ[\\]^_`abcxyz{|}~\t\n"
+_NO_FILES = {
+    "idna",
+    "punycode",
+    "raw_unicode_escape",
+    "raw-unicode-escape",
+    "unicode_escape",
+    "unicode-escape",
+}
+GZIP = b"\x1f\x8b"  # the first bytes of every such file
+_SAMPLE = 1 << 20  # bytes looked at for a guess
 
 
 def checked_encoding(name: str) -> str:
@@ -29,14 +41,17 @@ def checked_encoding(name: str) -> str:
         known, plain = "", ""
     if plain != _PLAIN or known in _NO_FILES:
         raise ConfigError(
-            f"--encoding='{name[:60]}' is no encoding of text files; common ones are utf-8, latin-1, cp1252, utf-16, "
+            f"--encoding='{name[:60]}' is no encoding of text files; common ones are utf-8, "
+            "latin-1, cp1252, utf-16, "
             "gb18030 and shift_jis."
         )
     return UTF8 if known == "utf-8-sig" else known
 
 
 def splits_at_bytes(encoding: str) -> bool:
-    """Whether a line feed is one byte that occurs in no other character, so that lines can be cut before decoding."""
+    """Whether a line feed is one byte that occurs in no other character, so that lines can be cut
+    before decoding.
+    """
     return not encoding.startswith(("utf-16", "utf-32", "utf-7")) and "\n".encode(encoding) == b"\n"
 
 
@@ -49,7 +64,8 @@ def checked_separator(text: str) -> str:
     separator = SEPARATORS.get(text, text)
     if len(separator) != 1 or separator in '"\r\n\0\ufeff' or "\ud800" <= separator <= "\udfff":
         raise ConfigError(
-            f"--separator is one character (or tab, comma, semicolon, pipe, space), no quote mark or line end, not '{text[:60]}'."
+            "--separator is one character (or tab, comma, semicolon, pipe, space), no quote mark "
+            f"or line end, not '{text[:60]}'."
         )
     return separator
 
@@ -80,12 +96,16 @@ def is_binary(sample: bytes) -> bool:
 
 
 def is_utf8_beyond_ascii(sample: bytes) -> bool:
-    """Whether bytes are UTF-8 and hold characters that other encodings would read as something else."""
+    """Whether bytes are UTF-8 and hold characters that other encodings would read as something
+    else.
+    """
     return guess_encoding(sample) is None and not sample.isascii()
 
 
 def guess_separator(line: str, columns: Sequence[str], separator: str) -> str | None:
-    """How to write the separator with which a header holds the columns, or at least several; None when none is likely."""
+    """How to write the separator with which a header holds the columns, or at least several; None
+    when none is likely.
+    """
     several = None
     for word, other in (("','", ","), ("';'", ";"), ("tab", "\t"), ("'|'", "|")):
         if other == separator:
@@ -100,3 +120,33 @@ def guess_separator(line: str, columns: Sequence[str], separator: str) -> str | 
             several = word
     alone = separator not in line.strip("\r\n")
     return several if alone else None
+
+
+def sample_of(path: Path) -> bytes:
+    """The first bytes of a file, unpacked; empty when it cannot be read."""
+    try:
+        with open(path, "rb") as raw:
+            packed = raw.peek(2)[:2] == GZIP
+            stream = gzip.GzipFile(fileobj=raw) if packed else raw
+            return stream.read(_SAMPLE)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def encoding_advice(path: Path, encoding: str | None) -> str:
+    """What to do about a file that is not text in the encoding it is read in.
+
+    Args:
+        encoding: the one it was read in; None where the source takes no --encoding.
+    """
+    sample = sample_of(path)
+    if is_binary(sample):
+        return "it seems to be no text file at all"
+    likely = guess_encoding(sample)
+    if encoding is None:
+        likely = likely or "latin-1"
+        return f"it looks like {likely}: convert it with `iconv -f {likely} -t utf-8`"
+    if encoding != UTF8:
+        return f"--encoding={encoding} does not seem to be the right one"
+    likely = likely or "latin-1"
+    return f"it looks like {likely}: read it with --encoding={likely}"

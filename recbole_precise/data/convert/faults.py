@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from recbole_precise.data.convert.readers import UNDECODABLE, encoding_advice, printable
+from recbole_precise.data.convert.encodings import encoding_advice
+from recbole_precise.data.convert.readers import UNDECODABLE, printable
 from recbole_precise.errors import DataError
 
 _SHOWN = 5  # faults of a file named in one message
@@ -37,12 +38,19 @@ class Faults:
         self._file.write("file\tline\treason\n")
 
     def add(
-        self, path: Path, line: int, reason: str, *, good: int = 1, unit: str = "line", encoding: str | None = None
+        self,
+        path: Path,
+        line: int,
+        reason: str,
+        *,
+        good: int = 1,
+        unit: str = "line",
+        encoding: str | None = None,
     ) -> None:
         """Remember a bad row; `good` counts the good rows of the file so far.
 
-        Rows that are not text in the file's `encoding` (None: the source has no option for it) are shown once and
-        explained together.
+        Rows that are not text in the file's `encoding` (None: the source has no option for it) are
+        shown once and explained together.
 
         Raises DataError when the file has had nothing but bad rows for long.
         """
@@ -67,7 +75,8 @@ class Faults:
             raise DataError(f"{path}: holds no rows.")
         what = self._explain(path) or "Is --source the right one?"
         raise DataError(
-            f"{path}: none of the first {self._count[path]} rows can be used ({'; '.join(self._shown[path][:2])}). {what}"
+            f"{path}: none of the first {self._count[path]} rows can be used "
+            f"({'; '.join(self._shown[path][:2])}). {what}"
         )
 
     def check(self) -> None:
@@ -81,7 +90,10 @@ class Faults:
             explained = self._explain(path)
             parts.append(f"{part}. {explained.removesuffix('.')}" if explained else part)
         rows = f"{self.total} row{'s' * (self.total > 1)}"
-        raise DataError(f"{'. '.join(parts)}. Correct or remove {rows}, or leave them out with --skip_bad_rows=True.")
+        raise DataError(
+            f"{'. '.join(parts)}. Correct or remove {rows}, or leave them out with "
+            "--skip_bad_rows=True."
+        )
 
     def summary(self) -> list[str]:
         """One line for each file with bad rows."""
@@ -94,7 +106,9 @@ class Faults:
         return lines
 
     def _explain(self, path: Path) -> str:
-        """What to do about the rows of a file that are not text in its encoding; empty when there are none."""
+        """What to do about the rows of a file that are not text in its encoding; empty when there
+        are none.
+        """
         if path not in self._undecodable:
             return ""
         count = self._undecodable[path]

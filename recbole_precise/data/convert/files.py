@@ -31,14 +31,16 @@ def file(path: str | Path) -> Path:
 
 
 def checked(path: str | Path) -> Path:
-    """The path, when the system can look at it and messages can show it. Raises DataError otherwise."""
+    """The path, unless messages cannot show it or the system refuses it: then a DataError."""
     text = str(path)
     try:
         text.encode("utf-8")
         Path(path).exists()
     except (UnicodeEncodeError, ValueError):
         shown = text.encode("utf-8", "backslashreplace").decode()
-        raise DataError(f"{shown}: the name holds bytes that are no UTF-8 text; rename it.") from None
+        raise DataError(
+            f"{shown}: the name holds bytes that are no UTF-8 text; rename it."
+        ) from None
     except OSError as error:
         shown = text if len(text) <= 120 else f"{text[:120]}..."
         raise DataError(f"{shown}: cannot be read ({error.strerror or error}).") from None
@@ -49,7 +51,9 @@ def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
     """The files in `place` that match one of the patterns, by name. Raises DataError, naming what is there, for none."""
     patterns = [patterns] if isinstance(patterns, str) else patterns
     try:
-        found = sorted({file for pattern in patterns for file in place.glob(pattern) if file.is_file()})
+        found = sorted(
+            {file for pattern in patterns for file in place.glob(pattern) if file.is_file()}
+        )
         names = sorted(file.name for file in place.iterdir())
     except OSError as error:
         raise DataError(f"{place}: cannot be read ({error.strerror or error}).") from error

@@ -45,7 +45,9 @@ def open_raw(path: str | Path, clicks: str = "history") -> Raw:
     return Raw(
         columns=COLUMNS,
         events=[Part(file, partial(rows, file), parse) for file in behaviors],
-        items=[Part(file, partial(split_lines, file, separator="\t", fields=8), _news) for file in news],
+        items=[
+            Part(file, partial(split_lines, file, separator="\t", fields=8), _news) for file in news
+        ],
         item_text="{title}",
         scenes={"category": "item", "subcategory": "item"},
         zones=zones,

@@ -71,7 +71,9 @@ PRESETS: dict[str, Preset] = {
 _CHOICES = {"items": ("interacted", "all"), "tie_break": ("random", "file")}
 _COUNTS = ("min_user_events", "min_item_events", "last_events", "last_of_longer")
 _SWITCHES = ("known_items", "skip_bad_rows")
-NAMES = tuple(option.name for option in fields(Options) if option.name not in ("protocol", "changes"))
+NAMES = tuple(
+    option.name for option in fields(Options) if option.name not in ("protocol", "changes")
+)
 _MOST = 2**63 - 1  # the largest whole number that the data base of a conversion holds
 
 
@@ -105,8 +107,11 @@ def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, A
 
 def _changes(ruled: Options, options: Options, given: Mapping[str, Any]) -> tuple[str, ...]:
     """The options that change what a preset says, as they are written."""
-    rules = [key for key in given if key not in ("preset", "skip_bad_rows", "scene", "scene_rating")]
-    return tuple(f"{key}={getattr(options, key)}" for key in rules if getattr(options, key) != getattr(ruled, key))
+    rules = [
+        key for key in given if key not in ("preset", "skip_bad_rows", "scene", "scene_rating")
+    ]
+    changed = [key for key in rules if getattr(options, key) != getattr(ruled, key)]
+    return tuple(f"{key}={getattr(options, key)}" for key in changed)
 
 
 def _value(key: str, value: Any) -> Any:

@@ -1,7 +1,10 @@
-"""Where a conversion writes: the name of the data set and the place of its files, checked before anything is written."""
+"""Where a conversion writes: the name of the data set and the place of its files, checked before
+anything is written.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import unicodedata
@@ -29,12 +32,15 @@ def check_output(output: str | Path) -> Path:
     """
     text = str(output)
     if not text:
-        raise ConfigError("--output is empty: give the folder of the new data set, as in --output=dataset/shop.")
+        raise ConfigError(
+            "--output is empty: give the folder of the new data set, as in --output=dataset/shop."
+        )
     folder = Path(text)
     reason = _why_no_name(folder.name)
     if reason:
         raise ConfigError(
-            f"--output={_shown(text)}: {reason}. The last part of --output is the name of the data set, as in "
+            f"--output={_shown(text)}: {reason}. The last part of --output is the name of the data "
+            "set, as in "
             "--output=dataset/shop."
         )
     if "\0" in text or not _is_text(text):
@@ -61,7 +67,8 @@ def check_inputs_stay(folder: Path, inputs: Iterable[Path]) -> None:
         for file in inputs:
             if target.exists() and file.exists() and target.samefile(file):
                 raise ConfigError(
-                    f"--output={folder}: {target.name} would replace the file {file} that is being converted; choose "
+                    f"--output={folder}: {target.name} would replace the file {file} that is being "
+                    "converted; choose "
                     "another --output."
                 )
 
@@ -74,7 +81,8 @@ def _why_no_name(name: str) -> str | None:
         return "the name holds bytes that are no text"
     if name == _BUNDLED:
         return (
-            f"a run reads {_BUNDLED} from RecBole's own folder, whatever data_path says, and would never see these "
+            f"a run reads {_BUNDLED} from RecBole's own folder, whatever data_path says, and would "
+            "never see these "
             "files; choose another name"
         )
     for sign in name:
@@ -98,22 +106,29 @@ def _why_no_name(name: str) -> str | None:
 def _check_place(folder: Path) -> None:
     """Raise a DataError when the folder cannot be made or holds folders where files will be."""
     try:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a path that is too long
         for place in (folder, *folder.parents):
             if os.path.islink(place) and not place.exists():
-                raise DataError(f"{folder}: cannot be written: '{place}' is a symbolic link that leads nowhere.")
+                raise DataError(
+                    f"{folder}: cannot be written: '{place}' is a symbolic link that leads nowhere."
+                )
             if os.path.lexists(place):
                 if not place.is_dir():
                     raise DataError(
-                        f"{folder}: cannot be written: '{place}' is no folder; choose another --output."
+                        f"{folder}: cannot be written: '{place}' is no folder; choose another "
+                        "--output."
                     )
                 break
         for file in files_of(folder):
             if file.is_dir():
-                raise DataError(f"{folder}: cannot be written: '{file}' is a folder; remove it first.")
-        os.stat(folder.parent if os.path.lexists(folder.parent) else ".")
+                raise DataError(
+                    f"{folder}: cannot be written: '{file}' is a folder; remove it first."
+                )
     except OSError as error:
         raise DataError(
-            f"{_shown(str(folder))}: cannot be written ({error.strerror or error}); choose another --output."
+            f"{_shown(str(folder))}: cannot be written ({error.strerror or error}); choose another "
+            "--output."
         ) from error
 
 

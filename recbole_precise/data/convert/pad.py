@@ -59,7 +59,9 @@ def open_raw(path: str | Path, unescape: bool | str = True) -> Raw:
 
     return Raw(
         columns=("title",),
-        events=[Part(histories, partial(csv_rows, histories, columns=("user", "history")), history)],
+        events=[
+            Part(histories, partial(csv_rows, histories, columns=("user", "history")), history)
+        ],
         items=[Part(titles, partial(csv_rows, titles, columns=("asin", "title")), item)],
         item_text="{title}",
         items_first=True,

@@ -63,7 +63,8 @@ class Raw:
         items_by: the text column that files of items have as their key, when it is not the item's id.
         one_row_each: whether a second row for an item is a bad row; else the first is kept.
         items_needed: whether an event of an item without metadata is a bad row.
-        times_are_places: whether times are places in a user's list, so that no two of a user are equal.
+        times_are_places: whether times are places in a user's list, so that no two of a user are
+            equal.
         scene: the scene that is written when none is chosen.
         zones: kinds of times (see `values.moment`) and how many there are, filled while reading.
         notes: what else to report.
@@ -90,7 +91,8 @@ class Raw:
 def write_dataset(raw: Raw, output: Path, options: Options) -> Converted:
     """Write `<output>/<name>.inter`, `.item` (when there are texts or items) and `.yaml`, the name being the folder's.
 
-    The files appear together when all of them are complete; what an earlier conversion left there is replaced.
+    The files appear together when all of them are complete; what an earlier conversion left there
+    is replaced.
 
     Raises:
         DataError: rows cannot be used (see Faults), nothing is left, or the disk cannot be written.
@@ -114,7 +116,9 @@ def _write_in(place: Path, raw: Raw, output: Path, options: Options) -> Converte
     name = output.name
     ready = place / "ready"
     ready.mkdir()
-    with contextlib.closing(Faults(options.skip_bad_rows, ready / f"{name}.bad_rows.tsv")) as faults:
+    with contextlib.closing(
+        Faults(options.skip_bad_rows, ready / f"{name}.bad_rows.tsv")
+    ) as faults:
         with contextlib.closing(Staging(place, raw.columns)) as staging:
             doubled = _read(raw, staging, faults, options)
             notes = [
@@ -138,9 +142,14 @@ def _write_in(place: Path, raw: Raw, output: Path, options: Options) -> Converte
             _write_lines(ready / f"{name}.inter", _event_lines(raw, staging, options, no_scene))
             _write_lines(ready / f"{name}.yaml", recipe(name, raw, options))
             if options.changes:
-                notes.append(f"the preset {options.preset} is changed by {', '.join(options.changes)}")
+                notes.append(
+                    f"the preset {options.preset} is changed by {', '.join(options.changes)}"
+                )
             notes += [*_times(raw.zones), *raw.notes]
-            notes += [f"{count} interactions have no scene: theirs is '{NO_SCENE}'" for count in no_scene.values()]
+            notes += [
+                f"{count} interactions have no scene: theirs is '{NO_SCENE}'"
+                for count in no_scene.values()
+            ]
             notes += _missing(raw, staging, options)
         if faults.total:
             endings.append("bad_rows.tsv")
@@ -158,25 +167,38 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
 
 def _times(zones: Mapping[str, int]) -> list[str]:
     """What the kinds of times (see `values.moment`) mean for what was written, in words."""
-    dates = {kind: count for kind, count in zones.items() if kind not in (values.NUMBER, values.COMPACT) and count}
+    dates = {
+        kind: count
+        for kind, count in zones.items()
+        if kind not in (values.NUMBER, values.COMPACT) and count
+    }
     numbers = zones.get(values.NUMBER, 0) + zones.get(values.COMPACT, 0)
     notes = []
     without = dates.get(values.NO_ZONE, 0)
     if without:
         notes.append(f"{without} times have no zone and are read as UTC")
-    offsets = sorted((zone for zone in dates if zone != values.NO_ZONE), key=lambda zone: -dates[zone])
+    offsets = sorted(
+        (zone for zone in dates if zone != values.NO_ZONE), key=lambda zone: -dates[zone]
+    )
     if len(dates) > 1:
         shown = [f"{zone}: {dates[zone]}" for zone in offsets[:_SHOWN_ZONES]]
         shown += ["..."] * (len(offsets) > _SHOWN_ZONES)
         shown += [f"without: {without}"] * bool(without)
-        notes.append(f"times are of several zones ({', '.join(shown)}); all are written as seconds since 1970 UTC")
+        notes.append(
+            f"times are of several zones ({', '.join(shown)}); all are written as seconds since "
+            "1970 UTC"
+        )
     if numbers and dates:
         notes.append(
-            f"{numbers} times are numbers, which are kept as they are, beside {sum(dates.values())} dates, which are "
+            f"{numbers} times are numbers, which are kept as they are, beside "
+            f"{sum(dates.values())} dates, which are "
             "written as seconds since 1970: make sure that the numbers are seconds"
         )
     if numbers and zones.get(values.COMPACT, 0) == numbers:
-        notes.append("times look like dates written YYYYMMDD but are kept as numbers: --time_format=%Y%m%d reads them")
+        notes.append(
+            "times look like dates written YYYYMMDD but are kept as numbers: --time_format=%Y%m%d "
+            "reads them"
+        )
     return notes
 
 
@@ -294,7 +316,10 @@ def _missing(raw: Raw, staging: Staging, options: Options) -> list[str]:
         some = staging.one(f"{query} AND ({filled})")
         if some:
             shown = ", ".join(named)
-            note += f" ({shown}); {some} of them have another column of .item, which item_text in the YAML can name"
+            note += (
+                f" ({shown}); {some} of them have another column of .item, which item_text in the "
+                "YAML can name"
+            )
     return [note]
 
 
@@ -310,7 +335,9 @@ def _scene_column(raw: Raw, options: Options) -> str:
     return "events.scene"
 
 
-def _event_lines(raw: Raw, staging: Staging, options: Options, no_scene: Counter[str]) -> Iterator[str]:
+def _event_lines(
+    raw: Raw, staging: Staging, options: Options, no_scene: Counter[str]
+) -> Iterator[str]:
     """Lines of `.inter`; events without a scene are counted in `no_scene`."""
     columns = ["events.user", "events.item", "events.time"]
     header = ["user_id:token", "item_id:token", "timestamp:float"]

@@ -1,4 +1,5 @@
-"""Raw files row by row, in memory that does not grow with them: JSON lines, delimited text; gzip is seen through.
+"""Raw files row by row, in memory that does not grow with them: JSON lines, delimited text; gzip
+is seen through.
 
 Every reader yields `(number of the row's first line, row)`, hands rows that it cannot read to `bad(line, reason)`, and
 shows its progress in bytes on stderr when that is a terminal.
@@ -21,11 +22,12 @@ from typing import BinaryIO
 from tqdm import tqdm
 
 from recbole_precise.data.convert.encodings import (
-    SAMPLE,
+    GZIP,
     UTF8,
+    encoding_advice,
     guess_encoding,
     guess_separator,
-    is_binary,
+    sample_of,
     splits_at_bytes,
 )
 from recbole_precise.errors import DataError, did_you_mean
@@ -37,7 +39,6 @@ _LONGEST_FIELD = 16 << 20  # characters of one CSV field; a longer one means an 
 _LONGEST_HEADER = 400  # characters of the names of columns in a message
 _LONGEST_NAME = 100  # characters of a column's name that is proposed
 _STEP = 2000  # lines between two looks at the progress
-_GZIP = b"\x1f\x8b"
 _ARCHIVES = {
     b"PK\x03\x04": "a zip archive or an Excel file",
     b"BZh": "packed with bzip2",
@@ -62,22 +63,30 @@ def _opened(path: Path, line: Callable[[], int]) -> Iterator[tuple[BinaryIO, Cal
         line: the number of lines read so far, for messages.
 
     Raises:
-        DataError: the file is missing, cannot be read, is damaged, or is an archive of another kind.
+        DataError: the file is missing, cannot be read, is damaged, or is an archive of another
+            kind.
     """
     try:
         with (
             open(path, "rb") as raw,
             tqdm(
-                total=path.stat().st_size, desc=path.name, unit="B", unit_scale=True, disable=None, file=sys.stderr
+                total=path.stat().st_size,
+                desc=path.name,
+                unit="B",
+                unit_scale=True,
+                disable=None,
+                file=sys.stderr,
             ) as bar,
         ):
             _refuse_archive(path, raw.peek(8))
-            packed = raw.peek(2)[:2] == _GZIP
+            packed = raw.peek(2)[:2] == GZIP
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
             if packed:
                 inside = stream.peek(8)
-                if inside.startswith(_GZIP):
-                    raise DataError(f"{path}: is packed with gzip twice; unpack it once (`gzip -d`).")
+                if inside.startswith(GZIP):
+                    raise DataError(
+                        f"{path}: is packed with gzip twice; unpack it once (`gzip -d`)."
+                    )
                 _refuse_archive(path, inside)
 
             def progress() -> None:
@@ -98,11 +107,15 @@ def _opened(path: Path, line: Callable[[], int]) -> Iterator[tuple[BinaryIO, Cal
 def _refuse_archive(path: Path, begin: bytes) -> None:
     for mark, kind in _ARCHIVES.items():
         if begin.startswith(mark):
-            raise DataError(f"{path}: is {kind}, which convert cannot read; unpack or export it first.")
+            raise DataError(
+                f"{path}: is {kind}, which convert cannot read; unpack or export it first."
+            )
 
 
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """`(number, line)` with its line end. Raises DataError when the file is missing, damaged or no text."""
+    """`(number, line)` with its line end. Raises DataError when the file is missing, damaged or no
+    text.
+    """
     number = 0
     with _opened(path, lambda: number) as (stream, progress):
         while line := stream.readline(_LONGEST):
@@ -117,16 +130,19 @@ def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
 def _refuse_endless(path: Path, number: int, length: int) -> None:
     if length >= _LONGEST:
         raise DataError(
-            f"{path}: line {number} is longer than {_LONGEST >> 20} MiB; this is no text file, or its line ends "
+            f"{path}: line {number} is longer than {_LONGEST >> 20} MiB; this is no text file, or "
+            "its line ends "
             "are lost."
         )
 
 
 def _text_lines(path: Path, encoding: str) -> Iterator[str]:
-    """Decoded lines with their ends, without a byte order mark; bytes that are no text become surrogates.
+    """Decoded lines with their ends, without a byte order mark; bytes that are no text become
+    surrogates.
 
     Raises:
-        DataError: as `_lines`; and for an encoding of several bytes a line end, when the file is not written in it.
+        DataError: as `_lines`; and for an encoding of several bytes a line end, when the file is
+            not written in it.
     """
     if splits_at_bytes(encoding):
         for number, line in _lines(path):
@@ -145,39 +161,10 @@ def _text_lines(path: Path, encoding: str) -> Iterator[str]:
                 yield line.removeprefix("\ufeff") if number == 1 else line
         except UnicodeError as error:
             raise DataError(
-                f"{path}: line {number + 1} is not {encoding} text; --encoding={encoding} does not seem to be the "
+                f"{path}: line {number + 1} is not {encoding} text; --encoding={encoding} does not "
+                "seem to be the "
                 "right one."
             ) from error
-
-
-def sample_of(path: Path) -> bytes:
-    """The first bytes of a file, unpacked; empty when it cannot be read."""
-    try:
-        with open(path, "rb") as raw:
-            packed = raw.peek(2)[:2] == _GZIP
-            stream = gzip.GzipFile(fileobj=raw) if packed else raw
-            return stream.read(SAMPLE)
-    except (OSError, EOFError, zlib.error):
-        return b""
-
-
-def encoding_advice(path: Path, encoding: str | None) -> str:
-    """What to do about a file that is not text in the encoding it is read in.
-
-    Args:
-        encoding: the one it was read in; None where the source takes no --encoding.
-    """
-    sample = sample_of(path)
-    if is_binary(sample):
-        return "it seems to be no text file at all"
-    likely = guess_encoding(sample)
-    if encoding is None:
-        likely = likely or "latin-1"
-        return f"it looks like {likely}: convert it with `iconv -f {likely} -t utf-8`"
-    if encoding != UTF8:
-        return f"--encoding={encoding} does not seem to be the right one"
-    likely = likely or "latin-1"
-    return f"it looks like {likely}: read it with --encoding={likely}"
 
 
 def json_lines(path: Path, bad: Bad, *, literals: bool = False) -> Iterator[tuple[int, dict]]:
@@ -231,7 +218,12 @@ def _decoded(line: bytes, encodings: Sequence[str]) -> str | None:
 
 
 def csv_rows(
-    path: Path, bad: Bad, columns: Sequence[str], *, separator: str = ",", encoding: str | None = None
+    path: Path,
+    bad: Bad,
+    columns: Sequence[str],
+    *,
+    separator: str = ",",
+    encoding: str | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
     """The fields `columns` of a CSV file with a header; a quoted field may hold separators and line ends.
 
@@ -239,7 +231,8 @@ def csv_rows(
         encoding: how the file is written; None: UTF-8, in a source that has no option for it.
 
     Raises:
-        DataError: the header lacks one of `columns` or has it twice, or the file is not text in its encoding.
+        DataError: the header lacks one of `columns` or has it twice, or the file is not text in
+            its encoding.
     """
     csv.field_size_limit(_LONGEST_FIELD)
     reader = csv.reader(_text_lines(path, encoding or UTF8), delimiter=separator, strict=True)
@@ -267,20 +260,29 @@ def csv_rows(
 
 
 def _header(
-    path: Path, reader: Iterator[list[str]], columns: Sequence[str], separator: str, encoding: str | None
+    path: Path,
+    reader: Iterator[list[str]],
+    columns: Sequence[str],
+    separator: str,
+    encoding: str | None,
 ) -> list[str]:
     """The names of the columns of a CSV file.
 
     Raises:
-        DataError: the first line cannot be read; the message names the encoding or the separator that is likely.
+        DataError: the first line cannot be read; the message names the encoding or the separator
+            that is likely.
     """
     try:
         header = next(reader, None)
     except csv.Error as error:
         if "NUL" in str(error):
-            raise DataError(f"{path}: holds NUL bytes in line 1; {encoding_advice(path, encoding)}.") from None
+            raise DataError(
+                f"{path}: holds NUL bytes in line 1; {encoding_advice(path, encoding)}."
+            ) from None
         if encoding in (None, UTF8) and guess_encoding(sample_of(path)) is not None:
-            raise DataError(f"{path}: is not UTF-8 text; {encoding_advice(path, encoding)}.") from None
+            raise DataError(
+                f"{path}: is not UTF-8 text; {encoding_advice(path, encoding)}."
+            ) from None
         raise DataError(f"{path}: line 1 is not proper CSV ({_plain(error)}).") from None
     if header is None:
         raise DataError(f"{path}: the file is empty; its first line must name the columns.")
@@ -300,7 +302,8 @@ def _header(
         if encoding is None:
             what = f"this source expects '{separator}'"
         raise DataError(
-            f"{path}: line 1 names no column '{_first_missing(columns, header)}'; its columns seem to be separated by "
+            f"{path}: line 1 names no column '{_first_missing(columns, header)}'; its columns seem "
+            "to be separated by "
             f"{likely}: {what}."
         )
     return header
@@ -334,16 +337,20 @@ def find_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> l
     """
     missing = list(dict.fromkeys(column for column in columns if column not in header))
     if missing:
-        near = [name for name in header if len(name) <= _LONGEST_NAME]
+        near = [name for name in header if len(name) <= _LONGEST_NAME and name.isprintable()]
         hints = "".join(dict.fromkeys(did_you_mean(column, near) for column in missing))
         names = "' and '".join(missing)
-        shown = ", ".join(header)
+        shown = printable(", ".join(header))
+        names = printable(names)
         if len(shown) > _LONGEST_HEADER:
             shown = f"{shown[:_LONGEST_HEADER]}..."
-        raise DataError(f"{path}: line 1 names no column '{names}' (columns: {shown or 'none'}).{hints}")
+        raise DataError(
+            f"{path}: line 1 names no column '{names}' (columns: {shown or 'none'}).{hints}"
+        )
     for column in columns:
-        if list(header).count(column) > 1:
-            raise DataError(f"{path}: line 1 names the column '{column}' {list(header).count(column)} times; rename one.")
+        count = list(header).count(column)
+        if count > 1:
+            raise DataError(f"{path}: line 1 names the column '{column}' {count} times; rename one.")
     return [list(header).index(column) for column in columns]
 
 
@@ -358,5 +365,7 @@ def shortened(value: object, most: int = 60) -> str:
 
 
 def printable(text: str) -> str:
-    """A text that can be written as UTF-8: half a surrogate pair and bytes that are no text become escapes."""
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+    """A text that can be written and shown: control characters and broken bytes become escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)

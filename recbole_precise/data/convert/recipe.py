@@ -25,7 +25,8 @@ def recipe(name: str, raw: Raw, options: Options) -> Iterator[str]:
     yield _line("load_col", columns, "Columns read. `.item` is read for its ids, so that all its items are candidates for every model.")
     text = options.protocol.get("item_text", raw.item_text)
     if text is not None:
-        yield _line("item_text", text, "Text of an item: a template over columns of .item, or the columns that are joined.")
+        meaning = "Text of an item: a template over columns of .item, or the columns that are joined."
+        yield _line("item_text", text, meaning)
     yield _line("MAX_ITEM_LIST_LENGTH", options.protocol.get("MAX_ITEM_LIST_LENGTH", 50), "Events of the history that a model sees.")
     yield _line("eval_args", {"split": {"LS": "valid_and_test"}, "order": "TO", "group_by": "user", "mode": "full"}, "Leave one out, by time, all items ranked.")
     yield _line("mask_history", options.protocol.get("mask_history", False), "Whether the items of the history are no candidates.")

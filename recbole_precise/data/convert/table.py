@@ -14,10 +14,11 @@ from recbole_precise.data.convert.encodings import (
     checked_encoding,
     checked_separator,
     is_utf8_beyond_ascii,
+    sample_of,
 )
 from recbole_precise.data.convert.parquet import MARK, parquet_kinds, parquet_rows
 from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import Bad, csv_rows, sample_of
+from recbole_precise.data.convert.readers import Bad, csv_rows
 from recbole_precise.data.convert.staging import Event
 from recbole_precise.errors import ConfigError
 
@@ -38,9 +39,10 @@ def open_raw(
     """A table with one event a row.
 
     Args:
-        user, item, time, rating, scene_column: names of columns. A time is a number or an ISO 8601 date (UTC without a
-            zone).
-        text: columns with texts of the item, separated by commas; of the same table, or of `item_file`.
+        user, item, time, rating, scene_column: names of columns. A time is a number or an ISO 8601
+            date (UTC without a zone).
+        text: columns with texts of the item, separated by commas; of the same table, or of
+            `item_file`.
         item_file: a table with one item a row; its id stands in the column `item` too.
         separator: of CSV; default: a comma, a tab for .tsv.
         encoding: of CSV; default: UTF-8.
@@ -53,7 +55,9 @@ def open_raw(
     table = files.file(path)
     texts = _text_columns(text)
     if item_file is not None and not texts:
-        raise ConfigError("--item_file is read for texts: name its columns with --text=title,brand.")
+        raise ConfigError(
+            "--item_file is read for texts: name its columns with --text=title,brand."
+        )
     other = None if item_file is None else files.file(item_file)
     _check_roles({"user": user, "item": item, "time": time, "rating": rating})
     if time_format is not None:
@@ -85,7 +89,9 @@ def open_raw(
         return values.token(row[1], item), [values.text(cell) for cell in row[len(named) :]], True
 
     events = reading.part(table, [*named, *own_texts], event, texts_of if own_texts else None)
-    items = [] if other is None else [reading.part(other, [item, *texts], partial(_item, column=item))]
+    items = (
+        [] if other is None else [reading.part(other, [item, *texts], partial(_item, column=item))]
+    )
     return Raw(
         columns=tuple(texts),
         events=[events],
@@ -103,12 +109,16 @@ def _text_columns(text: str | None) -> list[str]:
     """The columns that --text names. Raises ConfigError for a name that .item cannot have."""
     texts = [name.strip() for name in (text or "").split(",") if name.strip()]
     if text is not None and not texts:
-        raise ConfigError("--text names no column: give the columns of the items' texts, as in --text=title,brand.")
+        raise ConfigError(
+            "--text names no column: give the columns of the items' texts, as in "
+            "--text=title,brand."
+        )
     clash = [name for name in texts if name == "item_id" or not name.isidentifier()]
     if len(set(texts)) < len(texts) or clash:
         wrong = clash[0] if clash else next(name for name in texts if texts.count(name) > 1)
         raise ConfigError(
-            f"--text: '{wrong}' cannot name a column of .item; names are letters, digits and _, each once, and not "
+            f"--text: '{wrong}' cannot name a column of .item; names are letters, digits and _, "
+            "each once, and not "
             "item_id."
         )
     return texts
@@ -121,23 +131,30 @@ def _check_roles(columns: Mapping[str, str | None]) -> None:
         if column is None:
             continue
         if column in roles:
-            raise ConfigError(f"--{roles[column]} and --{role} both name the column '{column}'; each has its own.")
+            raise ConfigError(
+                f"--{roles[column]} and --{role} both name the column '{column}'; each has its own."
+            )
         roles[column] = role
 
 
 def _check_times_are_text(table: Path, time: str) -> None:
-    """Raise a ConfigError when a form of texts is given for a column of Parquet that holds times or numbers."""
+    """Raise a ConfigError when a form of texts is given for a column of Parquet that holds times
+    or numbers.
+    """
     if not _is_parquet(table):
         return
     kind = parquet_kinds(table).get(time)
     if kind is not None and not any(word in kind for word in ("string", "binary")):
         raise ConfigError(
-            f"--time_format is for times that are text; the column '{time}' of {table} holds {kind}: leave it out."
+            f"--time_format is for times that are text; the column '{time}' of {table} holds "
+            f"{kind}: leave it out."
         )
 
 
 def _item_text(texts: Sequence[str]) -> str | list[str] | None:
-    """What the YAML proposes as an item's text: all columns, so that an item with one of them has a text."""
+    """What the YAML proposes as an item's text: all columns, so that an item with one of them has
+    a text.
+    """
     if len(texts) > 1:
         return list(texts)
     return f"{{{texts[0]}}}" if texts else None
@@ -183,7 +200,9 @@ class _Reading:
 
             return Part(file, rows, parse, texts=texts, unit="row")
         separator = self._separator or ("\t" if ".tsv" in file.suffixes else ",")
-        read = partial(csv_rows, file, columns=columns, separator=separator, encoding=self._encoding)
+        read = partial(
+            csv_rows, file, columns=columns, separator=separator, encoding=self._encoding
+        )
         return Part(file, read, parse, texts=texts, encoding=self._encoding)
 
     def notes(self, tables: Sequence[Path]) -> list[str]:
@@ -194,7 +213,8 @@ class _Reading:
         for table in tables:
             if not _is_parquet(table) and is_utf8_beyond_ascii(sample_of(table)):
                 notes.append(
-                    f"{table.name} looks like UTF-8 text but was read as {self._encoding}: leave out --encoding if "
+                    f"{table.name} looks like UTF-8 text but was read as {self._encoding}: leave "
+                    "out --encoding if "
                     "names and texts look wrong"
                 )
         return notes

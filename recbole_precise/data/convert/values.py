@@ -54,7 +54,9 @@ def number(value: object, what: str) -> int | float:
     if value is None:
         raise BadRow(f"{what} is missing")
     if isinstance(value, Decimal):
-        value = int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+        value = (
+            int(value) if value.is_finite() and value == value.to_integral_value() else float(value)
+        )
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) >= 2**63:
         raise BadRow(f"{what} is too large")
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
@@ -75,8 +77,8 @@ def past(value: object, what: str) -> int | float:
 def moment(value: object, what: str, form: str | None = None) -> tuple[int | float, str]:
     """A time as `(seconds since 1970 of a date, or a number as it is; its kind)`.
 
-    The kind is NUMBER, COMPACT (a number that reads as YYYYMMDD), NO_ZONE for a date without a zone, which is taken as
-    UTC, or the offset of the zone, as in `+01:00`.
+    The kind is NUMBER, COMPACT (a number that reads as YYYYMMDD), NO_ZONE for a date without a
+    zone, which is taken as UTC, or the offset of the zone, as in `+01:00`.
 
     Args:
         form: strptime form of a text; without it a text is a number or an ISO 8601 date.
@@ -98,7 +100,9 @@ def moment(value: object, what: str, form: str | None = None) -> tuple[int | flo
             raise BadRow(f"{what} {shortened(text)} is no {expected}") from None
         named_utc = form is not None and "%Z" in form
         if named_utc and _UTC.search(text) is None:
-            raise BadRow(f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read with %z")
+            raise BadRow(
+                f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read with %z"
+            )
     if not isinstance(value, datetime):
         if isinstance(value, date):  # of Parquet
             value = datetime(value.year, value.month, value.day)
@@ -124,7 +128,8 @@ def checked_form(form: str) -> str:
     """A strptime form that dates can be read with.
 
     Raises:
-        ConfigError: it is malformed, or has no year, so that times of two years could not be put in order.
+        ConfigError: it is malformed, or has no year, so that times of two years could not be put
+            in order.
     """
     directives = re.findall(r"%(.?)", form.replace("%%", ""))
     try:
@@ -133,9 +138,13 @@ def checked_form(form: str) -> str:
         raise ConfigError(f"--time_format='{form}': a part of a date stands in it twice.") from None
     except (ValueError, IndexError) as error:
         if "does not match" not in str(error):
-            raise ConfigError(f"--time_format='{form}': {error}; it is written as in %d/%m/%Y %H:%M.") from None
+            raise ConfigError(
+                f"--time_format='{form}': {error}; it is written as in %d/%m/%Y %H:%M."
+            ) from None
     if not {"Y", "y", "G", "c", "x"} & set(directives):
-        raise ConfigError(f"--time_format='{form}' has no year (%Y), so the order of events would not be known.")
+        raise ConfigError(
+            f"--time_format='{form}' has no year (%Y), so the order of events would not be known."
+        )
     return form
 
 

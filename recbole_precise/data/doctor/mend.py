@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,6 +15,7 @@ from recbole_precise.data.doctor.examine import Examination
 from recbole_precise.data.doctor.findings import KINDS, Findings
 from recbole_precise.data.doctor.plan import SUFFIXES, Plan
 from recbole_precise.data.doctor.rows import Layout, read_rows
+from recbole_precise.data.workplace import workplace
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.settings.rules import BUNDLED
 
@@ -38,14 +41,34 @@ def target_of(plan: Plan, folder: Path) -> Path:
 
     Raises ConfigError when something is there already, or when the data set cannot be read from elsewhere.
     """
+    _check_place(folder)
     target = folder / plan.name
     if plan.name == BUNDLED:
         raise ConfigError(f"--fix: RecBole reads {BUNDLED} from its own folder alone, so a copy would never be read; copy it under another name first.")
-    if target.exists() or target.resolve() == plan.folder.resolve():
+    if os.path.lexists(target) or target.resolve() == plan.folder.resolve():
         raise ConfigError(f"--fix: '{target}' exists already and is not overwritten; name another folder.")
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"--fix: '{folder}' is no folder.")
     return target
+
+
+def _check_place(folder: Path) -> None:
+    """Raise a ConfigError for a path that no folder can have."""
+    text = str(folder)
+    shown = text if len(text) <= 120 else f"{text[:120]}..."
+    try:
+        text.encode("utf-8")
+        place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
+        if place is not None:
+            os.stat(place)  # a link that leads nowhere
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            os.lstat(folder)  # a name that is too long
+    except UnicodeEncodeError:
+        raise ConfigError("--fix: the name of the folder holds bytes that are no text.") from None
+    except OSError as error:
+        raise ConfigError(
+            f"--fix: '{shown}' is no place for a folder ({error.strerror or error})."
+        ) from None
+    if place is not None and not place.is_dir():
+        raise ConfigError(f"--fix: '{place}' is no folder.")
 
 
 def mend(seen: Examination, folder: Path) -> tuple[Plan, list[Mended], list[str]]:
@@ -56,27 +79,31 @@ def mend(seen: Examination, folder: Path) -> tuple[Plan, list[Mended], list[str]
     Returns: the plan of the copy; what was done to each file; what was done about each finding, in words.
     Raises ConfigError when `<folder>/<name>` exists, DataError when a file cannot be written.
     """
-    plan, target = seen.plan, target_of(seen.plan, folder)
-    partial = target.with_name(f".{target.name}.partial")
+    plan = seen.plan
+    target = target_of(plan, folder)
     done = []
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        partial.mkdir()
-        for file in sorted(plan.folder.iterdir()):
-            suffix = next((suffix for suffix in SUFFIXES if file == plan.file(suffix)), None)
-            if suffix in seen.layouts:
-                done.append(_mend_file(plan, seen.layouts[suffix], seen.repeats.get(suffix, ()), partial / file.name))
-            elif file.is_file():
-                shutil.copyfile(file, partial / file.name)
-        partial.rename(target)
-    except FileExistsError:
-        raise ConfigError(f"--fix: '{partial}' is left over from an earlier attempt; remove it.") from None
+        with workplace(folder, "doctor") as place:
+            partial = place / "copy"
+            partial.mkdir()
+            for file in sorted(plan.folder.iterdir()):
+                suffix = next((suffix for suffix in SUFFIXES if file == plan.file(suffix)), None)
+                if suffix in seen.layouts:
+                    done.append(
+                        _mend_file(
+                            plan,
+                            seen.layouts[suffix],
+                            seen.repeats.get(suffix, ()),
+                            partial / file.name,
+                        )
+                    )
+                elif file.is_file():
+                    shutil.copyfile(file, partial / file.name)
+            partial.rename(target)
     except OSError as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise DataError(f"--fix: {error.filename or target}: cannot be written ({error.strerror or error}).") from error
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+        # Only the place is of use in a message: the folder of the copy is gone by then.
+        reason = error.strerror or error
+        raise DataError(f"--fix: {target}: cannot be written ({reason}).") from error
     ways = [f"{f.file}{f', column {f.column}' if f.column else ''}: {f.count:,} x {f.kind}: {KINDS[f.kind].mending}" for f in seen.found if KINDS[f.kind].mending]
     return replace(plan, folder=target), done, ways
 
