@@ -8,6 +8,8 @@ then ours: properties/overall.yaml, properties/model/<Name>.yaml (our models alo
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import logging
 import os
 import sys
@@ -74,6 +76,11 @@ def given_arguments() -> list[str] | None:
 def _union(first: Mapping[str, list], second: Mapping[str, list]) -> dict[str, list]:
     """Columns to load that stand in either mapping."""
     return {suffix: list(dict.fromkeys([*first.get(suffix, ()), *second.get(suffix, ())])) for suffix in {**first, **second}}
+
+
+@functools.cache
+def _defaults_in(file: str) -> dict[str, Any]:
+    return read_settings(file)
 
 
 def _check_text(key: str, value: Any, where: str) -> None:
@@ -211,6 +218,12 @@ class Config(RecBoleConfig):
             # DIN and DIEN rate pairs against sampled items; their metrics exist for no other mode.
             self.internal_config_dict["eval_args"] = {**self.internal_config_dict["eval_args"], "mode": split["mode"]}
 
+    def _update_internal_config_dict(self, file) -> dict[str, Any]:
+        """RecBole's own defaults, each of its files read once a process."""
+        content = copy.deepcopy(_defaults_in(os.path.realpath(file)))
+        self.internal_config_dict.update(content)
+        return content
+
     def _check_keys(self, model_class: type) -> None:
         """Refuse keys that nobody reads and values that a key does not take; pass over foreign arguments of a script."""
         own = keys_of_model(self.entry, model_class)
@@ -252,7 +265,7 @@ class Config(RecBoleConfig):
         check_shapes(Given(final, self.dataset, self.where))
         rules.check(final, self.entry, self.model_class, given)
         asked = {key: value for key, value in given.items() if not self._unchosen.get(key)}
-        check_heeded(final, self.entry, self.model_class, asked, self.internal_config_dict, self.where)
+        check_heeded(final, self.entry, self.model_class, self.dataset, asked, self.internal_config_dict, self.where)
         return final
 
     def _set_default_parameters(self) -> None:
@@ -322,6 +335,12 @@ class Config(RecBoleConfig):
 
         final = self.final_config_dict
         rank = final["local_rank"]
+        missing = [key for key in ("nproc", "world_size", "ip", "port") if key not in final]
+        if missing:
+            raise ConfigError(
+                f"local_rank: {rank} ({self.where('local_rank')}) is for processes that were launched together, and {', '.join(missing)} "
+                "are not given: leave it out, and say --nproc, or start the command with torchrun."
+            )
         if use_gpu and torch.cuda.device_count() < final["nproc"]:
             raise ConfigError(f"nproc is {final['nproc']}, but only {torch.cuda.device_count()} GPUs are visible; list as many in gpu_id.")
         rank_of_all, count = rank + (final.get("offset") or 0), final["world_size"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import copy
+import functools
 import re
 from collections.abc import Collection
 from pathlib import Path
@@ -87,7 +89,11 @@ def properties_folder() -> Path:
 
 def our_file(kind: str, name: str) -> dict[str, Any]:
     """properties/<kind>/<name>.yaml, or nothing when there is no such file."""
-    file = properties_folder() / kind / f"{name}.yaml"
+    return copy.deepcopy(_our_file(properties_folder() / kind / f"{name}.yaml"))
+
+
+@functools.cache
+def _our_file(file: Path) -> dict[str, Any]:
     return read_settings(file) if file.is_file() else {}
 
 
@@ -113,7 +119,7 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     goes before the data set's protocol; `default` leaves it out. A model that extends another takes over what was tuned for that
     one, but for the keys that its own file sets.
     """
-    settings = read_settings(properties_folder() / "overall.yaml")
+    settings = our_file(".", "overall")
     if entry.ours:
         settings.update(model_settings(entry.settings))
         if recipe == "paper":

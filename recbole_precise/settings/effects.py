@@ -155,10 +155,6 @@ EFFECTS: dict[str, Effect] = {
 MODEL_EFFECTS: dict[str, Effect] = {
     # PRECISE
     "match_width": Effect("variant: id or llm", lambda s: s["variant"] in ("id", "llm")),
-    "token_size": Effect(
-        "a text part of a width of its own",
-        lambda s: s["text_join"] == "concat" if "text_join" in s.reads else s["variant"] != "id" or bool(s["match_width"]),
-    ),
     "token_mode": _TOKENS,
     "vocab_init": Effect("token_mode: vocab", lambda s: s["variant"] != "id" and s["token_mode"] == "vocab"),
     "token_init_std": _TOKENS,
@@ -173,12 +169,9 @@ MODEL_EFFECTS: dict[str, Effect] = {
     ),
     "alternate": Effect("trained token vectors (token_mode: vocab or item_states)", lambda s: s["variant"] != "id" and s["token_mode"] != "frozen_states"),
     **dict.fromkeys(("alternate_freeze", "alternate_patience", "alternate_share", "alternate_rate"), _ALTERNATE),
-    "targeted_batch_size": Effect("targeted_rows: prefixes", lambda s: s["targeted_rows"] == "prefixes"),
-    "targeted_negatives": Effect("targeted_loss: bpr", lambda s: s["targeted_loss"] == "bpr"),
     "targeted_view": Effect("target_scene", lambda s: s["target_scene"] is not None),
     "targeted_freeze": Effect("universal training before it (model PRECISE, or warm_start)", lambda s: s.model == "PRECISE" or bool(s["warm_start"])),
     # Objectives
-    "n_negatives": Effect("a loss that draws negatives (softmax: sampled or auto; loss: bce)", lambda s: s["loss"] == "bce" if s.towers else _sampled(s)),
     "negative_source": _SAMPLED,
     "logq": _SAMPLED,
     "loss_precision": Effect(

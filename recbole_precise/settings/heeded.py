@@ -26,6 +26,7 @@ def check_heeded(
     settings: Mapping[str, Any],
     entry: Entry,
     model_class: type,
+    dataset: str,
     asked: Mapping[str, Any],
     defaults: Mapping[str, Any],
     where: Callable[[str], str],
@@ -46,7 +47,7 @@ def check_heeded(
     if bigger is not None and bigger != _is_bigger_better(settings["valid_metric"]):
         raise ConfigError(f"valid_metric_bigger: {bigger} ({where('valid_metric_bigger')}) does nothing: whether more is better follows from valid_metric.")
     copy = Path(str(asked.get("data_path") or ""), BUNDLED, f"{BUNDLED}.inter")
-    if settings.get("dataset") == BUNDLED and "data_path" in asked and copy.is_file():
+    if dataset == BUNDLED and "data_path" in asked and copy.is_file():
         if not filecmp.cmp(copy, folder_of(settings, BUNDLED) / copy.name, shallow=False):
             raise DataError(f"'{copy}' differs from the {BUNDLED} that RecBole carries and reads whatever data_path says: give the folder and its files another name.")
 

@@ -33,7 +33,7 @@ def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
     """The intervals of a text or of a pair of numbers in a YAML list, in their order.
 
     Args:
-        value: text such as "[5,inf)", several with ';' between them, or a list of two numbers.
+        value: text such as "[5,inf)", several with ';' between them, or a pair: a list is closed, a tuple open.
         example: what the message offers.
 
     Raises:
@@ -43,7 +43,8 @@ def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
         numbers = [_bound(part) for part in value]
         if len(numbers) != 2 or None in numbers:
             raise ValueError(f"cannot be read as an interval: it needs two bounds, as in {example}")
-        return [_checked(Interval(numbers[0], numbers[1], True, True), f"[{value[0]},{value[1]}]")]
+        closed = isinstance(value, list)  # (5,30) on a command line is read as a pair
+        return [_checked(Interval(numbers[0], numbers[1], closed, closed), as_text(value))]
     if not isinstance(value, str):
         raise ValueError(f"is no interval: write text such as {example}")
     found = []
@@ -91,10 +92,11 @@ def _checked(interval: Interval, text: str) -> Interval:
 
 
 def as_text(value: Any) -> Any:
-    """An interval as RecBole reads it: a list whose bounds are words, which YAML makes of [6,inf], as the text that it was."""
-    if isinstance(value, (list, tuple)) and any(isinstance(part, str) for part in value):
-        return f"[{','.join(str(part) for part in value)}]"
-    return value
+    """An interval as RecBole reads it: a pair, which YAML makes of [6,inf] and Python of (5,30), as the text that it was."""
+    if not isinstance(value, (list, tuple)):
+        return value
+    inside = ",".join(str(part) for part in value)
+    return f"[{inside}]" if isinstance(value, list) else f"({inside})"
 
 
 def check_interval(name: str, value: Any, where: str, example: str = "[5,inf)") -> None:

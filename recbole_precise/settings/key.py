@@ -21,7 +21,7 @@ class Key:
     """The values that a key takes.
 
     `kinds`: its types, as in the comments of the YAML files: "int", "float or str", ... `low` and `high` bound numbers,
-    `above` and `below` bound them without the bound itself. `choices` are compared without case when `any_case`.
+    `above` and `below` bound them without the bound itself. `choices` are compared without case when `any_case`. `infinite`: whether numbers in a list may be infinite.
     """
 
     kinds: str
@@ -32,6 +32,7 @@ class Key:
     choices: tuple[str, ...] | None = None
     nullable: bool = False
     any_case: bool = False
+    infinite: bool = False
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -45,7 +46,7 @@ class Key:
             return
         if not self._has_type(value):
             raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {shown(value)}.{_hint(self, value)}")
-        fault = unusable_number(value)
+        fault = "" if self.infinite else unusable_number(value)
         if fault:
             raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {shown(value)}, {fault}.")
         if self.choices is not None:

@@ -232,8 +232,8 @@ RECBOLE: dict[str, Key] = {
     "alias_of_entity_id": Key("list", nullable=True),
     "alias_of_relation_id": Key("list", nullable=True),
     "kg_reverse_r": _SWITCH,
-    "entity_kg_num_interval": Key("str or list", nullable=True),
-    "relation_kg_num_interval": Key("str or list", nullable=True),
+    "entity_kg_num_interval": Key("str or list", nullable=True, infinite=True),
+    "relation_kg_num_interval": Key("str or list", nullable=True, infinite=True),
     "HEAD_ENTITY_ID_FIELD": _TEXT,
     "TAIL_ENTITY_ID_FIELD": _TEXT,
     "RELATION_ID_FIELD": _TEXT,
@@ -299,8 +299,8 @@ RECBOLE: dict[str, Key] = {
     "rm_dup_inter": _one_of("first", "last", nullable=True),
     "val_interval": Key("dict", nullable=True),
     "filter_inter_by_user_or_item": _SWITCH,
-    "user_inter_num_interval": Key("str or list", nullable=True),  # "[5,inf)", or [5, 30] as YAML reads it
-    "item_inter_num_interval": Key("str or list", nullable=True),
+    "user_inter_num_interval": Key("str or list", nullable=True, infinite=True),  # "[5,inf)", or [5, 30] as YAML reads it
+    "item_inter_num_interval": Key("str or list", nullable=True, infinite=True),
     "normalize_field": Key("list", nullable=True),
     "normalize_all": Key("bool", nullable=True),
     "benchmark_filename": Key("list", nullable=True),

@@ -143,7 +143,7 @@ def _intervals(given: Given) -> None:
         value = given.settings.get(key)
         if value is not None:
             check_count_interval(key, value, given.where(key))
-            given.settings[key] = as_text(value)
+            given.settings[key] = as_text(value) if _has_words(value) else value
     value = given.settings.get("val_interval")
     if value:
         where = given.where("val_interval")
@@ -151,7 +151,14 @@ def _intervals(given: Given) -> None:
         check_loaded("val_interval", names, where, given.types)
         check_value_intervals(value, where, given.types)
         tokens = {name for name, kind in (given.types or {}).items() if kind.startswith("token")}
-        given.settings["val_interval"] = {name: part if name in tokens else as_text(part) for name, part in value.items()}
+        given.settings["val_interval"] = {
+            name: as_text(part) if _has_words(part) and name not in tokens else part for name, part in value.items()
+        }
+
+
+def _has_words(value: Any) -> bool:
+    """Whether a pair has a bound that is text, as YAML reads the inf of [6,inf]; RecBole cannot read that."""
+    return isinstance(value, (list, tuple)) and any(isinstance(part, str) for part in value)
 
 
 def _column_keys(given: Given) -> None:
