@@ -78,7 +78,13 @@ UNIFORM = {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": 
 )
 def test_nothing_left_to_draw(prepare, model, events, items, settings):
     with pytest.raises(UserError, match="no item is left to be drawn as a negative or a candidate"):
-        prepare(model, events, items, **settings)
+        prepare(model, events, items, topk=[1], valid_metric="MRR@1", **settings)
+
+
+def test_lists_longer_than_the_catalogue_are_refused_where_recbole_cuts_them(prepare):
+    events = [(f"u{u}", f"i{(u + t) % 5}", 1, t) for u in range(4) for t in range(4)]
+    with pytest.raises(UserError, match="topk: 10 is more than the 5 items of rated"):
+        prepare("BPR", events)
 
 
 @pytest.mark.parametrize("mode, warns", [("uni14", False), ("uni15", True), ("pop100", True), ("full", False)])
