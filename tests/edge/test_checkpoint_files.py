@@ -287,6 +287,7 @@ def test_changed_files_end_in_contents_or_in_words(tmp_path, stock_config, seed,
     }
     torch.save(contents, tmp_path / "whole.pth", pickle_protocol=4)
     load_recbole_checkpoint(tmp_path / "whole.pth")
+    b"a".decode("cp437")  # zipfile's codec for names that are not UTF-8, imported at first use
     draw, original = random.Random(seed), (tmp_path / "whole.pth").read_bytes()
     with zipfile.ZipFile(tmp_path / "whole.pth") as file:
         inside = {name.partition("/")[2]: file.read(name) for name in file.namelist()}
