@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import shlex
+import re
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -65,6 +65,10 @@ def one_of(options: Mapping[str, str], key: str, choices: Sequence[str], default
     return value
 
 
+#: A name in quotes, or one without blanks, which may have a quote inside.
+_WORD = re.compile(r"""(?:"([^"]*)"|'([^']*)'|([^\s"']\S*))(?:\s+|$)""")
+
+
 def words(text: str, key: str) -> list[str]:
     """The names in an option: with blanks between them, in quotes where a name has blanks, or as a JSON list.
 
@@ -88,13 +92,16 @@ def words(text: str, key: str) -> list[str]:
             if not names or not all(isinstance(name, str) and name for name in names):
                 raise ConfigError(f"--{key} must be names, as in [\"a b\", \"c\"], not {shown(text)}.")
             return names
-    try:
-        names = shlex.split(plain) if set(plain) & set("'\"") else plain.split()
-    except ValueError as error:
-        raise ConfigError(
-            f"--{key}: {shown(text)} has a quote without its other one ({error}); a name that has a quote in it is written in a JSON "
-            "list, as in [\"a'b\"]."
-        ) from error
+    names, place = [], 0
+    while place < len(plain):
+        match = _WORD.match(plain, place)
+        if match is None:
+            raise ConfigError(
+                f"--{key}: {shown(plain[place:])} begins with a quote that does not end before a blank; a name that begins with a quote is "
+                "written in a JSON list, as in [\"'a\"]."
+            )
+        names.append(next(part for part in match.groups() if part is not None))
+        place = match.end()
     if not names or not all(names):
         raise ConfigError(f"--{key} must name at least one, with blanks between them, and quotes around a name with blanks, not {shown(text)}.")
     return names

@@ -12,7 +12,7 @@ from recbole_precise import registry
 from recbole_precise.config import Config, command_line
 from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.errors import ConfigError, DataError, UserError
-from recbole_precise.quick_start import _build_model
+from recbole_precise.model.build import build_model
 from recbole_precise.settings import model_settings, schema
 from recbole_precise.settings.limits import check_against_data, machine_memory
 from recbole_precise.trainer.trainer import get_trainer
@@ -26,7 +26,6 @@ NASTY = [
     {"inter": None}, {"inter": [1]}, {"inter": "*"}, {"max_norm": "a"}, {"distribution": 3}, {"split": {"RS": [math.nan, 1, 1]}}, {"mode": {"valid": 3}},
     (1, 2), {1, 2}, b"bytes", object(), DEEP, "[" * 3000, "{a: " * 20 + "}" * 20, "[5,10", "2024-01-01", "cuda", "sparse_adam", "mask_itemseq",
 ]  # fmt: skip
-MODEL_OF = {"OVERALL": "SASRec-CE", "RECBOLE": "SASRec"}
 
 
 def _model_with(key: str) -> str:
@@ -140,7 +139,7 @@ def small(write_dataset, tmp_path):
 def _run(model: str, settings: dict) -> None:
     config = Config(model, "shop", config_dict=settings)
     loaders = data_preparation(config, create_dataset(config))
-    trainer = get_trainer(config)(config, _build_model(config, loaders[0], lambda: None))
+    trainer = get_trainer(config)(config, build_model(config, loaders[0]._dataset, lambda: None))
     trainer.fit(loaders[0], loaders[1], verbose=False, saved=False)
     trainer.evaluate(loaders[2], load_best_model=False)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recbole_precise import cli
+from recbole_precise import cli, registry
 from recbole_precise.errors import DataError
 from recbole_precise.evaluation.test_cases import TestCases
 from recbole_precise.report import results_table, text_table
@@ -87,6 +87,31 @@ def test_a_switch_of_a_verb_stands_alone():
     arguments = ["ml-100k", "--dry_run", "--runs=here", "--plots", "False", "--report_only"]
     assert positional(arguments) == (["ml-100k"], ["--dry_run", "--runs=here", "--plots", "False", "--report_only"])
     assert parse_arguments(positional(arguments)[1], strict=True) == {"dry_run": "True", "runs": "here", "plots": "False", "report_only": "True"}
+
+
+@pytest.mark.parametrize("arguments", [["--list_models"], ["run", "--list_models"]])
+def test_list_models_names_every_model_in_its_group(arguments, capsys):
+    status, out, err = run(capsys, *arguments)
+    assert (status, err) == (0, "")
+    groups = dict(block.split(":\n", 1) for block in out.strip().split("\n\n"))
+    assert list(groups)[:2] == ["Models of this package", "Floors, which train nothing"] and len(groups) == 7
+    ours = [line.split()[0] for heading in list(groups)[:2] for line in groups[heading].splitlines()]
+    theirs = [name.strip() for heading in list(groups)[2:] for name in groups[heading].replace("\n", " ").split(",")]
+    assert sorted([*ours, *theirs]) == sorted(registry.model_names()) and len(set(ours)) == len(registry.ENTRIES)
+    assert all(len(line.split(maxsplit=1)) == 2 for heading in list(groups)[:2] for line in groups[heading].splitlines())
+    assert "SASRec" in groups["RecBole's models, sequential"] and "BPR" in groups["RecBole's models, general"]
+
+
+def test_help_names_the_models_and_neither_imports_what_is_heavy():
+    code = (
+        "import sys; from recbole_precise.cli import main; main(['--list_models']); main(['--help']); "
+        "sys.exit(bool({'torch', 'recbole', 'pandas', 'transformers'} & set(sys.modules)))"
+    )
+    root = str(Path(cli.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=300, check=False)
+    assert done.returncode == 0 and done.stderr == ""
+    for name in ("PRECISE-UT", "GraphForward", "GRU4Rec", "LightGBM"):
+        assert done.stdout.count(name) >= 2
 
 
 def test_version(capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -15,7 +16,7 @@ from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import VERB_OPTIONS
 from recbole_precise.verbs import VERBS, benchmark, inspect, tune, usage
-from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers
+from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers, words
 
 
 @given(st.integers(-5, 10**12), st.integers(0, 5))
@@ -88,3 +89,31 @@ def test_manuals_print_the_defaults():
     assert with_numbers["tune", "metric"] == tune.METRIC and with_numbers["audit", "shuffles"] == str(DEFAULT_SHUFFLES) and with_numbers["benchmark", "runs"] == benchmark._RUNS
     defaults = convert_options.Options()
     assert all(with_numbers["convert", key] == str(getattr(defaults, key)) for key in convert_options.NAMES if getattr(defaults, key) is not None)
+
+
+names = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(lambda name: name == " ".join(name.split()) and name)
+
+
+@given(st.lists(names, min_size=1, max_size=4))
+def test_names_of_any_letters_are_read_back(wanted):
+    assert words(json.dumps(wanted), "users") == wanted
+    for quote in ("\"", "'"):
+        if not any(quote in name for name in wanted):
+            assert words(" ".join(f"{quote}{name}{quote}" for name in wanted), "users") == wanted
+    plain = [name for name in wanted if not name.startswith(("'", '"')) and len(name.split()) == 1]
+    if plain and not plain[0].startswith("["):
+        assert words("  ".join(plain), "users") == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("u1 u2", ["u1", "u2"]), ("'u 1' \"u 2\" u3", ["u 1", "u 2", "u3"]), ('["a b", 7]', ["a b", "7"]), ("O'Brien it's", ["O'Brien", "it's"]), ("[PAD]", ["[PAD]"]), ("a\\b", ["a\\b"])],
+)
+def test_names_with_blanks_and_quotes(text, found):
+    assert words(text, "users") == found
+
+
+@pytest.mark.parametrize("text", ["", "  ", "''", "'a b", 'a "b', "'a'b", "[]", '["a", ""]', "[1.5]", '[["a"]]', "[true]"])
+def test_what_names_nobody(text):
+    with pytest.raises(ConfigError, match="--users"):
+        words(text, "users")
