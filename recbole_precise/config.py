@@ -265,7 +265,17 @@ class Config(RecBoleConfig):
         check_shapes(Given(final, self.dataset, self.where))
         rules.check(final, self.entry, self.model_class, given)
         asked = {key: value for key, value in given.items() if not self._unchosen.get(key)}
-        check_heeded(final, self.entry, self.model_class, self.dataset, asked, self.internal_config_dict, self.where)
+        given_in_dict = {key for key in asked if self._where.get(key) == DICT}
+        check_heeded(
+            final,
+            self.entry,
+            self.model_class,
+            self.dataset,
+            asked,
+            self.internal_config_dict,
+            self.where,
+            given_in_dict,
+        )
         return final
 
     def _set_default_parameters(self) -> None:

@@ -3,17 +3,22 @@
 A key that a user sets and that nothing would read is an error: the run would look as if it had been heeded. `EFFECTS`
 holds the condition of every key that is not always read, `UNREAD` the keys that a model takes over with another one's
 settings and never reads, `NEVER` the keys that nothing reads at all. A value that asks for what happens anyway (the
-default, or nothing) is no error, and neither is a key that a search draws or a file of a finished run repeats.
+default, or nothing) is no error, and neither is a key that a search draws or a file of a finished run repeats. A key of
+a model in a dict of settings (`config_dict`), which programs hand to several models at once, is a warning.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from recbole_precise.errors import ConfigError, shown
 from recbole_precise.settings.situation import Situation
+
+logger = logging.getLogger("recbole_precise")
+
 
 @dataclass(frozen=True)
 class Effect:
@@ -315,10 +320,18 @@ LAUNCH_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def check_effects(asked: Mapping[str, Any], defaults: Mapping[str, Any], situation: Situation, where: Callable[[str], str]) -> None:
+def check_effects(
+    asked: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    situation: Situation,
+    where: Callable[[str], str],
+    shared: Container[str] = (),
+) -> None:
     """Refuse what a user set and nothing would read.
 
     Args:
+        shared: keys that a program hands to several models of one kind at once. A key of a model
+            that is idle in one of them is a warning there.
         asked: the settings that the user gave.
         defaults: their values without the user.
         situation: all effective settings and the model.
@@ -331,5 +344,10 @@ def check_effects(asked: Mapping[str, Any], defaults: Mapping[str, Any], situati
         if asks_nothing(value, defaults.get(key, LAUNCH_DEFAULTS.get(key))):
             continue
         reason = idle(key, situation)
-        if reason:
-            raise ConfigError(f"{key}: {shown(value)} ({where(key)}) {reason}.")
+        if not reason:
+            continue
+        message = f"{key}: {shown(value)} ({where(key)}) {reason}."
+        if key in shared and key in MODEL_EFFECTS:
+            logger.warning("%s", message)
+            continue
+        raise ConfigError(message)

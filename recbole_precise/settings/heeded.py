@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import filecmp
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ def check_heeded(
     asked: Mapping[str, Any],
     defaults: Mapping[str, Any],
     where: Callable[[str], str],
+    shared: Container[str] = (),
 ) -> None:
     """Refuse what the user asked for and nothing would read, or this machine cannot serve.
 
@@ -37,10 +38,11 @@ def check_heeded(
         asked: settings that the user chose; those that a search drew, or that a finished run repeats, are not among them.
         defaults: their values without the user.
         where: key -> where its value comes from, in words.
+        shared: as in `check_effects`.
     """
     check_limits(settings, where)
     situation = situation_of(settings, entry, model_class)
-    check_effects(asked, defaults, situation, where)
+    check_effects(asked, defaults, situation, where, shared)
     _check_transform(situation, where)
     _check_learner(settings, model_class, where)
     bigger = asked.get("valid_metric_bigger")
