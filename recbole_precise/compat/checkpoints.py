@@ -173,7 +173,7 @@ def _existing(file: Any) -> Path:
             raise CheckpointError(
                 f"Checkpoint '{path}' is damaged, truncated or not written by torch 1.6 or newer."
             )
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise CheckpointError(f"Checkpoint '{path}' cannot be read ({error}).") from error
     return path
 
