@@ -73,8 +73,8 @@ CLEANING = """
 import os, signal, sys, time
 from recbole_precise.interrupts import signals_interrupt
 with signals_interrupt(repeat=sys.argv[1] == "repeat"):
-    print("ready", flush=True)
     try:
+        print("ready", flush=True)
         time.sleep(600)
     finally:
         print("cleaning", flush=True)

@@ -70,7 +70,8 @@ def inputs(seed: int, count: int) -> Iterator[Attack]:
         kind, make = kinds[number % len(kinds)]
         draw = random.Random(f"{seed}/{kind}/{number}")
         files, arguments = make(draw)
-        yield Attack(f"convert-{kind}-{seed}-{number}", ["convert", *arguments], files)
+        may_change = ("out/*",) if "--overwrite" in arguments else ()
+        yield Attack(f"convert-{kind}-{seed}-{number}", ["convert", *arguments], files, may_change)
 
 
 def _rows(draw: random.Random, count: int | None = None) -> list[list[str]]:
