@@ -265,7 +265,8 @@ class Config(RecBoleConfig):
         check_shapes(Given(final, self.dataset, self.where))
         rules.check(final, self.entry, self.model_class, given)
         asked = {key: value for key, value in given.items() if not self._unchosen.get(key)}
-        given_in_dict = {key for key in asked if self._where.get(key) == DICT}
+        # Programs hand one dict to several models, and variants of a model share a command.
+        shared = {key for key in asked if self._where.get(key) == DICT or self.entry.preset}
         check_heeded(
             final,
             self.entry,
@@ -274,7 +275,7 @@ class Config(RecBoleConfig):
             asked,
             self.internal_config_dict,
             self.where,
-            given_in_dict,
+            shared,
         )
         return final
 

@@ -4,7 +4,8 @@ A key that a user sets and that nothing would read is an error: the run would lo
 holds the condition of every key that is not always read, `UNREAD` the keys that a model takes over with another one's
 settings and never reads, `NEVER` the keys that nothing reads at all. A value that asks for what happens anyway (the
 default, or nothing) is no error, and neither is a key that a search draws or a file of a finished run repeats. A key of
-a model in a dict of settings (`config_dict`), which programs hand to several models at once, is a warning.
+a model is a warning in a dict of settings (`config_dict`), which programs hand to several models at once, and for a
+variant (PRECISE-ID), which is run with the command of its model.
 """
 
 from __future__ import annotations
@@ -330,8 +331,8 @@ def check_effects(
     """Refuse what a user set and nothing would read.
 
     Args:
-        shared: keys that a program hands to several models of one kind at once. A key of a model
-            that is idle in one of them is a warning there.
+        shared: keys that are handed to several models at once, in a dict of settings or to the
+            variants of one model. A key of a model that is idle in one of them is a warning there.
         asked: the settings that the user gave.
         defaults: their values without the user.
         situation: all effective settings and the model.
