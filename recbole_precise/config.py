@@ -97,6 +97,14 @@ def _check_text(key: str, value: Any, where: str) -> None:
             _check_text(key, part, where)
 
 
+def _name_of_number(key: str, value: int | float, where: str) -> str:
+    """A number that stands where a name is wanted, as text."""
+    try:
+        return str(value)
+    except ValueError:  # more digits than Python prints
+        raise ConfigError(f"{key} ({where}) must be text, not {shown(value)}.") from None
+
+
 class Config(RecBoleConfig):
     """Settings of a run, read as `config["key"]`.
 
@@ -177,7 +185,7 @@ class Config(RecBoleConfig):
             if isinstance(value, str) and not typed:
                 value = parse_value(value, entry.types if entry else ())
             if entry is not None and entry.types == ("str",) and isinstance(value, (int, float)) and not isinstance(value, bool):
-                value = str(value)  # a data set, a folder or a column may be named by a number
+                value = _name_of_number(key, value, where)  # a data set, a folder or a column may be named by a number
             converted[key] = value
             self._where[key] = where
             self._unchosen.pop(key, None)

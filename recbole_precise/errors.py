@@ -30,6 +30,10 @@ class CheckpointError(UserError):
     """A run directory or checkpoint is missing, damaged or belongs to something else."""
 
 
+class DivergedError(UserError, ValueError):
+    """A training has left the range of numbers."""
+
+
 class InterruptedRunError(UserError):
     """A process of a run was ended from outside."""
 

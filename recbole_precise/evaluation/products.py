@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from recbole_precise.errors import DivergedError
+
 # oneDNN's product is about twice as fast as MKL's on AMD processors, and level on Intel's.
 _ONEDNN = None
 if torch.backends.mkldnn.is_available():
@@ -30,16 +32,17 @@ def largest(vectors: Tensor, name: str) -> float:
     return value
 
 
-def not_finite(name: str) -> ValueError:
+def not_finite(name: str) -> DivergedError:
     """The error for vectors that are not finite."""
-    return ValueError(
+    return DivergedError(
         f"the {name} hold NaN or infinite values: the model has diverged, "
-        "or one of its inputs is not finite"
+        "or one of its inputs is not finite. Lower learning_rate."
     )
 
 
-def nan_error() -> ValueError:
+def nan_error() -> DivergedError:
     """The error for a score that is no number, or larger than the largest."""
-    return ValueError(
-        "a score is NaN: the model has diverged, or one of its inputs is not finite"
+    return DivergedError(
+        "a score is NaN: the model has diverged, or one of its inputs is not finite. "
+        "Lower learning_rate."
     )

@@ -312,7 +312,7 @@ def asks_nothing(value: Any, default: Any) -> bool:
         return True  # what is switched off does nothing wherever it stands
     if isinstance(default, (list, tuple)) != isinstance(value, (list, tuple)):
         return [value] == default or value == [default]  # one name is written with and without brackets
-    return str(value) == str(default)
+    return shown(value) == shown(default)
 
 
 #: Of keys without a default of ours: what RecBole's launcher takes them to be.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_precise.data.scenes import columns_read
-from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.errors import ConfigError, DataError, did_you_mean, shown
 from recbole_precise.files import output_file, output_folder
 from recbole_precise.registry import Entry
 from recbole_precise.settings.effects import UNREAD
@@ -120,7 +120,7 @@ def _metrics(settings, entry, model_class, given) -> None:
         raise ConfigError("metrics must name at least one metric.")
     for name in names:
         if not isinstance(name, str) or name.lower() not in metric_types:
-            raise ConfigError(f"metrics: there is no metric {name!r}.{did_you_mean(str(name), known)}")
+            raise ConfigError(f"metrics: there is no metric {shown(name)}.{did_you_mean(shown(name), known)}")
     kinds = {metric_types[name.lower()] for name in names}
     if len(kinds) > 1:
         raise ConfigError(f"metrics: {', '.join(names)} cannot be computed together, some rank items and some rate pairs; choose one kind.")
@@ -274,7 +274,7 @@ def _columns(settings, entry, model_class, given) -> None:
         return
     for key in ("USER_ID_FIELD", "ITEM_ID_FIELD", "TIME_FIELD"):
         if settings[key] not in columns:
-            raise ConfigError(f"load_col: inter lists no column '{settings[key]}' ({key}), which {entry.name} needs.{did_you_mean(settings[key], map(str, columns))}")
+            raise ConfigError(f"load_col: inter lists no column {shown(settings[key])} ({key}), which {entry.name} needs.{did_you_mean(settings[key], map(str, columns))}")
 
 
 def load_scene_columns(settings: dict[str, Any]) -> None:
