@@ -281,7 +281,11 @@ def load_scene_columns(settings: dict[str, Any]) -> None:
     """Add the columns that the scenes are told by to load_col, which a user need not repeat."""
     load = settings.get("load_col")
     if load and isinstance(load.get("inter"), (list, tuple)):
-        missing = [column for column in columns_read(settings) if column not in load["inter"]]
+        read = columns_read(settings)
+        for column, key in read.items():
+            if not str(column).strip():
+                raise ConfigError(f"{key} must name a column of .inter, not {shown(column)}.")
+        missing = [column for column in read if column not in load["inter"]]
         settings["load_col"] = {**load, "inter": [*load["inter"], *missing]}
 
 

@@ -99,7 +99,7 @@ def test_values_of_a_command_line(key: str, text: str):
         ("SASRec", {"load_col": {"inter": "user_id"}}, ["load_col: inter", "a list of columns"]),
         ("SASRec", {"load_col": {"inter": [1, None]}}, ["load_col: inter", "is no name of a column"]),
         ("SASRec", {"load_col": {"intr": ["user_id"]}}, ["'intr' is no file", "Did you mean 'inter'"]),
-        ("SASRec", {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "kg": ["head_id"]}}, ["kg lists columns, but there is no file"]),
+        ("SASRec", {"load_col": {"inter": ["user_id", "item_id", "timestamp"], "net": ["source_id"]}}, ["net lists columns, but there is no file"]),
         ("SASRec", {"unload_col": {"inter": ["rating"]}}, ["unload_col", "load_col: ~"]),
         ("SASRec", {"unused_col": {"inter": ["ratings"]}}, ["unused_col: inter", "'ratings', which is not loaded"]),
         ("SASRec", {"seq_len": {"timestamp": 3}}, ["seq_len", "only lists"]),
@@ -153,6 +153,7 @@ TAKEN = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "change"), TAKEN, ids=[f"{model}-{'-'.join(change)}" for model, change in TAKEN])
 def test_what_settings_take_trains_or_is_refused_in_a_sentence(small, model: str, change: dict):
     try:
