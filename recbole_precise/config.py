@@ -238,8 +238,13 @@ class Config(RecBoleConfig):
         known = recbole_keys() | our_keys() | own.keys()
         for key in list(self.external_config_dict):
             where = self._where.get(key, DICT)
-            if self._unchosen.get(key) and self.entry.ours and key in model_settings(self.entry.settings):
-                continue  # a finished run repeats what its model took over and does not read
+            if key not in known and self.entry.ours and key in model_settings(self.entry.settings):
+                if self._unchosen.get(key):
+                    continue  # a finished run repeats what its model took over and does not read
+                if where == DICT or self.entry.preset:
+                    # One dict serves several models, and one command the variants of a model.
+                    logger.warning("%s does nothing for %s: it never reads it.", key, self.entry.name)
+                    continue
             if key not in known:
                 if key in self._ignorable and where == COMMAND_LINE:
                     logger.warning("--%s is no setting of RecBole or of this package and is passed over.", key)

@@ -29,7 +29,7 @@ from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.interrupts import mark_reported
 from recbole_precise.launch import RECBOLES_PORT, check_launch, free_port, start_processes, torchrun_settings, under_torchrun
-from recbole_precise.logs import log_to
+from recbole_precise.logs import log_to, on_a_terminal
 from recbole_precise.model.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
 from recbole_precise.result import (
@@ -176,9 +176,10 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
         logger.info(set_color("FLOPs", "blue") + f": {flops}")
     trainer = get_trainer(config)(config, model)
 
-    best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=config["show_progress"])
+    bars = bool(config["show_progress"]) and on_a_terminal()
+    best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=bars)
     begin = perf_counter()
-    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=config["show_progress"])
+    test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=bars)
     tested = perf_counter() - begin
 
     logger.info("The running environment of this training is as follows:\n" + _usage(config, perf_counter() - started))

@@ -45,7 +45,7 @@ _FILTER = Effect(
     lambda s: not s["benchmark_filename"],
 )
 _LAUNCH = Effect(
-    "the command line: the launch is read before the settings, as in --nproc=2, or given to run()",
+    "a launch: nproc is read from the command line (--nproc=2) or given to run()",
     lambda s: "local_rank" in s.settings,
 )
 _LABELS = Effect(
@@ -312,7 +312,10 @@ def asks_nothing(value: Any, default: Any) -> bool:
         return True  # what is switched off does nothing wherever it stands
     if isinstance(default, (list, tuple)) != isinstance(value, (list, tuple)):
         return [value] == default or value == [default]  # one name is written with and without brackets
-    return shown(value) == shown(default)
+    try:
+        return str(value) == str(default)
+    except ValueError:  # a number of more digits than Python prints
+        return False
 
 
 #: Of keys without a default of ours: what RecBole's launcher takes them to be.

@@ -256,7 +256,7 @@ RECBOLE: dict[str, Key] = {
     "epochs": _count(0),
     "train_batch_size": _count(),
     "learner": Key("str", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"), any_case=True),
-    "learning_rate": _positive(high=1e4),
+    "learning_rate": _positive(high=1e36),
     "train_neg_sample_args": Key("dict", nullable=True),
     "eval_step": _count(0),
     "stopping_step": _count(0),

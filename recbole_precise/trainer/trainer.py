@@ -29,7 +29,6 @@ from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.list_metrics import LIST_METRICS, exact_metrics, is_exact_metric, is_list_metric
 from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.evaluation.ranking import Ranks
-from recbole_precise.logs import on_a_terminal
 from recbole_precise.result import write_settings
 from recbole_precise.trainer import judging
 from recbole_precise.trainer.checkpoint import write_atomically
@@ -155,7 +154,6 @@ class PreciseTrainer(PhasedTraining, Trainer):
             saved: write checkpoints, and the best weights at the end, into the run directory.
             callback_fn: called with (epoch, validation score) after each validation.
         """
-        show_progress = show_progress and on_a_terminal()
         if self.device.type == "cpu" and self.config["keep_freed_memory"] is not False:
             keep_freed_memory()
         # Importing RecBole's sequential models switches anomaly detection on for the whole process (sine.py): every backward
@@ -298,7 +296,6 @@ class PreciseTrainer(PhasedTraining, Trainer):
         """
         if not eval_data:
             return None
-        show_progress = show_progress and on_a_terminal()
         if load_best_model:
             self._load_best(model_file)
         started, split = perf_counter(), self._split_of(eval_data)

@@ -28,7 +28,7 @@ def outcome(
     model: str, settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> dict[str, Any]:
     """All that a run computes: weights, the course of training, bits of scores, ranks, metrics."""
-    config = Config(model, "ring", config_dict=settings)
+    config = Config(model, "ring", config_dict=settings, drawn=settings)
     trained = train_model(config, saved=model == "S3Rec")  # which saves its weights in any case
     trainer, found = trained.trainer, {}
     for split, loader in zip(("valid", "test"), trained.loaders[1:]):
@@ -121,7 +121,7 @@ def test_candidates_follow_the_seed_and_not_the_training(
         with monkeypatch.context() as patch:
             patch.setattr(PreciseTrainer, "_neg_sample_batch_eval", note)
             settings = small_settings(model, **under("popular"), **more)
-            config = Config(model, "ring", config_dict=settings)
+            config = Config(model, "ring", config_dict=settings, drawn=settings)
             trained = train_model(config, saved=False)
             for _ in range(2):
                 trained.trainer.evaluate(trained.loaders[2], load_best_model=False)

@@ -64,7 +64,7 @@ def test_stopped_during_evaluations(settings, tmp_path: Path, model: str, place:
     sessions = 0
     while not run_until(small, tmp_path / "stopped", place, 1 + sessions):
         sessions += 1
-    assert sessions > 2
+    assert sessions > 1
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "straight")
 
 

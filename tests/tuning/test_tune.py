@@ -161,7 +161,7 @@ def test_an_interrupt_gives_the_point_back_and_says_how_to_go_on(here, monkeypat
 
     monkeypatch.setattr(session, "run_trial", interrupted_once)
     assert tune("--trials=3", "--study=s", epochs=1) == 130
-    assert "The same command goes on with the study." in capsys.readouterr().err
+    assert "The same command goes on with the study" in capsys.readouterr().err
     assert [row["state"] for row in trials_of("saved/tune/s")] == ["complete", "lost"]
     assert tune("--trials=3", "--study=s", epochs=1) == 0
     assert len(calls) == 4 and calls[2][1] == calls[1][1]  # the same point
