@@ -194,7 +194,10 @@ def test_llm_esr_is_taught_by_the_users_whose_texts_are_nearest(pantry):
     only = model._distillation(trained, step)
     own = torch.autograd.grad(only, trained)[0]
     last = step.batch.trained.sum(1).cumsum(0) - 1
-    assert own[last].any() and own.abs().sum() == own[last].abs().sum()
+    # No state but the last has a gradient; sums of other shapes may differ in their last bits.
+    others = own.clone()
+    others[last] = 0
+    assert own[last].any() and not others.any()
 
 
 @pytest.mark.parametrize("name", RIVALS)
