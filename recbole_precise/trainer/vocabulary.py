@@ -80,11 +80,6 @@ class Vocabulary:
     sequences: Sequences | None = None
     counts: np.ndarray | None = None
 
-    @property
-    def names(self) -> dict[str, np.ndarray]:
-        """The names of `user` and `item`, without the padding."""
-        return {"user": self.users[1:], "item": self.items[1:]}
-
 
 @dataclass(frozen=True)
 class Difference:

@@ -160,13 +160,13 @@ def _histories(
             raise DataError(
                 f"User '{name}' has no event in {where}, so there is nothing to recommend from."
             )
-    part = dataset.next_rows(users)
+    row_of = np.searchsorted(here, users)
     store = dataset.all_events
     items = store.fields[dataset.iid_field].numpy()
     at = np.searchsorted(store.user_ids.numpy(), users)
     begin, end = store.offsets[:-1].numpy()[at], store.offsets[1:].numpy()[at]
     histories = [items[low:high] for low, high in zip(begin, end, strict=True)]
-    return list(wanted["users"]), histories, lambda rows: part[rows].to(device)
+    return list(wanted["users"]), histories, lambda rows: part[row_of[rows]].to(device)
 
 
 def _typed_in(run: FinishedRun, history: np.ndarray) -> dict[str, torch.Tensor]:
