@@ -242,7 +242,7 @@ def empty_files(draw: random.Random) -> Drawn:
         _csv([]).encode(),
         b",,,\n",
         b'"',
-        gzip.compress(b""),
+        gzip.compress(b"", mtime=0),
     ]
     return _table(
         draw.choice(contents), *_skip(draw), name=draw.choice(["t.csv", "t.csv.gz", "t.parquet"])
@@ -250,7 +250,7 @@ def empty_files(draw: random.Random) -> Drawn:
 
 
 def bad_gzip(draw: random.Random) -> Drawn:
-    packed = bytearray(gzip.compress(_csv(_rows(draw, 400)).encode()))
+    packed = bytearray(gzip.compress(_csv(_rows(draw, 400)).encode(), mtime=0))
     way = draw.choice(["cut", "flip", "tail", "twice", "plain", "many"])
     if way == "cut":
         del packed[draw.randrange(len(packed)) :]
@@ -259,7 +259,7 @@ def bad_gzip(draw: random.Random) -> Drawn:
     elif way == "tail":
         packed += draw.randbytes(draw.randint(1, 90))
     elif way == "twice":
-        packed = bytearray(gzip.compress(bytes(packed)))
+        packed = bytearray(gzip.compress(bytes(packed), mtime=0))
     elif way == "plain":
         packed = bytearray(b"\x1f\x8b" + _csv(_rows(draw)).encode())
     else:

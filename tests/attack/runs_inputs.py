@@ -282,9 +282,10 @@ def _bomb() -> bytes:
     """An archive of an array that claims a billion rows."""
     header = b"\x93NUMPY\x01\x00" + struct.pack("<H", 118) + b"{'descr': '<i8', 'fortran_order': False, 'shape': (1000000000000,), }".ljust(117) + b"\n"
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(file, "w") as archive:
         for name in ("test_user", "test_item", "test_rank"):
-            archive.writestr(f"{name}.npy", header + bytes(100_000))
+            entry = zipfile.ZipInfo(f"{name}.npy")  # without it the archive holds the time of day
+            archive.writestr(entry, header + bytes(100_000), zipfile.ZIP_DEFLATED)
     return file.getvalue()
 
 
@@ -379,8 +380,11 @@ def _foreign_pth(draw: random.Random) -> Attack:
 def _zip_of_pickle(draw: random.Random) -> bytes:
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w") as archive:
-        archive.writestr(draw.choice(["archive/data.pkl", "data.pkl", "../data.pkl", "archive/other"]), pickle.dumps(draw.choice([{}, {"config": {}}, {"state_dict": []}, None]), protocol=2))
-        archive.writestr("archive/version", b"3\n")
+        names = ["archive/data.pkl", "data.pkl", "../data.pkl", "archive/other"]
+        name = zipfile.ZipInfo(draw.choice(names))  # without it the archive holds the time of day
+        content = draw.choice([{}, {"config": {}}, {"state_dict": []}, None])
+        archive.writestr(name, pickle.dumps(content, protocol=2))
+        archive.writestr(zipfile.ZipInfo("archive/version"), b"3\n")
     return file.getvalue()
 
 

@@ -2,6 +2,8 @@
 nothing lost.
 """
 
+import time
+
 import pytest
 from convert_inputs import KINDS, inputs
 
@@ -12,10 +14,13 @@ def content(folder):
     return {path: path.read_bytes() if path.is_file() else None for path in folder.rglob("*")}
 
 
-def test_the_same_seed_draws_the_same_inputs():
+def test_the_same_seed_draws_the_same_inputs(monkeypatch):
     count = len(KINDS)
     assert count >= 25
-    first, again, other = (list(inputs(seed, count)) for seed in (5, 5, 6))
+    first, other = list(inputs(5, count)), list(inputs(6, count))
+    later = time.time() + 1000  # gzip writes the time into its header unless it is given one
+    monkeypatch.setattr(time, "time", lambda: later)
+    again = list(inputs(5, count))
     assert [attack.arguments for attack in first] == [attack.arguments for attack in again]
     assert [attack.files for attack in first] == [attack.files for attack in again]
     assert [attack.files for attack in first] != [attack.files for attack in other]
