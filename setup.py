@@ -6,30 +6,42 @@ from pathlib import Path
 from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
-VERSION = re.search(r'^__version__ = "(.+)"', (HERE / "recbole_precise" / "__init__.py").read_text(encoding="utf-8"), re.MULTILINE).group(1)
+VERSION = re.search(
+    r'^__version__ = "(.+)"',
+    (HERE / "recbole_precise" / "__init__.py").read_text(encoding="utf-8"),
+    re.MULTILINE,
+).group(1)
 
 
 def requirements() -> list[str]:
-    """The lines of requirements.txt, and RecBole itself where pip can meet RecBole's own requirements.
+    """The lines of requirements.txt, and RecBole itself where pip can meet RecBole's own
+    requirements.
 
-    RecBole 1.2.1 asks for ray<=2.6.3, which no Python from 3.12 on can install and which nothing here needs; there, and
-    wherever ray is not wanted, `pip install --no-deps recbole==1.2.1` comes first.
+    RecBole 1.2.1 asks for ray<=2.6.3, which no Python from 3.12 on can install and which nothing
+    here needs; there, and wherever ray is not wanted, `pip install --no-deps recbole==1.2.1` comes
+    first.
     """
     lines = (HERE / "requirements.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if line and not line.startswith("#")] + ["recbole==1.2.1; python_version < '3.12'"]
+    return [line for line in lines if line and not line.startswith("#")] + [
+        "recbole==1.2.1; python_version < '3.12'"
+    ]
 
 
 setup(
     name="recbole-precise",
     version=VERSION,
-    description="Sequential recommenders that join item IDs with item text, as a plug-in for RecBole",
+    description="Sequential recommenders that join item IDs with item text, as a plug-in for "
+    "RecBole",
     long_description=(HERE / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     author="recbole_precise authors",
     license="MIT",
     python_requires=">=3.10",
     # properties/ stands at the top level of the repository and travels inside the package.
-    packages=[*find_packages(include=["recbole_precise", "recbole_precise.*"]), "recbole_precise.properties"],
+    packages=[
+        *find_packages(include=["recbole_precise", "recbole_precise.*"]),
+        "recbole_precise.properties",
+    ],
     package_dir={"recbole_precise": "recbole_precise", "recbole_precise.properties": "properties"},
     package_data={"recbole_precise.properties": ["*.yaml", "*/*", "*/*/*"]},
     install_requires=requirements(),

@@ -1,4 +1,5 @@
-"""One measurement of `model_cost.py`: a model in a process of its own, some batches of each phase, a ranking, the peak of memory.
+"""One measurement of `model_cost.py`: a model in a process of its own, some batches of each phase,
+a ranking, the peak of memory.
 
 What is measured and how: the docstring there.
 """
@@ -20,8 +21,16 @@ from mmd import resident_mb
 from sasrec_curve import stock_data, stock_model
 
 #: Of every run here; nothing is written, nothing validated.
-FIXED = {"epochs": 2, "eval_step": 0, "gpu_id": "", "show_progress": False, "state": "ERROR", "tensorboard": False}
-#: Seconds of processor time up to which a ranking is done twice: what the first one loads counts for little in a longer one.
+FIXED = {
+    "epochs": 2,
+    "eval_step": 0,
+    "gpu_id": "",
+    "show_progress": False,
+    "state": "ERROR",
+    "tensorboard": False,
+}
+#: Seconds of processor time up to which a ranking is done twice: what the first one loads counts
+#: for little in a longer one.
 RANK_TWICE = 3.0
 
 
@@ -31,7 +40,9 @@ class Failed(Exception):
 
 @dataclass(frozen=True)
 class Case:
-    """A model to measure: with `settings` beside the shared ones, and in RecBole without us where `plain`."""
+    """A model to measure: with `settings` beside the shared ones, and in RecBole without us where
+    `plain`.
+    """
 
     name: str
     model: str
@@ -51,13 +62,15 @@ class Prepared:
 
 def prepare(case: Case, dataset: str, settings: Mapping[str, Any]) -> Prepared:
     """Read the data of a case."""
-    import recbole_precise as rp
     from recbole.utils import init_seed
 
+    import recbole_precise as rp
     from recbole_precise.config import command_line
 
     with command_line([]):
-        config = rp.Config(model=case.model, dataset=dataset, config_dict={**FIXED, **settings, **case.settings})
+        config = rp.Config(
+            model=case.model, dataset=dataset, config_dict={**FIXED, **settings, **case.settings}
+        )
     if case.plain:
         return Prepared(case, *_plain_data(config))
     init_seed(config["seed"], config["reproducibility"])
@@ -66,28 +79,51 @@ def prepare(case: Case, dataset: str, settings: Mapping[str, Any]) -> Prepared:
 
 
 def _plain_data(ours) -> tuple:
-    """(config, training, test loader) of plain RecBole, with the sizes and columns that our command gives the model."""
+    """(config, training, test loader) of plain RecBole, with the sizes and columns that our command
+    gives the model.
+    """
     from recbole_precise.settings.known_keys import keys_of_model
 
-    own = [key for key, default in keys_of_model(ours.entry, ours.model_class).items() if default is not None]
-    shared = {key: ours[key] for key in (*own, "load_col", "train_batch_size", "eval_batch_size", "learning_rate")}
+    own = [
+        key
+        for key, default in keys_of_model(ours.entry, ours.model_class).items()
+        if default is not None
+    ]
+    shared = {
+        key: ours[key]
+        for key in (*own, "load_col", "train_batch_size", "eval_batch_size", "learning_rate")
+    }
     folder = ours.external_config_dict.get("data_path")
     config, (train, _, test) = stock_data(
-        ours["dataset"], ours["MAX_ITEM_LIST_LENGTH"], ours["seed"], folder, epochs=2, model=ours["model"], state="ERROR", **shared
+        ours["dataset"],
+        ours["MAX_ITEM_LIST_LENGTH"],
+        ours["seed"],
+        folder,
+        epochs=2,
+        model=ours["model"],
+        state="ERROR",
+        **shared,
     )
     return config, train, test
 
 
 def prepare_process(ready: Sequence[Prepared]) -> None:
-    """Do once what every forked process would do again: import what a first optimizer imports, encode the texts, let go of what reading left behind."""
+    """Do once what every forked process would do again: import what a first optimizer imports,
+    encode the texts, let go of what reading left behind.
+    """
     import torch
 
     import recbole_precise.trainer.trainer  # noqa: F401
 
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
-    ours = next((prepared for prepared in ready if not prepared.case.plain and prepared.config.entry.ours), None)
+    ours = next(
+        (prepared for prepared in ready if not prepared.case.plain and prepared.config.entry.ours),
+        None,
+    )
     if ours is not None:
-        with contextlib.suppress(Failed):  # without texts there is nothing to encode; models that need them tell it themselves
+        with contextlib.suppress(
+            Failed
+        ):  # without texts there is nothing to encode; models that need them tell it themselves
             in_child(lambda: ours.train._dataset.token_states() and None)
     gc.collect()
     if hasattr(libc := ctypes.CDLL(None), "malloc_trim"):
@@ -95,14 +131,17 @@ def prepare_process(ready: Sequence[Prepared]) -> None:
 
 
 class FirstBatches:
-    """A loader that hands out `count` batches or, where that is None, batches for `seconds` of processor time; at least one.
+    """A loader that hands out `count` batches or, where that is None, batches for `seconds` of
+    processor time; at least one.
 
     handed: how many it has handed out. began: (wall, processor) clock when the first was asked for.
     """
 
     def __init__(self, loader, count: int | None, seconds: float) -> None:
         self.loader, self.count, self.seconds, self.handed = loader, count, seconds, 0
-        self.dataset = vars(loader).get("dataset")  # the list of row numbers, which a loader of RecBole's hides behind its data set
+        self.dataset = vars(loader).get(
+            "dataset"
+        )  # the list of row numbers, which a loader of RecBole's hides behind its data set
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.loader, name)
@@ -121,7 +160,11 @@ class FirstBatches:
             yield batch
 
     def _over(self) -> bool:
-        return clocks()[1] - self.began[1] >= self.seconds if self.count is None else self.handed >= self.count
+        return (
+            clocks()[1] - self.began[1] >= self.seconds
+            if self.count is None
+            else self.handed >= self.count
+        )
 
 
 def clocks() -> tuple[float, float]:
@@ -131,15 +174,19 @@ def clocks() -> tuple[float, float]:
 
 def targets_of(loader) -> int:
     """How many targets an epoch over a training loader trains."""
-    if loader.config["transform"] == "mask_itemseq":  # BERT4Rec's; it leaves out what is masked at a row's first place
+    if (
+        loader.config["transform"] == "mask_itemseq"
+    ):  # BERT4Rec's; it leaves out what is masked at a row's first place
         return sum(int((batch["MASK_INDEX"] > 0).sum()) for batch in loader)
     return loader._dataset.inter_num
 
 
 class Stopwatch:
-    """Takes the place of a trainer's `_train_epoch`: of each phase the first epoch is a short warm-up, the second is timed.
+    """Takes the place of a trainer's `_train_epoch`: of each phase the first epoch is a short
+    warm-up, the second is timed.
 
-    epochs: a line a phase. counts: phase -> batches to measure; where it is missing, as many as `seconds` allow, and targets are counted.
+    epochs: a line a phase. counts: phase -> batches to measure; where it is missing, as many as
+        `seconds` allow, and targets are counted.
     """
 
     def __init__(self, trainer, counts: Mapping[str, int], seconds: float) -> None:
@@ -156,14 +203,27 @@ class Stopwatch:
         called = clocks()
         loss = self.train_epoch(part, *args, **kwargs)
         ended, scale = clocks(), len(loader) / part.handed
-        wall, processor = (begun - start + (end - begun) * scale for start, begun, end in zip(called, part.began, ended))
-        row = {"phase": phase, "batches_measured": part.handed, "batches": len(loader), "wall": wall, "processor": processor}
+        wall, processor = (
+            begun - start + (end - begun) * scale
+            for start, begun, end in zip(called, part.began, ended)
+        )
+        row = {
+            "phase": phase,
+            "batches_measured": part.handed,
+            "batches": len(loader),
+            "wall": wall,
+            "processor": processor,
+        }
         self.epochs.append(row if phase in self.counts else {**row, "targets": targets_of(loader)})
         return loss
 
 
-def measure(prepared: Prepared, counts: Mapping[str, int], seconds: float, threads: int) -> dict[str, Any]:
-    """Build the model of a case, train some of each phase, rank the test rows: times, memory, sizes."""
+def measure(
+    prepared: Prepared, counts: Mapping[str, int], seconds: float, threads: int
+) -> dict[str, Any]:
+    """Build the model of a case, train some of each phase, rank the test rows: times, memory,
+    sizes.
+    """
     import torch
 
     before = resident_mb("RssAnon")
@@ -201,7 +261,10 @@ def _rank(model, trainer, test) -> dict[str, float]:
 
 
 def _trainer(prepared: Prepared) -> tuple:
-    """Model and trainer of our command; every phase of the model has two epochs and no validation."""
+    """Model and trainer of our command.
+
+    Every phase of the model has two epochs and no validation.
+    """
     from recbole.utils import init_seed
 
     from recbole_precise import registry
@@ -209,9 +272,14 @@ def _trainer(prepared: Prepared) -> tuple:
 
     config = prepared.config
     init_seed(config["seed"], config["reproducibility"])
-    model = registry.get_model(config["model"])(config, prepared.train._dataset).to(config["device"])
+    model = registry.get_model(config["model"])(config, prepared.train._dataset).to(
+        config["device"]
+    )
     if hasattr(model, "phases"):
-        plan = [replace(phase, epochs=2, validate=False, validate_start=False) for phase in model.phases()]
+        plan = [
+            replace(phase, epochs=2, validate=False, validate_start=False)
+            for phase in model.phases()
+        ]
         model.phases = lambda: plan
     return model, get_trainer(config)(config, model)
 
@@ -221,14 +289,17 @@ def _plain_trainer(prepared: Prepared) -> tuple:
 
 
 def in_child(function: Callable, *given) -> Any:
-    """What `function(*given)` returns in a process forked for it; Failed when it raises or the process dies."""
+    """What `function(*given)` returns in a process forked for it.
+
+    Failed when it raises or the process dies.
+    """
     context = multiprocessing.get_context("fork")
     here, there = context.Pipe(duplex=False)
 
     def work() -> None:
         try:
             there.send((True, function(*given)))
-        except Exception as error:  # noqa: BLE001 - told by the parent, whatever it is
+        except Exception as error:
             there.send((False, f"{type(error).__name__}: {error}"))
 
     process = context.Process(target=work)
@@ -238,7 +309,11 @@ def in_child(function: Callable, *given) -> Any:
         done, answer = here.recv()
     except EOFError:
         process.join()
-        done, answer = False, f"its process ended with status {process.exitcode}, as one does for which memory is too small"
+        done, answer = (
+            False,
+            f"its process ended with status {process.exitcode}, as one does for which memory is "
+            "too small",
+        )
     process.join()
     if not done:
         raise Failed(answer)

@@ -5,7 +5,8 @@ NumPy 2 removed are given back. `benchmarks/time_to_quality.py` reads the curve,
 not repeat an hour of SASRec training: it measures SASRec's seconds per epoch anew in its own run.
 
     python benchmarks/sasrec_curve.py --dataset=ml-100k --length=50 --epochs=20
-    python benchmarks/sasrec_curve.py --dataset=prime-pantry --data_path=dataset --length=20 --epochs=40
+    python benchmarks/sasrec_curve.py --dataset=prime-pantry --data_path=dataset --length=20
+    --epochs=40
 
 Writes `benchmarks/results/sasrec_curve_<dataset>.json` after every epoch (atomically).
 """
@@ -14,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import platform
 import sys
 import time
@@ -29,8 +29,18 @@ for _name, _type in (("float_", np.float64), ("complex_", np.complex128), ("unic
 RESULTS = Path(__file__).resolve().parent / "results"
 
 
-def stock_data(dataset: str, length: int, seed: int, data_path: str | None = None, epochs: int = 300, model: str = "SASRec", **more):
-    """(config, (training, validation, test) loaders) of a model of stock RecBole with its published defaults; `more`: other settings."""
+def stock_data(
+    dataset: str,
+    length: int,
+    seed: int,
+    data_path: str | None = None,
+    epochs: int = 300,
+    model: str = "SASRec",
+    **more,
+):
+    """(config, (training, validation, test) loaders) of a model of stock RecBole with its published
+    defaults; `more`: other settings.
+    """
     argv, sys.argv = sys.argv, sys.argv[:1]
     try:
         from recbole.config import Config
@@ -69,7 +79,9 @@ def stock_model(config, train):
     return model, Trainer(config, model)
 
 
-def stock_parts(dataset: str, length: int, seed: int, data_path: str | None = None, epochs: int = 300):
+def stock_parts(
+    dataset: str, length: int, seed: int, data_path: str | None = None, epochs: int = 300
+):
     """Config, loaders, model and trainer of stock RecBole SASRec with its published defaults."""
     config, loaders = stock_data(dataset, length, seed, data_path, epochs)
     return config, loaders, *stock_model(config, loaders[0])
@@ -80,7 +92,7 @@ def write_atomically(path: Path, payload: dict) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(payload, indent=1))
-    os.replace(temporary, path)
+    Path(temporary).replace(path)
 
 
 def main() -> None:
@@ -97,7 +109,7 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(arguments.threads)
-    config, (train, valid, test), model, trainer = stock_parts(
+    _config, (train, valid, test), _model, trainer = stock_parts(
         arguments.dataset, arguments.length, arguments.seed, arguments.data_path, arguments.epochs
     )
     out = RESULTS / f"sasrec_curve_{arguments.dataset}.json"
@@ -132,7 +144,9 @@ def main() -> None:
         }
         if row["valid"]["ndcg@10"] > best:
             best, since_best = row["valid"]["ndcg@10"], 0
-            row["test"] = {k: float(v) for k, v in trainer.evaluate(test, load_best_model=False).items()}
+            row["test"] = {
+                k: float(v) for k, v in trainer.evaluate(test, load_best_model=False).items()
+            }
             curve["best_epoch"] = epoch
         else:
             since_best += 1

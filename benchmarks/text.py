@@ -1,14 +1,16 @@
-"""Items per second of encoding texts: ours beside sentence-transformers, and a second run through the cache.
+"""Items per second of encoding texts: ours beside sentence-transformers, and a second run through
+the cache.
 
     python benchmarks/text.py
     python benchmarks/text.py --input titles.csv --id_column asin --item_text "{title}" --limit 2000
 
-Both sides read the same distinct texts with the same model folder, maximum length, threads and arithmetic, the model
-already loaded, in turns, medians of `--repeats`. sentence-transformers returns one vector for each text and runs at
-each of `--batch_sizes`, its default 32 among them; the faster counts. Ours stores the states of all tokens on disk
-(synced, with checksums) within the time measured. Agreement is the lowest cosine between our pooled states and their
-vectors. The second run finds the model and the texts again and maps the states; pooling them, which reads every byte,
-is timed apart.
+Both sides read the same distinct texts with the same model folder, maximum length, threads and
+arithmetic, the model already loaded, in turns, medians of `--repeats`. sentence-transformers
+returns one vector for each text and runs at each of `--batch_sizes`, its default 32 among them; the
+faster counts. Ours stores the states of all tokens on disk (synced, with checksums) within the time
+measured. Agreement is the lowest cosine between our pooled states and their vectors. The second run
+finds the model and the texts again and maps the states; pooling them, which reads every byte, is
+timed apart.
 
 Writes `results/text.json`.
 """
@@ -52,9 +54,14 @@ def corpora(args: argparse.Namespace) -> dict[str, list[str]]:
     else:
         found = {}
     # The file is found without running recbole: nothing of it is needed here.
-    example = Path(find_spec("recbole").origin).parent / "dataset_example" / "ml-100k" / "ml-100k.item"
+    example = (
+        Path(find_spec("recbole").origin).parent / "dataset_example" / "ml-100k" / "ml-100k.item"
+    )
     found["ml-100k"] = render("{movie_title} ({release_year}) {class}", read_table(example).rows)
-    return {name: list(dict.fromkeys(filter(str.strip, texts)))[: args.limit] for name, texts in found.items()}
+    return {
+        name: list(dict.fromkeys(filter(str.strip, texts)))[: args.limit]
+        for name, texts in found.items()
+    }
 
 
 def compare(texts: list[str], ours, theirs, args: argparse.Namespace, folder: Path) -> dict:
@@ -75,7 +82,9 @@ def compare(texts: list[str], ours, theirs, args: argparse.Namespace, folder: Pa
         runs.setdefault("second_run", []).append(seconds)
         runs.setdefault("pooling", []).append(clock(again.pooled)[0])
         for size in args.batch_sizes:
-            seconds, vectors = clock(lambda: theirs.encode(texts, batch_size=size, show_progress_bar=False))
+            seconds, vectors = clock(
+                lambda: theirs.encode(texts, batch_size=size, show_progress_bar=False)
+            )
             runs.setdefault(f"sentence_transformers_{size}", []).append(seconds)
     medians = {name: median(values) for name, values in runs.items()}
     rivals = [f"sentence_transformers_{size}" for size in args.batch_sizes]
@@ -87,7 +96,9 @@ def compare(texts: list[str], ours, theirs, args: argparse.Namespace, folder: Pa
         "texts": len(texts),
         "tokens": int(states.offsets[-1]),
         "bytes_stored": int(states.states.nbytes),
-        "items_per_second": {name: len(texts) / medians[name]["wall"] for name in ["ours", *rivals]},
+        "items_per_second": {
+            name: len(texts) / medians[name]["wall"] for name in ["ours", *rivals]
+        },
         "ratio_wall": medians[best]["wall"] / medians["ours"]["wall"],
         "ratio_cpu": min(medians[name]["cpu"] for name in rivals) / medians["ours"]["cpu"],
         "second_run_seconds": medians["second_run"]["wall"],
@@ -106,7 +117,9 @@ def main() -> None:
     parser.add_argument("--item_text", default="{title}")
     parser.add_argument("--limit", type=int, help="read at most so many texts of each set")
     parser.add_argument("--max_tokens", type=int, default=32)
-    parser.add_argument("--batch_sizes", type=int, nargs="+", default=[32, 64], help="of sentence-transformers")
+    parser.add_argument(
+        "--batch_sizes", type=int, nargs="+", default=[32, 64], help="of sentence-transformers"
+    )
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--output", type=Path, default=RESULTS / "text.json")
@@ -128,7 +141,9 @@ def main() -> None:
         "repeats": args.repeats,
         "processor": platform.processor() or platform.machine(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in ("torch", "transformers", "sentence-transformers")},
+        "versions": {
+            name: version(name) for name in ("torch", "transformers", "sentence-transformers")
+        },
         "sets": {},
     }
     with tempfile.TemporaryDirectory() as folder:
@@ -141,17 +156,23 @@ def main() -> None:
             ours.encode_batch([ours.tokenize(texts[:1], args.max_tokens)[0]] * 64)
             found = compare(texts, ours, theirs, args, Path(folder) / name)
             report["sets"][name] = found
-            speeds = ", ".join(f"{side} {speed:,.0f}" for side, speed in found["items_per_second"].items())
+            speeds = ", ".join(
+                f"{side} {speed:,.0f}" for side, speed in found["items_per_second"].items()
+            )
             print(f"{name}: {found['texts']} texts; items/s: {speeds}")
             print(f"  speed over sentence-transformers: {found['ratio_wall']:.2f}x", end=" ")
             print(f"(in processor time {found['ratio_cpu']:.2f}x)")
-            print(f"  second run {found['second_run_seconds'] * 1e3:.1f} ms: {found['second_run_ratio']:,.0f}x faster,", end=" ")
+            print(
+                f"  second run {found['second_run_seconds'] * 1e3:.1f} ms: "
+                f"{found['second_run_ratio']:,.0f}x faster,",
+                end=" ",
+            )
             print(f"{found['second_run_and_pooling_ratio']:,.0f}x with all states pooled")
             print(f"  lowest cosine between the two: {found['lowest_cosine']:.5f}", flush=True)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     temporary = args.output.with_suffix(".tmp")
     temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, args.output)
+    Path(temporary).replace(args.output)
 
 
 if __name__ == "__main__":

@@ -4,15 +4,17 @@
     python benchmarks/time_to_quality.py --dataset=prime-pantry --data_path=dataset
 
 Both sides run on the same machine, with the same threads, maximum length and candidates, validated
-after every epoch and not masking the history (RecBole's protocol). SASRec's learning curve (which epoch
-is its best, and how good) is read from `results/sasrec_curve_<dataset>.json`, recorded by
+after every epoch and not masking the history (RecBole's protocol). SASRec's learning curve (which
+epoch is its best, and how good) is read from `results/sasrec_curve_<dataset>.json`, recorded by
 `sasrec_curve.py`; its seconds per epoch are measured anew here, in turns with our runs:
-S P S P S P, medians of 3. A run of ours ends when its validation passes SASRec's best. Text encoding
-is measured once from an empty cache and reported as a ratio of its own. Processor seconds stand beside wall seconds:
-on a machine that other work shares, they are what a quiet machine's wall clock would show.
+S P S P S P, medians of 3. A run of ours ends when its validation passes SASRec's best. Text
+encoding is measured once from an empty cache and reported as a ratio of its own. Processor seconds
+stand beside wall seconds: on a machine that other work shares, they are what a quiet machine's wall
+clock would show.
 
-SASRec is RecBole's, in a process as RecBole leaves it. Last, its epoch is measured once more with the memory setting that
-our trainer makes on a CPU (`keep_freed_memory`), which is what SASRec takes when it runs through our command.
+SASRec is RecBole's, in a process as RecBole leaves it. Last, its epoch is measured once more with
+the memory setting that our trainer makes on a CPU (`keep_freed_memory`), which is what SASRec takes
+when it runs through our command.
 
 Writes `results/time_to_quality_<dataset>.json`.
 """
@@ -35,9 +37,13 @@ class Reached(Exception):
     """Validation has passed the target."""
 
 
-def time_sasrec(dataset: str, length: int, seed: int, data_path: str | None, batches: int | None) -> dict:
-    """Seconds of one stock SASRec epoch (scaled up from its first `batches` where given) and of one validation."""
-    _, (train, valid, _), model, trainer = stock_parts(dataset, length, seed, data_path)
+def time_sasrec(
+    dataset: str, length: int, seed: int, data_path: str | None, batches: int | None
+) -> dict:
+    """Seconds of one stock SASRec epoch (scaled up from its first `batches` where given) and of one
+    validation.
+    """
+    _, (train, valid, _), _model, trainer = stock_parts(dataset, length, seed, data_path)
     total = len(train)
     used = min(batches or total, total)
 
@@ -77,7 +83,8 @@ def overrides_for(length: int, seed: int, data_path: str | None, cache: str) -> 
         "gpu_id": "",
         "text_cache_dir": cache,
         "tensorboard": False,
-        "keep_freed_memory": False,  # it would speed up the SASRec that is measured next in this process
+        # it would speed up the SASRec that is measured next in this process
+        "keep_freed_memory": False,
     }
     if data_path:
         settings["data_path"] = data_path
@@ -85,12 +92,18 @@ def overrides_for(length: int, seed: int, data_path: str | None, cache: str) -> 
 
 
 def time_precise(dataset: str, target: float, overrides: dict, run_dir: Path) -> dict:
-    """Train PRECISE-UT until validation NDCG@10 >= `target`; seconds of loading, encoding and training apart."""
-    import recbole_precise as rp
+    """Train PRECISE-UT until validation NDCG@10 >= `target`.
+
+    Seconds of loading, encoding and training apart.
+    """
     from recbole.utils import init_seed
 
+    import recbole_precise as rp
+
     started = time.perf_counter()
-    config = rp.Config(model="PRECISE-UT", dataset=dataset, config_dict={**overrides, "run_dir": str(run_dir)})
+    config = rp.Config(
+        model="PRECISE-UT", dataset=dataset, config_dict={**overrides, "run_dir": str(run_dir)}
+    )
     init_seed(config["seed"], config["reproducibility"])
     data = rp.create_dataset(config)
     train, valid, _ = rp.data_preparation(config, data)
@@ -104,7 +117,14 @@ def time_precise(dataset: str, target: float, overrides: dict, run_dir: Path) ->
     begin, cpu = time.perf_counter(), time.process_time()
 
     def check(epoch: int, score: float) -> None:
-        curve.append({"epoch": epoch, "valid_ndcg@10": float(score), "seconds": time.perf_counter() - begin, "cpu_seconds": time.process_time() - cpu})
+        curve.append(
+            {
+                "epoch": epoch,
+                "valid_ndcg@10": float(score),
+                "seconds": time.perf_counter() - begin,
+                "cpu_seconds": time.process_time() - cpu,
+            }
+        )
         if score >= target:
             raise Reached
 
@@ -130,7 +150,12 @@ def main() -> None:
     parser.add_argument("--data_path", default=None)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--sasrec_batches", type=int, default=None, help="measure SASRec's epoch on its first batches only")
+    parser.add_argument(
+        "--sasrec_batches",
+        type=int,
+        default=None,
+        help="measure SASRec's epoch on its first batches only",
+    )
     arguments = parser.parse_args()
     given, sys.argv = sys.argv[1:], sys.argv[:1]  # RecBole's Config would read them too
 
@@ -139,23 +164,44 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     recorded = json.loads((RESULTS / f"sasrec_curve_{arguments.dataset}.json").read_text())
     best = recorded["epochs"][recorded["best_epoch"]]
-    target, epochs, length = best["valid"]["ndcg@10"], recorded["best_epoch"] + 1, recorded["length"]
-    print(f"SASRec's best validation NDCG@10: {target:.6f} after {epochs} epochs (L={length})", flush=True)
+    target, epochs, length = (
+        best["valid"]["ndcg@10"],
+        recorded["best_epoch"] + 1,
+        recorded["length"],
+    )
+    print(
+        f"SASRec's best validation NDCG@10: {target:.6f} after {epochs} epochs (L={length})",
+        flush=True,
+    )
     sasrec, precise = [], []
     with tempfile.TemporaryDirectory() as scratch:
         for repeat in range(arguments.repeats):
-            row = time_sasrec(arguments.dataset, length, 2020 + repeat, arguments.data_path, arguments.sasrec_batches)
+            row = time_sasrec(
+                arguments.dataset,
+                length,
+                2020 + repeat,
+                arguments.data_path,
+                arguments.sasrec_batches,
+            )
             row["seconds_to_best"] = epochs * (row["train_seconds"] + row["valid_seconds"])
             row["cpu_seconds_to_best"] = epochs * row["cpu_seconds"]
             sasrec.append(row)
             print("SASRec    ", json.dumps(row), flush=True)
-            overrides = overrides_for(length, 2020 + repeat, arguments.data_path, str(Path(scratch) / "cache"))
+            overrides = overrides_for(
+                length, 2020 + repeat, arguments.data_path, str(Path(scratch) / "cache")
+            )
             row = time_precise(arguments.dataset, target, overrides, Path(scratch) / f"run{repeat}")
             precise.append(row)
-            print("PRECISE-UT", json.dumps({k: v for k, v in row.items() if k != "curve"}), flush=True)
+            print(
+                "PRECISE-UT", json.dumps({k: v for k, v in row.items() if k != "curve"}), flush=True
+            )
     from recbole_precise.trainer.memory import keep_freed_memory
 
-    kept = time_sasrec(arguments.dataset, length, 2020, arguments.data_path, arguments.sasrec_batches) if keep_freed_memory() else None
+    kept = (
+        time_sasrec(arguments.dataset, length, 2020, arguments.data_path, arguments.sasrec_batches)
+        if keep_freed_memory()
+        else None
+    )
     kept_seconds = epochs * (kept["train_seconds"] + kept["valid_seconds"]) if kept else None
     theirs = statistics.median(row["seconds_to_best"] for row in sasrec)
     all_reached = all(row["reached"] for row in precise)
@@ -183,14 +229,25 @@ def main() -> None:
         "sasrec": sasrec,
         "sasrec_kept_memory": kept,
         "precise": precise,
-        "environment": {"python": platform.python_version(), "torch": torch.__version__, "machine": platform.machine()},
+        "environment": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "machine": platform.machine(),
+        },
     }
     write_atomically(RESULTS / f"time_to_quality_{arguments.dataset}.json", result)
     if ours:
-        print(f"{arguments.dataset}: SASRec {theirs:.0f} s, PRECISE-UT {ours:.1f} s: {theirs / ours:.1f} times faster "
-              f"({theirs / (ours + encode):.1f} with text encoding; {their_cpu / our_cpu:.1f} in processor seconds)")
+        print(
+            f"{arguments.dataset}: SASRec {theirs:.0f} s, PRECISE-UT {ours:.1f} s: "
+            f"{theirs / ours:.1f} times faster "
+            f"({theirs / (ours + encode):.1f} with text encoding; {their_cpu / our_cpu:.1f} in "
+            "processor seconds)"
+        )
         if kept:
-            print(f"SASRec in a process that keeps freed memory: {kept_seconds:.0f} s, PRECISE-UT {kept_seconds / ours:.1f} times faster")
+            print(
+                f"SASRec in a process that keeps freed memory: {kept_seconds:.0f} s, PRECISE-UT "
+                f"{kept_seconds / ours:.1f} times faster"
+            )
     else:
         print(f"{arguments.dataset}: not every run of PRECISE-UT reached {target:.6f}")
 

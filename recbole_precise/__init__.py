@@ -1,8 +1,8 @@
 """PRECISE, PAD and their rivals for RecBole 1.2.1: recommenders that join IDs with text.
 
-Importing this package mends RecBole for the versions at hand (`compat`) and tells it of our models, datasets and
-trainers (`registry`), both without importing RecBole. After it, RecBole's own `run_recbole("PRECISE-UT", ...)` works;
-the functions below have RecBole's signatures and do more.
+Importing this package mends RecBole for the versions at hand (`compat`) and tells it of our models,
+datasets and trainers (`registry`), both without importing RecBole. After it, RecBole's own
+`run_recbole("PRECISE-UT", ...)` works; the functions below have RecBole's signatures and do more.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ _PUBLIC = {
 __all__ = ["__version__", *_PUBLIC]
 
 _WITHOUT_RECBOLE = (
-    "recbole_precise.{name} needs RecBole 1.2.1, which is not installed: run `pip install --no-deps recbole==1.2.1` "
-    "(with --no-deps because its ray<=2.6.3 has no build for Python 3.12 and newer, and is not needed)."
+    "recbole_precise.{name} needs RecBole 1.2.1, which is not installed: run `pip install "
+    "--no-deps recbole==1.2.1` "
+    "(with --no-deps because its ray<=2.6.3 has no build for Python 3.12 and newer, and is not "
+    "needed)."
 )
 
 

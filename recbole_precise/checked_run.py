@@ -1,7 +1,9 @@
-"""A finished run as tables read it: nothing that its files say is believed before it fits the other files.
+"""A finished run as tables read it: nothing that its files say is believed before it fits the other
+files.
 
-result.json holds what ranks.npz says again as metrics, config.yaml says how the run was made, and state.json seals the
-settings that it was trained with. A number that was changed by hand, or a file of another run, contradicts one of them.
+result.json holds what ranks.npz says again as metrics, config.yaml says how the run was made, and
+state.json seals the settings that it was trained with. A number that was changed by hand, or a file
+of another run, contradicts one of them.
 """
 
 from __future__ import annotations
@@ -31,12 +33,19 @@ SETTINGS = "config.yaml"
 SPLITS = ("valid", "test")
 #: How far a metric of result.json may lie from what the ranks give.
 TOLERANCE = 1e-12
-#: Slices of one kind that share out all rows among them; `top20` and `rest80` leave out what was never trained.
+#: Slices of one kind that share out all rows among them; `top20` and `rest80` leave out what was
+#: never trained.
 _PARTITIONS = (
     ("warm", "median", "cold", "unseen"),
     ("top20", "rest80", "unseen"),
     tuple(f"frequency_bucket_{number:02d}" for number in range(1, 11)),
-    ("history_1_to_5", "history_6_to_10", "history_11_to_20", "history_21_to_50", "history_over_50"),
+    (
+        "history_1_to_5",
+        "history_6_to_10",
+        "history_11_to_20",
+        "history_21_to_50",
+        "history_over_50",
+    ),
     ("repeat_target", "new_target"),
     ("holdout", "kept"),
 )
@@ -65,15 +74,21 @@ def read_checked(folder: Path) -> CheckedRun:
     """Read result.json and ranks.npz of a run directory.
 
     Raises:
-        CheckpointError: a file is missing, damaged, or contradicts another one; it says which, where and what to do.
+        CheckpointError: a file is missing, damaged, or contradicts another one; it says which,
+            where and what to do.
     """
     folder = Path(folder)
-    # Not `read_result`, which asks for the digest first: a contradiction says more, which number and what it should be.
+    # Not `read_result`, which asks for the digest first: a contradiction says more, which number
+    # and what it should be.
     result = read_json(folder / RESULT)
     _check_form(folder, result)
     _check_settings(folder, result)
     arrays = _read_ranks(folder, result)
-    ranks = {split: _ranks_of(folder, result, arrays, split) for split in SPLITS if f"{split}_rank" in arrays}
+    ranks = {
+        split: _ranks_of(folder, result, arrays, split)
+        for split in SPLITS
+        if f"{split}_rank" in arrays
+    }
     for split, found in ranks.items():
         _check_metrics(folder, result, split, found)
     _check_slices(folder, result, ranks)
@@ -94,12 +109,14 @@ def _check_digests(folder: Path) -> None:
 
 def _wrong(folder: Path, file: str, what: str) -> CheckpointError:
     return CheckpointError(
-        f"'{folder / file}': {what} The file was changed, or is of another run. `recbole-precise evaluate "
-        f"--run_dir={folder}` measures the run again; to put it right, delete '{folder}' and run it again."
+        f"'{folder / file}': {what} The file was changed, or is of another run. `recbole-precise "
+        "evaluate "
+        f"--run_dir={folder}` measures the run again; to put it right, delete '{folder}' and run "
+        "it again."
     )
 
 
-# --- The form of result.json --------------------------------------------------------------------------------------------
+# --- The form of result.json ------------------------------------------------------------------
 
 
 def _is_text(value: Any) -> bool:
@@ -134,7 +151,8 @@ def _is_candidates(value: Any) -> bool:
     return _is_text(value) or (_is_count(value) and value > 0)
 
 
-#: Key -> (whether a value is of its kind, that kind in words, whether older versions left the key out).
+#: Key -> (whether a value is of its kind, that kind in words, whether older versions left the key
+#: out).
 _FORM: dict[str, tuple[Any, str, bool]] = {
     "model": (_is_text, "text", False),
     "dataset": (_is_text, "text", False),
@@ -192,11 +210,18 @@ def _check_form(folder: Path, result: Mapping[str, Any]) -> None:
     for number, record in enumerate(result.get("curve", [])):
         _check_range(folder, record["valid"] or {}, f"curve[{number}]: valid")
     for name, part in result["slices"].items():
-        _check_keys(folder, part, {"n": (_is_count, "a whole number", False), "test": (_is_mapping, "a mapping", False)}, f"slices: {name}: ")
+        _check_keys(
+            folder,
+            part,
+            {"n": (_is_count, "a whole number", False), "test": (_is_mapping, "a mapping", False)},
+            f"slices: {name}: ",
+        )
         _check_range(folder, part["test"], f"slices: {name}: test")
 
 
-def _check_keys(folder: Path, content: Mapping[str, Any], form: Mapping[str, tuple[Any, str, bool]], where: str) -> None:
+def _check_keys(
+    folder: Path, content: Mapping[str, Any], form: Mapping[str, tuple[Any, str, bool]], where: str
+) -> None:
     for key, (is_kind, words, missing_is_fine) in form.items():
         if key not in content:
             if missing_is_fine:
@@ -211,16 +236,22 @@ def _check_range(folder: Path, metrics: Mapping[str, Any], where: str) -> None:
         name, _, cut = metric.lower().partition("@")
         bounded = is_rank_metric(name) or is_list_metric(name)
         if bounded and not (cut.isdecimal() and int(cut) > 0):
-            raise _wrong(folder, RESULT, f"'{where}' has a metric '{metric}', which has no cut-off from 1 on.")
+            raise _wrong(
+                folder,
+                RESULT,
+                f"'{where}' has a metric '{metric}', which has no cut-off from 1 on.",
+            )
         if value is None and not is_rank_metric(name):
             continue  # RecBole's metrics, and those of empty lists, may be no number
         most = math.inf if name in _UNBOUNDED else 1.0
         if not _is_amount(value) or value > most + TOLERANCE:
             wanted = "from 0 on" if most == math.inf else "from 0 to 1"
-            raise _wrong(folder, RESULT, f"'{where}: {metric}' must be a number {wanted}, not {value!r}.")
+            raise _wrong(
+                folder, RESULT, f"'{where}: {metric}' must be a number {wanted}, not {value!r}."
+            )
 
 
-# --- Settings -----------------------------------------------------------------------------------------------------------
+# --- Settings ---------------------------------------------------------------------------------
 
 
 def _check_settings(folder: Path, result: Mapping[str, Any]) -> None:
@@ -233,7 +264,11 @@ def _check_settings(folder: Path, result: Mapping[str, Any]) -> None:
         raise _wrong(folder, SETTINGS, f"it cannot be read: {error}") from error
     protocol = result["protocol"]
     args = settings.get("eval_args")
-    said: dict[str, tuple[Any, Any]] = {key: (settings[key], result[key]) for key in ("model", "dataset", "seed", "recipe") if key in settings}
+    said: dict[str, tuple[Any, Any]] = {
+        key: (settings[key], result[key])
+        for key in ("model", "dataset", "seed", "recipe")
+        if key in settings
+    }
     if isinstance(args, dict) and "split" in args:
         said["eval_args: split"] = args["split"], protocol["split"]
     if "mask_history" in settings:
@@ -247,12 +282,18 @@ def _check_settings(folder: Path, result: Mapping[str, Any]) -> None:
             said[key] = settings[key] or None, protocol.get(key)
     for key, (here, there) in said.items():
         if _as_read(here) != _as_read(there):
-            raise _wrong(folder, SETTINGS, f"{key} is {here!r}, but '{folder / RESULT}' is of a run with {there!r}.")
+            raise _wrong(
+                folder,
+                SETTINGS,
+                f"{key} is {here!r}, but '{folder / RESULT}' is of a run with {there!r}.",
+            )
     _check_seal(folder, settings)
 
 
 def _check_seal(folder: Path, settings: Mapping[str, Any]) -> None:
-    """config.yaml has the settings that state.json, which carries a checksum of itself, was written with."""
+    """config.yaml has the settings that state.json, which carries a checksum of itself, was written
+    with.
+    """
     state = RunFolder(folder).load_final()
     if state is None or not isinstance(state.get("identity"), dict):
         return
@@ -260,11 +301,17 @@ def _check_seal(folder: Path, settings: Mapping[str, Any]) -> None:
     now = settings_identity(settings)
     for key in now.keys() & then.keys():
         if _as_read(now[key]) != _as_read(then[key]):
-            raise _wrong(folder, SETTINGS, f"{key} is {now[key]!r}, but the run was trained with {then[key]!r} (state.json).")
+            raise _wrong(
+                folder,
+                SETTINGS,
+                f"{key} is {now[key]!r}, but the run was trained with {then[key]!r} (state.json).",
+            )
 
 
 def _as_read(value: Any) -> Any:
-    """A value as it compares whether it came from JSON or from YAML: numbers as floats, keys as text."""
+    """A value as it compares whether it came from JSON or from YAML: numbers as floats, keys as
+    text.
+    """
     if isinstance(value, bool) or value is None:
         return value
     if isinstance(value, (int, float)):
@@ -276,7 +323,7 @@ def _as_read(value: Any) -> Any:
     return str(value)
 
 
-# --- Ranks --------------------------------------------------------------------------------------------------------------
+# --- Ranks ------------------------------------------------------------------------------------
 
 
 def _read_ranks(folder: Path, result: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -284,11 +331,19 @@ def _read_ranks(folder: Path, result: Mapping[str, Any]) -> dict[str, np.ndarray
     exact = result["protocol"]["ties"] == _EXACT_TIES and any(map(_of_ranks, result["test"]))
     if not (folder / RANKS).exists():
         if exact:
-            raise _wrong(folder, RANKS, f"it is missing, and nothing else can show that '{folder / RESULT}' is right.")
+            raise _wrong(
+                folder,
+                RANKS,
+                f"it is missing, and nothing else can show that '{folder / RESULT}' is right.",
+            )
         return {}
     arrays = read_arrays(folder / RANKS)
     if exact and "test_rank" not in arrays:
-        raise _wrong(folder, RANKS, f"it holds no ranks of the split 'test', of which '{folder / RESULT}' has metrics.")
+        raise _wrong(
+            folder,
+            RANKS,
+            f"it holds no ranks of the split 'test', of which '{folder / RESULT}' has metrics.",
+        )
     return arrays
 
 
@@ -296,7 +351,9 @@ def _of_ranks(metric: str) -> bool:
     return is_rank_metric(metric.partition("@")[0])
 
 
-def _ranks_of(folder: Path, result: Mapping[str, Any], arrays: Mapping[str, np.ndarray], split: str) -> Ranks:
+def _ranks_of(
+    folder: Path, result: Mapping[str, Any], arrays: Mapping[str, np.ndarray], split: str
+) -> Ranks:
     """The ranks of a split, if they can be ranks of the run's protocol."""
     fail = partial(_wrong, folder, RANKS)
     columns = {}
@@ -308,7 +365,10 @@ def _ranks_of(folder: Path, result: Mapping[str, Any], arrays: Mapping[str, np.n
             raise fail(f"the column '{split}_{name}' is missing.")
         if column.ndim != 1 or column.dtype.kind not in kinds:
             wanted = "text" if kinds == "U" else "whole numbers"
-            raise fail(f"'{split}_{name}' must be a column of {wanted}, not of {column.dtype} in the shape {column.shape}.")
+            raise fail(
+                f"'{split}_{name}' must be a column of {wanted}, not of {column.dtype} in the "
+                f"shape {column.shape}."
+            )
         columns[name] = column
     lengths = {f"{split}_{name}": len(column) for name, column in columns.items()}
     if len(set(lengths.values())) > 1:
@@ -321,11 +381,16 @@ def _ranks_of(folder: Path, result: Mapping[str, Any], arrays: Mapping[str, np.n
         users, times = np.unique(columns["user"], return_counts=True)
         if (times > 1).any():
             user = users[times > 1][0]
-            raise fail(f"user {user} has {times[users == user][0]} rows in the split '{split}', where each user has one.")
+            raise fail(
+                f"user {user} has {times[users == user][0]} rows in the split '{split}', where "
+                "each user has one."
+            )
     return Ranks(columns["user"], columns["item"], columns["rank"])
 
 
-def _check_rank_range(fail: Any, protocol: Mapping[str, Any], split: str, columns: Mapping[str, np.ndarray]) -> None:
+def _check_rank_range(
+    fail: Any, protocol: Mapping[str, Any], split: str, columns: Mapping[str, np.ndarray]
+) -> None:
     rank = columns["rank"]
     if len(rank) and rank.min() < 1:
         raise fail(f"'{split}_rank' has a rank {rank.min()}; ranks start at 1.")
@@ -335,30 +400,43 @@ def _check_rank_range(fail: Any, protocol: Mapping[str, Any], split: str, column
         # A target that mask_history excludes itself stands behind all candidates.
         last = protocol["candidates"] + int(protocol["mask_history"])
         if rank.max() > last:
-            raise fail(f"'{split}_rank' has a rank {rank.max()} among {protocol['candidates']} candidates.")
+            raise fail(
+                f"'{split}_rank' has a rank {rank.max()} among {protocol['candidates']} candidates."
+            )
 
 
 def _one_row_a_user(folder: Path, protocol: Mapping[str, Any]) -> bool:
-    """Whether the protocol evaluates one row of each user: leave one out, if the data was not split beforehand."""
+    """Whether the protocol evaluates one row of each user: leave one out, if the data was not split
+    beforehand.
+    """
     if "LS" not in protocol["split"]:
         return False
-    return not ((folder / SETTINGS).is_file() and read_settings(folder / SETTINGS).get("benchmark_filename"))
+    return not (
+        (folder / SETTINGS).is_file() and read_settings(folder / SETTINGS).get("benchmark_filename")
+    )
 
 
-# --- Metrics ------------------------------------------------------------------------------------------------------------
+# --- Metrics ----------------------------------------------------------------------------------
 
 
 def _check_metrics(folder: Path, result: Mapping[str, Any], split: str, ranks: Ranks) -> None:
     """The rank metrics of a split are those of its ranks."""
     names = [metric for metric in result[split] if _of_ranks(metric)]
     if names and not len(ranks):
-        raise _wrong(folder, RANKS, f"it has no row of the split '{split}', of which '{folder / RESULT}' has metrics.")
+        raise _wrong(
+            folder,
+            RANKS,
+            f"it has no row of the split '{split}', of which '{folder / RESULT}' has metrics.",
+        )
     for metric in names:
         name, _, cut = metric.partition("@")
         value = next(iter(metrics_from_ranks(ranks.rank, [name], int(cut)).values()))
         if not abs(result[split][metric] - value) <= TOLERANCE:
             raise _wrong(
-                folder, RESULT, f"{split} {metric} is {result[split][metric]!r}, but the ranks in '{folder / RANKS}' give {value!r}."
+                folder,
+                RESULT,
+                f"{split} {metric} is {result[split][metric]!r}, but the ranks in "
+                f"'{folder / RANKS}' give {value!r}.",
             )
 
 
@@ -374,7 +452,12 @@ def _check_slices(folder: Path, result: Mapping[str, Any], ranks: Mapping[str, R
             continue
         rows = sum(part["n"] for part in parts.values())
         if rows != total:
-            raise _wrong(folder, RESULT, f"the slices {', '.join(names)} have {rows} rows together, but the run has {total}.")
+            raise _wrong(
+                folder,
+                RESULT,
+                f"the slices {', '.join(names)} have {rows} rows together, but the run has "
+                f"{total}.",
+            )
         for metric, value in result["test"].items():
             having = [part for part in parts.values() if part["n"]]
             if not _of_ranks(metric) or not all(metric in part["test"] for part in having):
@@ -382,7 +465,10 @@ def _check_slices(folder: Path, result: Mapping[str, Any], ranks: Mapping[str, R
             mean = sum(part["n"] * part["test"][metric] for part in having) / total
             if not abs(mean - value) <= 1e-9:
                 raise _wrong(
-                    folder, RESULT, f"{metric} of the slices {', '.join(names)} makes {mean!r} over all rows, but test {metric} is {value!r}."
+                    folder,
+                    RESULT,
+                    f"{metric} of the slices {', '.join(names)} makes {mean!r} over all rows, "
+                    f"but test {metric} is {value!r}.",
                 )
 
 
@@ -394,4 +480,9 @@ def _check_cases(folder: Path, result: Mapping[str, Any], cases: TestCases) -> N
     found = cases.digest()
     for key in ("rows", "history_length", "user_item_sha256", "sha256"):
         if said[key] != found[key]:
-            raise _wrong(folder, RANKS, f"its test rows are not those of '{folder / RESULT}' ({key} {found[key]} and {said[key]}).")
+            raise _wrong(
+                folder,
+                RANKS,
+                f"its test rows are not those of '{folder / RESULT}' ({key} {found[key]} and "
+                f"{said[key]}).",
+            )

@@ -1,7 +1,7 @@
 """The command: `recbole-precise [verb] --key=value ...`.
 
-Exit status 0 on success, 2 on a mistake of the user (its message alone on stderr), 1 on a fault of the package; after a
-signal that ends commands 128 and its number: 130 for Ctrl-C, 143 for SIGTERM.
+Exit status 0 on success, 2 on a mistake of the user (its message alone on stderr), 1 on a fault of
+the package; after a signal that ends commands 128 and its number: 130 for Ctrl-C, 143 for SIGTERM.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def _run(arguments: list[str]) -> None:
         return
     verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
     if verb not in VERBS:
-        raise ConfigError(f"Unknown verb '{verb}'.{did_you_mean(verb, VERBS)} The verbs are {', '.join(VERBS)}.")
+        raise ConfigError(
+            f"Unknown verb '{verb}'.{did_you_mean(verb, VERBS)} The verbs are {', '.join(VERBS)}."
+        )
     if {"-h", "--help"} & set(arguments):
         print(VERBS[verb].manual())
         return

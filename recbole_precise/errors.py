@@ -1,4 +1,5 @@
-"""The mistakes that this package reports to people: one message that says what, where and how to mend it.
+"""The mistakes that this package reports to people: one message that says what, where and how to
+mend it.
 
 The command line prints the message alone and leaves with status 2; a traceback is only ever shown
 for faults of the package itself.
@@ -42,9 +43,16 @@ def shown(value: object, most: int = 80) -> str:
     """A value as a message shows it: on one line, and cut where it is long."""
     try:
         text = repr(value)
-    except (RecursionError, ValueError):  # nested without end, or a number of more digits than Python prints
+    except (
+        RecursionError,
+        ValueError,
+    ):  # nested without end, or a number of more digits than Python prints
         text = f"a {type(value).__name__}"
-    return text if len(text) <= most else f"{text[: most - 20]}...{text[-10:]} ({len(text)} characters)"
+    return (
+        text
+        if len(text) <= most
+        else f"{text[: most - 20]}...{text[-10:]} ({len(text)} characters)"
+    )
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:

@@ -1,4 +1,6 @@
-"""How this package draws: one look, and one way to save a picture as PNG and SVG that do not differ between equal runs."""
+"""How this package draws: one look, and one way to save a picture as PNG and SVG that do not differ
+between equal runs.
+"""
 
 from __future__ import annotations
 
@@ -18,15 +20,29 @@ def need_matplotlib() -> None:
     try:
         import matplotlib  # noqa: F401
     except ImportError:
-        raise ConfigError("Plots need matplotlib, which is not installed: pip install 'recbole-precise[plots]', or say --plots=False.") from None
+        raise ConfigError(
+            "Plots need matplotlib, which is not installed: pip install "
+            "'recbole-precise[plots]', or say --plots=False."
+        ) from None
 
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Small letters, no frame at the top and right; text of an SVG stays text, and its names are drawn from a fixed salt."""
+    """Small letters, no frame at the top and right.
+
+    Text of an SVG stays text, and its names are drawn from a fixed salt.
+    """
     from matplotlib import rc_context
 
-    with rc_context({"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "recbole_precise", "svg.fonttype": "none"}):
+    with rc_context(
+        {
+            "font.size": 9,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "svg.hashsalt": "recbole_precise",
+            "svg.fonttype": "none",
+        }
+    ):
         yield
 
 
@@ -38,9 +54,18 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, folder: Path, stem: str) -> Path:
-    """Write `stem`.png and `stem`.svg whole or not at all; returns the PNG. Without a fixed date an SVG would differ from run to run."""
+    """Write `stem`.png and `stem`.svg whole or not at all; returns the PNG.
+
+    Without a fixed date an SVG would differ from run to run.
+    """
     with look():
         for ending in ENDINGS:
             more = {"metadata": {"Date": None}} if ending == "svg" else {}
-            write_atomically(folder / f"{stem}.{ending}", lambda partial, kind=ending, more=more: figure.savefig(partial, format=kind, dpi=150, **more), "the plot")
+            write_atomically(
+                folder / f"{stem}.{ending}",
+                lambda partial, kind=ending, more=more: figure.savefig(
+                    partial, format=kind, dpi=150, **more
+                ),
+                "the plot",
+            )
     return folder / f"{stem}.png"

@@ -1,7 +1,10 @@
-"""Files and folders that the package writes: names and places are checked first, and what a disk refuses is one sentence."""
+"""Files and folders that the package writes: names and places are checked first, and what a disk
+refuses is one sentence.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
@@ -34,10 +37,19 @@ _DISK = frozenset(
 )
 _LONGEST = 255  # bytes of a name on the usual file systems
 _OF_A_RUN = frozenset(
-    (
-        "result.json state.json config.yaml ranks.npz cold.npz model.safetensors train.log manifest.json "
-        "items.parquet users.parquet training.safetensors"
-    ).split()
+    [
+        "result.json",
+        "state.json",
+        "config.yaml",
+        "ranks.npz",
+        "cold.npz",
+        "model.safetensors",
+        "train.log",
+        "manifest.json",
+        "items.parquet",
+        "users.parquet",
+        "training.safetensors",
+    ]
 )
 _SHOWN = 120  # characters of a path in a message
 
@@ -68,7 +80,11 @@ def cannot_write(folder: Path, what: str, error: Exception) -> CheckpointError:
         )
     reason = getattr(error, "strerror", None) or error
     named = getattr(error, "filename", None)
-    blamed = f"'{short(named)}': " if isinstance(named, (str, os.PathLike)) and Path(named) == folder else ""
+    blamed = (
+        f"'{short(named)}': "
+        if isinstance(named, (str, os.PathLike)) and Path(named) == folder
+        else ""
+    )
     return CheckpointError(
         f"{what[:1].upper()}{what[1:]} cannot be written in '{short(folder)}': {blamed}{reason}. "
         "Whatever was complete before is intact."
@@ -105,31 +121,43 @@ def output_folder(text: str, what: str) -> Path:
     """
     path = _checked(text, what, "a folder")
     if path.resolve() == Path(path.resolve().anchor):
-        raise ConfigError(f"{what} '{short(text)}' is the root of the file system; name a folder below it.")
+        raise ConfigError(
+            f"{what} '{short(text)}' is the root of the file system; name a folder below it."
+        )
     _need_folders((path, *path.parents), path, what)
     return path
 
 
 def output_file(text: str, what: str, replaces: str | None = None) -> Path:
-    """Check the name of a file that a command is to write, before anything is written; as `output_folder`.
+    """Check the name of a file that a command is to write, before anything is written; as
+    `output_folder`.
 
     Args:
         text: as the user wrote it.
         what: what the user calls it.
-        replaces: ending of the files that may be replaced, such as `.json`; None: any that is no part of a run.
+        replaces: ending of the files that may be replaced, such as `.json`; None: any that is no
+            part of a run.
     """
     path = _checked(text, what, "a file")
     if text.endswith(("/", os.sep)) or path.is_dir():
         raise ConfigError(f"{what} '{short(path)}' is a folder; name a file.")
     if path.exists() and not path.is_file():
-        raise ConfigError(f"{what} '{short(path)}' is a device or a pipe, which is not replaced; name a file.")
+        raise ConfigError(
+            f"{what} '{short(path)}' is a device or a pipe, which is not replaced; name a file."
+        )
     _need_folders(path.parents, path, what)
     if path.exists():
-        if path.name in _OF_A_RUN and any(path.with_name(name).exists() for name in ("state.json", "result.json")):
-            raise ConfigError(f"{what} '{short(path)}' is a part of a run, which a command never writes over; choose another name.")
+        if path.name in _OF_A_RUN and any(
+            path.with_name(name).exists() for name in ("state.json", "result.json")
+        ):
+            raise ConfigError(
+                f"{what} '{short(path)}' is a part of a run, which a command never writes over; "
+                "choose another name."
+            )
         if replaces is not None and path.suffix != replaces:
             raise ConfigError(
-                f"{what} '{short(path)}' exists and is no {replaces} file, so it is not replaced; choose another name."
+                f"{what} '{short(path)}' exists and is no {replaces} file, so it is not "
+                "replaced; choose another name."
             )
     return path
 
@@ -139,18 +167,23 @@ def _checked(text: str, what: str, kind: str) -> Path:
         raise ConfigError(f"{what} is empty: name {kind}, or leave it out.")
     wrong = next((char for char in text if unicodedata.category(char) in ("Cc", "Cs")), None)
     if wrong is not None:
-        raise ConfigError(f"{what} {short(text)!r} has the character {wrong!r} in it, which no name should have.")
+        raise ConfigError(
+            f"{what} {short(text)!r} has the character {wrong!r} in it, which no name should have."
+        )
     try:
         path = Path(text).expanduser()
     except RuntimeError:
         raise ConfigError(f"{what} '{short(text)}': there is no such home folder.") from None
     longest = max((len(os.fsencode(part)) for part in path.parts), default=0)
     if longest > _LONGEST:
-        raise ConfigError(f"{what} '{short(text)}' is too long: a name may have {_LONGEST} bytes, not {longest}.")
+        raise ConfigError(
+            f"{what} '{short(text)}' is too long: a name may have {_LONGEST} bytes, not {longest}."
+        )
     for place in (path, *path.parents):
         if place.name != place.name.strip() and not os.path.lexists(place):
             raise ConfigError(
-                f"{what} '{short(text)}': '{place.name}' begins or ends with a blank; name {kind} without it."
+                f"{what} '{short(text)}': '{place.name}' begins or ends with a blank; name "
+                f"{kind} without it."
             )
     try:
         path.resolve()
@@ -177,7 +210,8 @@ def short(text: str | os.PathLike[str]) -> str:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a file") -> None:
-    """Make a file whole or not at all: written aside, put in its place at once, on the disk for good.
+    """Make a file whole or not at all: written aside, put in its place at once, on the disk for
+    good.
 
     Args:
         path: the file; its folder is made where it does not exist.
@@ -185,21 +219,28 @@ def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a
         what: what the file is, in words, for the message.
 
     Raises:
-        CheckpointError: there is no room, or the place cannot be written; the old `path` is then as it was.
+        CheckpointError: there is no room, or the place cannot be written; the old `path` is then as
+            it was.
     """
     partial = path.with_name(_partial_name(path.name))
     try:
-        if path.exists() and not path.is_file():  # a device would be replaced, and a folder cannot be
+        if (
+            path.exists() and not path.is_file()
+        ):  # a device would be replaced, and a folder cannot be
             subject = f"{what[:1].upper()}{what[1:]}"
-            raise CheckpointError(f"{subject} cannot be written: '{short(path)}' exists and is no file.")
+            raise CheckpointError(
+                f"{subject} cannot be written: '{short(path)}' exists and is no file."
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.touch()
-        mode = partial.stat().st_mode  # what the user's umask says; safetensors makes files that nobody else may read
+        mode = (
+            partial.stat().st_mode
+        )  # what the user's umask says; safetensors makes files that nobody else may read
         write(partial)
         partial.chmod(mode)
-        with open(partial, "rb+") as file:
+        with Path(partial).open("rb+") as file:
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        Path(partial).replace(path)
         _sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path.parent, what, error) from error
@@ -208,10 +249,8 @@ def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a
             raise
         raise cannot_write(path.parent, what, error) from error
     finally:
-        try:
+        with contextlib.suppress(OSError, ValueError):
             partial.unlink(missing_ok=True)
-        except (OSError, ValueError):
-            pass
 
 
 def _partial_name(name: str) -> str:

@@ -7,6 +7,7 @@ derives from training comes from the run's own directory.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -42,9 +43,28 @@ from recbole_precise.trainer.vocabulary import Difference, Vocabulary, read_voca
 
 #: Settings that a finished run may be asked with: none of them changes what was trained.
 ASKABLE = frozenset(
-    "metrics topk slices mask_history score_budget_mb eval_batch_size unseen_id "
-    "neighbour_transitions neighbour_texts data_path gpu_id use_gpu threads show_progress "
-    "text_batch_size text_dtype text_device text_cache_dir metric_decimal_place trust_pickle".split()
+    [
+        "metrics",
+        "topk",
+        "slices",
+        "mask_history",
+        "score_budget_mb",
+        "eval_batch_size",
+        "unseen_id",
+        "neighbour_transitions",
+        "neighbour_texts",
+        "data_path",
+        "gpu_id",
+        "use_gpu",
+        "threads",
+        "show_progress",
+        "text_batch_size",
+        "text_dtype",
+        "text_device",
+        "text_cache_dir",
+        "metric_decimal_place",
+        "trust_pickle",
+    ]
 )
 
 
@@ -78,10 +98,9 @@ class FinishedRun:
         """The text of every item, by id; empty where the run has none."""
         known = [""] * self.first_new
         if hasattr(self.dataset, "item_texts"):
-            try:
+            # A run without text needs no texts to be asked.
+            with contextlib.suppress(TextError, ConfigError, DataError):
                 known = self.dataset.item_texts()
-            except (TextError, ConfigError, DataError):
-                pass  # a run without text needs no texts to be asked
         return known + self.new_texts
 
 
@@ -112,7 +131,8 @@ class SavedRun:
             other = checkpoint.get("other_parameter")
             getLogger("recbole_precise").warning(
                 "'%s' holds no names: its rows are taken for the users and items in the order in "
-                "which the data files name them now. Ask it only about the files it was trained on.",
+                "which the data files name them now. Ask it only about the files it was trained "
+                "on.",
                 path,
             )
             return cls(path, config, checkpoint["state_dict"], other, {}, None)
@@ -165,9 +185,12 @@ class SavedRun:
         changed = sorted({name for name in {*then, *now} if then.get(name) != now.get(name)})
         if changed:
             raise CheckpointError(
-                f"'{self.path}': {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} not as "
-                f"the run had {'it' if len(changed) == 1 else 'them'}, and {self.config['model']} can "
-                f"only be asked about the same files: {reason}. Bring them back (data_path), or train "
+                f"'{self.path}': {', '.join(changed)} {'is' if len(changed) == 1 else 'are'} not "
+                "as "
+                f"the run had {'it' if len(changed) == 1 else 'them'}, and "
+                f"{self.config['model']} can "
+                f"only be asked about the same files: {reason}. Bring them back (data_path), or "
+                "train "
                 "again."
             )
 
@@ -195,9 +218,15 @@ class SavedRun:
         then = known.data
         names = dataset.field2id_token
         new_users = np.asarray(names[dataset.uid_field], dtype=str)[len(known.users) :]
-        there = {field: dataset.found_names(field) for field in (dataset.uid_field, dataset.iid_field)}
-        gone_users = [name for name in known.users[1:].tolist() if name not in there[dataset.uid_field]]
-        gone_items = [name for name in known.items[1:].tolist() if name not in there[dataset.iid_field]]
+        there = {
+            field: dataset.found_names(field) for field in (dataset.uid_field, dataset.iid_field)
+        }
+        gone_users = [
+            name for name in known.users[1:].tolist() if name not in there[dataset.uid_field]
+        ]
+        gone_items = [
+            name for name in known.items[1:].tolist() if name not in there[dataset.iid_field]
+        ]
         same = then.get("digest") == dataset.digest
         if same and not (len(new_users) or gone_users or gone_items or dataset.new_items):
             return None
@@ -307,7 +336,8 @@ def load_finished(
         return run
     if not hasattr(model, "extend_catalogue") or getattr(model, "text_encoder", None) is None:
         raise ConfigError(
-            f"{config['model']} reads no text, so it knows nothing of new items: --items needs a run "
+            f"{config['model']} reads no text, so it knows nothing of new items: --items needs a "
+            "run "
             "of a model with text, such as PRECISE-UT."
         )
     new = read_new_items(
@@ -323,7 +353,8 @@ def load_finished(
     blind = int((~run.readable).sum())
     if blind:
         getLogger("recbole_precise").warning(
-            "%s: %s of %s items have no text that the model knows a word of; it treats them as items "
+            "%s: %s of %s items have no text that the model knows a word of; it treats them as "
+            "items "
             "without text.",
             items,
             blind,

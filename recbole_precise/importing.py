@@ -1,7 +1,7 @@
 """Do something the moment another module is imported, without importing it first.
 
-RecBole takes seconds to import. Its mends and our registrations therefore wait until the module that
-they concern is asked for; a module that is already there is treated at once.
+RecBole takes seconds to import. Its mends and our registrations therefore wait until the module
+that they concern is asked for; a module that is already there is treated at once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ After = Callable[[ModuleType], None]
 
 
 class _Watcher(importlib.abc.MetaPathFinder):
-    """Stands first in sys.meta_path, finds nothing itself, and wraps `exec_module` of the modules watched."""
+    """Stands first in sys.meta_path, finds nothing itself, and wraps `exec_module` of the modules
+    watched.
+    """
 
     def __init__(self) -> None:
         self.before: dict[str, list[Before]] = defaultdict(list)
@@ -39,7 +41,8 @@ class _Watcher(importlib.abc.MetaPathFinder):
         loader, execute = spec.loader, spec.loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
-            # The loader is itself again before anything of the module runs, so that nobody else meets the wrapper.
+            # The loader is itself again before anything of the module runs, so that nobody else
+            # meets the wrapper.
             del loader.exec_module
             for call in self.before.pop(fullname, []):
                 call()
@@ -67,7 +70,9 @@ def before_import(name: str, call: Before) -> None:
 
 
 def after_import(name: str, call: After) -> None:
-    """Run `call(module)` just after the module `name` was imported, or now when it is imported already."""
+    """Run `call(module)` just after the module `name` was imported, or now when it is imported
+    already.
+    """
     module = sys.modules.get(name)
     if module is not None:
         call(module)

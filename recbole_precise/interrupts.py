@@ -1,4 +1,5 @@
-"""Signals that end a command: each becomes a KeyboardInterrupt, so that what goes on, goes on with the same cleaning up.
+"""Signals that end a command: each becomes a KeyboardInterrupt, so that what goes on, goes on with
+the same cleaning up.
 
 Also processes that must not outlive the one that started them.
 """
@@ -15,10 +16,12 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-#: Environment variable by which a command that starts this one as its part gives its own process number.
+#: Environment variable by which a command that starts this one as its part gives its own process
+#: number.
 PARENT = "RECBOLE_PRECISE_PARENT"
 _NAMES = ("SIGINT", "SIGTERM", "SIGHUP")
-#: Seconds within which a second signal is the same one: `timeout` and service managers send to a process and its group.
+#: Seconds within which a second signal is the same one: `timeout` and service managers send to a
+#: process and its group.
 _SAME = 0.5
 _WATCH = 0.5  # seconds between two looks at the parent, where the system does not tell of its death
 _PR_SET_PDEATHSIG = 1
@@ -47,7 +50,9 @@ def signal_of(interrupt: KeyboardInterrupt) -> int:
 
 
 def status_of(interrupt: KeyboardInterrupt) -> int:
-    """Return the exit status that a shell expects: 130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP."""
+    """Return the exit status that a shell expects: 130 after Ctrl-C, 143 after SIGTERM, 129 after
+    SIGHUP.
+    """
     return 128 + signal_of(interrupt)
 
 
@@ -65,10 +70,12 @@ def mark_reported(interrupt: KeyboardInterrupt) -> None:
 
 @contextlib.contextmanager
 def signals_interrupt(repeat: bool = True) -> Iterator[None]:
-    """Within it SIGINT, SIGTERM and SIGHUP raise Interrupted, and a second one ends the process at once.
+    """Within it SIGINT, SIGTERM and SIGHUP raise Interrupted, and a second one ends the process at
+    once.
 
-    Nothing changes in other threads than the main one, and for signals that the caller of the process had ignored
-    (`nohup`, a shell's background) or that somebody has given a handler of their own. Handlers are put back afterwards.
+    Nothing changes in other threads than the main one, and for signals that the caller of the
+    process had ignored (`nohup`, a shell's background) or that somebody has given a handler of
+    their own. Handlers are put back afterwards.
 
     Args:
         repeat: whether a second signal ends the process; False: it is passed over.
@@ -99,7 +106,8 @@ def signals_interrupt(repeat: bool = True) -> Iterator[None]:
 
 
 def end_with(parent: int) -> None:
-    """Let this process be killed when its parent dies, however that dies; at once where it is dead already.
+    """Let this process be killed when its parent dies, however that dies; at once where it is dead
+    already.
 
     Linux tells; elsewhere a thread looks who the parent is.
 

@@ -1,7 +1,8 @@
-"""One writer at a time in a directory, by a lock of the operating system that ends with the process that holds it.
+"""One writer at a time in a directory, by a lock of the operating system that ends with the process
+that holds it.
 
-The lock is taken on a file in the directory. The file is removed when the lock is released; one that a killed process
-left behind is unlocked and does no harm. Reading a directory needs no lock.
+The lock is taken on a file in the directory. The file is removed when the lock is released; one
+that a killed process left behind is unlocked and does no harm. Reading a directory needs no lock.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ except ImportError:  # Windows
 
 LOCK = ".lock"
 _POLL = 0.05  # seconds between two tries while waiting
-_WINDOWS_BYTE = 1 << 30  # far behind the content: Windows forbids others to read bytes that are locked
+_WINDOWS_BYTE = (
+    1 << 30
+)  # far behind the content: Windows forbids others to read bytes that are locked
 #: What flock fails with where the file system has no locks (some network and FUSE file systems).
 _NO_LOCKS = frozenset({errno.ENOLCK, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOTSUP})
 
@@ -67,7 +70,8 @@ def exclusive(folder: str | os.PathLike[str], what: str, wait: float = 0.0) -> I
     Where the file system has no locks a warning is logged, and nothing is held.
 
     Args:
-        folder: the directory, made where it does not exist, and removed again where nothing was written into it.
+        folder: the directory, made where it does not exist, and removed again where nothing was
+            written into it.
         what: what the user calls it, for the message: `run_dir`, `--output`.
         wait: seconds to wait for another holder.
 
@@ -101,16 +105,23 @@ def _make(path: Path, what: str) -> list[Path]:
         path.mkdir(parents=True, exist_ok=True)
         return missing
     except (FileExistsError, NotADirectoryError):
-        place = next((str(each) for each in (path, *path.parents) if os.path.lexists(each)), str(path))
+        place = next(
+            (str(each) for each in (path, *path.parents) if os.path.lexists(each)), str(path)
+        )
         raise CheckpointError(f"{what} '{path}': '{place}' is a file; name a directory.") from None
     except OSError as error:
-        raise CheckpointError(f"{what} '{_short(path)}' cannot be made: {error.strerror or error}.") from error
+        raise CheckpointError(
+            f"{what} '{_short(path)}' cannot be made: {error.strerror or error}."
+        ) from error
     except ValueError as error:  # a NUL
         raise CheckpointError(f"{what} {str(path)!r} cannot be made: {error}.") from error
 
 
 def _take(path: Path, key: str, what: str, last: bool) -> bool:
-    """Try to take the lock; where another holds it, return False, or raise where this was the last try."""
+    """Try to take the lock.
+
+    Where another holds it, return False, or raise where this was the last try.
+    """
     me = threading.get_ident()
     with _guard:
         hold = _holds.get(key)
@@ -125,9 +136,12 @@ def _take(path: Path, key: str, what: str, last: bool) -> bool:
             except OSError as error:
                 if error.errno not in _NO_LOCKS:
                     reason = error.strerror or str(error)
-                    raise CheckpointError(f"{what} '{_short(path)}' cannot be written: {reason}.") from error
+                    raise CheckpointError(
+                        f"{what} '{_short(path)}' cannot be written: {reason}."
+                    ) from error
                 _log.warning(
-                    "%s '%s' lies on a file system without locks (%s): see to it yourself that one process alone writes there.",
+                    "%s '%s' lies on a file system without locks (%s): see to it yourself that "
+                    "one process alone writes there.",
                     what,
                     path,
                     error.strerror or error,
@@ -141,7 +155,10 @@ def _take(path: Path, key: str, what: str, last: bool) -> bool:
             owner = {"process": os.getpid(), "host": socket.gethostname(), "since": hold.since}
     if not last:
         return False
-    raise InUseError(f"{what} '{path}' is in use by {_words(owner)}. Wait until it has ended, or choose another directory.")
+    raise InUseError(
+        f"{what} '{path}' is in use by {_words(owner)}. Wait until it has ended, or choose "
+        "another directory."
+    )
 
 
 def _give_back(path: Path, key: str) -> None:
@@ -155,7 +172,8 @@ def _give_back(path: Path, key: str) -> None:
         del _holds[key]
         if hold.descriptor is None:
             return
-        # Removed before it is unlocked: who opens it later finds another file, or none, and looks again.
+        # Removed before it is unlocked: who opens it later finds another file, or none, and looks
+        # again.
         with contextlib.suppress(OSError):
             (path / LOCK).unlink()
         os.close(hold.descriptor)
@@ -199,13 +217,16 @@ def _lock(descriptor: int) -> None:
 
 def _is_still(descriptor: int, file: Path) -> bool:
     try:
-        return os.path.samestat(os.fstat(descriptor), os.stat(file))
+        return os.path.samestat(os.fstat(descriptor), Path(file).stat())
     except FileNotFoundError:
         return False
 
 
 def _sign(descriptor: int) -> None:
-    """Write down who holds the lock, for the message that others get; without room on the disk the lock holds all the same."""
+    """Write down who holds the lock, for the message that others get.
+
+    Without room on the disk the lock holds all the same.
+    """
     owner = {"process": os.getpid(), "host": socket.gethostname(), "since": timestamp()}
     with contextlib.suppress(OSError):
         os.ftruncate(descriptor, 0)
@@ -242,7 +263,9 @@ def _short(path: Path) -> str:
 
 
 def _forget() -> None:
-    """A fork holds nothing: with its copies of the descriptors closed, the locks end with the process that took them."""
+    """A fork holds nothing: with its copies of the descriptors closed, the locks end with the
+    process that took them.
+    """
     global _guard
     _guard = threading.Lock()
     for hold in _holds.values():

@@ -29,7 +29,7 @@ class _PlainFormatter(logging.Formatter):
 class _FileFormatter(_PlainFormatter):
     """Plain lines whose times a reader in another zone, and a program, understands."""
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:  # noqa: N802 - logging's name
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return timestamp(record.created)
 
 
@@ -47,13 +47,15 @@ class _LogFile(logging.FileHandler):
         if not self._failed:
             super().emit(record)
 
-    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+    def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]
         if not isinstance(error, OSError):
             super().handleError(record)
             return
         self._failed = True
-        logging.getLogger().warning(f"The log '{self.baseFilename}' ends here: {error.strerror or error}.")
+        logging.getLogger().warning(
+            f"The log '{self.baseFilename}' ends here: {error.strerror or error}."
+        )
 
     def close(self) -> None:
         with contextlib.suppress(OSError):  # what is still buffered goes with the disk that is full
@@ -61,7 +63,9 @@ class _LogFile(logging.FileHandler):
 
 
 def on_a_terminal() -> bool:
-    """Tell whether somebody watches stderr, who wants colours and progress bars: a terminal or a notebook."""
+    """Tell whether somebody watches stderr, who wants colours and progress bars: a terminal or a
+    notebook.
+    """
     stream = sys.stderr
     try:
         return stream.isatty() or type(stream).__module__.startswith("ipykernel")
@@ -70,17 +74,25 @@ def on_a_terminal() -> bool:
 
 
 def _console_formatter() -> logging.Formatter:
-    """RecBole's lines, with its colours where somebody watches and has not switched them off (no-color.org)."""
+    """RecBole's lines, with its colours where somebody watches and has not switched them off
+    (no-color.org).
+    """
     if on_a_terminal() and not os.environ.get("NO_COLOR"):
-        return colorlog.ColoredFormatter("%(log_color)s%(asctime)-15s %(levelname)s  %(message)s", "%d %b %H:%M", log_colors=_COLORS)
+        return colorlog.ColoredFormatter(
+            "%(log_color)s%(asctime)-15s %(levelname)s  %(message)s",
+            "%d %b %H:%M",
+            log_colors=_COLORS,
+        )
     return _PlainFormatter("%(asctime)-15s %(levelname)s  %(message)s", "%d %b %H:%M")
 
 
 @contextlib.contextmanager
 def log_to(file: Path | None, state: str | None = "INFO") -> Iterator[None]:
-    """Within it, the root logger writes RecBole's lines to the console and, where given, to `file` (at its end).
+    """Within it, the root logger writes RecBole's lines to the console and, where given, to `file`
+    (at its end).
 
-    Handlers that were there, of the caller or of an earlier run, get nothing meanwhile and are back afterwards.
+    Handlers that were there, of the caller or of an earlier run, get nothing meanwhile and are back
+    afterwards.
 
     Raises:
         CheckpointError: the file cannot be written.

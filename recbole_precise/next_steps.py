@@ -1,4 +1,6 @@
-"""The commands that come next: how an interrupted run goes on, and what a finished one can be asked."""
+"""The commands that come next: how an interrupted run goes on, and what a finished one can be
+asked.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _COMMAND = "recbole-precise"
 
 
 def resume_command(config: Any, run_dir: Path, config_files: Sequence[object] | None) -> str:
-    """Return what goes on with an interrupted run: a command where a command began it, else its settings.
+    """Return what goes on with an interrupted run: a command where a command began it, else its
+    settings.
 
     Args:
         config: of the run.
@@ -32,7 +35,9 @@ def resume_command(config: Any, run_dir: Path, config_files: Sequence[object] | 
     named = [f"--model={config['model']}", f"--dataset={config['dataset']}"]
     if config_files:
         named.append(f"--config_files={' '.join(map(str, config_files))}")
-    same = [argument for argument in arguments if not argument.startswith(("--run_dir=", "--resume="))]
+    same = [
+        argument for argument in arguments if not argument.startswith(("--run_dir=", "--resume="))
+    ]
     return shlex.join([_COMMAND, *named, *same, *words])
 
 
@@ -49,7 +54,9 @@ def after_a_run(config: Any, run_dir: Path, dataset: Any) -> str | None:
     asked = f"--run_dir={run_dir}"
     commands = [["evaluate", asked, "--split=valid"]]
     users = map(str, dataset.field2id_token[dataset.uid_field][1:])
-    user = next((name for name in users if name and not set(name) & set(" \t,\"'")), None)  # names are separated by blanks
+    user = next(
+        (name for name in users if name and not set(name) & set(" \t,\"'")), None
+    )  # names are separated by blanks
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and user is not None:
         commands.append(["recommend", asked, f"--users={user}"])
     if config["evaluator"] != "recbole":

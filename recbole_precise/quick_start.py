@@ -1,8 +1,9 @@
-"""Run a model on a data set: RecBole's functions with RecBole's signatures, and a run directory that tells all."""
+"""Run a model on a data set: RecBole's functions with RecBole's signatures, and a run directory
+that tells all.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import ExitStack, nullcontext
@@ -28,7 +29,14 @@ from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.interrupts import mark_reported
-from recbole_precise.launch import RECBOLES_PORT, check_launch, free_port, start_processes, torchrun_settings, under_torchrun
+from recbole_precise.launch import (
+    RECBOLES_PORT,
+    check_launch,
+    free_port,
+    start_processes,
+    torchrun_settings,
+    under_torchrun,
+)
 from recbole_precise.logs import log_to, on_a_terminal
 from recbole_precise.model.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
@@ -42,8 +50,8 @@ from recbole_precise.result import (
     write_ranks,
     write_result,
 )  # fmt: skip
-from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
 from recbole_precise.trainer.checkpoint import write_json
+from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
 from recbole_precise.trainer.identity import settings_identity
 from recbole_precise.trainer.processes import Processes, leave
 from recbole_precise.trainer.run_folder import RunFolder
@@ -65,22 +73,38 @@ def run(
 ) -> dict[str, Any] | None:
     """Run in this process, or in `nproc` processes of RecBole's kind (docs/distributed.md).
 
-    Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and RecBole's 5678 where other
+    Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and
+        RecBole's 5678 where other
     machines must know it.
     """
     check_launch(nproc, world_size, ip, port, group_offset)
     if nproc == 1 and world_size <= 0:
         return run_recbole(model, dataset, config_file_list, config_dict, saved)
     if under_torchrun():
-        raise ConfigError("torchrun has started the processes already: leave out nproc and world_size.")
+        raise ConfigError(
+            "torchrun has started the processes already: leave out nproc and world_size."
+        )
     import torch.multiprocessing as mp
 
-    Config(model, dataset, config_file_list, config_dict)  # a mistake is told before processes are started
+    Config(
+        model, dataset, config_file_list, config_dict
+    )  # a mistake is told before processes are started
     world_size = nproc if world_size == -1 else world_size
     port = port or (free_port() if world_size == nproc else RECBOLES_PORT)
-    launch = {"world_size": world_size, "ip": ip, "port": port, "nproc": nproc, "offset": group_offset}
+    launch = {
+        "world_size": world_size,
+        "ip": ip,
+        "port": port,
+        "nproc": nproc,
+        "offset": group_offset,
+    }
     queue = mp.get_context("spawn").SimpleQueue()
-    kwargs = {"config_dict": {**(config_dict or {}), **launch}, "queue": queue, "saved": saved, "arguments": given_arguments()}
+    kwargs = {
+        "config_dict": {**(config_dict or {}), **launch},
+        "queue": queue,
+        "saved": saved,
+        "arguments": given_arguments(),
+    }
     start_processes(run_recboles, (model, dataset, config_file_list, kwargs), nproc)
     return None if queue.empty() else queue.get()
 
@@ -89,7 +113,9 @@ def run_recboles(rank: int, *args: Any) -> None:
     """One of the processes of `run`; as `recbole.quick_start.run_recboles`."""
     kwargs = args[-1]
     if not isinstance(kwargs, MutableMapping):
-        raise ValueError(f"The last argument of run_recboles should be a dict, but got {type(kwargs)}")
+        raise ValueError(
+            f"The last argument of run_recboles should be a dict, but got {type(kwargs)}"
+        )
     kwargs["config_dict"] = {**kwargs.get("config_dict", {}), "local_rank": rank}
     arguments = kwargs.pop("arguments", None)
     with nullcontext() if arguments is None else command_line(arguments):
@@ -106,17 +132,22 @@ def run_recbole(
 ) -> dict[str, Any]:
     """Train, validate and test a model; arguments and result as `recbole.quick_start.run_recbole`.
 
-    With `saved`, the run directory holds result.json, config.yaml, ranks.npz, the weights and the log. With `resume`, a
-    run goes on where it stopped, and one that has ended gives its result again. Started by torchrun, it is one process of
-    the run.
+    With `saved`, the run directory holds result.json, config.yaml, ranks.npz, the weights and the
+    log. With `resume`, a run goes on where it stopped, and one that has ended gives its result
+    again. Started by torchrun, it is one process of the run.
     """
     started = perf_counter()
     config_dict = {**(config_dict or {}), **torchrun_settings(config_dict or {})}
-    config = Config(model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict)
+    config = Config(
+        model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict
+    )
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     if config["single_spec"] and (config["nproc"] or 1) > 1:
-        raise ConfigError("nproc is read from the command line (--nproc=2) or given to `run`, not from config files or config_dict.")
+        raise ConfigError(
+            "nproc is read from the command line (--nproc=2) or given to `run`, not from config "
+            "files or config_dict."
+        )
     init_seed(config["seed"], config["reproducibility"])
     processes = Processes.of(config)
     folder = _folder_of(config, processes) if saved else None
@@ -145,7 +176,11 @@ def run_recbole(
                 if saved_here:
                     # Whatever `state` leaves out of the log, this line is in it.
                     level = max(WARNING, logger.getEffectiveLevel())
-                    logger.log(level, f"Interrupted. Go on with: {resume_command(config, folder.path, config_file_list)}")
+                    logger.log(
+                        level,
+                        "Interrupted. Go on with: "
+                        f"{resume_command(config, folder.path, config_file_list)}",
+                    )
                     mark_reported(interrupt)
                 raise
     leave()
@@ -154,7 +189,9 @@ def run_recbole(
     return result
 
 
-def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: bool, started: float) -> dict[str, Any]:
+def _run(
+    config: Config, processes: Processes, folder: RunFolder | None, saved: bool, started: float
+) -> dict[str, Any]:
     logger = getLogger()
     logger.info(sys.argv)
     logger.info(config)
@@ -177,23 +214,41 @@ def _run(config: Config, processes: Processes, folder: RunFolder | None, saved: 
     trainer = get_trainer(config)(config, model)
 
     bars = bool(config["show_progress"]) and on_a_terminal()
-    best_valid_score, best_valid_result = trainer.fit(train_data, valid_data, saved=saved, show_progress=bars)
+    best_valid_score, best_valid_result = trainer.fit(
+        train_data, valid_data, saved=saved, show_progress=bars
+    )
     begin = perf_counter()
     test_result = trainer.evaluate(test_data, load_best_model=saved, show_progress=bars)
     tested = perf_counter() - begin
 
-    logger.info("The running environment of this training is as follows:\n" + _usage(config, perf_counter() - started))
+    logger.info(
+        "The running environment of this training is as follows:\n"
+        + _usage(config, perf_counter() - started)
+    )
     logger.info(set_color("best valid ", "yellow") + f": {best_valid_result}")
     logger.info(set_color("test result", "yellow") + f": {test_result}")
     if folder is not None:
         if "test" in getattr(trainer, "ranks", {}):
             histories = {"test": test_cases(test_data._dataset).history}
             write_ranks(folder.path / RANKS, {"test": trainer.ranks["test"]}, dataset, histories)
-        spent = trainer.progress.seconds if hasattr(trainer, "progress") else {"train": 0.0, "evaluate": 0.0}
+        spent = (
+            trainer.progress.seconds
+            if hasattr(trainer, "progress")
+            else {"train": 0.0, "evaluate": 0.0}
+        )
         seconds.update(train=spent["train"], evaluate=spent["evaluate"] + tested)
         # Sessions before an interruption count too.
         seconds["total"] = max(sum(seconds.values()), perf_counter() - started)
-        report = _report(config, model, trainer, train_data._dataset, test_data._dataset, best_valid_result, test_result, seconds)
+        report = _report(
+            config,
+            model,
+            trainer,
+            train_data._dataset,
+            test_data._dataset,
+            best_valid_result,
+            test_result,
+            seconds,
+        )
         held_out = getattr(train_data._dataset, "held_out", None)
         if held_out is not None and test_result is not None:
             report["cold"] = _cold(config, model, train_data._dataset, test_data._dataset, folder)
@@ -215,35 +270,68 @@ def _cold(config: Config, model, train_set, test_set, folder: RunFolder) -> dict
     write_cold_ranks(folder.path / "cold.npz", found, train_set)
     report = cold_report(found, int(train_set.held_out.sum()))
     for protocol in found:
-        metrics = {name: {metric: round(value["mean"], 4) for metric, value in row.items()} for name, row in report[protocol]["metrics"].items()}
-        getLogger().info(set_color("held-out items", "yellow") + f" among themselves ({protocol}, {report[protocol]['cases']} cases): {metrics}")
+        metrics = {
+            name: {metric: round(value["mean"], 4) for metric, value in row.items()}
+            for name, row in report[protocol]["metrics"].items()
+        }
+        getLogger().info(
+            set_color("held-out items", "yellow")
+            + f" among themselves ({protocol}, {report[protocol]['cases']} cases): {metrics}"
+        )
     return report
 
 
 def _usage(config: Config, seconds: float) -> str:
-    """RecBole's table of the machine, with the mean load of this process instead of the load of one more second."""
-    memory, total = psutil.Process().memory_info().rss / 2**30, psutil.virtual_memory().total / 2**30
+    """RecBole's table of the machine, with the mean load of this process instead of the load of one
+    more second.
+    """
+    memory, total = (
+        psutil.Process().memory_info().rss / 2**30,
+        psutil.virtual_memory().total / 2**30,
+    )
     table = Texttable()
     table.set_cols_align(["l", "c"])
     table.add_rows(
         [
             ["Environment", "Usage"],
-            ["CPU", f"{100 * process_time() / max(seconds, 1e-9) / (psutil.cpu_count() or 1):.2f} %"],
-            ["GPU", get_gpu_usage(config["device"]) if config["device"].type == "cuda" else "0.0 / 0.0"],
+            [
+                "CPU",
+                f"{100 * process_time() / max(seconds, 1e-9) / (psutil.cpu_count() or 1):.2f} %",
+            ],
+            [
+                "GPU",
+                get_gpu_usage(config["device"]) if config["device"].type == "cuda" else "0.0 / 0.0",
+            ],
             ["Memory", f"{memory:.2f} G/{total:.2f} G"],
         ]
     )
     return table.draw()
 
 
-def _report(config, model, trainer, train_set, test_set, best_valid, test, seconds: Mapping[str, float]) -> dict[str, Any]:
+def _report(
+    config, model, trainer, train_set, test_set, best_valid, test, seconds: Mapping[str, float]
+) -> dict[str, Any]:
     """The content of result.json."""
     progress, exact = getattr(trainer, "progress", None), getattr(trainer, "results", {})
     slices: dict[str, Any] = {}
-    if "test" in getattr(trainer, "ranks", {}) and config["slices"] and hasattr(train_set, "train_item_counts"):
+    if (
+        "test" in getattr(trainer, "ranks", {})
+        and config["slices"]
+        and hasattr(train_set, "train_item_counts")
+    ):
         ranks = trainer.ranks["test"]
-        cases = Cases.of(ranks.target, test_set.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
-        slices = slice_report(ranks, row_slices(cases, config["slices"]), rank_metric_names(config["metrics"]), config["topk"])
+        cases = Cases.of(
+            ranks.target,
+            test_set.history(slice(None)),
+            train_set.train_item_counts(),
+            getattr(train_set, "held_out", None),
+        )
+        slices = slice_report(
+            ranks,
+            row_slices(cases, config["slices"]),
+            rank_metric_names(config["metrics"]),
+            config["topk"],
+        )
     return {
         "model": config["model"],
         "dataset": config["dataset"],
@@ -251,7 +339,9 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
         "seed": config["seed"],
         "protocol": protocol_of(config, train_set.item_num),
         "scene_view": scene_view_of(config),
-        "valid": metrics_of(progress.best_exact if progress is not None and progress.best_exact else best_valid),
+        "valid": metrics_of(
+            progress.best_exact if progress is not None and progress.best_exact else best_valid
+        ),
         "test": metrics_of(exact.get("test") or test),
         "test_cases": test_cases(test_set).digest(),
         "slices": slices,
@@ -266,16 +356,25 @@ def _report(config, model, trainer, train_set, test_set, best_valid, test, secon
 
 
 def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
-    """The return value of a run that has ended, from what it left; nothing is trained or evaluated."""
+    """The return value of a run that has ended, from what it left.
+
+    Nothing is trained or evaluated.
+    """
     finished = folder.load_final()
     if finished is None:
-        raise CheckpointError(f"'{folder.path}' holds a {RESULT} but no state.json: it was not left by a run that can be resumed. Choose another run_dir.")
+        raise CheckpointError(
+            f"'{folder.path}' holds a {RESULT} but no state.json: it was not left by a run that "
+            "can be resumed. Choose another run_dir."
+        )
     report = read_checked(folder.path).result
     getLogger().info(f"The run in '{folder.path}' has ended; this is its result.")
     if config["result_file"]:
         write_json(Path(config["result_file"]), report, "the copy of the result")
     places = config["metric_decimal_place"]
-    rounded = [{name: round(value, places) for name, value in report[split].items()} or None for split in ("valid", "test")]
+    rounded = [
+        {name: round(value, places) for name, value in report[split].items()} or None
+        for split in ("valid", "test")
+    ]
     worst = -float("inf") if config["valid_metric_bigger"] else float("inf")
     return {
         "best_valid_score": report["valid"].get(config["valid_metric"].lower(), worst),
@@ -286,16 +385,28 @@ def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
 
 
 def _folder_of(config: Config, processes: Processes) -> RunFolder:
-    """The run directory, named by the time where the settings name none; the settings of every process know it afterwards."""
+    """The run directory, named by the time where the settings name none.
+
+    The settings of every process know it afterwards.
+    """
     if not config["run_dir"]:
         parent, name = Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}"
         config["run_dir"] = processes.first_does(lambda: str(RunFolder.made(parent, name).path))
     return RunFolder(Path(config["run_dir"]))
 
 
-def objective_function(config_dict: Mapping[str, Any] | None = None, config_file_list: list[str] | None = None, saved: bool = True) -> dict[str, Any]:
-    """One trial of RecBole's HyperTuning; arguments and result as `recbole.quick_start.objective_function`."""
-    config = Config(config_dict=config_dict, config_file_list=config_file_list, drawn=config_dict or ())
+def objective_function(
+    config_dict: Mapping[str, Any] | None = None,
+    config_file_list: list[str] | None = None,
+    saved: bool = True,
+) -> dict[str, Any]:
+    """One trial of RecBole's HyperTuning.
+
+    Arguments and result as `recbole.quick_start.objective_function`.
+    """
+    config = Config(
+        config_dict=config_dict, config_file_list=config_file_list, drawn=config_dict or ()
+    )
     with log_to(None, "error"):
         trained = train_model(config, saved=saved)
         test_result = trained.trainer.evaluate(trained.loaders[2], load_best_model=saved)
@@ -310,7 +421,8 @@ def objective_function(config_dict: Mapping[str, Any] | None = None, config_file
 
 @dataclass(frozen=True)
 class Trained:
-    """A model after training: its trainer, the loaders (training, validation, test), and the best validation.
+    """A model after training: its trainer, the loaders (training, validation, test), and the best
+    validation.
 
     `best_valid_score` and `valid` are exact, `best_valid_result` is rounded as RecBole prints it.
     """
@@ -323,22 +435,34 @@ class Trained:
     @property
     def valid(self) -> dict[str, float]:
         progress = getattr(self.trainer, "progress", None)
-        return metrics_of(progress.best_exact if progress is not None and progress.best_exact else self.best_valid_result)
+        return metrics_of(
+            progress.best_exact
+            if progress is not None and progress.best_exact
+            else self.best_valid_result
+        )
 
 
 def train_model(
-    config: Config, prepare: Callable[[Config], tuple] | None = None, callback_fn: Callable[[int, float], Any] | None = None, saved: bool = True
+    config: Config,
+    prepare: Callable[[Config], tuple] | None = None,
+    callback_fn: Callable[[int, float], Any] | None = None,
+    saved: bool = True,
 ) -> Trained:
     """Train and validate a model, as quietly as the log allows; the test data is not looked at.
 
     Args:
         prepare: settings -> loaders; default: read and split the data.
-        callback_fn: called with (epoch, validation score) after each validation; what it raises ends the training.
+        callback_fn: called with (epoch, validation score) after each validation; what it raises
+            ends the training.
     """
     init_seed(config["seed"], config["reproducibility"])
-    loaders = data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
+    loaders = (
+        data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
+    )
     init_seed(config["seed"], config["reproducibility"])
     model = build_model(config, loaders[0]._dataset, lambda: first_weights(config))
     trainer = get_trainer(config)(config, model)
-    score, result = trainer.fit(loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn)
+    score, result = trainer.fit(
+        loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn
+    )
     return Trained(trainer, loaders, score, result)

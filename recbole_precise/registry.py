@@ -1,7 +1,8 @@
 """Models by name: ours, with their variants, and every model of RecBole.
 
-Names are told apart neither by case nor by hyphens and underscores. A class is imported when it is asked for.
-`register()` makes ours known to RecBole's own scripts, without changing a file of RecBole and without importing it.
+Names are told apart neither by case nor by hyphens and underscores. A class is imported when it is
+asked for. `register()` makes ours known to RecBole's own scripts, without changing a file of
+RecBole and without importing it.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ _TRAINER = "recbole_precise.trainer.trainer:PreciseTrainer"
 class Entry:
     """A model: its `name`, its class as 'module:Class', and what sets a variant apart.
 
-    `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset` what the variant
-    changes in them. `stock` is whether RecBole's own scripts are told of the name. `ours` is false for RecBole's models.
-    `about` says in a line what the model is.
+    `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset`
+    what the variant changes in them. `stock` is whether RecBole's own scripts are told of the name.
+    `ours` is false for RecBole's models. `about` says in a line what the model is.
     """
 
     name: str
@@ -49,7 +50,10 @@ class Entry:
         except ModuleNotFoundError as error:
             if self.ours or error.name is None or error.name.startswith("recbole"):
                 raise
-            raise ConfigError(f"Model {self.name} of RecBole needs the package '{error.name}', which is not installed: pip install {error.name}.") from error
+            raise ConfigError(
+                f"Model {self.name} of RecBole needs the package '{error.name}', which is not "
+                f"installed: pip install {error.name}."
+            ) from error
 
 
 def _precise(name: str, about: str, **preset: object) -> Entry:
@@ -60,42 +64,175 @@ def _floor(name: str, about: str, stock: bool = True) -> Entry:
     return Entry(name, f"recbole_precise.model.floors:{name}", name, stock=stock, about=about)
 
 
-#: Our models. RecBole has a `Pop` of its own, outside the sequential models: its scripts keep it, ours mean the floor.
+#: Our models. RecBole has a `Pop` of its own, outside the sequential models: its scripts keep it,
+#: ours mean the floor.
 ENTRIES: tuple[Entry, ...] = (
-    _precise("PRECISE-UT", "PRECISE after universal training: ID and text of an item fused by experts, a causal transformer"),
+    _precise(
+        "PRECISE-UT",
+        "PRECISE after universal training: ID and text of an item fused by experts, a causal "
+        "transformer",
+    ),
     _precise("PRECISE-ID", "PRECISE-UT without texts", variant="id"),
     _precise("PRECISE-LLM", "PRECISE-UT without IDs", variant="llm"),
-    _precise("PRECISE-Pool", "PRECISE-UT with the mean of an item's tokens in the place of experts", variant="pool"),
-    Entry("PRECISE-TT", "recbole_precise.model.precise_targeted:PRECISETT", "PRECISE-TT", about="PRECISE's targeted training alone"),
-    Entry("PRECISE", "recbole_precise.model.precise_targeted:PRECISE", "PRECISE-TT", about="universal, then targeted training, in one run"),
-    Entry("PAD", "recbole_precise.model.pad:PAD", "PAD", about="pre-train, align and disentangle: experts of ID, text and both behind a gate, over any backbone"),
-    Entry("Hybrid", "recbole_precise.model.pad_rivals:Hybrid", "Hybrid", about="ID and text in one item vector, without alignment"),
-    Entry("MoRec", "recbole_precise.model.pad_rivals:MoRec", "MoRec", about="the text in the place of the ID"),
-    Entry("CTRL", "recbole_precise.model.pad_rivals:CTRL", "CTRL", about="ID and text aligned by InfoNCE, then trained to recommend"),
-    Entry("MAKE", "recbole_precise.model.pad_rivals:MAKE", "MAKE", about="an expert of texts trained first, then one of IDs beside it"),
-    Entry("DisCo", "recbole_precise.model.disco:DisCo", "DisCo", about="what ID and text share and what each has alone, in four parts of an item"),
-    Entry("SMEM", "recbole_precise.model.pad_rivals:SMEM", "PAD", {"align": "none"}, about="PAD without alignment"),
-    Entry("LLM-ESR", "recbole_precise.model.llm_esr:LLMESR", "LLM-ESR", about="two views of an item under one encoder, and distillation from similar users"),
-    Entry("SASRec-CE", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE", about="SASRec with the softmax over all items, trained at all positions"),
-    Entry("SASRec-Decoupled", "recbole_precise.model.sasrec:SASRecCE", "SASRec-CE", {"decouple_tables": True}, about="SASRec-CE with one item table for histories and one for scores"),
-    Entry("SASRec-Sampled", "recbole_precise.model.sasrec:SASRecSampled", "SASRec-Sampled", about="SASRec with sampled negatives and cosine scores"),
-    Entry("gSASRec", "recbole_precise.model.gsasrec:GSASRec", "gSASRec", about="SASRec with many negatives and a calibrated binary cross entropy"),
-    Entry("GRU4Rec-CE", "recbole_precise.model.gru4rec:GRU4RecCE", "GRU4Rec-CE", about="GRU4Rec with the softmax over all items, trained at all positions"),
-    Entry("SASRec-Text", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", about="SASRec-CE over ID and text vectors, added"),
-    Entry("SASRec-Text-Concat", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_join": "concat"}, about="SASRec-CE over ID and text vectors, side by side"),
-    Entry("SASRec-Codes", "recbole_precise.model.sasrec_text:SASRecText", "SASRec-Text", {"text_form": "codes"}, about="SASRec-CE over ID vectors and semantic codes of the texts"),
-    Entry("HSTU", "recbole_precise.model.hstu:HSTU", "HSTU", about="pointwise attention with relative positions and times"),
-    Entry("LEARN", "recbole_precise.model.learn:LEARN", "LEARN", about="frozen text vectors through one transformer for users and items"),
-    Entry("HLLM-Cached", "recbole_precise.model.hllm:HLLMCached", "HLLM-Cached", about="HLLM's user model over cached text vectors"),
-    Entry("HLLM-Top", "recbole_precise.model.hllm:HLLMTop", "HLLM-Top", about="HLLM that trains the last layers of its text model"),
-    Entry("HLLM-Full", "recbole_precise.model.hllm:HLLMFull", "HLLM-Full", about="HLLM that trains its whole text model"),
+    _precise(
+        "PRECISE-Pool",
+        "PRECISE-UT with the mean of an item's tokens in the place of experts",
+        variant="pool",
+    ),
+    Entry(
+        "PRECISE-TT",
+        "recbole_precise.model.precise_targeted:PRECISETT",
+        "PRECISE-TT",
+        about="PRECISE's targeted training alone",
+    ),
+    Entry(
+        "PRECISE",
+        "recbole_precise.model.precise_targeted:PRECISE",
+        "PRECISE-TT",
+        about="universal, then targeted training, in one run",
+    ),
+    Entry(
+        "PAD",
+        "recbole_precise.model.pad:PAD",
+        "PAD",
+        about="pre-train, align and disentangle: experts of ID, text and both behind a gate, "
+        "over any backbone",
+    ),
+    Entry(
+        "Hybrid",
+        "recbole_precise.model.pad_rivals:Hybrid",
+        "Hybrid",
+        about="ID and text in one item vector, without alignment",
+    ),
+    Entry(
+        "MoRec",
+        "recbole_precise.model.pad_rivals:MoRec",
+        "MoRec",
+        about="the text in the place of the ID",
+    ),
+    Entry(
+        "CTRL",
+        "recbole_precise.model.pad_rivals:CTRL",
+        "CTRL",
+        about="ID and text aligned by InfoNCE, then trained to recommend",
+    ),
+    Entry(
+        "MAKE",
+        "recbole_precise.model.pad_rivals:MAKE",
+        "MAKE",
+        about="an expert of texts trained first, then one of IDs beside it",
+    ),
+    Entry(
+        "DisCo",
+        "recbole_precise.model.disco:DisCo",
+        "DisCo",
+        about="what ID and text share and what each has alone, in four parts of an item",
+    ),
+    Entry(
+        "SMEM",
+        "recbole_precise.model.pad_rivals:SMEM",
+        "PAD",
+        {"align": "none"},
+        about="PAD without alignment",
+    ),
+    Entry(
+        "LLM-ESR",
+        "recbole_precise.model.llm_esr:LLMESR",
+        "LLM-ESR",
+        about="two views of an item under one encoder, and distillation from similar users",
+    ),
+    Entry(
+        "SASRec-CE",
+        "recbole_precise.model.sasrec:SASRecCE",
+        "SASRec-CE",
+        about="SASRec with the softmax over all items, trained at all positions",
+    ),
+    Entry(
+        "SASRec-Decoupled",
+        "recbole_precise.model.sasrec:SASRecCE",
+        "SASRec-CE",
+        {"decouple_tables": True},
+        about="SASRec-CE with one item table for histories and one for scores",
+    ),
+    Entry(
+        "SASRec-Sampled",
+        "recbole_precise.model.sasrec:SASRecSampled",
+        "SASRec-Sampled",
+        about="SASRec with sampled negatives and cosine scores",
+    ),
+    Entry(
+        "gSASRec",
+        "recbole_precise.model.gsasrec:GSASRec",
+        "gSASRec",
+        about="SASRec with many negatives and a calibrated binary cross entropy",
+    ),
+    Entry(
+        "GRU4Rec-CE",
+        "recbole_precise.model.gru4rec:GRU4RecCE",
+        "GRU4Rec-CE",
+        about="GRU4Rec with the softmax over all items, trained at all positions",
+    ),
+    Entry(
+        "SASRec-Text",
+        "recbole_precise.model.sasrec_text:SASRecText",
+        "SASRec-Text",
+        about="SASRec-CE over ID and text vectors, added",
+    ),
+    Entry(
+        "SASRec-Text-Concat",
+        "recbole_precise.model.sasrec_text:SASRecText",
+        "SASRec-Text",
+        {"text_join": "concat"},
+        about="SASRec-CE over ID and text vectors, side by side",
+    ),
+    Entry(
+        "SASRec-Codes",
+        "recbole_precise.model.sasrec_text:SASRecText",
+        "SASRec-Text",
+        {"text_form": "codes"},
+        about="SASRec-CE over ID vectors and semantic codes of the texts",
+    ),
+    Entry(
+        "HSTU",
+        "recbole_precise.model.hstu:HSTU",
+        "HSTU",
+        about="pointwise attention with relative positions and times",
+    ),
+    Entry(
+        "LEARN",
+        "recbole_precise.model.learn:LEARN",
+        "LEARN",
+        about="frozen text vectors through one transformer for users and items",
+    ),
+    Entry(
+        "HLLM-Cached",
+        "recbole_precise.model.hllm:HLLMCached",
+        "HLLM-Cached",
+        about="HLLM's user model over cached text vectors",
+    ),
+    Entry(
+        "HLLM-Top",
+        "recbole_precise.model.hllm:HLLMTop",
+        "HLLM-Top",
+        about="HLLM that trains the last layers of its text model",
+    ),
+    Entry(
+        "HLLM-Full",
+        "recbole_precise.model.hllm:HLLMFull",
+        "HLLM-Full",
+        about="HLLM that trains its whole text model",
+    ),
     _floor("Pop", "popularity: the number of an item's training events", stock=False),
     _floor("Transition", "how often an item came right after the user's last one"),
     _floor("GraphHeuristic", "transitions in both directions, joined with the likeness of texts"),
-    Entry("GraphForward", "recbole_precise.model.floors:GraphHeuristic", "GraphHeuristic", {"graph_variant": "forward"}, about="GraphHeuristic in the user's direction alone"),
+    Entry(
+        "GraphForward",
+        "recbole_precise.model.floors:GraphHeuristic",
+        "GraphHeuristic",
+        {"graph_variant": "forward"},
+        about="GraphHeuristic in the user's direction alone",
+    ),
 )
-
-
 
 
 def _plain(name: str) -> str:
@@ -107,7 +244,9 @@ _OURS = {_plain(entry.name): entry for entry in ENTRIES}
 
 @functools.cache
 def _recbole_models() -> dict[str, Entry]:
-    """RecBole's models by plain name, read from its files: importing them all would take seconds."""
+    """RecBole's models by plain name, read from its files: importing them all would take
+    seconds.
+    """
     spec = importlib.util.find_spec("recbole")
     if spec is None or not spec.submodule_search_locations:
         return {}
@@ -115,16 +254,22 @@ def _recbole_models() -> dict[str, Entry]:
     for kind in _RECBOLE_KINDS:
         folder = Path(spec.submodule_search_locations[0], "model", f"{kind}_recommender")
         for file in sorted(folder.glob("*.py")):
-            for name in re.findall(r"^class (\w+)", file.read_text(encoding="utf-8"), flags=re.MULTILINE):
+            for name in re.findall(
+                r"^class (\w+)", file.read_text(encoding="utf-8"), flags=re.MULTILINE
+            ):
                 if name.lower() == file.stem:
                     target = f"recbole.model.{kind}_recommender.{file.stem}:{name}"
-                    found.setdefault(_plain(name), Entry(name, target, name, stock=False, ours=False))
+                    found.setdefault(
+                        _plain(name), Entry(name, target, name, stock=False, ours=False)
+                    )
     return found
 
 
 def model_names() -> list[str]:
     """Every name that `resolve` knows, ours first."""
-    return [entry.name for entry in ENTRIES] + [entry.name for plain, entry in _recbole_models().items() if plain not in _OURS]
+    return [entry.name for entry in ENTRIES] + [
+        entry.name for plain, entry in _recbole_models().items() if plain not in _OURS
+    ]
 
 
 #: Models that train nothing.
@@ -132,20 +277,33 @@ FLOORS = ("Pop", "Transition", "GraphHeuristic", "GraphForward")
 
 
 def models_by_group() -> dict[str, list[Entry]]:
-    """Every model under a heading: ours, the floors among them, and RecBole's by kind; nothing is imported."""
+    """Every model under a heading: ours, the floors among them, and RecBole's by kind.
+
+    Nothing is imported.
+    """
     groups = {
         "Models of this package": [entry for entry in ENTRIES if entry.name not in FLOORS],
         "Floors, which train nothing": [entry for entry in ENTRIES if entry.name in FLOORS],
     }
     for kind in _RECBOLE_KINDS:
-        entries = [entry for plain, entry in _recbole_models().items() if f".{kind}_recommender." in entry.target and plain not in _OURS]
-        groups[f"RecBole's models, {kind.replace('exlib', 'of other libraries').replace('_', ' ')}"] = sorted(entries, key=lambda entry: entry.name.lower())
+        entries = [
+            entry
+            for plain, entry in _recbole_models().items()
+            if f".{kind}_recommender." in entry.target and plain not in _OURS
+        ]
+        groups[
+            f"RecBole's models, {kind.replace('exlib', 'of other libraries').replace('_', ' ')}"
+        ] = sorted(entries, key=lambda entry: entry.name.lower())
     return groups
 
 
 def sequential_names() -> list[str]:
     """RecBole's sequential models."""
-    return [entry.name for entry in _recbole_models().values() if ".sequential_recommender." in entry.target]
+    return [
+        entry.name
+        for entry in _recbole_models().values()
+        if ".sequential_recommender." in entry.target
+    ]
 
 
 def find(name: str) -> Entry | None:
@@ -158,16 +316,22 @@ def resolve(name: str) -> Entry:
     entry = find(name)
     if entry is None:
         nearest = did_you_mean(name, model_names())
-        raise ConfigError(f"Unknown model '{name}'.{nearest or ' Ours are: ' + ', '.join(entry.name for entry in ENTRIES) + '.'}")
+        ours = ", ".join(entry.name for entry in ENTRIES)
+        raise ConfigError(f"Unknown model '{name}'.{nearest or f' Ours are: {ours}.'}")
     return entry
 
 
 def entry_of_class(cls: type) -> Entry:
-    """The entry of a model class; for a class that is neither ours nor RecBole's one that stands for it."""
+    """The entry of a model class.
+
+    For a class that is neither ours nor RecBole's one that stands for it.
+    """
     entry = find(cls.__name__)
     if entry is not None and entry.target == f"{cls.__module__}:{cls.__qualname__}":
         return entry
-    return Entry(cls.__name__, f"{cls.__module__}:{cls.__qualname__}", cls.__name__, stock=False, ours=False)
+    return Entry(
+        cls.__name__, f"{cls.__module__}:{cls.__qualname__}", cls.__name__, stock=False, ours=False
+    )
 
 
 def get_model(model_name: str) -> type:
@@ -196,7 +360,10 @@ def _load(target: str) -> type:
 
 
 class _ModelModule(types.ModuleType):
-    """What RecBole finds where it looks for a model's file; hands out the class when it is asked for."""
+    """What RecBole finds where it looks for a model's file.
+
+    Hands out the class when it is asked for.
+    """
 
     def __init__(self, name: str, entry: Entry) -> None:
         super().__init__(name, f"{entry.name} of recbole_precise, where RecBole looks for it.")
@@ -210,7 +377,9 @@ class _ModelModule(types.ModuleType):
 
 
 def _hand_out(suffix: str, target: str):
-    """A module `__getattr__` (PEP 562) that gives RecBole our class for the attribute `<one of our models><suffix>`."""
+    """A module `__getattr__` (PEP 562) that gives RecBole our class for the attribute `<one of our
+    models><suffix>`.
+    """
 
     def __getattr__(name: str):
         if name.endswith(suffix):
@@ -237,13 +406,18 @@ def _read_our_settings(module: types.ModuleType) -> None:
             from recbole_precise.settings import our_settings
 
             self.internal_config_dict.update(our_settings(entry, dataset))
-            self.model = entry.name  # one name for all spellings, in the log and in the names of files
+            self.model = (
+                entry.name
+            )  # one name for all spellings, in the log and in the names of files
 
     module.Config._load_internal_config_dict = _load_internal_config_dict
 
 
 def _replace_load_data_and_model(package: types.ModuleType) -> None:
-    """RecBole's version unpickles whatever file it is given; ours reads run directories and, safely, RecBole's files."""
+    """RecBole's version unpickles whatever file it is given.
+
+    Ours reads run directories and, safely, RecBole's files.
+    """
 
     def load_data_and_model(model_file, *args, **kwargs):
         from recbole_precise.finished import load_data_and_model as ours
@@ -258,7 +432,10 @@ _registered = False
 
 
 def register() -> None:
-    """Tell RecBole of our models, their dataset, trainer and settings; a second call does nothing."""
+    """Tell RecBole of our models, their dataset, trainer and settings.
+
+    A second call does nothing.
+    """
     global _registered
     if _registered:
         return

@@ -36,38 +36,86 @@ _PARTS: dict[str, tuple[tuple[type, ...], str]] = {
 RANKS = "ranks.npz"
 #: Where a run stands and how it was launched: not part of what it computed.
 _NOT_SETTINGS = frozenset(
-    "run_dir result_file resume config_files config_file_list device MODEL_TYPE MODEL_INPUT_TYPE eval_type valid_metric_bigger "
-    "single_spec local_rank nproc world_size ip port offset group_offset valid_neg_sample_args test_neg_sample_args saved verbose".split()
+    [
+        "run_dir",
+        "result_file",
+        "resume",
+        "config_files",
+        "config_file_list",
+        "device",
+        "MODEL_TYPE",
+        "MODEL_INPUT_TYPE",
+        "eval_type",
+        "valid_metric_bigger",
+        "single_spec",
+        "local_rank",
+        "nproc",
+        "world_size",
+        "ip",
+        "port",
+        "offset",
+        "group_offset",
+        "valid_neg_sample_args",
+        "test_neg_sample_args",
+        "saved",
+        "verbose",
+    ]
 )
 
 
-# --- Ranks ------------------------------------------------------------------------------------------------------------
+# --- Ranks ------------------------------------------------------------------------------------
 
 
 def write_ranks(
-    path: Path, ranks: Mapping[str, Ranks], dataset: Any, histories: Mapping[str, np.ndarray | None] | None = None
+    path: Path,
+    ranks: Mapping[str, Ranks],
+    dataset: Any,
+    histories: Mapping[str, np.ndarray | None] | None = None,
 ) -> None:
-    """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already there and not given stay.
+    """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already
+    there and not given stay.
 
     Args:
         ranks: split -> ranks by internal id. dataset: RecBole's, which knows the tokens.
-        histories: split -> events before each row's target, written as `<split>_history`; None where they are not known.
+        histories: split -> events before each row's target, written as `<split>_history`; None
+            where they are not known.
     """
     arrays = read_arrays(path) if path.exists() else {}
-    users, items = (np.asarray(dataset.field2id_token[field]) for field in (dataset.uid_field, dataset.iid_field))
+    users, items = (
+        np.asarray(dataset.field2id_token[field])
+        for field in (dataset.uid_field, dataset.iid_field)
+    )
     for split, found in ranks.items():
-        arrays.update({f"{split}_user": users[found.user_id], f"{split}_item": items[found.target], f"{split}_rank": found.rank})
-    arrays.update({f"{split}_history": events for split, events in (histories or {}).items() if events is not None})
+        arrays.update(
+            {
+                f"{split}_user": users[found.user_id],
+                f"{split}_item": items[found.target],
+                f"{split}_rank": found.rank,
+            }
+        )
+    arrays.update(
+        {
+            f"{split}_history": events
+            for split, events in (histories or {}).items()
+            if events is not None
+        }
+    )
 
     def write(partial: Path) -> None:
-        with open(partial, "wb") as file:
-            np.savez_compressed(file, **{name: _without_objects(array) for name, array in arrays.items()})
+        with Path(partial).open("wb") as file:
+            np.savez_compressed(
+                file, **{name: _without_objects(array) for name, array in arrays.items()}
+            )
 
     write_atomically(path, write, "the ranks")
 
 
-def read_ranks(path: str | os.PathLike, split: str = "test") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run directory."""
+def read_ranks(
+    path: str | os.PathLike, split: str = "test"
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run
+    directory.
+    """
     path = Path(path)
     path = path / RANKS if path.is_dir() else path
     check_file(path.parent, path.name)
@@ -84,13 +132,20 @@ def _check_ranks(path: Path, split: str, columns: Sequence[np.ndarray]) -> None:
     users, items, ranks = columns
     if ranks.ndim != 1 or not users.shape == items.shape == ranks.shape:
         shapes = ", ".join(str(list(column.shape)) for column in columns)
-        raise CheckpointError(f"'{path}' is damaged: users, items and ranks of '{split}' are no columns of one length ({shapes}).")
+        raise CheckpointError(
+            f"'{path}' is damaged: users, items and ranks of '{split}' are no columns of one "
+            f"length ({shapes})."
+        )
     if ranks.dtype.kind not in "iu" or (len(ranks) and ranks.min() < 1):
-        raise CheckpointError(f"'{path}' is damaged: ranks of '{split}' are no whole numbers from 1 on.")
+        raise CheckpointError(
+            f"'{path}' is damaged: ranks of '{split}' are no whole numbers from 1 on."
+        )
 
 
 def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> list[Ranks]:
-    """Ranks of several runs with one numbering of users and items for all, ready for `evaluation.significance`."""
+    """Ranks of several runs with one numbering of users and items for all, ready for
+    `evaluation.significance`.
+    """
     read = [read_ranks(folder, split) for folder in folders]
     numbered = []
     for column in (0, 1):
@@ -100,14 +155,19 @@ def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> 
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a .npz file, by name; a CheckpointError that names the file when it cannot be read."""
+    """All arrays of a .npz file, by name.
+
+    A CheckpointError that names the file when it cannot be read.
+    """
     try:
         with np.load(path, allow_pickle=False) as content:
             return {name: content[name] for name in content.files}
     except FileNotFoundError:
         raise CheckpointError(f"'{path}' does not exist.") from None
-    except Exception as error:  # noqa: BLE001 - zipfile, zlib and NumPy each have their own
-        raise CheckpointError(f"'{path}' is damaged: {error}. Delete it and evaluate the run again.") from error
+    except Exception as error:
+        raise CheckpointError(
+            f"'{path}' is damaged: {error}. Delete it and evaluate the run again."
+        ) from error
 
 
 def _without_objects(array: np.ndarray) -> np.ndarray:
@@ -115,15 +175,22 @@ def _without_objects(array: np.ndarray) -> np.ndarray:
     return array.astype(str) if array.dtype == object else array
 
 
-# --- Settings ---------------------------------------------------------------------------------------------------------
+# --- Settings ---------------------------------------------------------------------------------
 
 
 def effective_settings(config: Any) -> dict[str, Any]:
-    """All settings of a run as plain values that a config file may hold, so that the file gives the same run again."""
-    settings = {key: _plain(value) for key, value in config.final_config_dict.items() if key not in _NOT_SETTINGS}
+    """All settings of a run as plain values that a config file may hold, so that the file gives the
+    same run again.
+    """
+    settings = {
+        key: _plain(value)
+        for key, value in config.final_config_dict.items()
+        if key not in _NOT_SETTINGS
+    }
     settings["model"], settings["dataset"] = config["model"], config["dataset"]
     path = Path(str(config["data_path"]))
-    # RecBole appends the data set's name to data_path, and reads the one that it carries from its own folder.
+    # RecBole appends the data set's name to data_path, and reads the one that it carries from its
+    # own folder.
     if config["dataset"] == "ml-100k":
         settings.pop("data_path", None)
     elif path.name == config["dataset"]:
@@ -136,14 +203,21 @@ def effective_settings(config: Any) -> dict[str, Any]:
 
 def write_settings(path: Path, config: Any) -> None:
     """Write config.yaml."""
-    head = f"# Settings of a run of {config['model']} on {config['dataset']}; run it again with --config_files={path.name}\n"
+    head = (
+        f"# Settings of a run of {config['model']} on {config['dataset']}; run it again with "
+        f"--config_files={path.name}\n"
+    )
     text = head + settings_text(effective_settings(config))
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"), "the settings")
+    write_atomically(
+        path, lambda partial: partial.write_text(text, encoding="utf-8"), "the settings"
+    )
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Settings as YAML that reads back to the same values."""
-    return yaml.dump(_plain(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000)
+    return yaml.dump(
+        _plain(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000
+    )
 
 
 class _Dumper(yaml.SafeDumper):
@@ -167,13 +241,15 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {key if isinstance(key, str) else str(key): _plain(item) for key, item in value.items()}
+        return {
+            key if isinstance(key, str) else str(key): _plain(item) for key, item in value.items()
+        }
     if isinstance(value, (list, tuple, set)):
         return [_plain(item) for item in (sorted(value) if isinstance(value, set) else value)]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
-# --- result.json ------------------------------------------------------------------------------------------------------
+# --- result.json ------------------------------------------------------------------------------
 
 
 def protocol_of(config: Any, item_num: int) -> dict[str, Any]:
@@ -187,7 +263,15 @@ def protocol_of(config: Any, item_num: int) -> dict[str, Any]:
         "ties": "against the target" if exact else "as torch.topk leaves them",
         "candidates": item_num - 1 if modes == {"full"} else ", ".join(sorted(modes)),
         "target_scene": config["target_scene"],
-        **({key: config[key] for key in ("holdout_items", "holdout_users", "holdout_by", "holdout_seed") if config[key]} if config["holdout_items"] or config["holdout_users"] else {}),
+        **(
+            {
+                key: config[key]
+                for key in ("holdout_items", "holdout_users", "holdout_by", "holdout_seed")
+                if config[key]
+            }
+            if config["holdout_items"] or config["holdout_users"]
+            else {}
+        ),
     }
 
 
@@ -202,7 +286,9 @@ def environment(config: Any) -> dict[str, Any]:
         "platform": platform.platform(),
         "machine": platform.machine(),
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name(device) if getattr(device, "type", "") == "cuda" else str(device),
+        "device": torch.cuda.get_device_name(device)
+        if getattr(device, "type", "") == "cuda"
+        else str(device),
     }
 
 
@@ -216,7 +302,9 @@ def peak_memory_mb() -> float:
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10
 
 
-def write_result(path: Path, result: Mapping[str, Any], copy: str | os.PathLike | None = None) -> None:
+def write_result(
+    path: Path, result: Mapping[str, Any], copy: str | os.PathLike | None = None
+) -> None:
     """Write result.json and, where asked for, its copy; the manifest of the run lists it before."""
     content = numbers(result)
     RunFolder(path.parent).finish(json_bytes(content), ("ranks.npz", "cold.npz"))
@@ -241,13 +329,18 @@ def read_result(folder: str | os.PathLike) -> dict[str, Any]:
             raise CheckpointError(f"'{path}' is damaged: '{key}' is no {words}.")
     for split in ("valid", "test"):
         for name, value in result[split].items():
-            if value is not None and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            if value is not None and (
+                isinstance(value, bool) or not isinstance(value, (int, float))
+            ):
                 raise CheckpointError(f"'{path}' is damaged: '{name}' of '{split}' is no number.")
     return result
 
 
 def numbers(value: Any) -> Any:
-    """Plain JSON values; what is not finite (an empty slice, a diverged metric) is null, as JSON knows no NaN."""
+    """Plain JSON values.
+
+    What is not finite (an empty slice, a diverged metric) is null, as JSON knows no NaN.
+    """
     value = _plain(value)
     if isinstance(value, dict):
         return {key: numbers(item) for key, item in value.items()}
@@ -256,7 +349,9 @@ def numbers(value: Any) -> Any:
     return None if isinstance(value, float) and not np.isfinite(value) else value
 
 
-def metrics_of(results: Iterable[tuple[str, float]] | Mapping[str, float] | None) -> dict[str, float]:
+def metrics_of(
+    results: Iterable[tuple[str, float]] | Mapping[str, float] | None,
+) -> dict[str, float]:
     """Metrics as a plain mapping, empty for none."""
     return {name: float(value) for name, value in dict(results or {}).items()}
 

@@ -35,7 +35,9 @@ def _same_log_level() -> Iterator[None]:
 
 @pytest.fixture(autouse=True, scope="session")
 def _usual_signals() -> None:
-    """Whoever starts the tests in the background has them ignore signals, and their processes too."""
+    """Whoever starts the tests in the background has them ignore signals, and their
+    processes too.
+    """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
@@ -54,7 +56,8 @@ def _write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[obje
 def write_dataset(tmp_path: Path) -> Callable[..., Path]:
     """`write_dataset(name, events, items=None, ...)` writes atomic files and returns data_path.
 
-    `events` are rows of `.inter` (user, item, time by default), `items` rows of `.item` (item, title by default).
+    `events` are rows of `.inter` (user, item, time by default), `items` rows of `.item` (item,
+    title by default).
     """
 
     def write(
@@ -76,13 +79,21 @@ def write_dataset(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def stock_config(tmp_path: Path) -> Callable[..., object]:
-    """`stock_config(model, dataset, **settings)`: RecBole's own Config, on the CPU, writing into tmp_path."""
+    """`stock_config(model, dataset, **settings)`: RecBole's own Config, on the CPU, writing into
+    tmp_path.
+    """
 
     def build(model: str = "SASRec", dataset: str = "ml-100k", **settings):
-        import recbole_precise  # noqa: F401 - mends RecBole for the versions at hand
         from recbole.config import Config
 
-        defaults = {"train_neg_sample_args": None, "gpu_id": "", "checkpoint_dir": str(tmp_path / "saved"), "show_progress": False}
+        import recbole_precise  # noqa: F401
+
+        defaults = {
+            "train_neg_sample_args": None,
+            "gpu_id": "",
+            "checkpoint_dir": str(tmp_path / "saved"),
+            "show_progress": False,
+        }
         return Config(model, dataset, config_dict={**defaults, **settings})
 
     return build

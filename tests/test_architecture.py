@@ -9,10 +9,41 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "recbole_precise"
 FILES = sorted(PACKAGE.rglob("*.py"))
 #: RecBole outside: the only places that know it.
-EDGE = ("compat/", "registry.py", "config.py", "settings/heeded.py", "settings/known_keys.py", "settings/rules.py", "quick_start.py", "finished.py", "next_steps.py", "data/dataset.py", "data/preparation.py", "model/", "trainer/trainer.py")
+EDGE = (
+    "compat/",
+    "registry.py",
+    "config.py",
+    "settings/heeded.py",
+    "settings/known_keys.py",
+    "settings/rules.py",
+    "quick_start.py",
+    "finished.py",
+    "next_steps.py",
+    "data/dataset.py",
+    "data/preparation.py",
+    "model/",
+    "trainer/trainer.py",
+)
 #: Parts inside: plain torch, NumPy and SciPy, and no import of a file that knows RecBole either.
-PLAIN = ("errors.py", "files.py", "clock.py", "locking.py", "interrupts.py", "data/sequences.py", "data/ordering.py", "data/frequency.py", "data/convert/", "text/", "nn/", "evaluation/", "serving/",
-         "trainer/checkpoint.py", "trainer/packing.py", "trainer/phases.py", "trainer/schedule.py")
+PLAIN = (
+    "errors.py",
+    "files.py",
+    "clock.py",
+    "locking.py",
+    "interrupts.py",
+    "data/sequences.py",
+    "data/ordering.py",
+    "data/frequency.py",
+    "data/convert/",
+    "text/",
+    "nn/",
+    "evaluation/",
+    "serving/",
+    "trainer/checkpoint.py",
+    "trainer/packing.py",
+    "trainer/phases.py",
+    "trainer/schedule.py",
+)
 
 
 @cache
@@ -29,7 +60,13 @@ def imports(path: Path) -> set[str]:
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             package = path.relative_to(PACKAGE.parent).with_suffix("").parts
-            prefix = ".".join(package[: len(package) - node.level] + ((node.module,) if node.module else ())) if node.level else node.module
+            prefix = (
+                ".".join(
+                    package[: len(package) - node.level] + ((node.module,) if node.module else ())
+                )
+                if node.level
+                else node.module
+            )
             found |= {prefix, *(f"{prefix}.{alias.name}" for alias in node.names)}
     return found
 
@@ -49,7 +86,12 @@ def test_only_the_edge_imports_recbole(path):
 
 @pytest.mark.parametrize("path", [p for p in FILES if place(p).startswith(PLAIN)], ids=place)
 def test_the_parts_do_not_import_what_does(path):
-    names = {"recbole_precise." + place(p).removesuffix(".py").replace("/", ".").removesuffix(".__init__") for p in FILES if imports_recbole(p)}
+    names = {
+        "recbole_precise."
+        + place(p).removesuffix(".py").replace("/", ".").removesuffix(".__init__")
+        for p in FILES
+        if imports_recbole(p)
+    }
     assert not imports(path) & names
 
 

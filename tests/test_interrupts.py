@@ -1,4 +1,6 @@
-"""Signals that end a command: every command that can go on says how, with the status that a shell expects."""
+"""Signals that end a command: every command that can go on says how, with the status that a shell
+expects.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def _handlers_of_a_terminal() -> None:
 
 
 @pytest.mark.parametrize(("signum", "status"), SIGNALS)
-def test_a_signal_is_an_interrupt_within_and_nothing_is_left_after(signum: int, status: int) -> None:
+def test_a_signal_is_an_interrupt_within_and_nothing_is_left_after(
+    signum: int, status: int
+) -> None:
     before = signal.getsignal(signum)
     with pytest.raises(KeyboardInterrupt) as seen, signals_interrupt():
         os.kill(os.getpid(), signum)
@@ -88,7 +92,13 @@ with signals_interrupt(repeat=sys.argv[1] == "repeat"):
 def cleaning(*arguments: str) -> subprocess.Popen:
     """A process that cleans up after a signal for so many seconds."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", CLEANING, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", CLEANING, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     assert process.stdout.readline() == "ready\n"
     return process
 
@@ -118,35 +128,58 @@ def test_a_part_of_a_command_ends_with_it(tmp_path: Path) -> None:
     code = (
         "import os, subprocess, sys, time\n"
         "from recbole_precise.interrupts import PARENT\n"
-        "part = 'import time; from recbole_precise.interrupts import end_with_starter; end_with_starter(); print(1, flush=True); time.sleep(600)'\n"
-        "child = subprocess.Popen([sys.executable, '-c', part], stdout=subprocess.PIPE, env={**os.environ, PARENT: str(os.getpid())})\n"
+        "part = 'import time; from recbole_precise.interrupts import end_with_starter; "
+        "end_with_starter(); print(1, flush=True); time.sleep(600)'\n"
+        "child = subprocess.Popen([sys.executable, '-c', part], stdout=subprocess.PIPE, "
+        "env={**os.environ, PARENT: str(os.getpid())})\n"
         "child.stdout.readline()\n"
         "print(child.pid, flush=True)\n"
         "time.sleep(600)\n"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    parent = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+    )
     import psutil
 
     child = psutil.Process(int(parent.stdout.readline()))
     parent.kill()
     parent.communicate()
     assert psutil.wait_procs([child], timeout=60)[1] == []
-    orphan = subprocess.run([sys.executable, "-c", "from recbole_precise.interrupts import end_with; end_with(1 << 22)"], env=environment, timeout=60)
+    orphan = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from recbole_precise.interrupts import end_with; end_with(1 << 22)",
+        ],
+        env=environment,
+        timeout=60,
+    )
     assert orphan.returncode == -signal.SIGKILL
 
 
-# --- Commands ---------------------------------------------------------------------------------------------------------
+# --- Commands ---------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def data(write_dataset, tmp_path: Path) -> list[str]:
-    rows = [(f"u{u}", f"i{(3 * u + t * t) % 20}", 86_400 * t + u) for u in range(40) for t in range(9)]
+    rows = [
+        (f"u{u}", f"i{(3 * u + t * t) % 20}", 86_400 * t + u) for u in range(40) for t in range(9)
+    ]
     path = write_dataset("shop", rows, items=[(f"i{i}", f"Item {i}") for i in range(20)])
-    return ["--dataset=shop", f"--data_path={path}", "--show_progress=False", "--tensorboard=False", "--use_gpu=False", f"--checkpoint_dir={tmp_path / 'saved'}"]
+    return [
+        "--dataset=shop",
+        f"--data_path={path}",
+        "--show_progress=False",
+        "--tensorboard=False",
+        "--use_gpu=False",
+        f"--checkpoint_dir={tmp_path / 'saved'}",
+    ]
 
 
-def interrupt_at(monkeypatch, place: type, name: str, call: int, signum: int = signal.SIGTERM) -> None:
+def interrupt_at(
+    monkeypatch, place: type, name: str, call: int, signum: int = signal.SIGTERM
+) -> None:
     """Let the `call`-th call of a method send this process a signal."""
     original, calls = getattr(place, name), []
 
@@ -167,27 +200,48 @@ def go_on(line: str) -> list[str]:
 
 @pytest.mark.parametrize(("signum", "status"), SIGNALS)
 @pytest.mark.parametrize("state", ["INFO", "CRITICAL"])
-def test_a_run_says_how_to_go_on_and_that_command_does(data, tmp_path: Path, monkeypatch, capsys, signum: int, status: int, state: str) -> None:
-    """Into the log and onto stderr, whatever `state` leaves out; a run_dir with a blank and a quote is one word."""
+def test_a_run_says_how_to_go_on_and_that_command_does(
+    data, tmp_path: Path, monkeypatch, capsys, signum: int, status: int, state: str
+) -> None:
+    """Into the log and onto stderr, whatever `state` leaves out.
+
+    A run_dir with a blank and a quote is one word.
+    """
     from recbole_precise.model.sasrec import SASRecCE
 
     run_dir = tmp_path / "it's a run"
-    run = ["--model=SASRec-CE", *data, "--epochs=2", "--embedding_size=8", "--n_layers=1", "--checkpoint_seconds=0", f"--state={state}"]
+    run = [
+        "--model=SASRec-CE",
+        *data,
+        "--epochs=2",
+        "--embedding_size=8",
+        "--n_layers=1",
+        "--checkpoint_seconds=0",
+        f"--state={state}",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         interrupt_at(patch, SASRecCE, "calculate_loss", 2, signum)
         assert cli.main([*run, f"--run_dir={run_dir}"]) == status
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert "Interrupted. Go on with: recbole-precise --model=SASRec-CE --dataset=shop" in last and "Traceback" not in last
+    assert (
+        "Interrupted. Go on with: recbole-precise --model=SASRec-CE --dataset=shop" in last
+        and "Traceback" not in last
+    )
     assert (run_dir / "train.log").read_text().splitlines()[-1].split("Interrupted.")[1] in last
     if state == "INFO" and signum == signal.SIGTERM:
         assert cli.main(go_on(last)) == 0
         assert "Resume training from epoch" in (run_dir / "train.log").read_text()
         assert cli.main([*run, f"--run_dir={tmp_path / 'straight'}"]) == 0
-        one, two = (json.loads((folder / "result.json").read_text())["test"] for folder in (run_dir, tmp_path / "straight"))
+        one, two = (
+            json.loads((folder / "result.json").read_text())["test"]
+            for folder in (run_dir, tmp_path / "straight")
+        )
         assert one == two
 
 
-def test_a_run_without_a_name_says_the_one_that_it_got(data, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_run_without_a_name_says_the_one_that_it_got(
+    data, tmp_path: Path, monkeypatch, capsys
+) -> None:
     from recbole_precise.model.sasrec import SASRecCE
 
     interrupt_at(monkeypatch, SASRecCE, "calculate_loss", 1)
@@ -196,30 +250,56 @@ def test_a_run_without_a_name_says_the_one_that_it_got(data, tmp_path: Path, mon
     assert f"--run_dir={run_dir} --resume=True" in capsys.readouterr().err.strip().splitlines()[-1]
 
 
-def test_a_replay_says_how_to_go_on_and_that_command_does(data, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_replay_says_how_to_go_on_and_that_command_does(
+    data, tmp_path: Path, monkeypatch, capsys
+) -> None:
     from recbole_precise.replay.engine import Replay
 
-    command = ["replay", *data, f"--output={tmp_path / 'out'}", "--period=day", "--plots=False", "--embedding_size=8", "--token_size=8", "--epochs=1", "--variant=id"]
+    command = [
+        "replay",
+        *data,
+        f"--output={tmp_path / 'out'}",
+        "--period=day",
+        "--plots=False",
+        "--embedding_size=8",
+        "--token_size=8",
+        "--epochs=1",
+        "--variant=id",
+    ]
     with monkeypatch.context() as patch:
         interrupt_at(patch, Replay, "_train", 4)
         assert cli.main(command) == 143
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("Interrupted. The same command goes on after the last finished period: recbole-precise replay ")
+    assert last.startswith(
+        "Interrupted. The same command goes on after the last finished period: recbole-precise "
+        "replay "
+    )
     assert cli.main(go_on(last)) == 0
     assert "after 3 of 9 periods" in capsys.readouterr().err
 
 
-def test_a_study_says_how_to_go_on_and_that_command_does(data, tmp_path: Path, monkeypatch, capsys) -> None:
+def test_a_study_says_how_to_go_on_and_that_command_does(
+    data, tmp_path: Path, monkeypatch, capsys
+) -> None:
     from recbole_precise.model.sasrec import SASRecCE
 
     (tmp_path / "space.hyper").write_text("learning_rate choice [0.01, 0.001]\n")
-    command = ["tune", "--model=SASRec-CE", *data, f"--params_file={tmp_path / 'space.hyper'}", "--sampler=grid", f"--storage={tmp_path / 'study.journal'}"]
+    command = [
+        "tune",
+        "--model=SASRec-CE",
+        *data,
+        f"--params_file={tmp_path / 'space.hyper'}",
+        "--sampler=grid",
+        f"--storage={tmp_path / 'study.journal'}",
+    ]
     command += ["--embedding_size=8", "--n_layers=1", "--epochs=1"]
     with monkeypatch.context() as patch:
         interrupt_at(patch, SASRecCE, "calculate_loss", 2)
         assert cli.main(command) == 143
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last.startswith("Interrupted. The same command goes on with the study: recbole-precise tune ")
+    assert last.startswith(
+        "Interrupted. The same command goes on with the study: recbole-precise tune "
+    )
     assert cli.main(go_on(last)) == 0
     trials = json.loads((tmp_path / "SASRec-CE-shop" / "trials.json").read_text())
     assert "complete" in json.dumps(trials)
@@ -229,10 +309,20 @@ def test_encoding_says_how_to_go_on(data, tmp_path: Path, monkeypatch, capsys, b
     from recbole_precise.text.encoder import HfEncoder
 
     interrupt_at(monkeypatch, HfEncoder, "encode_batch", 1)
-    command = ["encode", *data, "--item_text={title}", f"--text_encoder={bert}", f"--text_cache_dir={tmp_path / 'cache'}"]
+    command = [
+        "encode",
+        *data,
+        "--item_text={title}",
+        f"--text_encoder={bert}",
+        f"--text_cache_dir={tmp_path / 'cache'}",
+    ]
     assert cli.main(command) == 143
     last = capsys.readouterr().err.strip().splitlines()[-1]
-    assert last == "Interrupted. The same command goes on with the texts that are left: " + shlex.join(["recbole-precise", *command])
+    assert (
+        last
+        == "Interrupted. The same command goes on with the texts that are left: "
+        + shlex.join(["recbole-precise", *command])
+    )
 
 
 def test_a_command_that_keeps_nothing_is_interrupted_alone(data, monkeypatch, capsys) -> None:

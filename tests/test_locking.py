@@ -1,4 +1,7 @@
-"""One writer in a directory: among threads, processes, forks and after a kill; and the commands that hold it."""
+"""One writer in a directory: among threads, processes, forks and after a kill.
+
+And the commands that hold it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,12 @@ with exclusive(sys.argv[1], "run_dir"):
 def start_holder(folder: Path) -> subprocess.Popen:
     """A process that holds `folder`."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(folder)], stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
     assert process.stdout.readline() == "held\n"
     return process
 
@@ -53,7 +61,10 @@ def test_another_process_is_named_and_a_killed_one_holds_nothing(tmp_path: Path)
             pass
         said = str(refused.value)
         since = said.split(" since ")[1].split(". ")[0]
-        assert said.startswith(f"run_dir '{folder}' is in use by process {holder.pid} on host {socket.gethostname()} since ")
+        assert said.startswith(
+            f"run_dir '{folder}' is in use by process {holder.pid} on host "
+            f"{socket.gethostname()} since "
+        )
         assert datetime.fromisoformat(since).utcoffset() is not None
     finally:
         end(holder)
@@ -118,10 +129,22 @@ def test_waiting_ends_with_the_holder_or_with_the_patience(tmp_path: Path) -> No
 
 @posix
 def test_a_fork_does_not_keep_the_lock_of_its_dead_parent(tmp_path: Path) -> None:
-    """The holder forks a child that lives on, as DataLoader's workers do; the lock ends with the holder alone."""
-    code = HOLDER.replace('print("held"', 'import os\n    if os.fork() == 0:\n        time.sleep(600)\n    print("held"')
+    """The holder forks a child that lives on, as DataLoader's workers do.
+
+    The lock ends with the holder alone.
+    """
+    code = HOLDER.replace(
+        'print("held"',
+        'import os\n    if os.fork() == 0:\n        time.sleep(600)\n    print("held"',
+    )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    holder = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    )
     try:
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(InUseError), exclusive(tmp_path, "run_dir"):
@@ -153,17 +176,29 @@ def test_a_file_system_without_locks_is_a_warning(tmp_path: Path, monkeypatch, c
     assert locking._holds == {}
 
 
-@pytest.mark.parametrize(("number", "words"), [(errno.EROFS, "Read-only"), (errno.EACCES, "Permission denied"), (errno.ENOSPC, "No space left")])
-def test_a_disk_that_refuses_the_lock_file_is_a_sentence(tmp_path: Path, monkeypatch, number: int, words: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [
+        (errno.EROFS, "Read-only"),
+        (errno.EACCES, "Permission denied"),
+        (errno.ENOSPC, "No space left"),
+    ],
+)
+def test_a_disk_that_refuses_the_lock_file_is_a_sentence(
+    tmp_path: Path, monkeypatch, number: int, words: str
+) -> None:
     def refuse(*args: object) -> int:
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(locking.os, "open", refuse)
-    with pytest.raises(CheckpointError, match=f"run_dir '.*' cannot be written: {words}"), exclusive(tmp_path, "run_dir"):
+    with (
+        pytest.raises(CheckpointError, match=f"run_dir '.*' cannot be written: {words}"),
+        exclusive(tmp_path, "run_dir"),
+    ):
         pass
 
 
-# --- The commands that hold a directory -------------------------------------------------------------------------------
+# --- The commands that hold a directory -------------------------------------------------------
 
 
 @pytest.fixture
@@ -171,18 +206,30 @@ def data(write_dataset) -> list[str]:
     """Settings of a run of two seconds."""
     rows = [(f"u{u}", f"i{(3 * u + t) % 20}", 100 * t + u) for u in range(30) for t in range(6)]
     path = write_dataset("shop", rows, items=[(f"i{i}", f"Item {i}") for i in range(20)])
-    return ["--dataset=shop", f"--data_path={path}", "--show_progress=False", "--state=ERROR", "--tensorboard=False", "--gpu_id="]
+    return [
+        "--dataset=shop",
+        f"--data_path={path}",
+        "--show_progress=False",
+        "--state=ERROR",
+        "--tensorboard=False",
+        "--gpu_id=",
+    ]
 
 
 def test_a_run_refuses_a_directory_in_use_and_leaves_it(data, tmp_path: Path, capsys) -> None:
-    """Whether it begins, goes on, or evaluates what is there; and it works when the holder has ended."""
+    """Whether it begins, goes on, or evaluates what is there.
+
+    And it works when the holder has ended.
+    """
     run_dir = tmp_path / "run"
     run = ["--model=Pop", *data, f"--run_dir={run_dir}"]
     holder = start_holder(run_dir)
     try:
         for more in ([], ["--resume=True"]):
             assert cli.main([*run, *more]) == 2
-            assert f"run_dir '{run_dir}' is in use by process {holder.pid}" in capsys.readouterr().err
+            assert (
+                f"run_dir '{run_dir}' is in use by process {holder.pid}" in capsys.readouterr().err
+            )
         assert [path.name for path in run_dir.iterdir()] == [LOCK]
     finally:
         end(holder)
@@ -192,12 +239,19 @@ def test_a_run_refuses_a_directory_in_use_and_leaves_it(data, tmp_path: Path, ca
     try:
         from recbole_precise.verbs import evaluate
 
-        assert cli.main(["recommend", f"--run_dir={run_dir}", "--users=u1"]) == 0  # reading needs no lock
+        assert (
+            cli.main(["recommend", f"--run_dir={run_dir}", "--users=u1"]) == 0
+        )  # reading needs no lock
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(evaluate, "_PATIENCE", 0.0)
             assert cli.main(["evaluate", f"--run_dir={run_dir}"]) == 2
         assert "is in use by process" in capsys.readouterr().err
-        assert cli.main(["evaluate", f"--run_dir={run_dir}", f"--output={tmp_path / 'elsewhere.json'}"]) == 0
+        assert (
+            cli.main(
+                ["evaluate", f"--run_dir={run_dir}", f"--output={tmp_path / 'elsewhere.json'}"]
+            )
+            == 0
+        )
     finally:
         end(holder)
     (run_dir / LOCK).unlink()
@@ -207,13 +261,22 @@ def test_a_run_refuses_a_directory_in_use_and_leaves_it(data, tmp_path: Path, ca
         assert (run_dir / f"evaluation-test{number}.json").is_file()
 
 
-def test_the_directory_is_held_while_a_trainer_fits_through_recboles_interface(data, tmp_path: Path, our_config, monkeypatch) -> None:
-    """RecBole's own way: Config, data, trainer.fit. A second trainer of this process may come after it, another process not."""
+def test_the_directory_is_held_while_a_trainer_fits_through_recboles_interface(
+    data, tmp_path: Path, our_config, monkeypatch
+) -> None:
+    """RecBole's own way: Config, data, trainer.fit.
+
+    A second trainer of this process may come after it, another process not.
+    """
     from recbole_precise.data.preparation import create_dataset, data_preparation
     from recbole_precise.trainer.trainer import PreciseTrainer, get_trainer
 
     settings = dict(argument[2:].split("=", 1) for argument in data)
-    config = our_config("Pop", settings.pop("dataset"), **{**settings, "tensorboard": False, "run_dir": str(tmp_path / "run")})
+    config = our_config(
+        "Pop",
+        settings.pop("dataset"),
+        **{**settings, "tensorboard": False, "run_dir": str(tmp_path / "run")},
+    )
     loaders = data_preparation(config, create_dataset(config))
     from recbole_precise.registry import get_model
 
@@ -240,7 +303,12 @@ def test_runs_that_begin_in_one_second_have_a_directory_each(tmp_path: Path) -> 
     from recbole_precise.trainer.run_folder import RunFolder
 
     made: list[Path] = []
-    threads = [threading.Thread(target=lambda: made.append(RunFolder.made_at(tmp_path / "a" / "name").path)) for _ in range(12)]
+    threads = [
+        threading.Thread(
+            target=lambda: made.append(RunFolder.made_at(tmp_path / "a" / "name").path)
+        )
+        for _ in range(12)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -251,8 +319,16 @@ def test_runs_that_begin_in_one_second_have_a_directory_each(tmp_path: Path) -> 
 def test_a_replay_refuses_a_folder_in_use(data, tmp_path: Path, capsys) -> None:
     holder = start_holder(tmp_path / "out")
     try:
-        assert cli.main(["replay", *data, f"--output={tmp_path / 'out'}", "--plots=False", "--period=day"]) == 2
-        assert "--output" in (said := capsys.readouterr().err) and f"in use by process {holder.pid}" in said
+        assert (
+            cli.main(
+                ["replay", *data, f"--output={tmp_path / 'out'}", "--plots=False", "--period=day"]
+            )
+            == 2
+        )
+        assert (
+            "--output" in (said := capsys.readouterr().err)
+            and f"in use by process {holder.pid}" in said
+        )
     finally:
         end(holder)
 
@@ -262,6 +338,18 @@ def test_reports_into_one_folder_wait_for_each_other(data, tmp_path: Path) -> No
     holder = start_holder(tmp_path / "out")
     timer = threading.Timer(1.0, end, [holder])
     timer.start()
-    assert cli.main(["audit", *data[:2], f"--output={tmp_path / 'out'}", "--plots=False", "--shuffles=239", "--text=none"]) == 0
+    assert (
+        cli.main(
+            [
+                "audit",
+                *data[:2],
+                f"--output={tmp_path / 'out'}",
+                "--plots=False",
+                "--shuffles=239",
+                "--text=none",
+            ]
+        )
+        == 0
+    )
     timer.join()
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"audit.md", "audit.json"}

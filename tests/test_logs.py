@@ -1,4 +1,7 @@
-"""Logs: plain where nobody watches, with times that a program reads; and what a finished run says last."""
+"""Logs: plain where nobody watches, with times that a program reads.
+
+And what a finished run says last.
+"""
 
 from __future__ import annotations
 
@@ -57,13 +60,25 @@ def test_colours_are_for_terminals(tmp_path: Path, monkeypatch, capsys) -> None:
 
 @pytest.fixture
 def arguments(write_dataset, tmp_path: Path) -> list[str]:
-    rows = [(f"u{u}" if u else "u 0", f"i{(3 * u + t) % 20}", 100 * t + u) for u in range(30) for t in range(6)]
+    rows = [
+        (f"u{u}" if u else "u 0", f"i{(3 * u + t) % 20}", 100 * t + u)
+        for u in range(30)
+        for t in range(6)
+    ]
     path = write_dataset("shop", rows, items=[(f"i{i}", f"Item {i}") for i in range(20)])
-    return ["--dataset=shop", f"--data_path={path}", "--use_gpu=False", "--tensorboard=False", f"--run_dir={tmp_path / 'a run'}"]
+    return [
+        "--dataset=shop",
+        f"--data_path={path}",
+        "--use_gpu=False",
+        "--tensorboard=False",
+        f"--run_dir={tmp_path / 'a run'}",
+    ]
 
 
 @pytest.mark.parametrize(("model", "watched"), [("SASRec", False), ("SASRec-CE", True)])
-def test_bars_are_for_terminals(arguments: list[str], tmp_path: Path, monkeypatch, capsys, model: str, watched: bool) -> None:
+def test_bars_are_for_terminals(
+    arguments: list[str], tmp_path: Path, monkeypatch, capsys, model: str, watched: bool
+) -> None:
     """RecBole's default shows progress; a log of a batch job has no bar and no colour."""
     small = ["--epochs=1", "--n_layers=1"]
     terminal = Terminal()
@@ -77,16 +92,28 @@ def test_bars_are_for_terminals(arguments: list[str], tmp_path: Path, monkeypatc
 
 
 def test_a_finished_run_says_what_comes_next(arguments: list[str], tmp_path: Path, capsys) -> None:
-    """After its result, as commands that can be pasted; a run from Python says nothing of commands."""
+    """After its result, as commands that can be pasted.
+
+    A run from Python says nothing of commands.
+    """
     assert cli.main(["--model=SASRec-CE", *arguments, "--epochs=1", "--n_layers=1"]) == 0
     said = capsys.readouterr().err
-    order = [said.index(words) for words in ("best valid ", "test result", "Result written: ", "Next:")]
+    order = [
+        said.index(words) for words in ("best valid ", "test result", "Result written: ", "Next:")
+    ]
     assert order == sorted(order)
-    evaluate, recommend, compare = (shlex.split(line) for line in said[order[-1] :].splitlines()[1:4])
+    evaluate, recommend, compare = (
+        shlex.split(line) for line in said[order[-1] :].splitlines()[1:4]
+    )
     assert {words[0] for words in (evaluate, recommend, compare)} == {"recbole-precise"}
     assert compare[1:] == ["compare", str(tmp_path / "a run"), "OTHER_RUN"]
-    assert cli.main(evaluate[1:]) == 0 and cli.main(["compare", str(tmp_path / "a run"), str(tmp_path / "a run")]) == 0
-    assert cli.main(recommend[1:]) == 0 and "--users=u1" in recommend  # names are separated by blanks, and the first has one
+    assert (
+        cli.main(evaluate[1:]) == 0
+        and cli.main(["compare", str(tmp_path / "a run"), str(tmp_path / "a run")]) == 0
+    )
+    assert (
+        cli.main(recommend[1:]) == 0 and "--users=u1" in recommend
+    )  # names are separated by blanks, and the first has one
     assert "Next:" in (tmp_path / "a run" / "train.log").read_text()
 
 
@@ -99,8 +126,14 @@ def test_a_run_from_python_names_no_commands(arguments: list[str], caplog, capsy
 
 
 def test_no_time_without_a_zone_is_written() -> None:
-    """Formats of dates in the package: a name of a directory, data of users, and the console's line as RecBole has it."""
+    """Formats of dates in the package: a name of a directory, data of users, and the console's line
+    as RecBole has it.
+    """
     allowed = {"run_folder.py", "logs.py"}
     package = Path(cli.__file__).parent
-    found = {path.name for path in package.rglob("*.py") if re.search(r"strftime\(|\.utcnow\(|asctime\(|ctime\(", path.read_text())}
+    found = {
+        path.name
+        for path in package.rglob("*.py")
+        if re.search(r"strftime\(|\.utcnow\(|asctime\(|ctime\(", path.read_text())
+    }
     assert found <= allowed | {"values.py"}

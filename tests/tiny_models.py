@@ -4,7 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
-WORDS = "toy story golden eye heat the of star wars salt sugar tea pack ounce great value None NA 1995 ( ) [ ]".split()
+WORDS = [
+    "toy",
+    "story",
+    "golden",
+    "eye",
+    "heat",
+    "the",
+    "of",
+    "star",
+    "wars",
+    "salt",
+    "sugar",
+    "tea",
+    "pack",
+    "ounce",
+    "great",
+    "value",
+    "None",
+    "NA",
+    "1995",
+    "(",
+    ")",
+    "[",
+    "]",
+]
 
 
 def _save(folder: Path, tokenizer, config, seed: int) -> Path:
@@ -44,7 +68,9 @@ def build_bert(folder: Path, seed: int = 0) -> Path:
 
 
 def build_decoder(folder: Path, kind: str, seed: int = 0) -> Path:
-    """A causal model of Qwen2's or Llama's kind, with a byte-level tokenizer that has no padding token."""
+    """A causal model of Qwen2's or Llama's kind, with a byte-level tokenizer that has no padding
+    token.
+    """
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import LlamaConfig, PreTrainedTokenizerFast, Qwen2Config
 
@@ -54,7 +80,9 @@ def build_decoder(folder: Path, kind: str, seed: int = 0) -> Path:
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     if kind == "llama":
-        core.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+        core.post_processor = processors.TemplateProcessing(
+            single="<s> $A", special_tokens=[("<s>", 0)]
+        )
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>")
     assert tokenizer.pad_token is None
     config = (LlamaConfig if kind == "llama" else Qwen2Config)(

@@ -1,4 +1,6 @@
-"""How sure a figure is: intervals over users, what chance gives, and p-values that hold over several questions at once."""
+"""How sure a figure is: intervals over users, what chance gives, and p-values that hold over
+several questions at once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,10 @@ _WIDTH = float(norm.ppf(0.975))
 
 @dataclass(frozen=True)
 class Estimate:
-    """A figure, its 95% interval and the number of pairs or cases that it is the mean of; all NaN when there are none."""
+    """A figure, its 95% interval and the number of pairs or cases that it is the mean of.
+
+    All NaN when there are none.
+    """
 
     value: float
     low: float
@@ -33,7 +38,8 @@ class Chance:
         how: what was made random.
         mean, low, high: of the copies, 2.5% below `low` and 2.5% above `high`.
         draws: how many copies.
-        p: share of the copies, the data itself among them, that are at least as far out; None when no question hangs on it.
+        p: share of the copies, the data itself among them, that are at least as far out; None when
+            no question hangs on it.
     """
 
     how: str
@@ -44,16 +50,21 @@ class Chance:
     p: float | None
 
 
-def per_user(numerator: np.ndarray, denominator: np.ndarray, owner: np.ndarray, users: int) -> tuple[float, np.ndarray]:
+def per_user(
+    numerator: np.ndarray, denominator: np.ndarray, owner: np.ndarray, users: int
+) -> tuple[float, np.ndarray]:
     """(ratio of sums, float64 `[users]`: each user's part in the error of the ratio).
 
-    Pairs of one user are not independent, so that the spread is taken over users (the ratio estimator of survey statistics,
-    linearised). Parts of several figures may be added and subtracted for the error of their sum and difference.
+    Pairs of one user are not independent, so that the spread is taken over users (the ratio
+    estimator of survey statistics, linearised). Parts of several figures may be added and
+    subtracted for the error of their sum and difference.
 
     Args:
         numerator, denominator: `[entries]`; owner: int64 `[entries]`, index of each entry's user.
     """
-    above, below = (np.bincount(owner, weights=values, minlength=users) for values in (numerator, denominator))
+    above, below = (
+        np.bincount(owner, weights=values, minlength=users) for values in (numerator, denominator)
+    )
     total = below.sum()
     if total == 0:
         return math.nan, np.zeros(users)
@@ -71,7 +82,9 @@ def interval(value: float, parts: np.ndarray, n: int) -> Estimate:
 
 
 def share(chosen: np.ndarray, owner: np.ndarray | None = None) -> Estimate:
-    """Share of cases, bool `[cases]`: Wilson's interval where each user (`owner [cases]`) has one, else over users as in `mean`."""
+    """Share of cases, bool `[cases]`: Wilson's interval where each user (`owner [cases]`) has one,
+    else over users as in `mean`.
+    """
     n = len(chosen)
     if n == 0:
         return NOTHING
@@ -82,7 +95,8 @@ def share(chosen: np.ndarray, owner: np.ndarray | None = None) -> Estimate:
 
 
 def mean(values: np.ndarray, owner: np.ndarray | None = None) -> Estimate:
-    """Mean of cases, float `[cases]`, which are independent between users; a mean of gains that are all 0 is bounded as a share is.
+    """Mean of cases, float `[cases]`, which are independent between users; a mean of gains that are
+    all 0 is bounded as a share is.
 
     `owner` int64 `[cases]`: each case's user; without it every case counts as a user's only one.
     """
@@ -99,7 +113,8 @@ def beside(value: float, draws: Sequence[float] | np.ndarray, how: str, side: st
     """`value` beside the same figure of random copies.
 
     Args:
-        side: `greater`: chance explains a value as large as this one; `two`: one as far from the middle; None: no question.
+        side: `greater`: chance explains a value as large as this one; `two`: one as far from the
+            middle; None: no question.
     """
     draws = np.asarray(draws, dtype=np.float64)
     low, high = np.quantile(draws, [0.025, 0.975])
@@ -107,7 +122,8 @@ def beside(value: float, draws: Sequence[float] | np.ndarray, how: str, side: st
         p = None
     else:
         everything = np.append(draws, value)
-        # The data is one of the copies under the null hypothesis, thus also in the middle from which distances are taken.
+        # The data is one of the copies under the null hypothesis, thus also in the middle from
+        # which distances are taken.
         out = everything if side == "greater" else np.abs(everything - everything.mean())
         # Sums in another order differ in the last bits.
         p = float(np.mean(out >= out[-1] - 1e-12 * max(1.0, abs(out[-1]))))

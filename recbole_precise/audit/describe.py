@@ -29,7 +29,10 @@ def sizes(data: Histories) -> dict[str, int | float]:
 def quantiles(values: np.ndarray) -> dict[str, float]:
     """Mean and quantiles."""
     names = {"least": 0, "10%": 0.1, "25%": 0.25, "median": 0.5, "75%": 0.75, "90%": 0.9, "most": 1}
-    return {"mean": float(np.mean(values)), **{name: float(np.quantile(values, at)) for name, at in names.items()}}
+    return {
+        "mean": float(np.mean(values)),
+        **{name: float(np.quantile(values, at)) for name, at in names.items()},
+    }
 
 
 def frequencies(data: Histories) -> dict[str, object]:
@@ -38,7 +41,11 @@ def frequencies(data: Histories) -> dict[str, object]:
     ascending = np.sort(counts.numpy()[1:])
     total, n = int(ascending.sum()), len(ascending)
     seen = ascending[ascending > 0]
-    gini = float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * total)) if total else float("nan")
+    gini = (
+        float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * total))
+        if total
+        else float("nan")
+    )
     cuts = bucket_cuts(counts)
     place = np.zeros(data.n_items, dtype=np.int64)
     place[by_frequency(counts).numpy()] = np.arange(data.n_items - 1)
@@ -46,16 +53,26 @@ def frequencies(data: Histories) -> dict[str, object]:
     return {
         "training events of an item": quantiles(ascending),
         "Gini coefficient": gini,
-        "share of events of the most frequent 20% of the items seen": float(seen[len(seen) - -(-len(seen) // 5) :].sum() / total) if total else float("nan"),
+        "share of events of the most frequent 20% of the items seen": float(
+            seen[len(seen) - -(-len(seen) // 5) :].sum() / total
+        )
+        if total
+        else float("nan"),
         "cuts of ten equal-mass buckets": cuts,
-        "share of test targets in each bucket": (np.bincount(bucket, minlength=10) / max(len(bucket), 1)).tolist(),
+        "share of test targets in each bucket": (
+            np.bincount(bucket, minlength=10) / max(len(bucket), 1)
+        ).tolist(),
     }
 
 
 def times(data: Histories) -> dict[str, object]:
-    """What the times can tell: from when to when, how fine, and how many events share theirs with another of their user."""
+    """What the times can tell: from when to when, how fine, and how many events share theirs with
+    another of their user.
+    """
     size = np.bincount(data.tie_group) if len(data.items) else np.zeros(1, dtype=np.int64)
-    groups = np.bincount(data.owner[np.flatnonzero(np.diff(data.tie_group, prepend=-1))], minlength=data.users)
+    groups = np.bincount(
+        data.owner[np.flatnonzero(np.diff(data.tie_group, prepend=-1))], minlength=data.users
+    )
     return {
         "are places": are_places(data),
         "resolution": resolution(data.times),
@@ -63,17 +80,29 @@ def times(data: Histories) -> dict[str, object]:
         "last": float(np.max(data.times)),
         "share of events in ties": float(size[size > 1].sum() / len(data.items)),
         "events of the largest tie": int(size.max()),
-        "share of users with one time for all": float(np.mean((groups == 1) & (np.diff(data.offsets) > 1))),
+        "share of users with one time for all": float(
+            np.mean((groups == 1) & (np.diff(data.offsets) > 1))
+        ),
     }
 
 
 def are_places(data: Histories) -> bool:
-    """Whether the times only number the events of each user, as in files that lost theirs: 0, 1, 2, ... or 1, 2, 3, ..."""
-    return bool(np.array_equal(data.times, data.place) or np.array_equal(data.times, data.place + 1))
+    """Whether the times only number the events of each user, as in files that lost theirs: 0, 1, 2,
+    ... or 1, 2, 3, ...
+    """
+    return bool(
+        np.array_equal(data.times, data.place) or np.array_equal(data.times, data.place + 1)
+    )
 
 
 def resolution(stamps: np.ndarray) -> str | None:
-    """The coarsest unit of which all times are whole multiples, if they can be seconds since 1970; else None."""
+    """The coarsest unit of which all times are whole multiples, if they can be seconds since 1970.
+
+    Else None.
+    """
     if stamps.min() < 3e8 or stamps.max() > 5e9:
         return None
-    return next((name for name, seconds in _RESOLUTIONS.items() if not np.any(stamps % seconds)), "finer than a second")
+    return next(
+        (name for name, seconds in _RESOLUTIONS.items() if not np.any(stamps % seconds)),
+        "finer than a second",
+    )

@@ -1,4 +1,6 @@
-"""All users' histories as flat arrays, which of their events train and which are test targets, and their shuffled copies."""
+"""All users' histories as flat arrays, which of their events train and which are test targets, and
+their shuffled copies.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,8 @@ class Histories:
         offsets: int64 `[users + 1]`; user u's events are offsets[u] .. offsets[u + 1] - 1.
         n_items: rows of the catalogue, padding included.
         trained: int64 `[users]`, how many of each user's first events are for training.
-        test: int64 `[cases]`, events that are test targets; all earlier events of the user are their history.
+        test: int64 `[cases]`, events that are test targets; all earlier events of the user are
+            their history.
         times: `[events]`, as in the file.
     """
 
@@ -32,7 +35,11 @@ class Histories:
     def __post_init__(self) -> None:
         if len(self.items) and (self.items.min() < 1 or self.items.max() >= self.n_items):
             raise ValueError(f"an item lies outside 1 .. {self.n_items - 1}")
-        if len(self.times) != len(self.items) or self.offsets[-1] != len(self.items) or len(self.trained) != len(self.offsets) - 1:
+        if (
+            len(self.times) != len(self.items)
+            or self.offsets[-1] != len(self.items)
+            or len(self.trained) != len(self.offsets) - 1
+        ):
             raise ValueError("items, times, offsets and trained do not belong together")
 
     @classmethod
@@ -41,7 +48,14 @@ class Histories:
         sizes = np.array([len(history) for history in histories], dtype=np.int64)
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         stamps = [range(size) for size in sizes] if times is None else times
-        return cls(np.concatenate(histories).astype(np.int64), offsets, n_items, np.maximum(sizes - 2, 0), offsets[1:][sizes > 1] - 1, np.concatenate(stamps))
+        return cls(
+            np.concatenate(histories).astype(np.int64),
+            offsets,
+            n_items,
+            np.maximum(sizes - 2, 0),
+            offsets[1:][sizes > 1] - 1,
+            np.concatenate(stamps),
+        )
 
     @property
     def users(self) -> int:
@@ -59,7 +73,7 @@ class Histories:
 
     @cached_property
     def is_training(self) -> np.ndarray:
-        """bool `[events]`."""
+        """Bool `[events]`."""
         return self.place < self.trained[self.owner]
 
     @cached_property
@@ -77,7 +91,9 @@ class Histories:
 
     def pairs(self, distance: int = 1) -> np.ndarray:
         """int64 `[pairs]`: events whose user has an event `distance` places later."""
-        return np.flatnonzero(self.owner[: max(len(self.owner) - distance, 0)] == self.owner[distance:])
+        return np.flatnonzero(
+            self.owner[: max(len(self.owner) - distance, 0)] == self.owner[distance:]
+        )
 
     @cached_property
     def tie_group(self) -> np.ndarray:
@@ -91,7 +107,8 @@ class Histories:
         return np.bincount(self.items[self.is_training], minlength=self.n_items)
 
     def shuffled(self, rng: np.random.Generator, within_ties: bool = False) -> Histories:
-        """The same histories in random order; `within_ties`: only events of one user and one time change places.
+        """The same histories in random order; `within_ties`: only events of one user and one time
+        change places.
 
         Which places are for training and testing does not change, nor do the times.
         """
@@ -102,11 +119,20 @@ class Histories:
     def _with_items(self, items: np.ndarray) -> Histories:
         """Other items at the same places; what does not depend on items is not computed again."""
         other = dataclasses.replace(self, items=items)
-        other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in {field.name for field in dataclasses.fields(self)}})
+        other.__dict__.update(
+            {
+                name: value
+                for name, value in self.__dict__.items()
+                if name not in {field.name for field in dataclasses.fields(self)}
+            }
+        )
         return other
 
     def some_users(self, most_events: int, rng: np.random.Generator) -> Histories:
-        """Whole histories of random users, with at most `most_events` events (at least one user); itself when it has no more."""
+        """Whole histories of random users, with at most `most_events` events (at least one user).
+
+        Itself when it has no more.
+        """
         if len(self.items) <= most_events:
             return self
         users = rng.permutation(self.users)

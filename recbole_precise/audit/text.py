@@ -1,4 +1,7 @@
-"""Do texts of consecutive items resemble each other? Then text can help; word overlap shows it without a language model."""
+"""Do texts of consecutive items resemble each other? Then text can help.
+
+Word overlap shows it without a language model.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,21 @@ _PAIRS = 20_000  # pairs looked at, at most
 
 
 def word_vectors(texts: Sequence[str]) -> sp.csr_matrix:
-    """float32 `[texts, words]`: TF-IDF of the words in lower case, rows of length 1; a text without words is a row of zeros."""
+    """float32 `[texts, words]`: TF-IDF of the words in lower case, rows of length 1.
+
+    A text without words is a row of zeros.
+    """
     vocabulary: dict[str, int] = {}
     columns, starts = [], [0]
     for text in texts:
-        columns.extend(vocabulary.setdefault(word, len(vocabulary)) for word in _WORD.findall(text.lower()))
+        columns.extend(
+            vocabulary.setdefault(word, len(vocabulary)) for word in _WORD.findall(text.lower())
+        )
         starts.append(len(columns))
-    counts = sp.csr_matrix((np.ones(len(columns), dtype=np.float32), columns, starts), shape=(len(texts), max(len(vocabulary), 1)))
+    counts = sp.csr_matrix(
+        (np.ones(len(columns), dtype=np.float32), columns, starts),
+        shape=(len(texts), max(len(vocabulary), 1)),
+    )
     counts.sum_duplicates()
     in_texts = np.bincount(counts.indices, minlength=counts.shape[1])
     weighted = counts @ sp.diags(np.log((1 + len(texts)) / (1 + in_texts)) + 1)
@@ -31,15 +42,31 @@ def word_vectors(texts: Sequence[str]) -> sp.csr_matrix:
 
 
 class Likeness:
-    """Cosines of the texts of pairs of events; pairs of one item, and of items without text, are left out."""
+    """Cosines of the texts of pairs of events.
 
-    def __init__(self, data: Histories, vectors: np.ndarray | sp.csr_matrix, rng: np.random.Generator) -> None:
-        """`vectors [n_items, width]` with rows of length 1 or 0; `rng` chooses the pairs that are looked at."""
+    Pairs of one item, and of items without text, are left out.
+    """
+
+    def __init__(
+        self, data: Histories, vectors: np.ndarray | sp.csr_matrix, rng: np.random.Generator
+    ) -> None:
+        """`vectors [n_items, width]` with rows of length 1 or 0.
+
+        `rng` chooses the pairs that are looked at.
+        """
         self.data, self.vectors = data, vectors
-        length = vectors.multiply(vectors).sum(axis=1) if sp.issparse(vectors) else (vectors**2).sum(axis=1)
+        length = (
+            vectors.multiply(vectors).sum(axis=1)
+            if sp.issparse(vectors)
+            else (vectors**2).sum(axis=1)
+        )
         self.has_text = np.asarray(length).ravel() > 0
         consecutive = data.pairs(1)
-        self.next = np.sort(rng.choice(consecutive, _PAIRS, replace=False)) if len(consecutive) > _PAIRS else consecutive
+        self.next = (
+            np.sort(rng.choice(consecutive, _PAIRS, replace=False))
+            if len(consecutive) > _PAIRS
+            else consecutive
+        )
         self.rng = rng
 
     def consecutive(self, items: np.ndarray) -> float:
@@ -51,7 +78,9 @@ class Likeness:
         """(the mean, the cosines float `[pairs]`)."""
         cosines, kept = self._consecutive(items)
         owner = self.data.owner[self.next[kept]]
-        return interval(*per_user(cosines, np.ones(len(cosines)), owner, self.data.users), len(cosines)), cosines
+        return interval(
+            *per_user(cosines, np.ones(len(cosines)), owner, self.data.users), len(cosines)
+        ), cosines
 
     def random_pairs(self, items: np.ndarray) -> np.ndarray:
         """Cosines float `[pairs]` of the items of random events of different users."""
@@ -60,7 +89,10 @@ class Likeness:
         return self._cosines(items[first[apart]], items[second[apart]])[0]
 
     def dealt_anew(self) -> np.ndarray:
-        """int64 `[n_items]`: which text each item has when texts are dealt to the items at random; for `items` of `consecutive`."""
+        """int64 `[n_items]`: which text each item has when texts are dealt to the items at random.
+
+        For `items` of `consecutive`.
+        """
         dealt = np.arange(len(self.has_text))
         with_text = np.flatnonzero(self.has_text)
         dealt[with_text] = self.rng.permutation(with_text)

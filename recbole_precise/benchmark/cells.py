@@ -1,4 +1,6 @@
-"""The cells of a plan: one run each, with its command line and a directory that is its own as long as its settings are the same."""
+"""The cells of a plan: one run each, with its command line and a directory that is its own as long
+as its settings are the same.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,14 @@ from recbole_precise.settings import parse_value, schema
 from recbole_precise.trainer.checkpoint import write_json
 
 RESULT = "result.json"
-_PROTOCOL_KEYS = ("eval_args", "mask_history", "evaluator", "target_scene", "scene_field", "scene_rules")
+_PROTOCOL_KEYS = (
+    "eval_args",
+    "mask_history",
+    "evaluator",
+    "target_scene",
+    "scene_field",
+    "scene_rules",
+)
 _DIGITS = 8  # of the SHA-256 in a directory's name
 
 
@@ -29,9 +38,11 @@ class Cell:
     Attributes:
         dataset: as the plan names it; `source`: as RecBole does.
         settings: key -> text, as on a command line, without what the benchmark itself gives.
-        identity: all settings that decide the result, but the seed, and digests of the data set's files.
+        identity: all settings that decide the result, but the seed, and digests of the data set's
+            files.
         folder: the run directory `<runs>/<data set>/<row>-<digest of identity>/seed-<seed>`.
-        begins_after: the cell whose weights it begins with (`after` of its row), which is finished before it starts.
+        begins_after: the cell whose weights it begins with (`after` of its row), which is finished
+            before it starts.
     """
 
     dataset: str
@@ -55,10 +66,18 @@ class Cell:
 
     def arguments(self) -> list[str]:
         """What follows `python -m recbole_precise`."""
-        given = {"model": self.row.model, "dataset": self.source, "seed": str(self.seed), **self.settings}
+        given = {
+            "model": self.row.model,
+            "dataset": self.source,
+            "seed": str(self.seed),
+            **self.settings,
+        }
         if self.begins_after is not None:
             given["warm_start"] = str(self.begins_after.folder)
-        return [f"--{key}={value}" for key, value in given.items()] + [f"--run_dir={self.folder}", "--resume=True"]
+        return [f"--{key}={value}" for key, value in given.items()] + [
+            f"--run_dir={self.folder}",
+            "--resume=True",
+        ]
 
     def chain(self) -> list[Cell]:
         """The cells whose training led to this one, the first of all first, itself last."""
@@ -68,36 +87,55 @@ class Cell:
         """Write row.json beside the seeds' directories: what its name stands for."""
         file = self.folder.parent / "row.json"
         if not file.exists():
-            content = {"row": self.row.name, "model": self.row.model, "dataset": self.source, "settings": dict(self.settings), "identity": self.identity}
+            content = {
+                "row": self.row.name,
+                "model": self.row.model,
+                "dataset": self.source,
+                "settings": dict(self.settings),
+                "identity": self.identity,
+            }
             write_json(file, content, "the description of a row")
 
 
 def as_text(key: str, value: Any) -> str:
-    """A value of a YAML file as it is written on a command line, so that `parse_value` reads the same value again."""
+    """A value of a YAML file as it is written on a command line, so that `parse_value` reads the
+    same value again.
+    """
     entry = schema.known_key(key)
     kinds = entry.types if entry else ()
     if isinstance(value, str):
-        return value if value.strip() == value and value and parse_value(value, kinds) == value else repr(value)
+        return (
+            value
+            if value.strip() == value and value and parse_value(value, kinds) == value
+            else repr(value)
+        )
     return repr(value)
 
 
-def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, threads: int | None = None) -> list[Cell]:
+def make_cells(
+    plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, threads: int | None = None
+) -> list[Cell]:
     """Every cell of a plan, checked as a run itself would check it, before any runs.
 
     Args:
         runs: where run directories lie.
-        extra: settings of the command line, as texts; like the plan's own they go to every row whose model knows the key.
+        extra: settings of the command line, as texts; like the plan's own they go to every row
+            whose model knows the key.
         threads: of each cell; does not change its result.
 
     Raises:
-        ConfigError, DataError: a mistake in the settings of a row, or rows that would not be comparable.
+        ConfigError, DataError: a mistake in the settings of a row, or rows that would not be
+            comparable.
     """
     from recbole_precise.config import Config, command_line
     from recbole_precise.trainer.identity import settings_identity
 
     for key in extra or ():
         if key in RESERVED:
-            raise ConfigError(f"--{key}: the benchmark sets '{key}' itself; {'--seeds' if key == 'seed' else 'the plan'} says which.")
+            raise ConfigError(
+                f"--{key}: the benchmark sets '{key}' itself; "
+                f"{'--seeds' if key == 'seed' else 'the plan'} says which."
+            )
     shared = {key: as_text(key, value) for key, value in plan.settings.items()} | dict(extra or {})
     reach = _reach(plan, shared, extra or {})
     cells, digests, protocols = [], {}, {}
@@ -106,29 +144,68 @@ def make_cells(plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, t
         before: dict[str, dict[int, Cell]] = {}
         for row in plan.rows:
             common = {key: as_text(key, value) for key, value in {**plan.settings, **own}.items()}
-            mine = {key: as_text(key, value) for key, value in {**row.settings, **row.by_dataset.get(dataset, {})}.items()}
+            mine = {
+                key: as_text(key, value)
+                for key, value in {**row.settings, **row.by_dataset.get(dataset, {})}.items()
+            }
             given = {"recipe": row.recipe} if row.recipe else {}
-            kept = {key: text for key, text in common.items() if key in own or key in reach[row.name]}
+            kept = {
+                key: text for key, text in common.items() if key in own or key in reach[row.name]
+            }
             last = {key: text for key, text in (extra or {}).items() if key in reach[row.name]}
-            settings = {**given, **({"threads": str(threads)} if threads else {}), "show_progress": "False", **kept, **mine, **last}
+            settings = {
+                **given,
+                **({"threads": str(threads)} if threads else {}),
+                "show_progress": "False",
+                **kept,
+                **mine,
+                **last,
+            }
             try:
                 with command_line([f"--{key}={text}" for key, text in settings.items()]):
                     config = Config(model=row.model, dataset=source)
             except UserError as error:
-                raise type(error)(f"Plan '{plan.file}', row '{row.name}' on {dataset}: {error}") from error
+                raise type(error)(
+                    f"Plan '{plan.file}', row '{row.name}' on {dataset}: {error}"
+                ) from error
             _measures(plan, dataset, row, config)
-            identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key != "seed"}
+            identity = {
+                key: value
+                for key, value in settings_identity(config.final_config_dict).items()
+                if key != "seed"
+            }
             if dataset not in digests:
                 digests[dataset] = _file_digests(Path(config["data_path"]), source)
             identity = {"model": row.model, "settings": identity, "data": digests[dataset]}
             beginnings = before[row.after] if row.after is not None else {}
             if beginnings:
                 if "warm_start" in settings:
-                    raise ConfigError(f"Plan '{plan.file}', row '{row.name}': warm_start is given, but it begins after the row '{row.after}'.")
+                    raise ConfigError(
+                        f"Plan '{plan.file}', row '{row.name}': warm_start is given, but it "
+                        f"begins after the row '{row.after}'."
+                    )
                 identity["after"] = _digest(next(iter(beginnings.values())).identity)
-            _same_protocol(plan, dataset, row, {key: identity["settings"].get(key) for key in _PROTOCOL_KEYS}, protocols)
+            _same_protocol(
+                plan,
+                dataset,
+                row,
+                {key: identity["settings"].get(key) for key in _PROTOCOL_KEYS},
+                protocols,
+            )
             folder = runs / dataset / f"{_slug(row.name)}-{_digest(identity)[:_DIGITS]}"
-            before[row.name] = {seed: Cell(dataset, source, row, seed, settings, identity, folder / f"seed-{seed}", beginnings.get(seed)) for seed in row.seeds}
+            before[row.name] = {
+                seed: Cell(
+                    dataset,
+                    source,
+                    row,
+                    seed,
+                    settings,
+                    identity,
+                    folder / f"seed-{seed}",
+                    beginnings.get(seed),
+                )
+                for seed in row.seeds
+            }
             cells += before[row.name].values()
     return cells
 
@@ -138,7 +215,11 @@ def _digest(identity: Mapping[str, Any]) -> str:
 
 
 def _reach(plan: Plan, shared: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, set[str]]:
-    """Row -> the shared settings that its model knows; a ConfigError for one that no row's model knows: of all rows of the plan, of those that were kept for `extra`."""
+    """Row -> the shared settings that its model knows.
+
+    A ConfigError for one that no row's model knows: of all rows of the plan, of those that were
+    kept for `extra`.
+    """
     from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
 
     def keys_of(model: str) -> set[str]:
@@ -147,44 +228,65 @@ def _reach(plan: Plan, shared: Mapping[str, str], extra: Mapping[str, str]) -> d
 
     known = {model: keys_of(model) for model in {row.model for row in plan.rows}}
     kept = set().union(*known.values())
-    if unread := [key for key in shared if key not in kept]:  # the models of rows that were left out are loaded for their keys alone
+    if unread := [
+        key for key in shared if key not in kept
+    ]:  # the models of rows that were left out are loaded for their keys alone
         everything = kept.union(*(keys_of(model) for model in plan.models - known.keys()))
         for key in unread:
             if key not in everything:
-                raise ConfigError(f"Unknown key '{key}': no model of the plan '{plan.file}' reads it.{did_you_mean(key, everything)}")
+                raise ConfigError(
+                    f"Unknown key '{key}': no model of the plan '{plan.file}' reads "
+                    f"it.{did_you_mean(key, everything)}"
+                )
             if key in extra:
-                raise ConfigError(f"--{key}: none of the models that run ({', '.join(sorted(known))}) reads it; only rows that --models leaves out do.")
+                raise ConfigError(
+                    f"--{key}: none of the models that run ({', '.join(sorted(known))}) reads "
+                    "it; only rows that --models leaves out do."
+                )
     return {row.name: known[row.model] & shared.keys() for row in plan.rows}
 
 
-def _same_protocol(plan: Plan, dataset: str, row: Row, protocol: dict[str, Any], seen: dict[str, tuple[str, dict[str, Any]]]) -> None:
+def _same_protocol(
+    plan: Plan,
+    dataset: str,
+    row: Row,
+    protocol: dict[str, Any],
+    seen: dict[str, tuple[str, dict[str, Any]]],
+) -> None:
     """Refuse a row that would be ranked otherwise than the first of its data set."""
     first, wanted = seen.setdefault(dataset, (row.name, protocol))
     for key, value in protocol.items():
         if value != wanted[key]:
             raise ConfigError(
-                f"Plan '{plan.file}' on {dataset}: rows '{first}' and '{row.name}' would be ranked under different protocols ({key}: {wanted[key]} "
+                f"Plan '{plan.file}' on {dataset}: rows '{first}' and '{row.name}' would be "
+                f"ranked under different protocols ({key}: {wanted[key]} "
                 f"and {value}) and cannot stand in one table."
             )
 
 
 def _measures(plan: Plan, dataset: str, row: Row, config: Any) -> None:
-    """Refuse a metric of lists that a cell would not compute: unlike metrics of ranks, it does not follow from what a run leaves."""
+    """Refuse a metric of lists that a cell would not compute: unlike metrics of ranks, it does not
+    follow from what a run leaves.
+    """
     computed = {f"{name}@{cut}".lower() for name in config["metrics"] for cut in config["topk"]}
     for metric in plan.metrics:
         if is_list_metric(metric) and metric not in computed:
             raise ConfigError(
-                f"Plan '{plan.file}', row '{row.name}' on {dataset}: its runs would not compute {metric}; add it to their settings, as in "
-                f"settings: {{metrics: [Recall, NDCG, {metric.partition('@')[0]}], topk: [{metric.partition('@')[2]}]}}."
+                f"Plan '{plan.file}', row '{row.name}' on {dataset}: its runs would not compute "
+                f"{metric}; add it to their settings, as in "
+                f"settings: {{metrics: [Recall, NDCG, {metric.partition('@')[0]}], topk: "
+                f"[{metric.partition('@')[2]}]}}."
             )
 
 
 def _file_digests(folder: Path, dataset: str) -> dict[str, str]:
-    """SHA-256 of the atomic files of a data set, by name: the same settings on other data are another run."""
+    """SHA-256 of the atomic files of a data set, by name: the same settings on other data are
+    another run.
+    """
     digests = {}
     for file in sorted(folder.glob(f"{dataset}.*")):
         digest = hashlib.sha256()
-        with open(file, "rb") as content:
+        with Path(file).open("rb") as content:
             while block := content.read(1 << 20):
                 digest.update(block)
         digests[file.name] = digest.hexdigest()

@@ -1,4 +1,6 @@
-"""Is there room for one more run? Free memory of the machine or of the container, less what the runs at work will still take."""
+"""Is there room for one more run? Free memory of the machine or of the container, less what the
+runs at work will still take.
+"""
 
 from __future__ import annotations
 
@@ -10,12 +12,23 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_bytes(cgroups: Path = _CGROUPS) -> int:
-    """Memory that can be taken without swapping: the machine's, or what a container (cgroup, version 1 or 2) leaves of it."""
+    """Memory that can be taken without swapping: the machine's, or what a container (cgroup,
+    version 1 or 2) leaves of it.
+    """
     free = psutil.virtual_memory().available
-    for limit, used, cache in (("memory.max", "memory.current", "inactive_file"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file")):
+    for limit, used, cache in (
+        ("memory.max", "memory.current", "inactive_file"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
+    ):
         try:
             most, taken = (cgroups / limit).read_text().strip(), int((cgroups / used).read_text())
-            stat = dict(line.split() for line in (cgroups / limit).parent.joinpath("memory.stat").read_text().splitlines())
+            stat = dict(
+                line.split()
+                for line in (cgroups / limit)
+                .parent.joinpath("memory.stat")
+                .read_text()
+                .splitlines()
+            )
         except (OSError, ValueError):
             continue
         if most.isdigit():
@@ -33,5 +46,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def has_room(need: int, running: list[tuple[int, int]], free: int) -> bool:
-    """Whether a run that may take `need` bytes fits beside `running`: (bytes it may take, bytes it has now) of each."""
+    """Whether a run that may take `need` bytes fits beside `running`: (bytes it may take, bytes it
+    has now) of each.
+    """
     return free - sum(max(0, most - now) for most, now in running) >= need

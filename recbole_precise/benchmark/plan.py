@@ -1,4 +1,6 @@
-"""A benchmark's YAML: which models, data sets, seeds and metrics stand in the table, and what each row changes."""
+"""A benchmark's YAML: which models, data sets, seeds and metrics stand in the table, and what each
+row changes.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,63 @@ from typing import Any
 
 from recbole_precise import registry
 from recbole_precise.errors import ConfigError, did_you_mean
-from recbole_precise.evaluation.list_metrics import LIST_METRICS, is_exact_metric, is_list_metric, is_share
+from recbole_precise.evaluation.list_metrics import (
+    LIST_METRICS,
+    is_exact_metric,
+    is_list_metric,
+    is_share,
+)
 from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.settings import properties_folder, read_settings
 
 #: Settings that the benchmark itself gives to a cell.
-RESERVED = frozenset("model dataset seed run_dir result_file resume config_files recipe nproc world_size".split())
-_PLAN_KEYS = ("title", "note", "datasets", "models", "seeds", "metrics", "slices", "settings", "against", "published", "percent", "confidence", "resamples")
-_ROW_KEYS = ("like", "model", "after", "recipe", "settings", "datasets", "seeds", "baseline", "note")
+RESERVED = frozenset(
+    [
+        "model",
+        "dataset",
+        "seed",
+        "run_dir",
+        "result_file",
+        "resume",
+        "config_files",
+        "recipe",
+        "nproc",
+        "world_size",
+    ]
+)
+_PLAN_KEYS = (
+    "title",
+    "note",
+    "datasets",
+    "models",
+    "seeds",
+    "metrics",
+    "slices",
+    "settings",
+    "against",
+    "published",
+    "percent",
+    "confidence",
+    "resamples",
+)
+_ROW_KEYS = (
+    "like",
+    "model",
+    "after",
+    "recipe",
+    "settings",
+    "datasets",
+    "seeds",
+    "baseline",
+    "note",
+)
 _PUBLISHED_KEYS = ("source", "note", "datasets")
 
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: `model` with `settings`, changed by `by_dataset[name]` on one data set, run with each of `seeds`.
+    """A row of the table: `model` with `settings`, changed by `by_dataset[name]` on one data set,
+    run with each of `seeds`.
 
     `after`: the row whose weights it begins with, seed by seed (`warm_start`).
     """
@@ -46,7 +91,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Published:
-    """Numbers that were not measured here: `values[data set][metric]`, as fractions, from `source`."""
+    """Numbers that were not measured here: `values[data set][metric]`, as fractions, from
+    `source`.
+    """
 
     name: str
     source: str
@@ -56,15 +103,18 @@ class Published:
 
 @dataclass(frozen=True)
 class Plan:
-    """A benchmark. `datasets[name]` and `settings` are settings of every cell; `against` names the row of the paired tests.
+    """A benchmark. `datasets[name]` and `settings` are settings of every cell; `against` names the
+    row of the paired tests.
 
-    `sources[name]`: the data set that RecBole reads for an entry of `datasets`; several tasks on one data set have entries of their own.
+    `sources[name]`: the data set that RecBole reads for an entry of `datasets`; several tasks on
+        one data set have entries of their own.
 
     An entry of `datasets` that is `on_request` takes part only where `read_plan` names it.
 
     `models`: of all rows of the file, also of those that were left out.
 
-    `note`: printed above the tables. `metrics`: the first is the one that plots show. `percent`: numbers are printed times 100.
+    `note`: printed above the tables. `metrics`: the first is the one that plots show. `percent`:
+        numbers are printed times 100.
     """
 
     name: str
@@ -100,14 +150,20 @@ def shipped_plans() -> dict[str, Path]:
 
 
 def find_plan(name: str) -> Path:
-    """The file of a plan: a path, or the name of one that we ship; a ConfigError when there is neither."""
+    """The file of a plan: a path, or the name of one that we ship.
+
+    A ConfigError when there is neither.
+    """
     path, shipped = Path(name), shipped_plans()
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or path.name != name:
         raise ConfigError(f"Plan '{name}' does not exist.")
     if name not in shipped:
-        raise ConfigError(f"There is no plan '{name}'.{did_you_mean(name, shipped)} Those that come with the package: {', '.join(shipped)}; or name a YAML file.")
+        raise ConfigError(
+            f"There is no plan '{name}'.{did_you_mean(name, shipped)} Those that come with the "
+            f"package: {', '.join(shipped)}; or name a YAML file."
+        )
     return shipped[name]
 
 
@@ -130,7 +186,9 @@ def read_plan(
     """
     file = find_plan(name)
     content = read_settings(file)
-    return _Reader(file, content if against is None else {**content, "against": against}).plan(seeds, models, datasets)
+    return _Reader(file, content if against is None else {**content, "against": against}).plan(
+        seeds, models, datasets
+    )
 
 
 class _Reader:
@@ -147,13 +205,25 @@ class _Reader:
             if not content.get(key):
                 raise self.fail("", f"the key '{key}' is missing: it names what is compared.")
         by_name = self.mappings("datasets", content["datasets"])
-        sources = {dataset: settings.pop("dataset", dataset) for dataset, settings in by_name.items()}
-        usual = [dataset for dataset, settings in by_name.items() if not self.switch(settings.pop("on_request", False), f"datasets: {dataset}: on_request")]
+        sources = {
+            dataset: settings.pop("dataset", dataset) for dataset, settings in by_name.items()
+        }
+        usual = [
+            dataset
+            for dataset, settings in by_name.items()
+            if not self.switch(
+                settings.pop("on_request", False), f"datasets: {dataset}: on_request"
+            )
+        ]
         if not usual:
-            raise self.fail("datasets", "all of them are on_request, so that a run without --datasets has none.")
+            raise self.fail(
+                "datasets", "all of them are on_request, so that a run without --datasets has none."
+            )
         for dataset, settings in by_name.items():
             if not isinstance(sources[dataset], str):
-                raise self.fail(f"datasets: {dataset}", f"dataset must be a name, not {sources[dataset]!r}.")
+                raise self.fail(
+                    f"datasets: {dataset}", f"dataset must be a name, not {sources[dataset]!r}."
+                )
             self.settings(settings, f"datasets: {dataset}")
         plan_seeds = tuple(seeds) if seeds else self.seeds(content.get("seeds", [2020]), "seeds")
         rows, options = [], {}
@@ -164,19 +234,31 @@ class _Reader:
         for metric in metrics:
             self.metric(metric, "metrics")
         if not metrics:
-            raise self.fail("metrics", "it names no metric; write one or several, or leave the key out.")
+            raise self.fail(
+                "metrics", "it names no metric; write one or several, or leave the key out."
+            )
         if is_list_metric(metrics[0]):
-            raise self.fail("metrics", f"'{metrics[0]}' cannot be the first: plots and slices show the first, so it must be one of {', '.join(RANK_METRICS)}.")
+            raise self.fail(
+                "metrics",
+                f"'{metrics[0]}' cannot be the first: plots and slices show the first, so it "
+                f"must be one of {', '.join(RANK_METRICS)}.",
+            )
         against = content.get("against")
         if against is not None and against not in [row.name for row in rows]:
-            raise self.fail("against", f"there is no row '{against}'.{did_you_mean(str(against), [row.name for row in rows])}")
+            raise self.fail(
+                "against",
+                "there is no row "
+                f"'{against}'.{did_you_mean(str(against), [row.name for row in rows])}",
+            )
         confidence, resamples = content.get("confidence", 0.95), content.get("resamples", 9999)
         if not isinstance(confidence, float) or not 0 < confidence < 1:
             raise self.fail("confidence", f"must be a number between 0 and 1, not {confidence!r}.")
         if not isinstance(resamples, int) or isinstance(resamples, bool) or resamples < 99:
             raise self.fail("resamples", f"must be a whole number from 99 on, not {resamples!r}.")
         self.beginnings(rows)
-        kept = self.with_beginnings(self.kept(models, {row.name: row for row in rows}, "row", "--models"), rows)
+        kept = self.with_beginnings(
+            self.kept(models, {row.name: row for row in rows}, "row", "--models"), rows
+        )
         chosen = self.kept(datasets or usual, by_name, "data set", "--datasets")
         return Plan(
             name=self.file.stem,
@@ -191,35 +273,65 @@ class _Reader:
             slices=tuple(self.texts(content.get("slices", []), "slices")),
             settings=self.settings(content.get("settings") or {}, "settings"),
             against=against if against in kept else None,
-            published=tuple(self.published(name, entry, chosen) for name, entry in self.mappings("published", content.get("published") or {}).items()),
+            published=tuple(
+                self.published(name, entry, chosen)
+                for name, entry in self.mappings(
+                    "published", content.get("published") or {}
+                ).items()
+            ),
             percent=self.switch(content.get("percent", False), "percent"),
             confidence=confidence,
             resamples=resamples,
         )
 
-    def likened(self, name: str, own: dict[str, Any], earlier: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
-        """A row's options over those of the row that `like` names, which have been checked; settings join key by key, the note stays behind."""
+    def likened(
+        self, name: str, own: dict[str, Any], earlier: Mapping[str, dict[str, Any]]
+    ) -> dict[str, Any]:
+        """A row's options over those of the row that `like` names, which have been checked.
+
+        Settings join key by key, the note stays behind.
+        """
         other = own.pop("like", None)
         if other is None:
             return own
         where = f"models: {name}"
         self.check_above(where, "like", other, earlier)
         base = {key: value for key, value in earlier[other].items() if key != "note"}
-        before, changes = (self.mappings(f"{where}: datasets", options.get("datasets") or {}) for options in (base, own))
+        before, changes = (
+            self.mappings(f"{where}: datasets", options.get("datasets") or {})
+            for options in (base, own)
+        )
         return {
             "model": other,
             **base,
             **own,
-            "settings": {**(base.get("settings") or {}), **self.settings(own.get("settings") or {}, f"{where}: settings")},
-            "datasets": {dataset: {**before.get(dataset, {}), **changes.get(dataset, {})} for dataset in {**before, **changes}},
+            "settings": {
+                **(base.get("settings") or {}),
+                **self.settings(own.get("settings") or {}, f"{where}: settings"),
+            },
+            "datasets": {
+                dataset: {**before.get(dataset, {}), **changes.get(dataset, {})}
+                for dataset in {**before, **changes}
+            },
         }
 
     def check_above(self, where: str, key: str, name: Any, earlier: Collection[str]) -> None:
         """A ConfigError unless the row that `key` names is one of those above."""
         if not isinstance(name, str) or name not in earlier:
-            raise self.fail(where, f"{key} names a row that stands above it; there is no {name!r}.{did_you_mean(str(name), earlier)}")
+            raise self.fail(
+                where,
+                f"{key} names a row that stands above it; there is no "
+                f"{name!r}.{did_you_mean(str(name), earlier)}",
+            )
 
-    def row(self, name: str, options: Mapping[str, Any], datasets: Mapping, seeds: tuple[int, ...], given: bool) -> Row:
+    def row(
+        self,
+        name: str,
+        options: Mapping[str, Any],
+        datasets: Mapping,
+        seeds: tuple[int, ...],
+        given: bool,
+    ) -> Row:
         where = f"models: {name}"
         self.check_keys(options, _ROW_KEYS, where)
         model = options.get("model", name)
@@ -228,14 +340,24 @@ class _Reader:
         try:
             model = registry.resolve(model).name
         except ConfigError as error:
-            hint = "" if "model" in options else " A row of another name says which model it is: `model: ...`."
+            hint = (
+                ""
+                if "model" in options
+                else " A row of another name says which model it is: `model: ...`."
+            )
             raise self.fail(where, f"{error}{hint}") from None
         changes = self.mappings(f"{where}: datasets", options.get("datasets") or {})
         for dataset, settings in changes.items():
             if dataset not in datasets:
-                raise self.fail(where, f"the plan has no data set '{dataset}'.{did_you_mean(dataset, datasets)}")
+                raise self.fail(
+                    where, f"the plan has no data set '{dataset}'.{did_you_mean(dataset, datasets)}"
+                )
             self.settings(settings, f"{where}: datasets: {dataset}")
-        own = self.seeds(options["seeds"], f"{where}: seeds") if "seeds" in options and not given else seeds
+        own = (
+            self.seeds(options["seeds"], f"{where}: seeds")
+            if "seeds" in options and not given
+            else seeds
+        )
         if options.get("recipe") is not None and not isinstance(options["recipe"], str):
             raise self.fail(where, f"recipe must be text, not {options['recipe']!r}.")
         return Row(
@@ -260,11 +382,22 @@ class _Reader:
                 raise self.fail(where, f"after must be the name of a row, not {row.after!r}.")
             self.check_above(where, "after", row.after, earlier)
             if earlier[row.after].draws_nothing:
-                raise self.fail(where, f"it cannot begin after '{row.after}', which trains nothing.")
+                raise self.fail(
+                    where, f"it cannot begin after '{row.after}', which trains nothing."
+                )
             if missing := set(row.seeds) - set(earlier[row.after].seeds):
-                raise self.fail(where, f"it has seeds that the row it begins after, '{row.after}', has not: {sorted(missing)}.")
-            if "warm_start" in row.settings or any("warm_start" in settings for settings in row.by_dataset.values()):
-                raise self.fail(where, f"warm_start and after ('{row.after}') both say what it begins with; keep one.")
+                raise self.fail(
+                    where,
+                    f"it has seeds that the row it begins after, '{row.after}', has not: "
+                    f"{sorted(missing)}.",
+                )
+            if "warm_start" in row.settings or any(
+                "warm_start" in settings for settings in row.by_dataset.values()
+            ):
+                raise self.fail(
+                    where,
+                    f"warm_start and after ('{row.after}') both say what it begins with; keep one.",
+                )
 
     @staticmethod
     def with_beginnings(kept: Mapping[str, Row], rows: list[Row]) -> dict[str, Row]:
@@ -287,35 +420,54 @@ class _Reader:
             for metric, value in numbers.items():
                 self.metric(metric, where)
                 most = 1 if is_share(metric) else sys.float_info.max
-                if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= most:
+                if (
+                    isinstance(value, bool)
+                    or not isinstance(value, (int, float))
+                    or not 0 <= value <= most
+                ):
                     wanted = "a fraction from 0 to 1" if is_share(metric) else "a number from 0 on"
                     raise self.fail(where, f"{metric} must be {wanted}, not {value!r}.")
-        return Published(name, entry["source"], entry.get("note"), {dataset: values[dataset] for dataset in values if dataset in datasets})
+        return Published(
+            name,
+            entry["source"],
+            entry.get("note"),
+            {dataset: values[dataset] for dataset in values if dataset in datasets},
+        )
 
     def note(self, content: Mapping[str, Any], where: str) -> str | None:
         if content.get("note") is not None and not isinstance(content["note"], str):
             raise self.fail(where, f"note must be text, not {content['note']!r}.")
         return content.get("note")
 
-    # --- Kinds of values ----------------------------------------------------------------------------------------------
+    # --- Kinds of values ----------------------------------------------------------------------
 
     def check_keys(self, content: Mapping[str, Any], known: Collection[str], where: str) -> None:
         for key in content:
             if key not in known:
-                raise self.fail(where, f"unknown key '{key}'.{did_you_mean(str(key), known)} It takes {', '.join(known)}.")
+                raise self.fail(
+                    where,
+                    f"unknown key '{key}'.{did_you_mean(str(key), known)} It takes "
+                    f"{', '.join(known)}.",
+                )
 
     def mappings(self, where: str, value: Any) -> dict[str, dict[str, Any]]:
         """A list of names, or names with a mapping (or nothing) each."""
         if isinstance(value, list):
             names = self.texts(value, where)
             if len(set(names)) < len(names):
-                raise self.fail(where, "a name stands there twice; write names and settings as a mapping, with a name for each.")
+                raise self.fail(
+                    where,
+                    "a name stands there twice; write names and settings as a mapping, with a "
+                    "name for each.",
+                )
             return {name: {} for name in names}
         if not isinstance(value, dict):
             raise self.fail(where, f"must be a list of names or a mapping, not {value!r}.")
         for name, content in value.items():
             if content is not None and not isinstance(content, dict):
-                raise self.fail(where, f"'{name}' must hold lines of the form 'key: value', not {content!r}.")
+                raise self.fail(
+                    where, f"'{name}' must hold lines of the form 'key: value', not {content!r}."
+                )
         return {str(name): dict(content or {}) for name, content in value.items()}
 
     def settings(self, value: Any, where: str) -> dict[str, Any]:
@@ -323,13 +475,25 @@ class _Reader:
             raise self.fail(where, f"must hold lines of the form 'key: value', not {value!r}.")
         for key in value:
             if key in RESERVED:
-                hint = " Seeds stand in `seeds`." if key == "seed" else " A row names its recipe beside its settings." if key == "recipe" else ""
+                hint = (
+                    " Seeds stand in `seeds`."
+                    if key == "seed"
+                    else " A row names its recipe beside its settings."
+                    if key == "recipe"
+                    else ""
+                )
                 raise self.fail(where, f"the benchmark sets '{key}' itself.{hint}")
         return value
 
     def seeds(self, value: Any, where: str) -> tuple[int, ...]:
         seeds = [value] if isinstance(value, int) else value
-        if not isinstance(seeds, list) or not seeds or any(isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds):
+        if (
+            not isinstance(seeds, list)
+            or not seeds
+            or any(
+                isinstance(seed, bool) or not isinstance(seed, int) or seed < 0 for seed in seeds
+            )
+        ):
             raise self.fail(where, f"must be a list of whole numbers from 0 on, not {value!r}.")
         if len(set(seeds)) < len(seeds):
             raise self.fail(where, "a seed stands there twice.")
@@ -348,15 +512,26 @@ class _Reader:
 
     def metric(self, metric: str, where: str) -> None:
         name, _, cut = str(metric).partition("@")
-        if not is_exact_metric(name) or str(metric) != str(metric).lower() or not cut.isdecimal() or int(cut) < 1:
+        if (
+            not is_exact_metric(name)
+            or str(metric) != str(metric).lower()
+            or not cut.isdecimal()
+            or int(cut) < 1
+        ):
             raise self.fail(
                 where,
-                f"'{metric}' is no metric of ranks: write one of {', '.join(RANK_METRICS)} with a cut-off, as in ndcg@10 "
+                f"'{metric}' is no metric of ranks: write one of {', '.join(RANK_METRICS)} with "
+                "a cut-off, as in ndcg@10 "
                 f"(or, behind the first, one of {', '.join(LIST_METRICS)}).",
             )
 
-    def kept(self, wanted: Collection[str] | None, known: Mapping[str, Any], what: str, option: str) -> dict[str, Any]:
+    def kept(
+        self, wanted: Collection[str] | None, known: Mapping[str, Any], what: str, option: str
+    ) -> dict[str, Any]:
         for name in wanted or ():
             if name not in known:
-                raise ConfigError(f"{option}: the plan '{self.file}' has no {what} '{name}'.{did_you_mean(name, known)} It has {', '.join(known)}.")
+                raise ConfigError(
+                    f"{option}: the plan '{self.file}' has no {what} "
+                    f"'{name}'.{did_you_mean(name, known)} It has {', '.join(known)}."
+                )
         return {name: value for name, value in known.items() if not wanted or name in wanted}

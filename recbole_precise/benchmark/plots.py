@@ -1,4 +1,5 @@
-"""A summary as pictures, PNG and SVG: metric by slice, metric against wall time, and validation while training.
+"""A summary as pictures, PNG and SVG: metric by slice, metric against wall time, and validation
+while training.
 
 Each picture stands alone: it names data set, metric, unit, number of test cases and of seeds.
 """
@@ -16,15 +17,22 @@ from recbole_precise.benchmark.summary import is_number
 from recbole_precise.benchmark.tables import protocol_text
 from recbole_precise.figures import look, need_matplotlib, new_figure, save_figure
 
-#: Okabe and Ito's colours, told apart by colour-blind readers too; the second round of rows gets other markers and dashes.
+#: Okabe and Ito's colours, told apart by colour-blind readers too; the second round of rows gets
+#: other markers and dashes.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", "--", ":")
 _PANELS_WIDE = 4
 _ROUND_TIMES = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800, 3600, 10_800, 36_000, 86_400)
 _MEANING = {
-    "warm": "target seen more than\n50 times in training", "median": "target seen 7 to 50\ntimes in training", "cold": "target seen 1 to 6\ntimes in training",
-    "unseen": "target never seen\nin training", "top20": "target among the 20%\nmost frequent items", "rest80": "target among the\nother 80% of items",
+    "warm": "target seen more than\n50 times in training", "median": 
+            "target seen 7 to 50\ntimes "
+            "in training", "cold": "target seen 1 to 6\ntimes in training",
+    "unseen": "target never seen\nin training", "top20": "target among the "
+                                                         "20%\nmost frequent "
+                                                         "items", "rest80": 
+                                                                 "target among the\nother 80% of "
+                                                                 "items",
 }  # fmt: skip
 
 
@@ -47,7 +55,11 @@ def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
 def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
     """A panel for each slice: one dot a row, with its spread over seeds."""
     part, metric = summary["datasets"][dataset], summary["metrics"][0]
-    names = [name for name in summary["slices"] if any(_mean(row["slices"].get(name, {}).get(metric)) is not None for row in part["rows"])]
+    names = [
+        name
+        for name in summary["slices"]
+        if any(_mean(row["slices"].get(name, {}).get(metric)) is not None for row in part["rows"])
+    ]
     if not names:
         return None
     rows = part["rows"]
@@ -60,8 +72,21 @@ def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
             if _mean(entry) is None:
                 continue
             colour, marker, _ = _style(place)
-            spread = [[factor * min(entry["std"], entry["mean"])], [factor * entry["std"]]] if entry["std"] else None  # a metric below 0 does not exist
-            panel.errorbar(factor * entry["mean"], place, xerr=spread, fmt=marker, color=colour, capsize=2, markersize=5, clip_on=False)
+            spread = (
+                [[factor * min(entry["std"], entry["mean"])], [factor * entry["std"]]]
+                if entry["std"]
+                else None
+            )  # a metric below 0 does not exist
+            panel.errorbar(
+                factor * entry["mean"],
+                place,
+                xerr=spread,
+                fmt=marker,
+                color=colour,
+                capsize=2,
+                markersize=5,
+                clip_on=False,
+            )
         if not any(row["slices"].get(name, {}).get(metric, {}).get("mean") for row in rows):
             panel.set_xlim(0, factor)
             panel.set_xticks([0])  # nobody hits anything here: no scale that would suggest a result
@@ -73,15 +98,27 @@ def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
         panel.tick_params(labelsize=8)
     panels[0].set_yticks(range(len(rows)), [row["name"] for row in rows])
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
-    figure.supxlabel(f"{metric} on the test cases of the slice{_unit(summary)}, higher is better (scales differ between panels)", fontsize=9)
-    _title(figure, summary, dataset, f"{metric} by how often the target was seen, mean and standard deviation over seeds, {_seed_text(rows)}")
+    figure.supxlabel(
+        f"{metric} on the test cases of the slice{_unit(summary)}, higher is better (scales "
+        "differ between panels)",
+        fontsize=9,
+    )
+    _title(
+        figure,
+        summary,
+        dataset,
+        f"{metric} by how often the target was seen, mean and standard deviation over seeds, "
+        f"{_seed_text(rows)}",
+    )
     return figure
 
 
 def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
     """Test metric against the wall time of a whole run."""
     rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
-    shown = [(place, row) for place, row in enumerate(rows) if _mean(row["test"].get(metric)) is not None]
+    shown = [
+        (place, row) for place, row in enumerate(rows) if _mean(row["test"].get(metric)) is not None
+    ]
     if not shown:
         return None
     figure = new_figure(8.5, 4.8)
@@ -90,40 +127,64 @@ def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
         colour, marker, _ = _style(place)
         entry, seconds = row["test"][metric], row["seconds"]["total"]
         axes.errorbar(
-            seconds["mean"], factor * entry["mean"], xerr=seconds["std"] or None, yerr=factor * entry["std"] if entry["std"] else None,
+            seconds["mean"], factor * entry["mean"], xerr=seconds["std"] or None,
+            yerr=factor * entry["std"] if entry["std"] else None,
             fmt=marker, color=colour, capsize=2, label=f"{row['name']} ({_seed_count(row)})",
         )  # fmt: skip
     axes.set_xscale("log")
     _time_ticks(axes)
-    axes.set_xlabel(f"Wall time of a run, reading, training and ranking ({_machine(summary)}; log scale)")
+    axes.set_xlabel(
+        f"Wall time of a run, reading, training and ranking ({_machine(summary)}; log scale)"
+    )
     axes.set_ylabel(_axis(summary, dataset, "test"))
     axes.grid(alpha=0.3, which="major")
     axes.legend(fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
-    _title(figure, summary, dataset, "Quality against wall time; up and to the left is better; bars: standard deviation over seeds")
+    _title(
+        figure,
+        summary,
+        dataset,
+        "Quality against wall time; up and to the left is better; bars: standard deviation over "
+        "seeds",
+    )
     return figure
 
 
 def curves(summary: Mapping[str, Any], dataset: str) -> Any:
-    """Validation metric against seconds of training: a thin line for each seed; what is not trained is a level.
+    """Validation metric against seconds of training: a thin line for each seed; what is not trained
+    is a level.
 
     More trained rows than colours get a panel each, with all the others in grey behind them.
     """
     rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
     factor = 100 if summary["percent"] else 1
     lines = {
-        place: [_line(points, factor) for curve in row["curves"] if (points := [record for record in curve if record["valid"] is not None])]
+        place: [
+            _line(points, factor)
+            for curve in row["curves"]
+            if (points := [record for record in curve if record["valid"] is not None])
+        ]
         for place, row in enumerate(rows)
     }
     lines = {place: of_row for place, of_row in lines.items() if of_row}
     if not lines:
         return None
-    levels = {place: factor * row["valid"][metric]["mean"] for place, row in enumerate(rows) if row["draws_nothing"] and _mean(row["valid"].get(metric)) is not None}
+    levels = {
+        place: factor * row["valid"][metric]["mean"]
+        for place, row in enumerate(rows)
+        if row["draws_nothing"] and _mean(row["valid"].get(metric)) is not None
+    }
     names = {place: f"{rows[place]['name']} ({_seed_count(rows[place])})" for place in lines}
     crowded = len(lines) > len(COLOURS)
     figure, panels, legend = _panel_each(lines, names) if crowded else _one_panel(lines, names)
     for axes in panels:
         for place, level in levels.items():
-            axes.axhline(level, color=_style(place)[0], linestyle="-.", linewidth=1, label=f"{rows[place]['name']} (not trained)")
+            axes.axhline(
+                level,
+                color=_style(place)[0],
+                linestyle="-.",
+                linewidth=1,
+                label=f"{rows[place]['name']} (not trained)",
+            )
         axes.set_xscale("log")
         axes.set_ylim(bottom=0)
         axes.grid(alpha=0.3)
@@ -131,18 +192,25 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
     handles, labels = panels[0].get_legend_handles_labels()
     if labels:
         legend(handles, labels)
-    figure.supxlabel(f"Wall time of training and validation so far ({_machine(summary)}; log scale)", fontsize=9)
+    figure.supxlabel(
+        f"Wall time of training and validation so far ({_machine(summary)}; log scale)", fontsize=9
+    )
     figure.supylabel(_axis(summary, dataset, "validation"), fontsize=9)
-    what = "Validation while training: a line a seed, a point an evaluation, a star the best of a run's last phase, whose weights are tested"
+    what = (
+        "Validation while training: a line a seed, a point an evaluation, a star the best of "
+        "a run's last phase, whose weights are tested"
+    )
     _title(figure, summary, dataset, what + ("; in grey the other rows" if crowded else ""))
     return figure
 
 
-# --- Pieces -----------------------------------------------------------------------------------------------------------
+# --- Pieces -----------------------------------------------------------------------------------
 
 
 class _Line(NamedTuple):
-    """A seed's validation metric over the seconds, and the point whose weights are tested: the best of its last phase."""
+    """A seed's validation metric over the seconds, and the point whose weights are tested: the best
+    of its last phase.
+    """
 
     seconds: list[float]
     valid: list[float]
@@ -151,20 +219,38 @@ class _Line(NamedTuple):
 
 def _line(points: Sequence[Mapping[str, Any]], factor: int) -> _Line:
     best = max(points, key=lambda record: (record["tested"], record["valid"]))
-    return _Line([record["seconds"] for record in points], [factor * record["valid"] for record in points], (best["seconds"], factor * best["valid"]))
+    return _Line(
+        [record["seconds"] for record in points],
+        [factor * record["valid"] for record in points],
+        (best["seconds"], factor * best["valid"]),
+    )
 
 
-def _one_panel(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
-    """All rows in one panel: the figure, its panel, and what draws a legend from handles and labels."""
+def _one_panel(
+    lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]
+) -> tuple[Any, list[Any], Callable[..., Any]]:
+    """All rows in one panel: the figure, its panel, and what draws a legend from handles and
+    labels.
+    """
     figure = new_figure(8.5, 4.8)
     axes = figure.subplots()
     for place, of_row in lines.items():
         _seeds(axes, of_row, place, names[place])
-    return figure, [axes], partial(axes.legend, fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0)
+    return (
+        figure,
+        [axes],
+        partial(
+            axes.legend, fontsize=8, bbox_to_anchor=(1.02, 1), loc="upper left", borderaxespad=0
+        ),
+    )
 
 
-def _panel_each(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) -> tuple[Any, list[Any], Callable[..., Any]]:
-    """A panel for each row: the figure, its panels, and what draws a legend, in the place after the last row or, where that is full, at the right."""
+def _panel_each(
+    lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]
+) -> tuple[Any, list[Any], Callable[..., Any]]:
+    """A panel for each row: the figure, its panels, and what draws a legend, in the place after the
+    last row or, where that is full, at the right.
+    """
     high = math.ceil(len(lines) / _PANELS_WIDE)
     full = len(lines) % _PANELS_WIDE == 0
     figure = new_figure(2.6 * _PANELS_WIDE + 2 * full, 1.9 * high + 1.4)
@@ -181,25 +267,55 @@ def _panel_each(lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]) 
         _seeds(axes, of_row, 0, None)
         axes.set_title(names[place], fontsize=8)
         axes.tick_params(labelsize=7)
-    return figure, panels, partial(figure.legend, fontsize=8, loc="outside right center") if full else partial(spare[0].legend, fontsize=8, loc="center")
+    return (
+        figure,
+        panels,
+        partial(figure.legend, fontsize=8, loc="outside right center")
+        if full
+        else partial(spare[0].legend, fontsize=8, loc="center"),
+    )
 
 
 def _seeds(axes: Any, lines: Sequence[_Line], place: int, label: str | None) -> None:
     """A row's lines, one a seed, in the look of its place, each with its star."""
     colour, marker, dash = _style(place)
     for number, line in enumerate(lines):
-        axes.plot(line.seconds, line.valid, dash, color=colour, linewidth=1, marker=marker, markersize=3, label=label if number == 0 else None)
-        axes.plot(*line.star, marker="*", color=colour, markersize=10, markeredgecolor="white", linestyle="none")
+        axes.plot(
+            line.seconds,
+            line.valid,
+            dash,
+            color=colour,
+            linewidth=1,
+            marker=marker,
+            markersize=3,
+            label=label if number == 0 else None,
+        )
+        axes.plot(
+            *line.star,
+            marker="*",
+            color=colour,
+            markersize=10,
+            markeredgecolor="white",
+            linestyle="none",
+        )
 
 
 def _style(place: int) -> tuple[str, str, str]:
     turn = place // len(COLOURS)
-    return COLOURS[place % len(COLOURS)], MARKERS[(place + turn) % len(MARKERS)], DASHES[turn % len(DASHES)]
+    return (
+        COLOURS[place % len(COLOURS)],
+        MARKERS[(place + turn) % len(MARKERS)],
+        DASHES[turn % len(DASHES)],
+    )
 
 
 def _title(figure: Any, summary: Mapping[str, Any], dataset: str, what: str) -> None:
     width = int(15 * figure.get_figwidth())
-    lines = [line for text in (f"{dataset}: {what}", protocol_text(summary, dataset)) for line in textwrap.wrap(text, width)]
+    lines = [
+        line
+        for text in (f"{dataset}: {what}", protocol_text(summary, dataset))
+        for line in textwrap.wrap(text, width)
+    ]
     figure.suptitle("\n".join(lines), fontsize=9)
 
 
@@ -209,7 +325,10 @@ def _unit(summary: Mapping[str, Any]) -> str:
 
 def _axis(summary: Mapping[str, Any], dataset: str, split: str) -> str:
     part = summary["datasets"][dataset]
-    return f"{summary['metrics'][0]}, {split}, n = {part['cases' if split == 'test' else 'valid_cases']:,}{_unit(summary)}"
+    return (
+        f"{summary['metrics'][0]}, {split}, n = "
+        f"{part['cases' if split == 'test' else 'valid_cases']:,}{_unit(summary)}"
+    )
 
 
 def _mean(entry: Mapping[str, Any] | None) -> float | None:
@@ -222,8 +341,14 @@ def _seed_count(row: Mapping[str, Any]) -> str:
 
 def _seed_text(rows: list[Mapping[str, Any]]) -> str:
     counts = sorted({len(row["seeds"]) for row in rows if not row["draws_nothing"]})
-    text = " or ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds") if counts else ""
-    floors = "1 for floors, which draw no random numbers" if any(row["draws_nothing"] for row in rows) else ""
+    text = (
+        " or ".join(map(str, counts)) + (" seed" if counts == [1] else " seeds") if counts else ""
+    )
+    floors = (
+        "1 for floors, which draw no random numbers"
+        if any(row["draws_nothing"] for row in rows)
+        else ""
+    )
     return "; ".join(filter(None, (text, floors)))
 
 
@@ -232,7 +357,11 @@ def _machine(summary: Mapping[str, Any]) -> str:
     threads = environment.get("threads")
     device = environment.get("device")
     device = ", ".join(map(str, device)) if isinstance(device, list) else str(device)
-    return f"{threads} thread{'s' if threads != 1 else ''}, {device}" if isinstance(threads, int) else device
+    return (
+        f"{threads} thread{'s' if threads != 1 else ''}, {device}"
+        if isinstance(threads, int)
+        else device
+    )
 
 
 def _time_ticks(axes: Any, times: Sequence[float] = _ROUND_TIMES) -> None:

@@ -1,7 +1,9 @@
-"""Run the cells, some at a time, each as a process of its own; what is finished stays, what was killed goes on, what fails is told.
+"""Run the cells, some at a time, each as a process of its own; what is finished stays, what was
+killed goes on, what fails is told.
 
-A cell's process holds a lock in its directory, so that two benchmarks over the same `runs` share the work and never write into
-one directory. A cell ends with the benchmark that started it, also when that is killed.
+A cell's process holds a lock in its directory, so that two benchmarks over the same `runs` share
+the work and never write into one directory. A cell ends with the benchmark that started it, also
+when that is killed.
 """
 
 from __future__ import annotations
@@ -20,14 +22,16 @@ from typing import IO
 
 from recbole_precise import interrupts
 from recbole_precise.benchmark import memory
-from recbole_precise.benchmark.cells import RESULT, Cell
+from recbole_precise.benchmark.cells import Cell
 from recbole_precise.errors import CheckpointError, UserError
 from recbole_precise.files import cannot_write, make_folder
 from recbole_precise.result import read_result
 
 try:
     import fcntl
-except ImportError:  # Windows has no such locks: there, run one benchmark at a time over the same runs
+except (
+    ImportError
+):  # Windows has no such locks: there, run one benchmark at a time over the same runs
     fcntl = None
 
 CONSOLE, LOCK = "console.log", "cell.lock"
@@ -45,7 +49,9 @@ class CellsFailed(UserError):
 
 @dataclass
 class Outcome:
-    """What became of a cell: `finished`, `failed` with its last `words`, or `waiting` when the benchmark was interrupted."""
+    """What became of a cell: `finished`, `failed` with its last `words`, or `waiting` when the
+    benchmark was interrupted.
+    """
 
     cell: Cell
     status: str
@@ -71,21 +77,45 @@ class Runner:
         say: gets each line about what goes on.
     """
 
-    def __init__(self, cells: Sequence[Cell], jobs: int = 1, memory_gb: float = 2.0, threads: int = 1, say: Callable[[str], None] = print) -> None:
-        self.cells, self.jobs, self.memory_gb, self.threads, self.say = list(cells), jobs, memory_gb, threads, say
+    def __init__(
+        self,
+        cells: Sequence[Cell],
+        jobs: int = 1,
+        memory_gb: float = 2.0,
+        threads: int = 1,
+        say: Callable[[str], None] = print,
+    ) -> None:
+        self.cells, self.jobs, self.memory_gb, self.threads, self.say = (
+            list(cells),
+            jobs,
+            memory_gb,
+            threads,
+            say,
+        )
         self.waiting = [cell for cell in self.cells if not cell.finished]
-        self.outcomes = {cell: Outcome(cell, "finished" if cell.finished else "waiting") for cell in self.cells}
+        self.outcomes = {
+            cell: Outcome(cell, "finished" if cell.finished else "waiting") for cell in self.cells
+        }
         self.running: list[_Running] = []
         self._elsewhere: set[Cell] = set()
         self._told = 0.0
         # A Config chooses the GPUs of its process; cells choose theirs themselves.
-        self.environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONPATH": _python_path()}
+        self.environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(threads),
+            "PYTHONPATH": _python_path(),
+        }
 
     def run(self) -> list[Outcome]:
-        """Run what is not finished; on an interrupt (Ctrl-C, SIGTERM) the cells at work are stopped, to be resumed later."""
+        """Run what is not finished.
+
+        On an interrupt (Ctrl-C, SIGTERM) the cells at work are stopped, to be resumed later.
+        """
         done = len(self.cells) - len(self.waiting)
         if done:
-            self.say(f"{done} of {len(self.cells)} cells are finished already and are not run again")
+            self.say(
+                f"{done} of {len(self.cells)} cells are finished already and are not run again"
+            )
         self._told = time.monotonic()
         signum = signal.SIGTERM
         try:
@@ -103,7 +133,7 @@ class Runner:
             self._stop_all(signum)
         return list(self.outcomes.values())
 
-    # --- Starting -----------------------------------------------------------------------------------------------------
+    # --- Starting -----------------------------------------------------------------------------
 
     def _start_some(self) -> None:
         for cell in list(self.waiting):
@@ -117,7 +147,10 @@ class Runner:
             if lock is False:
                 if cell not in self._elsewhere:
                     self._elsewhere.add(cell)
-                    self.say(f"{cell.name}: another process is at work on it in '{cell.folder}'; waiting for it")
+                    self.say(
+                        f"{cell.name}: another process is at work on it in '{cell.folder}'; "
+                        "waiting for it"
+                    )
                 continue
             self.waiting.remove(cell)
             if cell.finished:  # the other process has finished it
@@ -126,11 +159,16 @@ class Runner:
             self._start(cell, lock)
 
     def _begun(self, cell: Cell) -> bool:
-        """Whether the cell that it begins after is finished; where that one failed, so has this one."""
+        """Whether the cell that it begins after is finished.
+
+        Where that one failed, so has this one.
+        """
         before = cell.begins_after
         if self.outcomes[before].status == "failed":
             self.waiting.remove(cell)
-            self.outcomes[cell] = Outcome(cell, "failed", f"it begins after {before.name}, which failed.")
+            self.outcomes[cell] = Outcome(
+                cell, "failed", f"it begins after {before.name}, which failed."
+            )
             self.say(f"{cell.name} FAILED: {self.outcomes[cell].words}")
         return self.outcomes[before].status == "finished"
 
@@ -139,13 +177,20 @@ class Runner:
         begun = any(cell.folder.joinpath(name).exists() for name in ("checkpoint", "state.json"))
         command = [sys.executable, "-m", "recbole_precise", *cell.arguments()]
         try:
-            with open(cell.folder / CONSOLE, "ab") as console:
+            with (cell.folder / CONSOLE).open("ab") as console:
                 console.write(f"$ {shlex.join(command)}\n".encode())
                 console.flush()
                 # The process keeps the lock for as long as it lives, also when this one is killed.
                 kept = {"pass_fds": (lock.fileno(),)} if lock else {}
                 environment = {**self.environment, interrupts.PARENT: str(os.getpid())}
-                process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=console, stderr=subprocess.STDOUT, env=environment, **kept)
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=console,
+                    stderr=subprocess.STDOUT,
+                    env=environment,
+                    **kept,
+                )
         except OSError as error:
             raise cannot_write(cell.folder, f"the cell {cell.name}", error) from error
         self.running.append(_Running(cell, process, lock, time.monotonic(), self._need(cell)))
@@ -155,22 +200,33 @@ class Runner:
         if not self.memory_gb:
             return True
         free, need = memory.free_bytes(), self._need(cell)
-        if memory.has_room(need, [(each.need, memory.resident_bytes(each.process.pid)) for each in self.running], free):
+        if memory.has_room(
+            need,
+            [(each.need, memory.resident_bytes(each.process.pid)) for each in self.running],
+            free,
+        ):
             return True
         if not self.running and time.monotonic() - self._told > 30:
             self._told = time.monotonic()
             self.say(
-                f"{cell.name} waits for memory: it may take {need / 2**30:.1f} GiB, {free / 2**30:.1f} GiB are free; "
+                f"{cell.name} waits for memory: it may take {need / 2**30:.1f} GiB, "
+                f"{free / 2**30:.1f} GiB are free; "
                 "--memory_gb says what a cell takes, --memory_gb=0 starts it all the same"
             )
         return False
 
     def _need(self, cell: Cell) -> int:
-        """Bytes that a cell may take: a tenth more than the largest finished cell of its row, or else `memory_gb`."""
-        peaks = [read["peak_memory_mb"] for each in self._finished() if each.folder.parent == cell.folder.parent and (read := _read(each))]
+        """Bytes that a cell may take: a tenth more than the largest finished cell of its row, or
+        else `memory_gb`.
+        """
+        peaks = [
+            read["peak_memory_mb"]
+            for each in self._finished()
+            if each.folder.parent == cell.folder.parent and (read := _read(each))
+        ]
         return int(max(peaks) * _GROWTH * 2**20) if peaks else int(self.memory_gb * 2**30)
 
-    # --- Ending -------------------------------------------------------------------------------------------------------
+    # --- Ending -------------------------------------------------------------------------------
 
     def _collect(self) -> None:
         for each in list(self.running):
@@ -190,22 +246,38 @@ class Runner:
         _unlock(lock)
         self.outcomes[cell] = Outcome(cell, "finished")
         result = _read(cell)
-        scores = ", ".join(f"{name} {value:.4f}" for name, value in list(result["test"].items())[:3] if value is not None) if result else ""
+        scores = (
+            ", ".join(
+                f"{name} {value:.4f}"
+                for name, value in list(result["test"].items())[:3]
+                if value is not None
+            )
+            if result
+            else ""
+        )
         left = len(self.waiting) + len(self.running)
         count = len(self.cells) - left
         seconds = result["seconds"]["total"] if result else 0.0
-        self.say(f"[{count}/{len(self.cells)}] {cell.name}: {scores} ({span(seconds)}); {self._remains()}")
+        self.say(
+            f"[{count}/{len(self.cells)}] {cell.name}: {scores} ({span(seconds)}); "
+            f"{self._remains()}"
+        )
 
     def _remains(self) -> str:
         left = [*self.waiting, *(each.cell for each in self.running)]
         if not left:
             return "nothing is left"
-        seconds, known = remaining_seconds(left, {each: read["seconds"]["total"] for each in self._finished() if (read := _read(each))})
+        seconds, known = remaining_seconds(
+            left,
+            {each: read["seconds"]["total"] for each in self._finished() if (read := _read(each))},
+        )
         spent = {each.cell: time.monotonic() - each.started for each in self.running}
         if seconds is None:
             return f"{len(left)} left"
         seconds -= sum(min(spent.get(cell, 0.0), guess) for cell, guess in known.items())
-        return f"{len(left)} left, about {span(max(seconds, 0.0) / max(1, min(self.jobs, len(left))))}"
+        return (
+            f"{len(left)} left, about {span(max(seconds, 0.0) / max(1, min(self.jobs, len(left))))}"
+        )
 
     def _finished(self) -> list[Cell]:
         return [outcome.cell for outcome in self.outcomes.values() if outcome.status == "finished"]
@@ -213,13 +285,21 @@ class Runner:
     def _heartbeat(self) -> None:
         if self.running and time.monotonic() - self._told > _HEARTBEAT:
             self._told = time.monotonic()
-            now = "; ".join(f"{each.cell.name}{_epoch(each.cell)}, {span(time.monotonic() - each.started)}" for each in self.running)
+            now = "; ".join(
+                f"{each.cell.name}{_epoch(each.cell)}, {span(time.monotonic() - each.started)}"
+                for each in self.running
+            )
             self.say(f"running: {now}; {self._remains()}")
 
     def _stop_all(self, signum: int) -> None:
-        """Stop the cells at work; those that `signum` may have reached already get some time first."""
+        """Stop the cells at work.
+
+        Those that `signum` may have reached already get some time first.
+        """
         deadline = time.monotonic() + (0.0 if signum == signal.SIGTERM else _GRACE)
-        while time.monotonic() < deadline and any(each.process.poll() is None for each in self.running):
+        while time.monotonic() < deadline and any(
+            each.process.poll() is None for each in self.running
+        ):
             time.sleep(_POLL)
         for each in self.running:
             each.process.terminate()
@@ -233,14 +313,26 @@ class Runner:
         self.running = []
 
 
-def remaining_seconds(left: Sequence[Cell], taken: dict[Cell, float]) -> tuple[float | None, dict[Cell, float]]:
-    """Seconds that the cells `left` will take one after the other, and of each: the mean of its row, else of its data set, else of all
-    (None and no entry while nothing like some of them has ended)."""
+def remaining_seconds(
+    left: Sequence[Cell], taken: dict[Cell, float]
+) -> tuple[float | None, dict[Cell, float]]:
+    """Seconds that the cells `left` will take one after the other, and of each: the mean of its
+    row, else of its data set, else of all (None and no entry while nothing like some of them has
+    ended).
+    """
     guesses = {}
     for cell in left:
         # Floors take seconds, what is trained minutes or hours: neither tells of the other.
-        alike = {other: seconds for other, seconds in taken.items() if other.row.draws_nothing == cell.row.draws_nothing}
-        for like in (lambda other: other.folder.parent == cell.folder.parent, lambda other: other.dataset == cell.dataset, lambda other: True):
+        alike = {
+            other: seconds
+            for other, seconds in taken.items()
+            if other.row.draws_nothing == cell.row.draws_nothing
+        }
+        for like in (
+            lambda other, cell=cell: other.folder.parent == cell.folder.parent,
+            lambda other, cell=cell: other.dataset == cell.dataset,
+            lambda other: True,
+        ):
             times = [seconds for other, seconds in alike.items() if like(other)]
             if times:
                 break
@@ -259,20 +351,29 @@ def span(seconds: float) -> str:
 
 def _last_words(console: Path, status: int) -> str:
     """Why a process ended, as far as it said."""
-    lines = [line.rstrip() for line in console.read_text(encoding="utf-8", errors="replace").splitlines() if line.strip()]
-    lines = lines[max((place for place, line in enumerate(lines) if line.startswith("$ ")), default=-1) + 1 :]
+    lines = [
+        line.rstrip()
+        for line in console.read_text(encoding="utf-8", errors="replace").splitlines()
+        if line.strip()
+    ]
+    lines = lines[
+        max((place for place, line in enumerate(lines) if line.startswith("$ ")), default=-1) + 1 :
+    ]
     said = " | ".join(lines[-1:] if status == 2 else lines[-_WORDS:])
     if status < 0:
         name = signal.Signals(-status).name
-        return f"ended by {name}{', perhaps because memory ran out' if name == 'SIGKILL' else ''}. {said}"
+        return (
+            "ended by "
+            f"{name}{', perhaps because memory ran out' if name == 'SIGKILL' else ''}. {said}"
+        )
     return said or f"it ended with status {status} and said nothing"
 
 
 def _epoch(cell: Cell) -> str:
     """How far a run has come, from its log."""
     try:
-        with open(cell.folder / "train.log", "rb") as file:
-            file.seek(max(0, os.path.getsize(cell.folder / "train.log") - 20_000))
+        with (cell.folder / "train.log").open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 20_000))
             found = _EPOCH.findall(file.read().decode("utf-8", "replace"))
     except OSError:
         return ""
@@ -280,7 +381,10 @@ def _epoch(cell: Cell) -> str:
 
 
 def _read(cell: Cell) -> dict | None:
-    """The result of a cell for what is said about it; None where it cannot be read, which the report says."""
+    """The result of a cell for what is said about it.
+
+    None where it cannot be read, which the report says.
+    """
     try:
         result = read_result(cell.folder)
         float(result["seconds"]["total"]), float(result["peak_memory_mb"])
@@ -289,13 +393,16 @@ def _read(cell: Cell) -> dict | None:
         return None
 
 
-def _lock(folder: Path) -> IO | None | bool:
-    """The lock of a cell's directory; False when another process holds it, None where there are no locks."""
+def _lock(folder: Path) -> IO | bool | None:
+    """The lock of a cell's directory.
+
+    False when another process holds it, None where there are no locks.
+    """
     make_folder(folder, "a cell")
     if fcntl is None:
         return None
     try:
-        file = open(folder / LOCK, "a")  # noqa: SIM115 - held until the cell has ended
+        file = (folder / LOCK).open("a")
     except OSError as error:
         raise cannot_write(folder, "a cell", error) from error
     try:

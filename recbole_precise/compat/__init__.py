@@ -1,8 +1,10 @@
-"""Lets RecBole 1.2.1 run on today's NumPy, pandas, torch, hyperopt and SciPy, and without ray or thop.
+"""Lets RecBole 1.2.1 run on today's NumPy, pandas, torch, hyperopt and SciPy, and without ray or
+thop.
 
-RecBole's files stay as they are. Every mend is a `Patch` named after the breakage; `apply()` applies those that the
-versions at hand need, each at the moment when the module that it concerns is imported. Mends of pandas are in
-`compat.pandas`, those of what reads checkpoints in `compat.models_that_load`.
+RecBole's files stay as they are. Every mend is a `Patch` named after the breakage; `apply()`
+applies those that the versions at hand need, each at the moment when the module that it concerns is
+imported. Mends of pandas are in `compat.pandas`, those of what reads checkpoints in
+`compat.models_that_load`.
 """
 
 from __future__ import annotations
@@ -27,7 +29,9 @@ logger = logging.getLogger("recbole_precise")
 
 
 def version_of(package: str) -> tuple[int, ...]:
-    """The installed version of a distribution as numbers, `()` when it is absent: `(2, 13, 0)` for torch 2.13.0+cpu."""
+    """The installed version of a distribution as numbers, `()` when it is absent: `(2, 13, 0)` for
+    torch 2.13.0+cpu.
+    """
     try:
         text = version(package)
     except PackageNotFoundError:
@@ -42,7 +46,9 @@ def version_of(package: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Patch:
-    """One mend: `name` of the breakage, what it `mends`, whether it is `needed` here, and how to `apply` it."""
+    """One mend: `name` of the breakage, what it `mends`, whether it is `needed` here, and how to
+    `apply` it.
+    """
 
     name: str
     mends: str
@@ -50,12 +56,13 @@ class Patch:
     apply: Callable[[], None]
 
 
-# --- NumPy ------------------------------------------------------------------------------------------------------------
+# --- NumPy ------------------------------------------------------------------------------------
 
 _NUMPY_NAMES = {
     # Removed in NumPy 2.0; RecBole's Config and ray's loggers read them.
     "float_": np.float64, "complex_": np.complex128, "unicode_": np.str_, "bool8": np.bool_,
-    # Removed in NumPy 1.24; RecBole's Config sets them, but a checkpoint is read without a new Config.
+    # Removed in NumPy 1.24; RecBole's Config sets them, but a checkpoint is read without a new
+    # Config.
     "bool": np.bool_, "int": np.int_, "float": np.float64, "complex": np.complex128,
     "object": np.object_, "str": np.str_, "long": np.int_, "unicode": np.str_,
 }  # fmt: skip
@@ -84,7 +91,7 @@ class _Overlay(types.ModuleType):
         return getattr(self._underneath, name)
 
 
-# --- ray --------------------------------------------------------------------------------------------------------------
+# --- ray --------------------------------------------------------------------------------------
 
 
 def _ray_stub() -> dict[str, types.ModuleType]:
@@ -104,17 +111,26 @@ def _ray_is_missing() -> bool:
 
 
 def _stand_in_for_ray() -> None:
-    """RecBole needs `ray.tune.report` alone; the stand-in is gone as soon as recbole.quick_start has its name."""
+    """RecBole needs `ray.tune.report` alone.
+
+    The stand-in is gone as soon as recbole.quick_start has its name.
+    """
     name = "recbole.quick_start.quick_start"
     placed: list[str] = []
 
     def place() -> None:
         try:
             importlib.import_module("ray.tune")
-        except Exception as error:  # noqa: BLE001 - ray 2.6 fails in many ways: pkg_resources, np.bool8, protobuf
+        # ray 2.6 fails in many ways: pkg_resources, np.bool8, protobuf.
+        except Exception as error:
             if importlib.util.find_spec("ray") is not None:
-                logger.info("ray is installed but cannot be imported (%s); RecBole goes on without it.", error)
-            for module in [module for module in sys.modules if module == "ray" or module.startswith("ray.")]:
+                logger.info(
+                    "ray is installed but cannot be imported (%s); RecBole goes on without it.",
+                    error,
+                )
+            for module in [
+                module for module in sys.modules if module == "ray" or module.startswith("ray.")
+            ]:
                 del sys.modules[module]
             stubs = _ray_stub()
             sys.modules.update(stubs)
@@ -139,7 +155,8 @@ def _tolerate_new_ray() -> None:
         def report(**metrics) -> None:
             try:
                 tune.report(metrics)
-            except Exception as error:  # noqa: BLE001 - outside a trial there is nobody to report to
+            # Outside a trial there is nobody to report to.
+            except Exception as error:
                 logger.debug("ray.tune.report: %s", error)
 
         module.tune = _Overlay(tune, report=report)
@@ -147,14 +164,16 @@ def _tolerate_new_ray() -> None:
     after_import("recbole.quick_start.quick_start", mend)
 
 
-# --- torch, thop, SciPy, hyperopt and RecBole's own slips ---------------------------------------------------------------
+# --- torch, thop, SciPy, hyperopt and RecBole's own slips -------------------------------------
 
 
 def _use_todays_grad_scaler() -> None:
     def mend(module: types.ModuleType) -> None:
         import torch
 
-        module.amp = _Overlay(module.amp, GradScaler=functools.partial(torch.amp.GradScaler, "cuda"))
+        module.amp = _Overlay(
+            module.amp, GradScaler=functools.partial(torch.amp.GradScaler, "cuda")
+        )
 
     after_import("recbole.trainer.trainer", mend)
 
@@ -186,7 +205,10 @@ def _collect_numbers_too() -> None:
         passing = ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label")
 
         def get_data_struct(self):
-            """All that was collected, on the CPU; what belongs to this evaluation alone is dropped from the collector."""
+            """All that was collected, on the CPU.
+
+            What belongs to this evaluation alone is dropped from the collector.
+            """
             data = self.data_struct._data_dict
             for key, value in data.items():
                 data[key] = value.cpu() if hasattr(value, "cpu") else value
@@ -232,7 +254,7 @@ def _give_dok_matrices_update() -> None:
 
 
 def _dok_update_missing() -> bool:
-    if (1, 8) > version_of("scipy"):
+    if version_of("scipy") < (1, 8):
         return False
     from scipy.sparse import dok_matrix
 
@@ -255,19 +277,39 @@ def _search_grids_with_todays_hyperopt() -> None:
 
 
 PATCHES: tuple[Patch, ...] = (
-    Patch("numpy-names", "np.float_, np.bool8 and others that NumPy 1.24 and 2.0 removed", _numpy_names_missing, _add_numpy_names),
-    Patch("ray-missing", "recbole.quick_start needs ray, which is absent or fails to import", _ray_is_missing, _stand_in_for_ray),
-    Patch("ray-report", "tune.report takes a dict since ray 2.7", lambda: version_of("ray") >= (2, 7), _tolerate_new_ray),
-    Patch("pandas-fillna", "fillna(inplace=True) on a column warns since pandas 2.2 and changes nothing from 3.0 on", lambda: version_of("pandas") >= (2, 2), pandas.mend_fillna),
-    Patch("pandas-agg-len", "agg(len) warns since pandas 2.1 and gives one number for a column from 3.0 on", lambda: version_of("pandas") >= (2, 1), pandas.mend_agg_len),
-    Patch("torch-load", "torch 2.6 refuses RecBole's checkpoints, older ones run what is in them", lambda: True, lambda: models_that_load.mend_torch_load(_Overlay)),
-    Patch("torch-gradscaler", "torch.cuda.amp.GradScaler is deprecated", lambda: version_of("torch") >= (2, 4), _use_todays_grad_scaler),
-    Patch("thop-missing", "counting FLOPs needs thop, which needs distutils", lambda: True, _make_flops_optional),
-    Patch("collector-cpu", "metrics over the catalogue crash: .cpu() of a number", lambda: True, _collect_numbers_too),
-    Patch("download-barrier", "a first download ends in an error without a process group", lambda: True, _download_alone),
-    Patch("filters-silent", "filters drop events without a word, and after a missing user other events than those without an item", lambda: True, _report_dropped_events),
-    Patch("scipy-dok-update", "dok_matrix._update is gone", _dok_update_missing, _give_dok_matrices_update),
-    Patch("hyperopt-integers", "exhaustive search fails on hyperopt newer than 0.2.5", lambda: version_of("hyperopt") > (0, 2, 5), _search_grids_with_todays_hyperopt),
+    Patch("numpy-names", "np.float_, np.bool8 and others that NumPy 1.24 and "
+                         "2.0 removed", _numpy_names_missing, _add_numpy_names),
+    Patch("ray-missing", "recbole.quick_start needs ray, which is absent or "
+                         "fails to import", _ray_is_missing, _stand_in_for_ray),
+    Patch("ray-report", "tune.report takes a dict "
+                        "since ray 2.7", lambda: version_of("ray") >= (2, 7), _tolerate_new_ray),
+    Patch("pandas-fillna", "fillna(inplace=True) on a column warns since "
+                           "pandas 2.2 and changes "
+                           "nothing from 3.0 on", lambda: version_of("pandas") >= (2, 2),
+                           pandas.mend_fillna),
+    Patch("pandas-agg-len", "agg(len) warns since pandas 2.1 and gives one "
+                            "number for a column from "
+                            "3.0 on", lambda: version_of("pandas") >= (2, 1), pandas.mend_agg_len),
+    Patch("torch-load", "torch 2.6 refuses RecBole's checkpoints, older ones "
+                        "run what is in them", lambda: True,
+                        lambda: models_that_load.mend_torch_load(_Overlay)),
+    Patch("torch-gradscaler", "torch.cuda.amp.GradScaler "
+                              "is deprecated", lambda: version_of("torch") >= (2, 4),
+                              _use_todays_grad_scaler),
+    Patch("thop-missing", "counting FLOPs needs thop, "
+                          "which needs distutils", lambda: True, _make_flops_optional),
+    Patch("collector-cpu", "metrics over the catalogue crash: .cpu() of a "
+                           "number", lambda: True, _collect_numbers_too),
+    Patch("download-barrier", "a first download ends in an error without a "
+                              "process group", lambda: True, _download_alone),
+    Patch("filters-silent", "filters drop events without a word, and after a "
+                            "missing user other events than those without an "
+                            "item", lambda: True, _report_dropped_events),
+    Patch("scipy-dok-update", "dok_matrix._update is gone", _dok_update_missing,
+        _give_dok_matrices_update),
+    Patch("hyperopt-integers", "exhaustive search fails on hyperopt newer "
+                               "than 0.2.5", lambda: version_of("hyperopt") > (0, 2, 5),
+                               _search_grids_with_todays_hyperopt),
 )  # fmt: skip
 
 _applied: list[str] = []

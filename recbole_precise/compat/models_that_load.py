@@ -98,7 +98,6 @@ def _raised_while_loading(error: BaseException, build: Callable[..., None]) -> b
 
 def _name_teachers_only(module: types.ModuleType) -> None:
     """Let `teacher`, which KD_DAGFM evaluates as Python, name one of the module's networks."""
-
     networks = [
         key
         for key, value in vars(module).items()

@@ -1,4 +1,6 @@
-"""Two idioms of RecBole's dataset that pandas 2 warns of and that pandas 3 gave another meaning (see `compat`)."""
+"""Two idioms of RecBole's dataset that pandas 2 warns of and that pandas 3 gave another meaning
+(see `compat`).
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ from recbole_precise.importing import after_import
 class _FilledReader:
     """pandas for `Dataset._load_feat`: a missing cell of a sequence column is read as empty text.
 
-    RecBole fills such cells itself, but in place on a temporary, which pandas 3 does not let through; the split that
-    follows then fails on a float. The column's header ends in its RecBole type: `class:token_seq`.
+    RecBole fills such cells itself, but in place on a temporary, which pandas 3 does not let
+    through; the split that follows then fails on a float. The column's header ends in its RecBole
+    type: `class:token_seq`.
     """
 
     def __init__(self, pandas: types.ModuleType) -> None:
@@ -78,7 +81,10 @@ def mend_fillna() -> None:
 
 @contextlib.contextmanager
 def _agg_len_per_row() -> Iterator[None]:
-    """`Series.agg(len)` means the length of every cell, as before pandas 3; everything else is left to pandas."""
+    """`Series.agg(len)` means the length of every cell, as before pandas 3.
+
+    Everything else is left to pandas.
+    """
     import pandas
 
     original = pandas.Series.agg
@@ -104,7 +110,9 @@ def _with_agg_len(method):
 
 
 def mend_agg_len() -> None:
-    """Count the cells of sequence columns one by one in the methods of RecBole's datasets that count them."""
+    """Count the cells of sequence columns one by one in the methods of RecBole's datasets that
+    count them.
+    """
 
     def mend(methods: dict[str, tuple[str, ...]], module: types.ModuleType) -> None:
         for name, wanted in methods.items():

@@ -1,9 +1,11 @@
-"""Files that were split beforehand (`benchmark_filename`): what trains, what is evaluated, and the history before it.
+"""Files that were split beforehand (`benchmark_filename`): what trains, what is evaluated, and the
+history before it.
 
-Two forms are read. *Events*, one a line with its time: the first file trains; a row of validation stands behind the
-training and validation events of its user that came before it, a row of testing behind the events of all files that
-came before it. *Rows* (RecBole's form): each line has the whole history in `item_id_list` and its target in `item_id`.
-Nothing of a later file is ever trained or counted.
+Two forms are read. *Events*, one a line with its time: the first file trains; a row of validation
+stands behind the training and validation events of its user that came before it, a row of testing
+behind the events of all files that came before it. *Rows* (RecBole's form): each line has the whole
+history in `item_id_list` and its target in `item_id`. Nothing of a later file is ever trained or
+counted.
 """
 
 from __future__ import annotations
@@ -39,12 +41,13 @@ def part_numbers(names: Sequence[object]) -> list[int]:
     """
     if len(names) not in (2, 3) or len(set(map(str, names))) < len(names):
         raise ConfigError(
-            f"benchmark_filename must name two different files, [train, test], or three, [train, valid, test], not {list(names)}."
+            "benchmark_filename must name two different files, [train, test], or three, [train, "
+            f"valid, test], not {list(names)}."
         )
     return [0, 2] if len(names) == 2 else [0, 1, 2]
 
 
-# --- Events -----------------------------------------------------------------------------------------------------------
+# --- Events -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Beforehand:
 
 
 def check_parts(given: Beforehand, files: Mapping[int, Path]) -> None:
-    """Refuse files that leave a part without a row; log rows that cannot be asked, and training behind the tests.
+    """Refuse files that leave a part without a row; log rows that cannot be asked, and training
+    behind the tests.
 
     Args:
         files: the file of each part.
@@ -73,21 +77,31 @@ def check_parts(given: Beforehand, files: Mapping[int, Path]) -> None:
     """
     for number, path in files.items():
         if not len(given.views[number].targets(number)):
-            reason = "no user in it has an event before it" if number else "no user has two events in it"
+            reason = (
+                "no user in it has an event before it" if number else "no user has two events in it"
+            )
             raise DataError(f"{path}: leaves no row for {PARTS[number]}: {reason}.")
     for number, lost in zip((1, 2), given.unasked):
         if lost:
             events = counted(lost + len(given.views[number].targets(number)), "event")
-            logger.warning("%s of %s in %s cannot be asked: their users have no event before them.", f"{lost:,}", events, files[number])
+            logger.warning(
+                "%s of %s in %s cannot be asked: their users have no event before them.",
+                f"{lost:,}",
+                events,
+                files[number],
+            )
     if given.early:
         logger.warning(
-            "%s of validation and testing come before training events of their user, so that the model learns from what came "
+            "%s of validation and testing come before training events of their user, so that the "
+            "model learns from what came "
             "after them; a split by time (eval_args) avoids that.",
             counted(given.early, "event"),
         )
 
 
-def split_events(store: SequenceStore, times_of: Callable[[SequenceStore], np.ndarray]) -> Beforehand:
+def split_events(
+    store: SequenceStore, times_of: Callable[[SequenceStore], np.ndarray]
+) -> Beforehand:
     """Parts of a store whose events know their file (`PART_FIELD`).
 
     Args:
@@ -102,7 +116,9 @@ def split_events(store: SequenceStore, times_of: Callable[[SequenceStore], np.nd
         mine = seen.fields[PART_FIELD] == number
         later = torch.ones(len(seen), dtype=torch.bool)
         later[seen.offsets[:-1]] = False
-        ends.append(_in_order_of_users(seen, torch.nonzero(mine & later).squeeze(1), times_of(seen)))
+        ends.append(
+            _in_order_of_users(seen, torch.nonzero(mine & later).squeeze(1), times_of(seen))
+        )
         unasked.append(int((mine & ~later).sum()))
     last = torch.zeros(len(store.user_ids), dtype=torch.int64)
     trained = torch.nonzero(part == 0).squeeze(1)
@@ -113,14 +129,20 @@ def split_events(store: SequenceStore, times_of: Callable[[SequenceStore], np.nd
 
 
 def _view(store: SequenceStore, part: int, ends: Tensor) -> View:
-    """What one part sees, its targets in the place of the part; training ends with the last event of each sequence."""
+    """What one part sees, its targets in the place of the part.
+
+    Training ends with the last event of each sequence.
+    """
     rows = [ends[:0]] * 3
     rows[part] = ends
     return View(store, store, None, store.offsets[1:] - 1, tuple(rows))
 
 
 def _in_order_of_users(store: SequenceStore, ends: Tensor, times: np.ndarray) -> Tensor:
-    """`ends` in RecBole's order of rows: users by the time of their first row, then by id; a user's rows in order of time."""
+    """`ends` in RecBole's order of rows: users by the time of their first row, then by id.
+
+    A user's rows in order of time.
+    """
     begin = (store.offsets[:-1] + 1).clamp_max(len(store) - 1)
     rank = np.empty(len(begin), dtype=np.int64)
     rank[stable_order([times[begin.numpy()]])] = np.arange(len(begin))
@@ -128,7 +150,7 @@ def _in_order_of_users(store: SequenceStore, ends: Tensor, times: np.ndarray) ->
     return ends[torch.from_numpy(stable_order([rank[owner]]))]
 
 
-# --- Rows -------------------------------------------------------------------------------------------------------------
+# --- Rows -------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -147,7 +169,8 @@ def take_lists(frame: pd.DataFrame, pairs: Mapping[str, str], where: Callable[[i
 
     Args:
         frame: the rows; the list columns are removed.
-        pairs: list column -> the column of the same meaning for the target; the first is that of the items.
+        pairs: list column -> the column of the same meaning for the target; the first is that of
+            the items.
         where: number of a row -> its file and line in words.
 
     Raises:
@@ -169,7 +192,8 @@ def take_lists(frame: pd.DataFrame, pairs: Mapping[str, str], where: Callable[[i
         if len(odd):
             row = int(odd[0])
             raise DataError(
-                f"{where(row)}: '{name}' has {len(cells.iloc[row])} values, but '{first}' has {lengths[row]}; the lists of a row "
+                f"{where(row)}: '{name}' has {len(cells.iloc[row])} values, but '{first}' has "
+                f"{lengths[row]}; the lists of a row "
                 "must be equally long."
             )
         fields[single] = torch.from_numpy(np.concatenate([np.asarray(cell) for cell in cells]))
@@ -177,13 +201,16 @@ def take_lists(frame: pd.DataFrame, pairs: Mapping[str, str], where: Callable[[i
     return Lists(torch.from_numpy(lengths), fields)
 
 
-def row_store(lists: Lists, rows: np.ndarray, user: Tensor, targets: Mapping[str, Tensor]) -> SequenceStore:
+def row_store(
+    lists: Lists, rows: np.ndarray, user: Tensor, targets: Mapping[str, Tensor]
+) -> SequenceStore:
     """A sequence of its own for each of some rows: its list and, as the last event, its target.
 
     Args:
         rows: int64 `[n]`, numbers of the rows.
         user: int64 `[all rows]`.
-        targets: field -> `[all rows, ...]`, values of the targets; a field without a list is 0 in the list's events.
+        targets: field -> `[all rows, ...]`, values of the targets; a field without a list is 0 in
+            the list's events.
     """
     offsets = torch.cat([lists.lengths.new_zeros(1), lists.lengths.cumsum(0)])
     index = torch.from_numpy(rows)
@@ -202,19 +229,23 @@ def row_store(lists: Lists, rows: np.ndarray, user: Tensor, targets: Mapping[str
     return SequenceStore.of_sequences(fields, user[index], size)
 
 
-def chain_rows(lists: Lists, count: int, user: Tensor, item: str, target: Tensor, longest: int) -> list[np.ndarray]:
+def chain_rows(
+    lists: Lists, count: int, user: Tensor, item: str, target: Tensor, longest: int
+) -> list[np.ndarray]:
     """Which of the first `count` rows, those of training, carry on a sequence of their user.
 
-    RecBole's files of rows hold each prefix of a sequence; as sequences of their own an event of them would train, and
-    count, as often as there are targets behind it. A row carries on the user's sequence when its list begins with it, or,
-    cut to at least `longest` items, ends as it does.
+    RecBole's files of rows hold each prefix of a sequence; as sequences of their own an event of
+    them would train, and count, as often as there are targets behind it. A row carries on the
+    user's sequence when its list begins with it, or, cut to at least `longest` items, ends as it
+    does.
 
     Args:
         item: name of the item field.
         user, target: int64 `[rows]`.
 
     Returns:
-        For each sequence the numbers of its rows in the order of the file; sequences by user, then by file.
+        For each sequence the numbers of its rows in the order of the file; sequences by user, then
+        by file.
     """
     offsets = np.concatenate([[0], np.cumsum(lists.lengths.numpy())])
     items, goals, owners = lists.fields[item].numpy(), target.tolist(), user.tolist()
@@ -236,7 +267,9 @@ def chain_rows(lists: Lists, count: int, user: Tensor, item: str, target: Tensor
 
 
 def _carries_on(whole: list[int], listed: list[int], longest: int) -> bool:
-    """Whether a list is the sequence so far, or that and more, or its last items where it was cut."""
+    """Whether a list is the sequence so far, or that and more, or its last items where it
+    was cut.
+    """
     if len(listed) >= len(whole):
         return listed[: len(whole)] == whole
     return len(listed) >= longest and whole[-len(listed) :] == listed
@@ -251,7 +284,8 @@ def chain_store(
         targets: as for `row_store`.
 
     Returns:
-        The store; int64 `[training rows]`, the place of each row's target, in the order of the file.
+        The store; int64 `[training rows]`, the place of each row's target, in the order of the
+        file.
     """
     offsets = torch.cat([lists.lengths.new_zeros(1), lists.lengths.cumsum(0)])
     pieces: dict[str, list[Tensor]] = {name: [] for name in targets}
@@ -261,11 +295,16 @@ def chain_store(
     for chain in sequences:
         size = 0
         for row in chain.tolist():
-            # Of a list that is shorter than the sequence so far, since it was cut, only the target is new.
+            # Of a list that is shorter than the sequence so far, since it was cut, only the target
+            # is new.
             added = max(int(lists.lengths[row]) - size, 0)
             new = slice(int(offsets[row + 1]) - added, int(offsets[row + 1]))
             for name, values in targets.items():
-                listed = lists.fields[name][new].to(values.dtype) if name in lists.fields else values.new_zeros(added, *values.shape[1:])
+                listed = (
+                    lists.fields[name][new].to(values.dtype)
+                    if name in lists.fields
+                    else values.new_zeros(added, *values.shape[1:])
+                )
                 pieces[name] += [listed, values[row : row + 1]]
             size += added + 1
             ends[row] = begin + size - 1
@@ -276,8 +315,16 @@ def chain_store(
     return SequenceStore.of_sequences(fields, user[heads], torch.tensor(sizes)), ends
 
 
-def split_rows_given(lists: Lists, part: np.ndarray, user: Tensor, item: str, targets: Mapping[str, Tensor], longest: int) -> Beforehand:
-    """Parts of rows whose histories the files give: the chains of the first file train, every other row stands for itself.
+def split_rows_given(
+    lists: Lists,
+    part: np.ndarray,
+    user: Tensor,
+    item: str,
+    targets: Mapping[str, Tensor],
+    longest: int,
+) -> Beforehand:
+    """Parts of rows whose histories the files give: the chains of the first file train, every other
+    row stands for itself.
 
     Args:
         part: int64 `[rows]`, the part of each row's file.
@@ -286,7 +333,9 @@ def split_rows_given(lists: Lists, part: np.ndarray, user: Tensor, item: str, ta
     """
     sequences = chain_rows(lists, int((part == 0).sum()), user, item, targets[item], longest)
     store, ends = chain_store(lists, sequences, user, targets)
-    logger.info("Training: %s make %s.", counted(len(ends), "row"), counted(len(store.user_ids), "sequence"))
+    logger.info(
+        "Training: %s make %s.", counted(len(ends), "row"), counted(len(store.user_ids), "sequence")
+    )
     views = [_view(store, 0, ends)]
     for number in (1, 2):
         seen = row_store(lists, np.flatnonzero(part == number), user, targets)
@@ -295,7 +344,9 @@ def split_rows_given(lists: Lists, part: np.ndarray, user: Tensor, item: str, ta
 
 
 def latest_rows(part: np.ndarray, user: Tensor) -> np.ndarray:
-    """int64 `[users]`: for each user, by id, the last row of the last part that has one: the history that is known of them."""
+    """int64 `[users]`: for each user, by id, the last row of the last part that has one: the
+    history that is known of them.
+    """
     order = np.lexsort([np.arange(len(part)), part, user.numpy()])
     owners = user.numpy()[order]
     last = np.flatnonzero(np.append(owners[1:] != owners[:-1], True))

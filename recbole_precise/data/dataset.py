@@ -1,4 +1,6 @@
-"""RecBole's sequential dataset over flat arrays: the same ids, rows and splits in a fraction of its time and memory."""
+"""RecBole's sequential dataset over flat arrays: the same ids, rows and splits in a fraction of its
+time and memory.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,13 @@ from recbole_precise.data.holdout import hold_out
 from recbole_precise.data.item_text import ItemTexts
 from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
-from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
+from recbole_precise.data.sequences import (
+    RowColumns,
+    RowFields,
+    SequenceStore,
+    ranges,
+    train_windows,
+)
 from recbole_precise.data.splits import check_parts, split_rows
 from recbole_precise.data.ties import log_order
 from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
@@ -32,9 +40,11 @@ if TYPE_CHECKING:
 logger = logging.getLogger("recbole_precise")
 
 SUPERVISED_FIELD = "supervised_length"
-#: Of windows that train some of their positions alone: which ones, bool `[rows, MAX_ITEM_LIST_LENGTH]`.
+#: Of windows that train some of their positions alone: which ones, bool `[rows,
+#: MAX_ITEM_LIST_LENGTH]`.
 TRAINED_FIELD = "trained_positions"
-#: Asked for by `sequence_fields`: the times as read. RecBole's own are float32, steps of 128 seconds in a Unix time.
+#: Asked for by `sequence_fields`: the times as read. RecBole's own are float32, steps of 128
+#: seconds in a Unix time.
 EXACT_TIME = "exact_time"
 
 
@@ -47,7 +57,11 @@ class Rows(Interaction):
 
     def __getitem__(self, index):
         """A column by name; the rows of an index as a plain Interaction."""
-        return self.interaction[index] if isinstance(index, str) else Interaction(self.interaction.take(index).dictionary())
+        return (
+            self.interaction[index]
+            if isinstance(index, str)
+            else Interaction(self.interaction.take(index).dictionary())
+        )
 
     def _reindex(self, index) -> None:
         self.__init__(self.interaction.take(index))
@@ -57,11 +71,13 @@ class Rows(Interaction):
 
 
 class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
-    """RecBole's SequentialDataset, with each event stored once and rows that are indices into the store.
+    """RecBole's SequentialDataset, with each event stored once and rows that are indices into the
+    store.
 
-    Validation and test rows are RecBole's, tensor for tensor. Training rows are RecBole's too (`train_rows: prefixes`), or
-    windows that train all their positions at once (`train_rows: windows`). `store` holds the events of all users in order,
-    `store.times` the times as read; that of a part from `build` holds the events that its view of the scenes sees.
+    Validation and test rows are RecBole's, tensor for tensor. Training rows are RecBole's too
+    (`train_rows: prefixes`), or windows that train all their positions at once (`train_rows:
+    windows`). `store` holds the events of all users in order, `store.times` the times as read; that
+    of a part from `build` holds the events that its view of the scenes sees.
 
     Raises DataError, ConfigError: for files and settings that cannot be used.
     """
@@ -70,11 +86,15 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     store: SequenceStore
     all_events: SequenceStore  # of every part: the events of all users in all scenes
     held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
-    _trained_on: SequenceDataset | None = None  # of an evaluated part: the training part, where items or users are held out of it
+    _trained_on: SequenceDataset | None = (
+        None  # of an evaluated part: the training part, where items or users are held out of it
+    )
     #: Of data that a finished run is asked about: the run's own names, texts and training events.
     known: Vocabulary | None = None
     whole_histories = False
-    _views: dict[str, View] | None = None  # of a part from `build`: the views of the scenes, which part it is, and what it sees
+    _views: dict[str, View] | None = (
+        None  # of a part from `build`: the views of the scenes, which part it is, and what it sees
+    )
     _part, _scene_view = 0, "target"
 
     def __init__(
@@ -99,12 +119,17 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             raise DataError(f"{config['data_path']}: {error}") from error
 
     def _benchmark_presets(self) -> None:
-        """RecBole's preparation of rows with lists, in the place of which `_lay_out_rows` stands."""
+        """RecBole's preparation of rows with lists, in the place of which `_lay_out_rows`
+        stands.
+        """
 
-    # --- Sequences ----------------------------------------------------------------------------------------------------
+    # --- Sequences ----------------------------------------------------------------------------
 
     def data_augmentation(self) -> None:
-        """Order the events and make one row of each target; takes the place of RecBole's padded copies."""
+        """Order the events and make one row of each target.
+
+        Takes the place of RecBole's padded copies.
+        """
         self._aug_presets()
         config, read = self.config, self.inter_feat
         fields = {name: read[name] for name in read if name != self.uid_field}
@@ -123,9 +148,26 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         )
         self.all_events = self.store
         self.times = self.store.times
-        log_order(self.store, self._order_times(self.store), self.iid_field, self.field2id_token[self.iid_field], self.item_rows, config["tie_break"] or "file")
-        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, {f"{name}{config['LIST_SUFFIX']}": name for name in lists}, SUPERVISED_FIELD)
-        self._visible = [*read, *(fields.keys() - set(read)), self._row_fields.length, *self._row_fields.lists]
+        log_order(
+            self.store,
+            self._order_times(self.store),
+            self.iid_field,
+            self.field2id_token[self.iid_field],
+            self.item_rows,
+            config["tie_break"] or "file",
+        )
+        self._row_fields = RowFields(
+            self.uid_field,
+            self.item_list_length_field,
+            {f"{name}{config['LIST_SUFFIX']}": name for name in lists},
+            SUPERVISED_FIELD,
+        )
+        self._visible = [
+            *read,
+            *(fields.keys() - set(read)),
+            self._row_fields.length,
+            *self._row_fields.lists,
+        ]
         self.inter_feat = Rows(self._columns(self.store.targets()))
 
     def _tie_key(self) -> np.ndarray:
@@ -138,7 +180,10 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
-        asked, there = self.config["sequence_fields"], [name for name in self.inter_feat if name != self.uid_field]
+        asked, there = (
+            self.config["sequence_fields"],
+            [name for name in self.inter_feat if name != self.uid_field],
+        )
         if self.row_lists:
             there = list(self.row_lists.values())
         if asked is None:
@@ -148,14 +193,22 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         asked = there if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
         for name in asked:
             if name not in (*there, EXACT_TIME):
-                raise ConfigError(f"sequence_fields: '{name}' is not a loaded field of .inter ({', '.join(there)}), nor {EXACT_TIME}.{did_you_mean(name, there)}")
+                raise ConfigError(
+                    f"sequence_fields: '{name}' is not a loaded field of .inter "
+                    f"({', '.join(there)}), nor {EXACT_TIME}.{did_you_mean(name, there)}"
+                )
         # The order of the file, as RecBole has it; a model without items would be none.
-        return [name for name in dict.fromkeys([*there, EXACT_TIME]) if name in asked or name == self.iid_field]
+        return [
+            name
+            for name in dict.fromkeys([*there, EXACT_TIME])
+            if name in asked or name == self.iid_field
+        ]
 
-    # --- Splitting ----------------------------------------------------------------------------------------------------
+    # --- Splitting ----------------------------------------------------------------------------
 
     def build(self) -> list[SequenceDataset]:
-        """The parts for training, validation and testing, split by `eval_args` as RecBole splits them.
+        """The parts for training, validation and testing, split by `eval_args` as RecBole splits
+        them.
 
         Raises DataError when a part that the split asks for is empty.
         """
@@ -163,17 +216,34 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             return self._build_beforehand()
         settings = self.config["eval_args"]
         if settings["order"] != "TO":
-            raise ConfigError(f"eval_args: sequences are split in the order of time (order: TO), not {settings['order']}.")
+            raise ConfigError(
+                "eval_args: sequences are split in the order of time (order: TO), not "
+                f"{settings['order']}."
+            )
         self._change_feat_format()
         store, index = self.store, None
         if self.scenes.target is not None:
             index = torch.nonzero(store.marked).squeeze(1)
             store = store.only(index)
         try:
-            split = split_rows(store, self._order_times(store), self._rounded_times(store), settings["split"], settings["group_by"], self._calcu_split_ids)
+            split = split_rows(
+                store,
+                self._order_times(store),
+                self._rounded_times(store),
+                settings["split"],
+                settings["group_by"],
+                self._calcu_split_ids,
+            )
         except ValueError as error:
             raise DataError(f"{self.dataset_path}: {error}") from None
-        check_parts(split.parts, settings["split"], store, self.dataset_path, self.scenes.target, universal=scene_view_of(self.config) == "universal")
+        check_parts(
+            split.parts,
+            settings["split"],
+            store,
+            self.dataset_path,
+            self.scenes.target,
+            universal=scene_view_of(self.config) == "universal",
+        )
         self._drop_unused_col()
         self._visible = self.inter_feat.interaction.visible
         views = views_of(self.store, store, index, split, self._order_times(self.store))
@@ -188,9 +258,19 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             part = self.copy(self.inter_feat)
             part._views, part._part = (views if number else training), number
             part._trained_on = parts[0] if number and training is not views else None
-            parts.append(part.view(scene_view_of(self.config) or "target", "windows" if _wants_windows(self.config) else "prefixes"))
+            parts.append(
+                part.view(
+                    scene_view_of(self.config) or "target",
+                    "windows" if _wants_windows(self.config) else "prefixes",
+                )
+            )
         if self.scenes.counts:
-            logger.info("Scenes: %s; target scene: %s, seen in the view: %s.", self.scenes.in_words(), self.scenes.target, scene_view_of(self.config))
+            logger.info(
+                "Scenes: %s; target scene: %s, seen in the view: %s.",
+                self.scenes.in_words(),
+                self.scenes.target,
+                scene_view_of(self.config),
+            )
         return parts
 
     def _known_held_out(self) -> Tensor | None:
@@ -256,6 +336,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         names = {self.uid_field: self.known.users}
         part.field2id_token = {**self.field2id_token, **names}
         return part
+
     def _change_feat_format(self) -> None:
         """Tables to tensors, and events to sequences."""
         if not self.row_lists:
@@ -267,26 +348,44 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         self._lay_out_rows(lists)
 
     def _lay_out_rows(self, lists: beforehand.Lists) -> None:
-        """Rows whose histories the files give, one sequence each; `store` holds the longest known of each user."""
+        """Rows whose histories the files give, one sequence each.
+
+        `store` holds the longest known of each user.
+        """
         self._aug_presets()
         read, part = self.inter_feat, self._part_of_events()
         user = read[self.uid_field]
         targets = {name: read[name] for name in read if name != self.uid_field}
         named = {f"{name}{self.config['LIST_SUFFIX']}": name for name in self._list_fields()}
-        self._row_fields = RowFields(self.uid_field, self.item_list_length_field, named, SUPERVISED_FIELD)
+        self._row_fields = RowFields(
+            self.uid_field, self.item_list_length_field, named, SUPERVISED_FIELD
+        )
         self._visible = [*read, self._row_fields.length, *named]
-        self._given = beforehand.split_rows_given(lists, part, user, self.iid_field, targets, self.max_item_list_len)
+        self._given = beforehand.split_rows_given(
+            lists, part, user, self.iid_field, targets, self.max_item_list_len
+        )
         self.store = beforehand.row_store(lists, beforehand.latest_rows(part, user), user, targets)
         self.all_events = self.store
         every = beforehand.row_store(lists, np.arange(len(part)), user, targets)
-        self.inter_feat = Rows(RowColumns(every, every.offsets[1:] - 1, self._row_fields, self.max_item_list_len, visible=self._visible))
+        self.inter_feat = Rows(
+            RowColumns(
+                every,
+                every.offsets[1:] - 1,
+                self._row_fields,
+                self.max_item_list_len,
+                visible=self._visible,
+            )
+        )
 
     def _build_beforehand(self) -> list[SequenceDataset]:
         """The parts of files that were split beforehand."""
         self._given = None
         self._change_feat_format()
         given = self._given or beforehand.split_events(self.store, self._order_times)
-        beforehand.check_parts(given, dict(zip(beforehand.part_numbers(self.benchmark_filename_list), self._parts_files)))
+        beforehand.check_parts(
+            given,
+            dict(zip(beforehand.part_numbers(self.benchmark_filename_list), self._parts_files)),
+        )
         self._drop_unused_col()
         self._visible = self.inter_feat.interaction.visible
         self._train_last = self.store.offsets[1:] - 1
@@ -295,41 +394,65 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             part = self.copy(self.inter_feat)
             part._views, part._part = dict.fromkeys(VIEWS, view), number
             part._trained_on = parts[0] if number else None
-            parts.append(part.view("target", "windows" if _wants_windows(self.config) else "prefixes"))
+            parts.append(
+                part.view("target", "windows" if _wants_windows(self.config) else "prefixes")
+            )
         return parts
 
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
-        """This part (of training, validation or testing) under a view of the scenes, and with training rows of a kind.
+        """This part (of training, validation or testing) under a view of the scenes, and with
+        training rows of a kind.
 
-        What is evaluated is the same in all views. All views share events, token states and feature tables. Without a
-        target scene all views are one.
+        What is evaluated is the same in all views. All views share events, token states and feature
+        tables. Without a target scene all views are one.
 
         Args:
-            scene_view: universal, target or context; default: as this one. train_rows: windows or prefixes; default: as this
-                one; it concerns the training part alone.
+            scene_view: universal, target or context; default: as this one. train_rows: windows or
+                prefixes; default: as this one; it concerns the training part alone.
 
-        Windows in the view context hold events of all scenes and train the target scene's alone (`TRAINED_FIELD`).
+        Windows in the view context hold events of all scenes and train the target scene's alone
+        (`TRAINED_FIELD`).
 
-        Raises ValueError for other names and for a data set that `build` did not give; DataError when there is nothing to train on.
+        Raises ValueError for other names and for a data set that `build` did not give; DataError
+        when there is nothing to train on.
         """
         if self._views is None:
             raise ValueError("only the parts that build() gives have views")
-        if scene_view not in (None, *self._views) or train_rows not in (None, "windows", "prefixes"):
-            raise ValueError(f"a view is one of {', '.join(VIEWS)}, with windows or prefixes, not {scene_view!r} and {train_rows!r}")
+        if scene_view not in (None, *self._views) or train_rows not in (
+            None,
+            "windows",
+            "prefixes",
+        ):
+            raise ValueError(
+                f"a view is one of {', '.join(VIEWS)}, with windows or prefixes, not "
+                f"{scene_view!r} and {train_rows!r}"
+            )
         part = self.copy(self.inter_feat)
         part._scene_view = scene_view or self._scene_view
         seen = self._views[part._scene_view]
-        part._trained_on = None if self._trained_on is None else self._trained_on.view(scene_view, "prefixes")
+        part._trained_on = (
+            None if self._trained_on is None else self._trained_on.view(scene_view, "prefixes")
+        )
         part.store, part.times, part._train_last = seen.store, seen.store.times, seen.train_last
         targets = seen.targets(self._part)
         if not self._part and not len(targets):
-            raise DataError(f"{self.dataset_path}: {self._what_narrows()} leaves no row for training: no user has two events to train on.")
+            raise DataError(
+                f"{self.dataset_path}: {self._what_narrows()} leaves no row for training: no "
+                "user has two events to train on."
+            )
         windows = self._windows if train_rows is None else train_rows == "windows"
-        if windows and not self._part and part._scene_view == "context" and self.scenes.target is not None:
+        if (
+            windows
+            and not self._part
+            and part._scene_view == "context"
+            and self.scenes.target is not None
+        ):
             before = torch.zeros(len(part.store), dtype=torch.bool)
             before[targets - 1] = True
             part.store = part.store.with_field(TRAINED_FIELD, before)
-        part.inter_feat = Rows(part._window_columns() if windows and not self._part else part._columns(targets))
+        part.inter_feat = Rows(
+            part._window_columns() if windows and not self._part else part._columns(targets)
+        )
         return part
 
     def _order_times(self, store: SequenceStore) -> np.ndarray:
@@ -341,27 +464,51 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def _what_narrows(self) -> str:
         """What leaves fewer training rows than the split, in words."""
-        causes = [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
-        return " with ".join([*causes, *(f"{key}: {self.config[key]}" for key in ("holdout_items", "holdout_users") if self.config[key])])
+        causes = (
+            [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
+        )
+        return " with ".join(
+            [
+                *causes,
+                *(
+                    f"{key}: {self.config[key]}"
+                    for key in ("holdout_items", "holdout_users")
+                    if self.config[key]
+                ),
+            ]
+        )
 
     def _columns(self, end: Tensor, stride: int | None = None) -> RowColumns:
         """Rows with the targets `end`, with the fields that `unused_col` left."""
         if stride is None:
-            return RowColumns(self.store, end, self._row_fields, self.max_item_list_len, visible=self._visible)
+            return RowColumns(
+                self.store, end, self._row_fields, self.max_item_list_len, visible=self._visible
+            )
         names, added = self._row_fields, {SUPERVISED_FIELD}
         if TRAINED_FIELD in self.store.fields:
-            names = replace(names, trained=TRAINED_FIELD, lists={**names.lists, TRAINED_FIELD: TRAINED_FIELD})
+            names = replace(
+                names, trained=TRAINED_FIELD, lists={**names.lists, TRAINED_FIELD: TRAINED_FIELD}
+            )
             added.add(TRAINED_FIELD)
         columns = RowColumns(self.store, end, names, self.max_item_list_len, stride)
-        columns.visible = [name for name in dict.fromkeys(columns.visible) if name in self._visible or name in added]
+        columns.visible = [
+            name
+            for name in dict.fromkeys(columns.visible)
+            if name in self._visible or name in added
+        ]
         return columns
 
     def _window_columns(self, shift: int = 0) -> RowColumns:
         stride, longest = self.config["window_stride"], self.max_item_list_len
         if stride is not None and not 1 <= stride <= longest:
-            raise ConfigError(f"window_stride must lie between 1 and MAX_ITEM_LIST_LENGTH ({longest}), not {stride}.")
+            raise ConfigError(
+                f"window_stride must lie between 1 and MAX_ITEM_LIST_LENGTH ({longest}), not "
+                f"{stride}."
+            )
         stride = stride or longest
-        end, _, supervised = train_windows(self.store.offsets[:-1], self._train_last, longest, stride, shift)
+        end, _, supervised = train_windows(
+            self.store.offsets[:-1], self._train_last, longest, stride, shift
+        )
         if TRAINED_FIELD in self.store.fields:
             trained = torch.cat([end.new_zeros(1), self.store.fields[TRAINED_FIELD].cumsum(0)])
             some = trained[end] > trained[end - supervised]
@@ -371,17 +518,23 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         return columns
 
     def shift_windows(self, generator: torch.Generator | None) -> bool:
-        """Draw anew where the training windows begin, if `window_shift` asks for it; whether it did."""
+        """Draw anew where the training windows begin, if `window_shift` asks for it.
+
+        Whether it did.
+        """
         if not self.config["window_shift"] or not self._windows:
             return False
         shift = torch.randint(self.inter_feat.interaction.stride, (1,), generator=generator)
         self.inter_feat = Rows(self._window_columns(int(shift)))
         return True
 
-    # --- What models and the evaluation ask for -----------------------------------------------------------------------
+    # --- What models and the evaluation ask for -----------------------------------------------
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
-        """The rows of an index; features of user and target item are joined as in RecBole, but not to windows."""
+        """The rows of an index.
+
+        Features of user and target item are joined as in RecBole, but not to windows.
+        """
         rows = super().__getitem__(index, join and not self._windows)
         if self.known is not None and isinstance(rows, Interaction):
             # A model has no row for a user who came after its training: to it that is nobody.
@@ -399,13 +552,18 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         Raises DataError for rows that were given with their histories, whose events have none.
         """
         if self.row_lists:
-            raise DataError(f"{self.dataset_path}: {self.config['model']} reads the times of all events, which rows with {next(iter(self.row_lists))} lack.")
+            raise DataError(
+                f"{self.dataset_path}: {self.config['model']} reads the times of all events, "
+                f"which rows with {next(iter(self.row_lists))} lack."
+            )
         return self.store.times
 
     def train_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Each user's training events: everything up to the last training target, no validation or test target among them.
+        """Each user's training events: everything up to the last training target, no validation or
+        test target among them.
 
-        Returns: int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have any.
+        Returns: int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have
+            any.
         """
         if self.known is not None and self.known.sequences is not None:
             return self.known.sequences
@@ -415,14 +573,18 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         length = torch.where(self._train_last > first, self._train_last - first + 1, 0)
         users = torch.nonzero(length).squeeze(1)
         event = ranges(first[users], length[users])[1]
-        return self.store.fields[self.iid_field][event], torch.cat([length.new_zeros(1), length[users].cumsum(0)]), self.store.user_ids[users]
+        return (
+            self.store.fields[self.iid_field][event],
+            torch.cat([length.new_zeros(1), length[users].cumsum(0)]),
+            self.store.user_ids[users],
+        )
 
     def train_item_counts(self) -> Tensor:
         """int64 `[items]`: how often each item occurs in `train_sequences`."""
         return torch.bincount(self.train_sequences()[0], minlength=self.item_num)
 
     def trained_items(self) -> Tensor:
-        """bool `[items]`: those with a training event in any view of the scenes."""
+        """Bool `[items]`: those with a training event in any view of the scenes."""
         if self.known is not None and self.known.trained is not None:
             return torch.from_numpy(np.array(self.known.trained))
         return (self if self._views is None else self.view("universal")).train_item_counts() > 0
@@ -432,20 +594,24 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
         Returns: int64 `(row [n], item [n])`; `row` counts the rows asked for.
         """
-        end = self.inter_feat.interaction.end[torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows]
+        end = self.inter_feat.interaction.end[
+            torch.from_numpy(rows) if isinstance(rows, np.ndarray) else rows
+        ]
         if self._views is None:
             return self.store.history(end, self.iid_field)
         return self._views[self._scene_view].history(end, self.iid_field)
 
     def history_lengths(self) -> Tensor:
-        """int64 `[rows]`: how many earlier events each row's user has in all scenes, not cut at any length."""
+        """int64 `[rows]`: how many earlier events each row's user has in all scenes, not cut at any
+        length.
+        """
         end, store = self.inter_feat.interaction.end, self.store
         if self._views is not None:
             view = self._views[self._scene_view]
             end, store = end if view.index is None else view.index[end], view.everything
         return end - store.first_of(end)
 
-    # --- RecBole's statistics, in which every target counts, also when a row trains many ---------------------------------
+    # --- RecBole's statistics, in which every target counts, also when a row trains many ------
 
     def targets_alone(self) -> SequenceDataset:
         """A copy with one of RecBole's rows for each target, also where a row trains many."""
@@ -472,13 +638,19 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def counter(self, field: str) -> Counter:
         """How often each value of a token field occurs."""
         rows = self._one_row_per_target()
-        if not isinstance(rows.inter_feat, Rows) or field not in rows.inter_feat or self.field2type[field] != FeatureType.TOKEN:
+        if (
+            not isinstance(rows.inter_feat, Rows)
+            or field not in rows.inter_feat
+            or self.field2type[field] != FeatureType.TOKEN
+        ):
             return SequentialDataset.counter(rows, field)
         values, counts = np.unique(rows.inter_feat[field].numpy(), return_counts=True)
         return Counter(dict(zip(values.tolist(), counts.tolist())))
 
     def inter_matrix(self, form: str = "coo", value_field: str | None = None):
-        """Sparse matrix `[users, items]` of the targets, and of first events whose second is a target, as RecBole has it."""
+        """Sparse matrix `[users, items]` of the targets, and of first events whose second is a
+        target, as RecBole has it.
+        """
         if not isinstance(self.inter_feat, Rows):
             return Dataset.inter_matrix(self, form, value_field)
         columns = self._one_row_per_target().inter_feat.interaction
@@ -487,20 +659,32 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         event = torch.cat([targets, second - 1])
         if value_field is not None and value_field not in store.fields:
             raise ValueError(f"Value_field [{value_field}] should be one of `df_feat`'s features.")
-        values = {name: store.fields[name][event] for name in {self.iid_field, value_field} - {None}}
+        values = {
+            name: store.fields[name][event] for name in {self.iid_field, value_field} - {None}
+        }
         values[self.uid_field] = store.users_of(event)
-        return self._create_sparse_matrix(Interaction(values), self.uid_field, self.iid_field, form, value_field)
+        return self._create_sparse_matrix(
+            Interaction(values), self.uid_field, self.iid_field, form, value_field
+        )
 
-    def _history_matrix(self, row: str, value_field: str | None = None, max_history_len: int | None = None):
-        return SequentialDataset._history_matrix(self._one_row_per_target(), row, value_field, max_history_len)
+    def _history_matrix(
+        self, row: str, value_field: str | None = None, max_history_len: int | None = None
+    ):
+        return SequentialDataset._history_matrix(
+            self._one_row_per_target(), row, value_field, max_history_len
+        )
 
 
 def _rounded(times: Tensor) -> np.ndarray:
-    """RecBole's float32 times `[events]`; it stores those of a numerical feature beside a weight."""
+    """RecBole's float32 times `[events]`.
+
+    It stores those of a numerical feature beside a weight.
+    """
     return (times if times.dim() == 1 else times[..., 0]).numpy()
 
 
 def trains_on_windows(config) -> bool:
+    """Whether the model of a run trains on windows of sequences."""
     return bool(getattr(config.model_class, "trains_on_windows", False))
 
 

@@ -1,7 +1,9 @@
-"""Which events a data set loses between its files and its split: counted and reported, cause by cause.
+"""Which events a data set loses between its files and its split: counted and reported, cause by
+cause.
 
-RecBole filters without saying how much goes. Its `Dataset` is therefore given a `_data_filtering` that runs the same
-steps and counts between them (`count_filters`), so that every data set reports, RecBole's own as well as ours.
+RecBole filters without saying how much goes. Its `Dataset` is therefore given a `_data_filtering`
+that runs the same steps and counts between them (`count_filters`), so that every data set reports,
+RecBole's own as well as ours.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ logger = logging.getLogger("recbole_precise")
 
 _SHOWN = 3  # names or lines given as examples
 _EVERYTHING = (None, "", "[0,inf)", [("[", 0.0, float("inf"), ")")])
-#: Encodings in which a line feed and a quote mark are single bytes that occur in no other character.
+#: Encodings in which a line feed and a quote mark are single bytes that occur in no other
+#: character.
 _PLAIN = ("utf-8", "utf-8-sig", "ascii", "iso8859-1", "iso8859-15", "cp1252", "cp1251")
 
 
@@ -77,7 +80,10 @@ def count_filters(module: types.ModuleType) -> None:
         for field in (self.uid_field, self.iid_field):
             if field is not None and (self.inter_feat is None or field not in self.inter_feat):
                 there = "nothing" if self.inter_feat is None else ", ".join(self.inter_feat)
-                raise DataError(f"{_inter_files(self)[0]}: the column '{field}' is needed, but load_col and the file give {there}.")
+                raise DataError(
+                    f"{_inter_files(self)[0]}: the column '{field}' is needed, but load_col and "
+                    f"the file give {there}."
+                )
         _count_joined_lines(self, token, dataset_path)
         if self.benchmark_filename_list is not None:
             _drop_missing_ids_of_parts(self)
@@ -98,7 +104,7 @@ def count_filters(module: types.ModuleType) -> None:
     dataset._data_filtering = _data_filtering
 
 
-# --- Files ------------------------------------------------------------------------------------------------------------
+# --- Files ------------------------------------------------------------------------------------
 
 
 def _inter_files(dataset: Any) -> list[Path]:
@@ -122,14 +128,19 @@ def _count_joined_lines(dataset: Any, token: str, dataset_path: str) -> None:
                 dataset,
                 "quote marks",
                 gone,
-                f"{counted(gone, 'event')} lost in {path}: its {lines:,} lines are read as {rows:,} rows, because a quote "
-                "mark at the begin of a field joins all lines up to the next one. Remove the quote marks.",
+                f"{counted(gone, 'event')} lost in {path}: its {lines:,} lines are read as "
+                f"{rows:,} rows, because a quote "
+                "mark at the begin of a field joins all lines up to the next one. Remove the "
+                "quote marks.",
                 asked=False,
             )
 
 
 def _lines_if_quoted(path: Path, encoding: str | None) -> int | None:
-    """Lines after the header that are not blank; None for a file without quote marks or in an encoding of wide units."""
+    """Lines after the header that are not blank.
+
+    None for a file without quote marks or in an encoding of wide units.
+    """
     try:
         if codecs.lookup(encoding or "utf-8").name not in _PLAIN:
             return None
@@ -137,7 +148,7 @@ def _lines_if_quoted(path: Path, encoding: str | None) -> int | None:
         return None
     lines = 0
     quoted = False
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         file.readline()
         for line in file:
             quoted = quoted or b'"' in line
@@ -145,7 +156,7 @@ def _lines_if_quoted(path: Path, encoding: str | None) -> int | None:
     return lines if quoted else None
 
 
-# --- Missing ids ------------------------------------------------------------------------------------------------------
+# --- Missing ids ------------------------------------------------------------------------------
 
 
 def _drop_rows_without_id(dataset: Any) -> None:
@@ -156,14 +167,15 @@ def _drop_rows_without_id(dataset: Any) -> None:
         if missing is not None and missing.any():
             file = Path(dataset.dataset_path, f"{dataset.dataset_name}.{name}")
             logger.warning(
-                "%s of %s left out: %s is empty there, or a word that is read as missing, such as NA or null.",
+                "%s of %s left out: %s is empty there, or a word that is read as missing, such "
+                "as NA or null.",
                 counted(int(missing.sum()), "row"), file, field,
             )  # fmt: skip
             setattr(dataset, f"{name}_feat", feat[~missing].reset_index(drop=True))
 
 
 def missing_ids(dataset: Any) -> np.ndarray:
-    """bool `[events]`: events without a user or without an item."""
+    """Bool `[events]`: events without a user or without an item."""
     missing = np.zeros(len(dataset.inter_feat), dtype=bool)
     for field in (dataset.uid_field, dataset.iid_field):
         if field is not None and field in dataset.inter_feat:
@@ -174,12 +186,17 @@ def missing_ids(dataset: Any) -> np.ndarray:
 def drop_missing_ids(dataset: Any) -> np.ndarray:
     """Drop the events without a user or an item; returns which of the events they were.
 
-    RecBole's own method takes labels of rows for places once a row is gone, and then drops other events.
+    RecBole's own method takes labels of rows for places once a row is gone, and then drops other
+    events.
     """
     missing = missing_ids(dataset)
     if not missing.any():
         return missing
-    fields = [field for field in (dataset.uid_field, dataset.iid_field) if dataset.inter_feat[field].isna().any()]
+    fields = [
+        field
+        for field in (dataset.uid_field, dataset.iid_field)
+        if dataset.inter_feat[field].isna().any()
+    ]
     gone = int(missing.sum())
     files = " and ".join(str(path) for path in _inter_files(dataset))
     places = examples((np.flatnonzero(missing)[:_SHOWN] + 1).tolist(), gone)
@@ -187,7 +204,8 @@ def drop_missing_ids(dataset: Any) -> np.ndarray:
         dataset,
         "missing ids",
         gone,
-        f"{_share(gone, len(missing))} of {files} dropped: {' or '.join(fields)} is empty in them, or a word that is read "
+        f"{_share(gone, len(missing))} of {files} dropped: {' or '.join(fields)} is empty in "
+        "them, or a word that is read "
         f"as missing, such as NA or null (events number {places}). Give every event its ids.",
         asked=False,
     )
@@ -196,7 +214,10 @@ def drop_missing_ids(dataset: Any) -> np.ndarray:
 
 
 def _drop_missing_ids_of_parts(dataset: Any) -> None:
-    """The same for files that were split beforehand, which RecBole does not filter; their sizes follow."""
+    """The same for files that were split beforehand, which RecBole does not filter.
+
+    Their sizes follow.
+    """
     ends = np.cumsum(dataset.file_size_list)
     missing = drop_missing_ids(dataset)
     if missing.any():
@@ -204,7 +225,7 @@ def _drop_missing_ids_of_parts(dataset: Any) -> None:
         dataset.file_size_list = kept
 
 
-# --- Steps ------------------------------------------------------------------------------------------------------------
+# --- Steps ------------------------------------------------------------------------------------
 
 
 def _share(gone: int, total: int) -> str:
@@ -216,7 +237,13 @@ def _count_step(dataset: Any, total: int, key: str, step: Callable[[], None]) ->
     before = len(dataset.inter_feat)
     step()
     gone = before - len(dataset.inter_feat)
-    drop_events(dataset, key, gone, f"{_share(gone, total)} dropped by {key}: {dataset.config[key]}.", asked=True)
+    drop_events(
+        dataset,
+        key,
+        gone,
+        f"{_share(gone, total)} dropped by {key}: {dataset.config[key]}.",
+        asked=True,
+    )
 
 
 def _names_read(dataset: Any) -> dict[str, pd.Series]:
@@ -227,7 +254,9 @@ def _names_read(dataset: Any) -> dict[str, pd.Series]:
 
 
 def _count_without_row(dataset: Any, total: int, read: dict[str, pd.Series]) -> None:
-    """Run `filter_inter_by_user_or_item` and report each reason apart: items, users, and rows that val_interval took."""
+    """Run `filter_inter_by_user_or_item` and report each reason apart: items, users, and rows that
+    val_interval took.
+    """
     key = "filter_inter_by_user_or_item"
     if dataset.uid_field is None:
         dataset._filter_inter_by_user_or_item()
@@ -248,12 +277,17 @@ def _count_without_row(dataset: Any, total: int, read: dict[str, pd.Series]) -> 
             continue
         lost = events[field][mine].drop_duplicates()
         file = Path(dataset.dataset_path, f"{dataset.dataset_name}.{name}")
-        because = f"load_col reads {file.name}" if _names_file(dataset.config, name) else "load_col is empty, so that all files are read"
+        because = (
+            f"load_col reads {file.name}"
+            if _names_file(dataset.config, name)
+            else "load_col is empty, so that all files are read"
+        )
         drop_events(
             dataset,
             key,
             number,
-            f"{_share(number, total)} dropped by {key}: {_those(lost, name)} no row in {file} ({because}). Complete the file, "
+            f"{_share(number, total)} dropped by {key}: {_those(lost, name)} no row in {file} "
+            f"({because}). Complete the file, "
             + (f"leave '{name}' out of load_col, " if _names_file(dataset.config, name) else "")
             + f"or set {key}: False.",
             asked,
@@ -263,7 +297,8 @@ def _count_without_row(dataset: Any, total: int, read: dict[str, pd.Series]) -> 
         dataset,
         f"{key}, val_interval",
         number,
-        f"{_share(number, total)} dropped by {key}: val_interval: {dataset.config['val_interval']} left the row of their "
+        f"{_share(number, total)} dropped by {key}: val_interval: "
+        f"{dataset.config['val_interval']} left the row of their "
         "user or item out.",
         asked=True,
     )
@@ -274,8 +309,10 @@ def _ids_of_events(dataset: Any) -> pd.DataFrame:
     return dataset.inter_feat[[dataset.uid_field, dataset.iid_field]].copy()
 
 
-def _events_without_row(events: pd.DataFrame, dataset: Any, read: dict[str, pd.Series]) -> np.ndarray:
-    """bool `[events]`: those whose user or item has no row left in .user or .item."""
+def _events_without_row(
+    events: pd.DataFrame, dataset: Any, read: dict[str, pd.Series]
+) -> np.ndarray:
+    """Bool `[events]`: those whose user or item has no row left in .user or .item."""
     gone = np.zeros(len(events), dtype=bool)
     for name, field in (("item", dataset.iid_field), ("user", dataset.uid_field)):
         if name in read:
@@ -287,11 +324,15 @@ def _those(names: pd.Series, word: str) -> str:
     """'their item i7 has', 'their 12 items (i1, i2, i3, ...) have'."""
     if len(names) == 1:
         return f"their {word} {names.iloc[0]} has"
-    return f"their {len(names):,} {word}s ({examples(names.iloc[:_SHOWN].tolist(), len(names))}) have"
+    return (
+        f"their {len(names):,} {word}s ({examples(names.iloc[:_SHOWN].tolist(), len(names))}) have"
+    )
 
 
 def _count_by_number(dataset: Any, total: int) -> None:
-    """Run the filter by number of interactions and report the events, users and items that it takes."""
+    """Run the filter by number of interactions and report the events, users and items that it
+    takes.
+    """
     keys = [f"{side}_inter_num_interval" for side in ("user", "item")]
     if dataset.uid_field is None:
         dataset._filter_by_inter_num()
@@ -300,7 +341,9 @@ def _count_by_number(dataset: Any, total: int) -> None:
     rows = {name: len(getattr(dataset, f"{name}_feat")) for name in _names_read(dataset)}
     dataset._filter_by_inter_num()
     gone = len(before) - len(dataset.inter_feat)
-    set_here = [f"{key}: {dataset.config[key]}" for key in keys if dataset.config[key] not in _EVERYTHING]
+    set_here = [
+        f"{key}: {dataset.config[key]}" for key in keys if dataset.config[key] not in _EVERYTHING
+    ]
     shrunk = [
         f"{counted(count - len(getattr(dataset, f'{name}_feat')), 'row')} of .{name}"
         for name, count in rows.items()
@@ -316,17 +359,20 @@ def _count_by_number(dataset: Any, total: int) -> None:
         had = before[field].drop_duplicates()
         lost = had[~had.isin(kept).to_numpy()]
         if len(lost):
-            parts.append(f"{counted(len(lost), name)} ({examples(lost.iloc[:_SHOWN].tolist(), len(lost))})")
+            parts.append(
+                f"{counted(len(lost), name)} ({examples(lost.iloc[:_SHOWN].tolist(), len(lost))})"
+            )
     drop_events(
         dataset,
         "user_inter_num_interval, item_inter_num_interval",
         gone,
-        f"{_share(gone, total)} dropped by {' and '.join(set_here)}: those of {' and '.join([*parts, *shrunk])}.",
+        f"{_share(gone, total)} dropped by {' and '.join(set_here)}: those of "
+        f"{' and '.join([*parts, *shrunk])}.",
         asked=True,
     )
 
 
-# --- Settings ---------------------------------------------------------------------------------------------------------
+# --- Settings ---------------------------------------------------------------------------------
 
 
 def _names(config: Any, key: str) -> bool:
@@ -340,12 +386,20 @@ def _names_file(config: Any, name: str) -> bool:
 
 
 def refuse_filters_of_parts(config: Any) -> None:
-    """Refuse filters beside `benchmark_filename`: RecBole passes them over for files that were split beforehand."""
+    """Refuse filters beside `benchmark_filename`: RecBole passes them over for files that were
+    split beforehand.
+    """
     if config["benchmark_filename"] is None:
         return
-    for key in ("rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval"):
+    for key in (
+        "rm_dup_inter",
+        "val_interval",
+        "user_inter_num_interval",
+        "item_inter_num_interval",
+    ):
         if config[key] not in _EVERYTHING:
             raise ConfigError(
-                f"{key}: {config[key]} filters nothing where the files are split beforehand (benchmark_filename): filter them "
+                f"{key}: {config[key]} filters nothing where the files are split beforehand "
+                "(benchmark_filename): filter them "
                 f"before they are split and leave {key} out."
             )

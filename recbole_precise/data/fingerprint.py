@@ -1,4 +1,6 @@
-"""What tells one data set from another, whatever the order of its rows and the numbers of its names."""
+"""What tells one data set from another, whatever the order of its rows and the numbers of its
+names.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ import numpy as np
 from recbole_precise.data.ordering import stable_order
 from recbole_precise.files import file_digest
 
-_LANES = 2  # 64-bit sums; two of them make an accidental match of different data practically impossible
+_LANES = (
+    2  # 64-bit sums; two of them make an accidental match of different data practically impossible
+)
 
 
 def name_hashes(names: Sequence[Any]) -> np.ndarray:

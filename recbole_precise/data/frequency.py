@@ -1,7 +1,8 @@
-"""Item frequencies in training, and buckets of items that hold equal shares of it (as PAD weighs its experts by).
+"""Item frequencies in training, and buckets of items that hold equal shares of it (as PAD weighs
+its experts by).
 
-All counts here come from training events alone (`SequenceDataset.train_item_counts`); bucket 1 holds the most frequent
-items, the last bucket those that were rarely or never trained.
+All counts here come from training events alone (`SequenceDataset.train_item_counts`); bucket 1
+holds the most frequent items, the last bucket those that were rarely or never trained.
 """
 
 from __future__ import annotations
@@ -11,23 +12,29 @@ from torch import Tensor
 
 
 def item_counts(items: Tensor, n_items: int) -> Tensor:
-    """int64 `[n_items]`: occurrences of each id among `items` (any shape), 0 (padding) not counted."""
+    """int64 `[n_items]`: occurrences of each id among `items` (any shape), 0 (padding) not
+    counted.
+    """
     counts = torch.bincount(items.flatten(), minlength=n_items)
     counts[0] = 0
     return counts
 
 
 def by_frequency(counts: Tensor) -> Tensor:
-    """int64 `[n_items - 1]`: item ids from the most to the least frequent, ties by id, without the padding."""
+    """int64 `[n_items - 1]`: item ids from the most to the least frequent, ties by id, without the
+    padding.
+    """
     return torch.sort(counts[1:], descending=True, stable=True).indices + 1
 
 
 def bucket_cuts(counts: Tensor, buckets: int = 10) -> list[int]:
-    """Places `[buckets + 1]` in `by_frequency` where buckets begin and end: bucket b is `[cuts[b - 1], cuts[b])`.
+    """Places `[buckets + 1]` in `by_frequency` where buckets begin and end: bucket b is `[cuts[b -
+    1], cuts[b])`.
 
-    Items are taken by falling frequency; a bucket is closed as soon as it holds at least `1 / buckets` of all training
-    events, and the next begins to count from 0. The last bucket takes what is left. (The authors' list for Prime Pantry
-    is this one, with 8,348 for the end, since they count the padding.) Buckets that find no items left are empty.
+    Items are taken by falling frequency; a bucket is closed as soon as it holds at least `1 /
+    buckets` of all training events, and the next begins to count from 0. The last bucket takes what
+    is left. (The authors' list for Prime Pantry is this one, with 8,348 for the end, since they
+    count the padding.) Buckets that find no items left are empty.
 
     Raises ValueError when `buckets` is less than 1.
     """
@@ -39,7 +46,9 @@ def bucket_cuts(counts: Tensor, buckets: int = 10) -> list[int]:
     for _ in range(buckets - 1):
         held = int(cumulative[cuts[-1] - 1]) if cuts[-1] else 0
         # The first place where `buckets` times what was added since the last cut reaches the total.
-        place = int(torch.searchsorted(cumulative * buckets, torch.tensor(held * buckets + total))) + 1
+        place = (
+            int(torch.searchsorted(cumulative * buckets, torch.tensor(held * buckets + total))) + 1
+        )
         cuts.append(min(place, len(ordered)))
     return [*cuts, len(ordered)]
 
@@ -59,5 +68,7 @@ def frequency_buckets(counts: Tensor, buckets: int = 10) -> Tensor:
 
 def training_share(counts: Tensor, buckets: Tensor) -> Tensor:
     """float64 `[max bucket + 1]`: share of all training events that each bucket of items holds."""
-    mass = torch.zeros(int(buckets.max()) + 1, dtype=torch.float64).index_add_(0, buckets, counts.double())
+    mass = torch.zeros(int(buckets.max()) + 1, dtype=torch.float64).index_add_(
+        0, buckets, counts.double()
+    )
     return mass / mass.sum().clamp_min(1)

@@ -1,4 +1,6 @@
-"""What is asked of a part of the data, whichever data set the model reads: training counts and test cases."""
+"""What is asked of a part of the data, whichever data set the model reads: training counts and test
+cases.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +12,21 @@ from recbole_precise.evaluation.test_cases import TestCases
 
 
 def training_item_counts(part: Any) -> np.ndarray:
-    """Training events of each item, each user's first event included, int64 `[items]`; row 0 is the padding item.
+    """Training events of each item, each user's first event included, int64 `[items]`; row 0 is the
+    padding item.
 
     Args:
-        part: a part of this package's dataset, or the training part of RecBole's sequential dataset. RecBole has no row
-            for a user's first event; it is read from the history of the user's earliest row.
+        part: a part of this package's dataset, or the training part of RecBole's sequential
+            dataset. RecBole has no row for a user's first event; it is read from the history of the
+            user's earliest row.
     """
     if hasattr(part, "train_item_counts"):
         return part.train_item_counts().numpy()
     rows, n_items = part.inter_feat, int(part.item_num)
     counts = np.bincount(np.asarray(rows[part.iid_field]), minlength=n_items)
-    lists = getattr(part, "item_id_list_field", None) or f"{part.iid_field}{part.config['LIST_SUFFIX']}"
+    lists = (
+        getattr(part, "item_id_list_field", None) or f"{part.iid_field}{part.config['LIST_SUFFIX']}"
+    )
     if lists not in rows:
         return counts
     length = np.asarray(rows[part.item_list_length_field])
@@ -33,9 +39,11 @@ def training_item_counts(part: Any) -> np.ndarray:
 
 
 def test_cases(part: Any) -> TestCases:
-    """The users, targets and history lengths of an evaluated part, ours or RecBole's, sequential or not.
+    """The users, targets and history lengths of an evaluated part, ours or RecBole's, sequential or
+    not.
 
-    RecBole cuts histories at MAX_ITEM_LIST_LENGTH: where a row of its data sets has a history of that length, the
+    RecBole cuts histories at MAX_ITEM_LIST_LENGTH: where a row of its data sets has a history of
+        that length, the
     lengths are not known. A general recommender's rows have no history.
     """
     rows = part.inter_feat

@@ -1,4 +1,6 @@
-"""A look over an atomic file before it is parsed: its header, and the faults that a parser would pass over in silence."""
+"""A look over an atomic file before it is parsed: its header, and the faults that a parser would
+pass over in silence.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ _SHOWN = 5  # faults named in one message
 
 @dataclass(frozen=True)
 class Scan:
-    """What a file holds: lines after the header that are not blank, and whether quote marks occur."""
+    """What a file holds: lines after the header that are not blank, and whether quote
+    marks occur.
+    """
 
     rows: int
     quotes: bool
@@ -27,33 +31,46 @@ class Scan:
 def read_header(path: Path, separator: str, encoding: str) -> list[tuple[str, str]]:
     """`(name, type)` of each column.
 
-    Raises DataError when the file is missing, empty or not text in `encoding`, or when its first line is not made of
-    `name:type` with RecBole's types.
+    Raises DataError when the file is missing, empty or not text in `encoding`, or when its first
+    line is not made of `name:type` with RecBole's types.
     """
     try:
-        with open(path, encoding=encoding or "utf-8") as file:
+        with Path(path).open(encoding=encoding or "utf-8") as file:
             line = file.readline().rstrip("\r\n").removeprefix("\ufeff")
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except UnicodeDecodeError as error:
-        raise DataError(f"{path}: is not text in {encoding or 'utf-8'} (byte {error.start}); convert it or set the key `encoding`.") from None
+        raise DataError(
+            f"{path}: is not text in {encoding or 'utf-8'} (byte {error.start}); convert it or "
+            "set the key `encoding`."
+        ) from None
     except UnicodeError as error:  # such as UTF-16 without its byte order mark
         raise DataError(
             f"{path}: cannot be read in {encoding} ({error}); convert it or set the key `encoding`."
         ) from None
     except LookupError:
-        raise DataError(f"{path}: '{encoding}' (key `encoding`) is no encoding that Python knows.") from None
+        raise DataError(
+            f"{path}: '{encoding}' (key `encoding`) is no encoding that Python knows."
+        ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror or error}).") from None
     if not line.strip():
-        raise DataError(f"{path}: the file is empty; line 1 must name its columns, for example user_id:token.")
+        raise DataError(
+            f"{path}: the file is empty; line 1 must name its columns, for example user_id:token."
+        )
     columns = []
     for cell in line.split(separator):
         name, _, kind = cell.partition(":")
         if cell.count(":") != 1 or not name:
-            raise DataError(f"{path}, line 1: '{cell}' is not of the form name:type (types: {', '.join(TYPES)}; columns are separated by {separator!r}).")
+            raise DataError(
+                f"{path}, line 1: '{cell}' is not of the form name:type (types: "
+                f"{', '.join(TYPES)}; columns are separated by {separator!r})."
+            )
         if kind not in TYPES:
-            raise DataError(f"{path}, line 1: column '{name}' has the type '{kind}'; RecBole knows {', '.join(TYPES)}.")
+            raise DataError(
+                f"{path}, line 1: column '{name}' has the type '{kind}'; RecBole knows "
+                f"{', '.join(TYPES)}."
+            )
         if any(name == known for known, _ in columns):
             raise DataError(f"{path}, line 1: the column '{name}' stands there twice.")
         columns.append((name, kind))
@@ -75,13 +92,15 @@ def check_id_columns(path: Path, types: Mapping[str, str], ids: Iterable[str | N
         kind = types.get(name or "")
         if kind not in (None, "token"):
             raise DataError(
-                f"{path}, line 1: the column '{name}' holds one id a row and must have the type token, not {kind}: write "
+                f"{path}, line 1: the column '{name}' holds one id a row and must have the type "
+                f"token, not {kind}: write "
                 f"{name}:token."
             )
 
 
 def check_file(path: Path, separator: str, encoding: str, ids: Iterable[str | None]) -> None:
-    """Check header, columns of ids and number of fields of a file that another reader is about to read.
+    """Check header, columns of ids and number of fields of a file that another reader is about to
+    read.
 
     Raises:
         DataError: as `read_header`, `check_id_columns` and `scan`.
@@ -93,9 +112,19 @@ def check_file(path: Path, separator: str, encoding: str, ids: Iterable[str | No
 
 
 def ascii_compatible(encoding: str) -> bool:
-    """Whether separators, quote marks and line ends are single bytes that occur in no other character."""
+    """Whether separators, quote marks and line ends are single bytes that occur in no other
+    character.
+    """
     try:
-        return codecs.lookup(encoding or "utf-8").name in ("utf-8", "utf-8-sig", "ascii", "iso8859-1", "iso8859-15", "cp1252", "cp1251")
+        return codecs.lookup(encoding or "utf-8").name in (
+            "utf-8",
+            "utf-8-sig",
+            "ascii",
+            "iso8859-1",
+            "iso8859-15",
+            "cp1252",
+            "cp1251",
+        )
     except LookupError:
         return False
 
@@ -103,8 +132,9 @@ def ascii_compatible(encoding: str) -> bool:
 def scan(path: Path, separator: str, columns: int) -> Scan:
     """Check that every line has `columns` fields.
 
-    Lines with quote marks are not counted, because a quoted field may hold separators and line breaks.
-    Raises DataError (lines and their numbers of fields) when a line has more or fewer, or holds NUL bytes.
+    Lines with quote marks are not counted, because a quoted field may hold separators and line
+    breaks. Raises DataError (lines and their numbers of fields) when a line has more or fewer, or
+    holds NUL bytes.
     """
     rows, quotes, faults, total = 0, False, [], 0
     mark = ord(separator)
@@ -112,11 +142,16 @@ def scan(path: Path, separator: str, columns: int) -> Scan:
         if not quotes and (block == ord('"')).any():
             quotes = True
         if (block == 0).any():
-            raise DataError(f"{path}: holds NUL bytes, so it is no plain text (is it UTF-16? then set the key `encoding`).")
+            raise DataError(
+                f"{path}: holds NUL bytes, so it is no plain text (is it UTF-16? then set the "
+                "key `encoding`)."
+            )
         ends = np.flatnonzero(block == ord("\n"))
         starts = np.concatenate(([0], ends[:-1] + 1))
         fields = np.add.reduceat((block == mark).view(np.uint8), starts, dtype=np.int32) + 1
-        odd = np.flatnonzero(fields != columns) if columns > 1 else np.flatnonzero(ends - starts <= 1)
+        odd = (
+            np.flatnonzero(fields != columns) if columns > 1 else np.flatnonzero(ends - starts <= 1)
+        )
         blank = 0
         for i in odd:
             line = block[starts[i] : ends[i]].tobytes()
@@ -125,18 +160,23 @@ def scan(path: Path, separator: str, columns: int) -> Scan:
             elif columns > 1:
                 total += 1
                 if len(faults) < _SHOWN:
-                    faults.append(f"line {first_line + i} has {fields[i]} field{'s' * bool(fields[i] > 1)}")
+                    faults.append(
+                        f"line {first_line + i} has {fields[i]} field{'s' * bool(fields[i] > 1)}"
+                    )
         rows += len(ends) - blank
     if faults and not quotes:
         more = f" and {total - _SHOWN} more lines are wrong" if total > _SHOWN else ""
-        raise DataError(f"{path}: {'; '.join(faults)}{more}. The header has {columns} columns; mend or remove these lines.")
+        raise DataError(
+            f"{path}: {'; '.join(faults)}{more}. The header has {columns} columns; mend or "
+            "remove these lines."
+        )
     return Scan(rows - 1, quotes)
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
     """`(number of the first line, bytes)` of pieces of whole lines, each ending in a line feed."""
     line, rest = 1, b""
-    with open(path, "rb") as file:
+    with Path(path).open("rb") as file:
         while piece := file.read(_BLOCK):
             cut = piece.rfind(b"\n") + 1
             if not cut:
@@ -150,10 +190,12 @@ def _blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
         yield line, np.frombuffer(rest + b"\n", dtype=np.uint8)
 
 
-def lines_with(path: Path, separator: str, encoding: str, place: int, value: str, most: int = 3) -> list[int]:
+def lines_with(
+    path: Path, separator: str, encoding: str, place: int, value: str, most: int = 3
+) -> list[int]:
     """Numbers of the first lines whose field number `place` is `value`."""
     found = []
-    with open(path, encoding=encoding or "utf-8", errors="replace") as file:
+    with Path(path).open(encoding=encoding or "utf-8", errors="replace") as file:
         for number, line in enumerate(file, start=1):
             fields = line.rstrip("\r\n").split(separator)
             if number > 1 and place < len(fields) and fields[place].strip('"') == value:
@@ -163,13 +205,16 @@ def lines_with(path: Path, separator: str, encoding: str, place: int, value: str
     return found
 
 
-def not_numbers(path: Path, separator: str, encoding: str, place: int, name: str, *, missing: bool) -> DataError | None:
-    """The error that names the lines whose field number `place` is no finite number, or None when there are none.
+def not_numbers(
+    path: Path, separator: str, encoding: str, place: int, name: str, *, missing: bool
+) -> DataError | None:
+    """The error that names the lines whose field number `place` is no finite number, or None when
+    there are none.
 
     Empty fields count when `missing`.
     """
     faults, total = [], 0
-    with open(path, encoding=encoding or "utf-8", errors="replace") as file:
+    with Path(path).open(encoding=encoding or "utf-8", errors="replace") as file:
         next(file, None)
         for number, line in enumerate(file, start=2):
             fields = line.rstrip("\r\n").split(separator)
@@ -183,11 +228,16 @@ def not_numbers(path: Path, separator: str, encoding: str, place: int, name: str
     if not faults:
         return None
     more = f"; and {total - _SHOWN} more lines" if total > _SHOWN else ""
-    return DataError(f"{path}: column '{name}' must hold finite numbers. {'; '.join(faults)}{more}.")
+    return DataError(
+        f"{path}: column '{name}' must hold finite numbers. {'; '.join(faults)}{more}."
+    )
 
 
 def why_no_number(value: str, missing: bool) -> str | None:
-    """Why a field (white space at its ends removed) is no finite number, or None when it is one; an empty one is none when `missing`."""
+    """Why a field (white space at its ends removed) is no finite number, or None when it is one.
+
+    An empty one is none when `missing`.
+    """
     if value in ("", "NA", "N/A", "null", "NULL", "None", "NaN", "nan"):
         return "no value" if missing else None
     try:

@@ -1,9 +1,11 @@
-"""Several scenes in one id space: which events belong to the target scene, and the views of the data (PRECISE, section III).
+"""Several scenes in one id space: which events belong to the target scene, and the views of the
+data (PRECISE, section III).
 
-All scenes share users, items and one sequence per user. The *target* view trains and evaluates on the target scene's own
-sequences. The *universal* view trains on the events of all scenes and evaluates the same targets, each behind the whole
-history of its user. The *context* view trains and evaluates on the target scene's events, each behind the whole history of its user.
-None trains on an event that stands at or behind the moment from which its user is evaluated.
+All scenes share users, items and one sequence per user. The *target* view trains and evaluates on
+the target scene's own sequences. The *universal* view trains on the events of all scenes and
+evaluates the same targets, each behind the whole history of its user. The *context* view trains and
+evaluates on the target scene's events, each behind the whole history of its user. None trains on an
+event that stands at or behind the moment from which its user is evaluated.
 """
 
 from __future__ import annotations
@@ -24,19 +26,34 @@ from recbole_precise.data.splits import Split
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 
 VIEWS = ("universal", "target", "context")
-_COMPARE = {">=": np.greater_equal, "<=": np.less_equal, "==": np.equal, "!=": np.not_equal, ">": np.greater, "<": np.less}
-_CONDITION = re.compile(r"""\s*([^\s<>=!'"]+)\s*(>=|<=|==|!=|>|<)\s*('[^']*'|"[^"]*"|[^\s<>=!'"]+)\s*""")
+_COMPARE = {
+    ">=": np.greater_equal,
+    "<=": np.less_equal,
+    "==": np.equal,
+    "!=": np.not_equal,
+    ">": np.greater,
+    "<": np.less,
+}
+_CONDITION = re.compile(
+    r"""\s*([^\s<>=!'"]+)\s*(>=|<=|==|!=|>|<)\s*('[^']*'|"[^"]*"|[^\s<>=!'"]+)\s*"""
+)
 _AND = re.compile(r"and(?=\s|$)")
-_FORM = "write <column> <operator> <number or text>, with the operators >= <= > < == != and several conditions joined by `and`"
+_FORM = (
+    "write <column> <operator> <number or text>, with the operators >= <= > < == != and "
+    "several conditions joined by `and`"
+)
 _SHOWN = 10  # scenes or values listed in a message
 
 
-# --- Rules ------------------------------------------------------------------------------------------------------------
+# --- Rules ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Condition:
-    """`<column> <operator> <value>`; `text` is the value as written, `number` what it reads as, None for words."""
+    """`<column> <operator> <value>`.
+
+    `text` is the value as written, `number` what it reads as, None for words.
+    """
 
     column: str
     operator: str
@@ -46,15 +63,25 @@ class Condition:
     def check(self, kind: str) -> str | None:
         """What is wrong with comparing a column of the type `kind`, or None."""
         if kind == "float":
-            return f"compares the numbers in '{self.column}' with the text '{self.text}'" if self.number is None else None
+            return (
+                f"compares the numbers in '{self.column}' with the text '{self.text}'"
+                if self.number is None
+                else None
+            )
         if kind != "token":
-            return f"reads the column '{self.column}' of the type {kind}; only token and float columns can be compared"
+            return (
+                f"reads the column '{self.column}' of the type {kind}; only token and float "
+                "columns can be compared"
+            )
         if self.operator not in ("==", "!="):
-            return f"compares the column '{self.column}' by {self.operator}, but it holds tokens, which are only == or !=; give it the type float in the header"
+            return (
+                f"compares the column '{self.column}' by {self.operator}, but it holds "
+                "tokens, which are only == or !=; give it the type float in the header"
+            )
         return None
 
     def holds(self, values: pd.Series) -> np.ndarray:
-        """bool `[events]`; a missing value satisfies no condition."""
+        """Bool `[events]`; a missing value satisfies no condition."""
         compare = _COMPARE[self.operator]
         if self.number is not None and pd.api.types.is_numeric_dtype(values.dtype):
             numbers = values.to_numpy()
@@ -73,8 +100,10 @@ class Rule:
     conditions: tuple[Condition, ...]
 
     def holds(self, frame: pd.DataFrame) -> np.ndarray:
-        """bool `[events]` over the values of .inter as read."""
-        return np.logical_and.reduce([condition.holds(frame[condition.column]) for condition in self.conditions])
+        """Bool `[events]` over the values of .inter as read."""
+        return np.logical_and.reduce(
+            [condition.holds(frame[condition.column]) for condition in self.conditions]
+        )
 
 
 def parse_rule(name: str, text: Any) -> Rule:
@@ -91,16 +120,29 @@ def parse_rule(name: str, text: Any) -> Rule:
         if found is None:
             rest = text[place:].strip()
             hint = " A comparison is written ==." if re.match(r"[^\s<>=!]+\s*=[^=]", rest) else ""
-            raise ConfigError(f"{where}: '{text}' cannot be read {f'from {rest!r} on' if rest else 'at its end'}: {_FORM}.{hint}")
+            raise ConfigError(
+                f"{where}: '{text}' cannot be read "
+                f"{f'from {rest!r} on' if rest else 'at its end'}: {_FORM}.{hint}"
+            )
         column, operator, value = found.groups()
         quoted = value[0] in "'\""
-        conditions.append(Condition(column, operator, value[1:-1] if quoted else value, None if quoted else _number(value)))
+        conditions.append(
+            Condition(
+                column,
+                operator,
+                value[1:-1] if quoted else value,
+                None if quoted else _number(value),
+            )
+        )
         place = found.end()
         if place == len(text):
             return Rule(name, text, tuple(conditions))
         joined = _AND.match(text, place)
         if joined is None:
-            raise ConfigError(f"{where}: '{text}' cannot be read from {text[place:].strip()!r} on: {_FORM}; a value with blanks stands in quotes.")
+            raise ConfigError(
+                f"{where}: '{text}' cannot be read from {text[place:].strip()!r} on: {_FORM}; a "
+                "value with blanks stands in quotes."
+            )
         place = joined.end()
 
 
@@ -121,24 +163,41 @@ def rules_of(settings: Mapping[str, Any]) -> list[Rule]:
 
 def columns_read(settings: Mapping[str, Any]) -> dict[str, str]:
     """Columns of .inter that the scenes need -> the key that names them."""
-    read = {condition.column: f"scene_rules: {rule.name}" for rule in rules_of(settings) for condition in rule.conditions}
+    read = {
+        condition.column: f"scene_rules: {rule.name}"
+        for rule in rules_of(settings)
+        for condition in rule.conditions
+    }
     return {settings["scene_field"]: "scene_field", **read} if settings["scene_field"] else read
 
 
-def check_columns(settings: Mapping[str, Any], path: Path, types: Mapping[str, str], loaded: Sequence[str]) -> None:
-    """Refuse scenes over columns of .inter that are missing, not loaded or of a type that cannot be compared.
+def check_columns(
+    settings: Mapping[str, Any], path: Path, types: Mapping[str, str], loaded: Sequence[str]
+) -> None:
+    """Refuse scenes over columns of .inter that are missing, not loaded or of a type that cannot be
+    compared.
 
     Args:
-        types: column -> type, as in the header of the file. loaded: columns that load_col and unload_col leave.
+        types: column -> type, as in the header of the file. loaded: columns that load_col and
+            unload_col leave.
     """
     for column, key in columns_read(settings).items():
         if column not in types:
-            raise DataError(f"{path}: {key} reads the column '{column}', but the file has {', '.join(types)}.{did_you_mean(column, types)}")
+            raise DataError(
+                f"{path}: {key} reads the column '{column}', but the file has "
+                f"{', '.join(types)}.{did_you_mean(column, types)}"
+            )
         if column not in loaded:
-            raise DataError(f"{path}: {key} reads the column '{column}', which is not loaded: add it to load_col under 'inter', and leave it out of unload_col.")
+            raise DataError(
+                f"{path}: {key} reads the column '{column}', which is not loaded: add it to "
+                "load_col under 'inter', and leave it out of unload_col."
+            )
     field = settings["scene_field"]
     if field and types[field] != "token":
-        raise DataError(f"{path}, line 1: scene_field names the column '{field}' of the type {types[field]}; scenes are tokens. Scenes by numbers are scene_rules.")
+        raise DataError(
+            f"{path}, line 1: scene_field names the column '{field}' of the type {types[field]}; "
+            "scenes are tokens. Scenes by numbers are scene_rules."
+        )
     for rule in rules_of(settings):
         for condition in rule.conditions:
             fault = condition.check(types[condition.column])
@@ -146,7 +205,7 @@ def check_columns(settings: Mapping[str, Any], path: Path, types: Mapping[str, s
                 raise DataError(f"{path}, line 1: scene_rules: {rule.name}: '{rule.text}' {fault}.")
 
 
-# --- Which events are in which scene ------------------------------------------------------------------------------------
+# --- Which events are in which scene ----------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -167,7 +226,8 @@ class Scenes:
     def of(cls, settings: Mapping[str, Any], frame: pd.DataFrame, path: Path) -> Scenes:
         """The scenes of .inter, from its values as read.
 
-        Raises DataError for a target scene that there is not, a rule that no event satisfies, and a name with two meanings.
+        Raises DataError for a target scene that there is not, a rule that no event satisfies, and a
+        name with two meanings.
         """
         target, counts, inside = settings["target_scene"], {}, None
         field = settings["scene_field"]
@@ -179,16 +239,25 @@ class Scenes:
                 inside = np.append(tokens.categories.astype(str) == target, False)[tokens.codes]
         for rule in rules_of(settings):
             if rule.name in counts:
-                raise DataError(f"{path}: '{rule.name}' is both a scene in '{field}' (scene_field) and a rule in scene_rules; rename the rule.")
+                raise DataError(
+                    f"{path}: '{rule.name}' is both a scene in '{field}' (scene_field) and a "
+                    "rule in scene_rules; rename the rule."
+                )
             holds = rule.holds(frame)
             counts[rule.name] = int(holds.sum())
             if not counts[rule.name]:
-                raise DataError(f"{path}: none of {len(frame):,} events satisfies scene_rules: {rule.name}: '{rule.text}'; {_contents(rule, frame)}.")
+                raise DataError(
+                    f"{path}: none of {len(frame):,} events satisfies scene_rules: {rule.name}: "
+                    f"'{rule.text}'; {_contents(rule, frame)}."
+                )
             if rule.name == target:
                 inside = holds
         scenes = cls(counts, target, inside)
         if target is not None and inside is None:
-            raise DataError(f"{path}: there is no scene '{target}' (target_scene).{did_you_mean(target, counts)} Scenes: {scenes.in_words()}.")
+            raise DataError(
+                f"{path}: there is no scene '{target}' "
+                f"(target_scene).{did_you_mean(target, counts)} Scenes: {scenes.in_words()}."
+            )
         return scenes
 
     def in_words(self) -> str:
@@ -207,22 +276,29 @@ def _contents(rule: Rule, frame: pd.DataFrame) -> str:
             parts.append(f"'{column}' runs from {values.min():g} to {values.max():g}")
         else:
             tokens = [str(token) for token in pd.unique(values.dropna())[: _SHOWN + 1]]
-            parts.append(f"'{column}' holds {', '.join(tokens[:_SHOWN])}{' ...' if len(tokens) > _SHOWN else ''}")
+            parts.append(
+                f"'{column}' holds "
+                f"{', '.join(tokens[:_SHOWN])}{' ...' if len(tokens) > _SHOWN else ''}"
+            )
     return " and ".join(parts)
 
 
-# --- Views --------------------------------------------------------------------------------------------------------------
+# --- Views ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class View:
-    """One way to see the data: the events of its sequences, where training ends, and what is evaluated.
+    """One way to see the data: the events of its sequences, where training ends, and what is
+    evaluated.
 
     Attributes:
         store: the events seen. everything: those of all scenes.
-        index: int64 `[events of store]`, their places in `everything`; None when the two are the same.
-        train_last: int64 `[users of store]`, each user's last training target, or its first event when it has none.
-        ends: int64 `[rows]`, the targets of training (None: everything up to `train_last`), validation and testing.
+        index: int64 `[events of store]`, their places in `everything`; None when the two are the
+            same.
+        train_last: int64 `[users of store]`, each user's last training target, or its first event
+            when it has none.
+        ends: int64 `[rows]`, the targets of training (None: everything up to `train_last`),
+            validation and testing.
     """
 
     store: SequenceStore
@@ -247,8 +323,8 @@ class View:
 def scene_view_of(config: Any) -> str | None:
     """The view that a run trains on (`VIEWS`); None without a target scene.
 
-    Where `scene_view` is not set, the model's class may say (attribute `scene_view`, a name or a function of the settings);
-    else it is the target view.
+    Where `scene_view` is not set, the model's class may say (attribute `scene_view`, a name or a
+    function of the settings); else it is the target view.
     """
     if config["target_scene"] is None:
         return None
@@ -256,12 +332,18 @@ def scene_view_of(config: Any) -> str | None:
     return config["scene_view"] or (own(config) if callable(own) else own) or "target"
 
 
-def views_of(everything: SequenceStore, target: SequenceStore, index: Tensor | None, split: Split, times: np.ndarray) -> dict[str, View]:
+def views_of(
+    everything: SequenceStore,
+    target: SequenceStore,
+    index: Tensor | None,
+    split: Split,
+    times: np.ndarray,
+) -> dict[str, View]:
     """The views of a split that was made in the target scene.
 
     Args:
-        target: the events of the target scene; `index` int64 `[its events]`: their places in `everything`, or None when
-            there is no target scene, so that all views are one.
+        target: the events of the target scene; `index` int64 `[its events]`: their places in
+            `everything`, or None when there is no target scene, so that all views are one.
         times: `[events of everything]`, the times by which they are ordered.
     """
     train, valid, test = split.parts
@@ -272,7 +354,9 @@ def views_of(everything: SequenceStore, target: SequenceStore, index: Tensor | N
         return dict.fromkeys(VIEWS, own)
     last = _universal_last(everything, [index[part] for part in split.parts], split.moment, times)
     rows = (index[train], index[valid], index[test])
-    taught = everything.offsets[:-1].scatter_reduce(0, everything.owner[rows[0]].long(), rows[0], "amax")
+    taught = everything.offsets[:-1].scatter_reduce(
+        0, everything.owner[rows[0]].long(), rows[0], "amax"
+    )
     return {
         "target": own,
         "universal": View(everything, everything, None, last, (None, *rows[1:])),
@@ -280,17 +364,22 @@ def views_of(everything: SequenceStore, target: SequenceStore, index: Tensor | N
     }
 
 
-def _universal_last(store: SequenceStore, parts: Sequence[Tensor], moment: float | None, times: np.ndarray) -> Tensor:
-    """int64 `[users]`: each user's last training target over all scenes, or its first event when there is none.
+def _universal_last(
+    store: SequenceStore, parts: Sequence[Tensor], moment: float | None, times: np.ndarray
+) -> Tensor:
+    """int64 `[users]`: each user's last training target over all scenes, or its first event when
+    there is none.
 
-    Training ends before the user's first validation or test target and, where the split is one of time, before `moment`;
-    but it reaches at least to the user's last training target in the target scene (one that has the time of `moment`
-    and comes before it by the rule for ties).
+    Training ends before the user's first validation or test target and, where the split is one of
+    time, before `moment`; but it reaches at least to the user's last training target in the target
+    scene (one that has the time of `moment` and comes before it by the rule for ties).
     """
     first, end = store.offsets[:-1], store.offsets[1:]
     owner = store.owner.long()
     if moment is not None:
-        before = first + torch.from_numpy(np.bincount(store.owner.numpy()[times < moment], minlength=len(first)))
+        before = first + torch.from_numpy(
+            np.bincount(store.owner.numpy()[times < moment], minlength=len(first))
+        )
         end = before.scatter_reduce(0, owner[parts[0]], parts[0] + 1, "amax")
     evaluated = torch.cat(list(parts[1:]))
     end = end.scatter_reduce(0, owner[evaluated], evaluated, "amin")

@@ -1,9 +1,9 @@
 """Users' sequences as flat arrays, and the rows that training and evaluation cut out of them.
 
-RecBole writes a padded copy of the history for each target: 600 bytes and a turn of a Python loop for
-each event. Here an event is stored once; a row is the index of its target, and lists are gathered when
-a batch is made. A *prefix* row is RecBole's: one target with the history before it. A *window* row trains
-several targets in one pass over up to `max_length` inputs.
+RecBole writes a padded copy of the history for each target: 600 bytes and a turn of a Python loop
+for each event. Here an event is stored once; a row is the index of its target, and lists are
+gathered when a batch is made. A *prefix* row is RecBole's: one target with the history before it. A
+*window* row trains several targets in one pass over up to `max_length` inputs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from recbole_precise.data.ordering import stable_order
 
 
 def ranges(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """`(row, value)`, int64 `[sum of length]` each: begin[i], begin[i] + 1, ... with `length[i]` values for each row i."""
+    """`(row, value)`, int64 `[sum of length]` each: begin[i], begin[i] + 1, ... with `length[i]`
+    values for each row i.
+    """
     row = torch.repeat_interleave(torch.arange(len(length)), length)
     before = torch.cumsum(length, 0) - length
     return row, torch.arange(len(row)) + (begin - before)[row]
@@ -38,10 +40,18 @@ class SequenceStore:
         marked: bool `[events]`, the events of a chosen kind (None when none were marked).
     """
 
-    def __init__(self, fields: Mapping[str, Tensor], user: Tensor, times: np.ndarray | None = None, marked: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        fields: Mapping[str, Tensor],
+        user: Tensor,
+        times: np.ndarray | None = None,
+        marked: Tensor | None = None,
+    ) -> None:
         """`user` int64 `[events]` must be ascending; `build` sorts first."""
         self.fields = dict(fields)
-        self.user_ids, owner, counts = torch.unique_consecutive(user, return_inverse=True, return_counts=True)
+        self.user_ids, owner, counts = torch.unique_consecutive(
+            user, return_inverse=True, return_counts=True
+        )
         if len(self.user_ids) > 1 and not bool((self.user_ids[1:] > self.user_ids[:-1]).all()):
             raise ValueError("events must be sorted by user; use SequenceStore.build")
         self.owner = owner.to(torch.int32)
@@ -63,8 +73,10 @@ class SequenceStore:
         """Sort events by user, then by `order_by [events]`, then by `then_by [events]` where given.
 
         Args:
-            fields: name -> `[events, ...]`; `user`: int64 `[events]`; `times`, `marked`: kept beside the events.
-            tie_key: `[events]`, sorts a user's events with equal `order_by`; None: they stay as given.
+            fields: name -> `[events, ...]`; `user`: int64 `[events]`; `times`, `marked`: kept
+                beside the events.
+            tie_key: `[events]`, sorts a user's events with equal `order_by`; None: they stay as
+                given.
 
         Raises ValueError for an `order_by` that is not finite.
         """
@@ -76,11 +88,19 @@ class SequenceStore:
         order = stable_order(keys)
         index = torch.from_numpy(order)
         sorted_fields = {name: values[index] for name, values in fields.items()}
-        return cls(sorted_fields, user[index], None if times is None else times[order], None if marked is None else torch.from_numpy(marked[order]))
+        return cls(
+            sorted_fields,
+            user[index],
+            None if times is None else times[order],
+            None if marked is None else torch.from_numpy(marked[order]),
+        )
 
     @classmethod
-    def of_sequences(cls, fields: Mapping[str, Tensor], user: Tensor, lengths: Tensor) -> SequenceStore:
-        """Sequences as they are given, of which a user may have several; their events have no times.
+    def of_sequences(
+        cls, fields: Mapping[str, Tensor], user: Tensor, lengths: Tensor
+    ) -> SequenceStore:
+        """Sequences as they are given, of which a user may have several; their events have no
+        times.
 
         Args:
             fields: name -> `[events, ...]`, one sequence after the other.
@@ -90,7 +110,9 @@ class SequenceStore:
         store = cls.__new__(cls)
         store.fields = dict(fields)
         store.user_ids = user
-        store.owner = torch.repeat_interleave(torch.arange(len(lengths), dtype=torch.int32), lengths)
+        store.owner = torch.repeat_interleave(
+            torch.arange(len(lengths), dtype=torch.int32), lengths
+        )
         store.offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         store.times = None
         store.marked = None
@@ -130,7 +152,9 @@ class SequenceStore:
     def only(self, event: Tensor) -> SequenceStore:
         """A store of the events `event` (int64 `[n]`, ascending) alone, in the same order."""
         fields = {name: values[event] for name, values in self.fields.items()}
-        return SequenceStore(fields, self.users_of(event), None if self.times is None else self.times[event.numpy()])
+        return SequenceStore(
+            fields, self.users_of(event), None if self.times is None else self.times[event.numpy()]
+        )
 
     def __len__(self) -> int:
         return len(self.owner)
@@ -159,16 +183,20 @@ class SequenceStore:
         return (end - self.first_of(end)).clamp_max(max_length)
 
     def gather(self, end: Tensor, length: Tensor, max_length: int, field: str) -> Tensor:
-        """Values of `field` at the events end - length .. end - 1, right-padded with 0 as in RecBole.
+        """Values of `field` at the events end - length .. end - 1, right-padded with 0 as in
+        RecBole.
 
         Args:
-            end: int64 `[batch]` (or any shape), index of the target event. length: int64 `[batch]`, at most `max_length`.
+            end: int64 `[batch]` (or any shape), index of the target event. length: int64 `[batch]`,
+                at most `max_length`.
 
         Returns: `[batch, max_length, ...]` in the dtype of the field.
         """
         return self.gather_many(end, length, max_length, [field])[field]
 
-    def gather_many(self, end: Tensor, length: Tensor, max_length: int, names: Sequence[str]) -> dict[str, Tensor]:
+    def gather_many(
+        self, end: Tensor, length: Tensor, max_length: int, names: Sequence[str]
+    ) -> dict[str, Tensor]:
         """`gather` for several fields, with one computation of the positions."""
         step = torch.arange(max_length)
         real = step < length[..., None]
@@ -193,22 +221,30 @@ class SequenceStore:
         return row, self.fields[field][event]
 
 
-def train_windows(first: Tensor, last: Tensor, max_length: int, stride: int | None = None, shift: int = 0) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut each user's training targets into windows, so that every target is trained in exactly one of them.
+def train_windows(
+    first: Tensor, last: Tensor, max_length: int, stride: int | None = None, shift: int = 0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Cut each user's training targets into windows, so that every target is trained in exactly one
+    of them.
 
-    Windows are laid from the last target backwards. Each has up to `max_length` inputs, of which the last `stride`
-    positions carry loss: with stride = max_length windows are disjoint, with less each target keeps at least
+    Windows are laid from the last target backwards. Each has up to `max_length` inputs, of which
+    the last `stride` positions carry loss: with stride = max_length windows are disjoint, with less
+        each target keeps at least
     max_length - stride + 1 items of history when the user has them.
 
     Args:
         first: int64 `[users]`, index of each user's first event.
-        last: int64 `[users]`, index of the last training target; `last <= first` means that there is none.
-        max_length: inputs of a row at most. stride: targets of a row at most, 1 .. max_length (the default).
-        shift: targets of the last window of a user who needs several, 0 .. stride - 1 (0: as many as the others);
-            drawn anew for each epoch it lets a target meet histories of all lengths.
+        last: int64 `[users]`, index of the last training target; `last <= first` means that there
+            is none.
+        max_length: inputs of a row at most. stride: targets of a row at most, 1 .. max_length (the
+            default).
+        shift: targets of the last window of a user who needs several, 0 .. stride - 1 (0: as many
+            as the others); drawn anew for each epoch it lets a target meet histories of all
+            lengths.
 
-    Returns: `(end, length, supervised)` int64 `[rows]` each: index of the row's last target, number of inputs before
-        it, number of trailing positions that carry loss. Rows are in the order of users and time.
+    Returns: `(end, length, supervised)` int64 `[rows]` each: index of the row's last target, number
+        of inputs before it, number of trailing positions that carry loss. Rows are in the order of
+        users and time.
 
     Raises ValueError when `stride` or `shift` is out of range.
     """
@@ -223,9 +259,15 @@ def train_windows(first: Tensor, last: Tensor, max_length: int, stride: int | No
     rows = whole + (tail > 0)
     owner, number = ranges(torch.zeros_like(rows), rows)
     is_tail = number == whole[owner]
-    end = torch.where(is_tail, last[owner], last[owner] - tail[owner] - (whole[owner] - 1 - number) * stride)
+    end = torch.where(
+        is_tail, last[owner], last[owner] - tail[owner] - (whole[owner] - 1 - number) * stride
+    )
     behind = end - first[owner]
-    return end, behind.clamp_max(max_length), torch.where(is_tail, tail[owner], behind.clamp_max(stride))
+    return (
+        end,
+        behind.clamp_max(max_length),
+        torch.where(is_tail, tail[owner], behind.clamp_max(stride)),
+    )
 
 
 @dataclass(frozen=True)
@@ -236,15 +278,19 @@ class RowFields:
     length: str
     lists: Mapping[str, str]  # list field -> event field
     supervised: str = "supervised_length"
-    trained: str | None = None  # bool event field: the event that follows is a target; None: every one is (in windows)
+    trained: str | None = (
+        # bool event field: the event that follows is a target; None: every one is (in windows)
+        None
+    )
 
 
 class RowColumns(MutableMapping[str, Tensor]):
     """Columns of rows over a store, computed when they are asked for.
 
-    A row is the index of its target event. With `stride` given rows are windows of at most `stride` targets each, else
-    RecBole's prefixes. A list asked for as a whole column (`columns["item_id_list"]`) is kept: a model that wants
-    RecBole's full table pays for it once, all others never do.
+    A row is the index of its target event. With `stride` given rows are windows of at most `stride`
+    targets each, else RecBole's prefixes. A list asked for as a whole column
+    (`columns["item_id_list"]`) is kept: a model that wants RecBole's full table pays for it once,
+    all others never do.
 
     Attributes:
         end: int64 `[rows]`, index of each row's (last) target.
@@ -267,7 +313,13 @@ class RowColumns(MutableMapping[str, Tensor]):
             if stride is None:
                 visible = [names.user, *store.fields, names.length, *lists]
             else:
-                visible = [names.user, *names.lists.values(), names.length, *lists, names.supervised]
+                visible = [
+                    names.user,
+                    *names.lists.values(),
+                    names.length,
+                    *lists,
+                    names.supervised,
+                ]
         self.visible = list(visible)
         self._set: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
@@ -276,7 +328,9 @@ class RowColumns(MutableMapping[str, Tensor]):
         """Rows by slice, list, array or tensor of indices (int: a row without batch dimension)."""
         if isinstance(index, np.ndarray):
             index = torch.from_numpy(index)
-        taken = RowColumns(self.store, self.end[index], self.names, self.max_length, self.stride, self.visible)
+        taken = RowColumns(
+            self.store, self.end[index], self.names, self.max_length, self.stride, self.visible
+        )
         taken._set = {name: value[index] for name, value in self._set.items()}
         return taken
 
@@ -290,11 +344,19 @@ class RowColumns(MutableMapping[str, Tensor]):
             return self.end
         supervised = self[self.names.supervised]
         followed = ranges(self.end - supervised + 1, supervised)[1]
-        return followed if self.names.trained is None else followed[self.store.fields[self.names.trained][followed - 1]]
+        return (
+            followed
+            if self.names.trained is None
+            else followed[self.store.fields[self.names.trained][followed - 1]]
+        )
 
     def dictionary(self) -> dict[str, Tensor]:
         """All visible columns, computed together."""
-        lists = {name: self.names.lists[name] for name in self.visible if name in self.names.lists and name not in self._set}
+        lists = {
+            name: self.names.lists[name]
+            for name in self.visible
+            if name in self.names.lists and name not in self._set
+        }
         length = self.lengths()
         gathered = self.store.gather_many(self.end, length, self.max_length, list(lists.values()))
         computed = {name: gathered[event] for name, event in lists.items()}
@@ -313,7 +375,9 @@ class RowColumns(MutableMapping[str, Tensor]):
             return self.lengths()
         if name in self.names.lists:
             if name not in self._kept:
-                self._kept[name] = self.store.gather(self.end, self.lengths(), self.max_length, self.names.lists[name])
+                self._kept[name] = self.store.gather(
+                    self.end, self.lengths(), self.max_length, self.names.lists[name]
+                )
             return self._kept[name]
         if name == self.names.supervised and self.stride is not None:
             return self.store.history_length(self.end, self.stride)

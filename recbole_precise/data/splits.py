@@ -1,8 +1,8 @@
 """Which of a user's rows train, validate and test: RecBole's splits and the split by day.
 
-In a sequential data set every split takes a user's rows in the order of time, so a part is a range of them. The functions
-that count take the number of rows of each user (events less one, since a first event is no target) and return one count
-per user for each part, in the order of time.
+In a sequential data set every split takes a user's rows in the order of time, so a part is a range
+of them. The functions that count take the number of rows of each user (events less one, since a
+first event is no target) and return one count per user for each part, in the order of time.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ class Split:
     """The rows of the parts.
 
     Attributes:
-        parts: int64 `[rows]` for training, validation and testing: the rows' targets, in RecBole's order of rows.
-        moment: where the split is one of time, the time from which on no event of any user is trained; None where each
-            user has an end of its own (LS, RS within users) or nothing is evaluated.
+        parts: int64 `[rows]` for training, validation and testing: the rows' targets, in RecBole's
+            order of rows.
+        moment: where the split is one of time, the time from which on no event of any user is
+            trained; None where each user has an end of its own (LS, RS within users) or nothing is
+            evaluated.
     """
 
     parts: list[Tensor]
@@ -52,8 +54,10 @@ def split_rows(
     """Split the rows of a store (all its events but each user's first) as `eval_args` asks.
 
     Args:
-        times: `[events]`, the times by which the events are ordered. rounded: `[events]`, RecBole's float32 times.
-        split: `{mode: how}`, one of LS, RS, TS and DAYS. group_by: "user", or None or "none" for RS over all rows together.
+        times: `[events]`, the times by which the events are ordered. rounded: `[events]`, RecBole's
+            float32 times.
+        split: `{mode: how}`, one of LS, RS, TS and DAYS. group_by: "user", or None or "none" for RS
+            over all rows together.
         cut_ids: (number of rows, shares) -> inner boundaries; RecBole's `_calcu_split_ids`.
 
     Raises ConfigError for an unknown mode; ValueError when DAYS finds no time stamps.
@@ -88,7 +92,8 @@ def split_rows(
         counts = [upto[0], upto[1] - upto[0], rows - upto[1]]
     else:
         raise ConfigError(f"eval_args: the split '{mode}' is not known; use LS, RS, TS or DAYS.")
-    # RecBole sorts all rows by time and takes users as they come: by the time of their first row, then by id.
+    # RecBole sorts all rows by time and takes users as they come: by the time of their first row,
+    # then by id.
     begin = store.offsets[:-1] + 1
     users = np.flatnonzero(rows > 0)
     users = torch.from_numpy(users[stable_order([times[begin.numpy()[users]]])])
@@ -99,13 +104,22 @@ def split_rows(
     return Split(parts, moment)
 
 
-def check_parts(parts: Sequence[Tensor], split: Mapping[str, Any], store: SequenceStore, path: str, scene: str | None, universal: bool) -> None:
-    """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty which it asks for.
+def check_parts(
+    parts: Sequence[Tensor],
+    split: Mapping[str, Any],
+    store: SequenceStore,
+    path: str,
+    scene: str | None,
+    universal: bool,
+) -> None:
+    """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty
+    which it asks for.
 
     Args:
         path: the data set, for the message.
         scene: the target scene; None without one.
-        universal: training sees more than the target scene's rows, so that it is looked at elsewhere.
+        universal: training sees more than the target scene's rows, so that it is looked at
+            elsewhere.
 
     Raises:
         ConfigError: for shares of other than three parts.
@@ -113,21 +127,33 @@ def check_parts(parts: Sequence[Tensor], split: Mapping[str, Any], store: Sequen
     """
     ((mode, how),) = split.items()
     if len(parts) != 3:
-        raise ConfigError(f"eval_args: the split {mode} needs three shares (train, valid, test), not {how}.")
+        raise ConfigError(
+            f"eval_args: the split {mode} needs three shares (train, valid, test), not {how}."
+        )
     if mode == "LS":
-        wanted = [True, how in ("valid_and_test", "valid_only"), how in ("valid_and_test", "test_only")]
+        wanted = [
+            True,
+            how in ("valid_and_test", "valid_only"),
+            how in ("valid_and_test", "test_only"),
+        ]
     else:
         wanted = [share > 0 for share in (([1] if mode == "DAYS" else []) + list(how))]
     if universal:
         wanted[0] = False
-    empty = [name for name, part, asked in zip(("training", "validation", "testing"), parts, wanted) if asked and not len(part)]
+    empty = [
+        name
+        for name, part, asked in zip(("training", "validation", "testing"), parts, wanted)
+        if asked and not len(part)
+    ]
     if empty:
         events = store.offsets.diff()
         where = "" if scene is None else f" in the target scene '{scene}'"
         days = f" The days: {days_in_words(store.times, how)}." if mode == "DAYS" else ""
         raise DataError(
-            f"{path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. The longest of {len(events)} users has "
-            f"{int(events.max())} events{where and ' there'}; a user needs 2 to train on one target, and one more for each event left out.{days}"
+            f"{path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. "
+            f"The longest of {len(events)} users has "
+            f"{int(events.max())} events{where and ' there'}; a user needs 2 to train on one "
+            f"target, and one more for each event left out.{days}"
         )
 
 
@@ -137,7 +163,8 @@ def _rows_of_users(store: SequenceStore, end: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out(rows: np.ndarray, mode: str) -> list[np.ndarray]:
-    """Counts `[users]` of train, valid and test rows when the last rows are left out; a first row always trains.
+    """Counts `[users]` of train, valid and test rows when the last rows are left out; a first row
+    always trains.
 
     A user with a single row to leave out has it in the last part that `mode` leaves out.
     Raises ValueError for a `mode` that is not in `LEAVE_ONE_OUT`.
@@ -152,14 +179,20 @@ def leave_one_out(rows: np.ndarray, mode: str) -> list[np.ndarray]:
 
 
 def by_ratio(rows: np.ndarray, cut: Callable[[int], Sequence[int]]) -> list[np.ndarray]:
-    """Counts `[users]` per part; `cut(n)` gives the inner boundaries of n rows (RecBole's `_calcu_split_ids`)."""
+    """Counts `[users]` per part.
+
+    `cut(n)` gives the inner boundaries of n rows (RecBole's `_calcu_split_ids`).
+    """
     sizes, which = np.unique(rows, return_inverse=True)
-    table = np.array([np.diff([0, *cut(int(n)), int(n)]) for n in sizes], dtype=np.int64).reshape(len(sizes), -1)
+    table = np.array([np.diff([0, *cut(int(n)), int(n)]) for n in sizes], dtype=np.int64).reshape(
+        len(sizes), -1
+    )
     return list(table[which].T)
 
 
 def by_time(rows: np.ndarray, before: np.ndarray, ratios: Sequence[float]) -> list[np.ndarray]:
-    """Counts `[users]` of train, valid and test rows, when the `before [users]` rows up to a moment train and validate.
+    """Counts `[users]` of train, valid and test rows, when the `before [users]` rows up to a moment
+    train and validate.
 
     `ratios` are the shares of train, valid and test, with the sum 1.
     """
@@ -168,15 +201,23 @@ def by_time(rows: np.ndarray, before: np.ndarray, ratios: Sequence[float]) -> li
 
 
 def day_starts(times: np.ndarray, days: Sequence[int]) -> tuple[int, int]:
-    """(begin of validation, begin of testing) in seconds: the last `days` = [validation, test] days (UTC) of `times`.
+    """(begin of validation, begin of testing) in seconds: the last `days` = [validation, test] days
+    (UTC) of `times`.
 
-    The paper tests on everything of the day after the training period. Raises ValueError for times that are no time
-    stamps in seconds.
+    The paper tests on everything of the day after the training period. Raises ValueError for times
+    that are no time stamps in seconds.
     """
     least, most = times.min(), times.max()
     if not (_STAMPS[0] <= least and most < _STAMPS[1]):
-        milli = " They look like milliseconds: divide them by 1,000." if _STAMPS[0] * 1000 <= least and most < _STAMPS[1] * 1000 else ""
-        raise ValueError(f"the split DAYS needs time stamps in seconds of the years 1980 to 2099, but times run from {least:,} to {most:,}.{milli}")
+        milli = (
+            " They look like milliseconds: divide them by 1,000."
+            if _STAMPS[0] * 1000 <= least and most < _STAMPS[1] * 1000
+            else ""
+        )
+        raise ValueError(
+            "the split DAYS needs time stamps in seconds of the years 1980 to 2099, but times "
+            f"run from {least:,} to {most:,}.{milli}"
+        )
     valid, test = days
     testing = (int(most // DAY) + 1 - test) * DAY
     return testing - valid * DAY, testing
@@ -188,6 +229,9 @@ def days_in_words(times: np.ndarray, days: Sequence[int]) -> str:
     named = []
     for name, start, count in zip(("validation", "testing"), (validation, testing), days):
         if count:
-            dates = [datetime.datetime.fromtimestamp(day, datetime.timezone.utc).date().isoformat() for day in (start, start + (count - 1) * DAY)]
+            dates = [
+                datetime.datetime.fromtimestamp(day, datetime.timezone.utc).date().isoformat()
+                for day in (start, start + (count - 1) * DAY)
+            ]
             named.append(f"{name} {' to '.join(dict.fromkeys(dates))}")
     return f"{', '.join(named)} (UTC)"

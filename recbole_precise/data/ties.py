@@ -1,8 +1,9 @@
-"""Events whose times do not say which came first, and whether their order in the file is that of the catalogue.
+"""Events whose times do not say which came first, and whether their order in the file is that of
+the catalogue.
 
-Events of one user with one time keep the order of the file (`tie_break: file`). A file that was sorted by item has the
-catalogue's order there, which a sequence model can learn and which says nothing of people. The same holds for a file
-whose times only number each user's events.
+Events of one user with one time keep the order of the file (`tie_break: file`). A file that was
+sorted by item has the catalogue's order there, which a sequence model can learn and which says
+nothing of people. The same holds for a file whose times only number each user's events.
 """
 
 from __future__ import annotations
@@ -28,11 +29,14 @@ class Ties:
     """What is known of events without an order of their own.
 
     Attributes:
-        events: events that share their time with another event of their user; 0 where times only number the events.
+        events: events that share their time with another event of their user; 0 where times only
+            number the events.
         total: all events.
         numbered: the times of every user are 0, 1, 2, ... from a first one on.
-        pairs: neighbours of one user and one time (or all neighbours, where times number them) with unequal items.
-        ascending: share of the pairs whose second item comes later in the catalogue; NaN without pairs.
+        pairs: neighbours of one user and one time (or all neighbours, where times number them) with
+            unequal items.
+        ascending: share of the pairs whose second item comes later in the catalogue; NaN without
+            pairs.
         order: the order of the catalogue that was looked at, in words.
     """
 
@@ -45,7 +49,9 @@ class Ties:
 
     @property
     def in_order(self) -> bool:
-        """Whether the pairs follow the catalogue, upwards or downwards, more often than chance allows."""
+        """Whether the pairs follow the catalogue, upwards or downwards, more often than chance
+        allows.
+        """
         if self.pairs < _LEAST_PAIRS:
             return False
         away = abs(self.ascending - 0.5)
@@ -56,14 +62,24 @@ class Ties:
         if not self.events and not (self.numbered and self.in_order):
             return None
         if self.events:
-            what = f"{self.events:,} of {self.total:,} events share their time with another event of their user"
+            what = (
+                f"{self.events:,} of {self.total:,} events share their time with another "
+                "event of their user"
+            )
             pairs = f"of {self.pairs:,} neighbours among them"
         else:
-            what = f"The times only number each user's events, {self.total:,} in all, so that their order is that of the file"
+            what = (
+                f"The times only number each user's events, {self.total:,} in all, so that "
+                "their order is that of the file"
+            )
             pairs = f"of {self.pairs:,} neighbours"
         if tie_break == "random" and self.events:
             return f"{what}; tie_break: random draws their order from tie_seed."
-        kept = "; tie_break: file keeps the order of the file (random would draw it from tie_seed)" if self.events else ""
+        kept = (
+            "; tie_break: file keeps the order of the file (random would draw it from tie_seed)"
+            if self.events
+            else ""
+        )
         if not self.pairs:
             return f"{what}{kept}."
         direction = "ascend" if self.ascending >= 0.5 else "descend"
@@ -73,12 +89,19 @@ class Ties:
             return f"{what}{kept}; {found}, as by chance."
         remedy = "tie_break: random takes it out; " if self.events else ""
         return (
-            f"{what}{kept}; {found}: that is the order of a sorted file, which a model of sequences learns though nobody "
+            f"{what}{kept}; {found}: that is the order of a sorted file, which a model of "
+            "sequences learns though nobody "
             f"acted in it. {remedy}the command audit measures what it is worth."
         )
 
 
-def find_ties(offsets: np.ndarray, times: np.ndarray, items: np.ndarray, names: Sequence[str], rows: Sequence[str] | None) -> Ties:
+def find_ties(
+    offsets: np.ndarray,
+    times: np.ndarray,
+    items: np.ndarray,
+    names: Sequence[str],
+    rows: Sequence[str] | None,
+) -> Ties:
     """Look at the events of a data set in the order in which they are used.
 
     Args:
@@ -95,7 +118,9 @@ def find_ties(offsets: np.ndarray, times: np.ndarray, items: np.ndarray, names: 
     shares = np.zeros(len(items), dtype=bool)
     shares[tied] = True
     shares[tied - 1] = True
-    numbered = not len(tied) and len(later) > 0 and bool((times[later] - times[later - 1] == 1).all())
+    numbered = (
+        not len(tied) and len(later) > 0 and bool((times[later] - times[later - 1] == 1).all())
+    )
     pairs = later if numbered else tied
     first, second = items[pairs - 1], items[pairs]
     pairs_differ = first != second
@@ -111,25 +136,41 @@ def find_ties(offsets: np.ndarray, times: np.ndarray, items: np.ndarray, names: 
 
 
 def _catalogue_orders(names: Sequence[str], rows: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """Place of each item id by name (as numbers where all are), and by the rows of .item; -1 where it has none."""
+    """Place of each item id by name (as numbers where all are), and by the rows of .item.
+
+    -1 where it has none.
+    """
     known = [str(name) for name in names[1:]]
     keys: list[int] | list[str] = known
     if all(name.isascii() and name.isdigit() for name in known):
         keys = [int(name) for name in known]
     by_name = np.zeros(len(names), dtype=np.int64)
-    by_name[1 + np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)] = np.arange(len(keys))
+    by_name[1 + np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)] = (
+        np.arange(len(keys))
+    )
     orders = {"by name": by_name}
     if rows is not None:
         place = {str(name): number for number, name in enumerate(rows)}
-        orders["rows of .item"] = np.array([-1, *(place.get(name, -1) for name in known)], dtype=np.int64)
+        orders["rows of .item"] = np.array(
+            [-1, *(place.get(name, -1) for name in known)], dtype=np.int64
+        )
     return orders
 
 
-def log_order(store: SequenceStore, times: np.ndarray, item: str, names: Sequence[str], rows: Sequence[str] | None, tie_break: str) -> None:
-    """Log what the file decides: the order of events with one time, and users with too few events for a row.
+def log_order(
+    store: SequenceStore,
+    times: np.ndarray,
+    item: str,
+    names: Sequence[str],
+    rows: Sequence[str] | None,
+    tie_break: str,
+) -> None:
+    """Log what the file decides: the order of events with one time, and users with too few events
+    for a row.
 
     Args:
-        store: the events in the order in which they are used; `times` `[events]`, by which they were put into it.
+        store: the events in the order in which they are used; `times` `[events]`, by which they
+            were put into it.
         item: name of the item field.
         names, rows: as for `find_ties`.
     """
@@ -141,4 +182,8 @@ def log_order(store: SequenceStore, times: np.ndarray, item: str, names: Sequenc
     single = int((store.offsets.diff() == 1).sum())
     if single:
         users = counted(len(store.user_ids), "user")
-        logger.info("%s of %s have a single event: nothing of them is a target of training or a test.", f"{single:,}", users)
+        logger.info(
+            "%s of %s have a single event: nothing of them is a target of training or a test.",
+            f"{single:,}",
+            users,
+        )

@@ -9,7 +9,8 @@ import pandas as pd
 
 
 def codes_of(column: pd.Series | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`(codes, tokens)`: int64 `[n]` numbered by first appearance, -1 where missing; object `[tokens]`.
+    """`(codes, tokens)`: int64 `[n]` numbered by first appearance, -1 where missing; object
+    `[tokens]`.
 
     Takes categories, objects or strings.
     """
@@ -25,13 +26,18 @@ def codes_of(column: pd.Series | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return codes.astype(np.int64, copy=False), tokens
 
 
-def number_together(columns: Sequence[pd.Series | np.ndarray]) -> tuple[list[np.ndarray], np.ndarray]:
+def number_together(
+    columns: Sequence[pd.Series | np.ndarray],
+) -> tuple[list[np.ndarray], np.ndarray]:
     """Give the tokens of several columns common ids, in the order in which RecBole does.
 
-    RecBole factorizes the concatenated columns: tokens are numbered by first appearance, in the first column, then in
-    the second, and so on. Here each column is coded on its own and only its distinct tokens are concatenated.
+    RecBole factorizes the concatenated columns: tokens are numbered by first appearance, in the
+        first column, then in
+    the second, and so on. Here each column is coded on its own and only its distinct tokens are
+    concatenated.
 
-    Returns: `(ids, tokens)`: per column int64 `[n]`, from 1, 0 where missing; the tokens, object `[ids]`, without a padding.
+    Returns: `(ids, tokens)`: per column int64 `[n]`, from 1, 0 where missing; the tokens, object
+        `[ids]`, without a padding.
     """
     coded = [codes_of(column) for column in columns]
     numbers, tokens = pd.factorize(np.concatenate([labels for _, labels in coded]))
@@ -53,22 +59,29 @@ def keep_by_count(
     user_least: float = -1,
     item_least: float = -1,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """RecBole's filter by number of interactions: drop users and items outside their interval until none is left outside.
+    """RecBole's filter by number of interactions: drop users and items outside their interval until
+    none is left outside.
 
     Args:
         user, item: int64 `[interactions]`, codes from 0.
         user_allowed, item_allowed: counts `[n]` -> bool `[n]`.
-        user_ids, item_ids: int64 codes of the rows of `.user` and `.item`, or None; a row goes when its count is below
-            `user_least`, `item_least`.
+        user_ids, item_ids: int64 codes of the rows of `.user` and `.item`, or None; a row goes when
+            its count is below `user_least`, `item_least`.
 
-    Returns: bool masks of the interactions and of the rows of `.user` and `.item` that stay (None where there is no file).
+    Returns: bool masks of the interactions and of the rows of `.user` and `.item` that stay (None
+        where there is no file).
     """
     sides = []
-    for codes, rows, allowed, least in ((user, user_ids, user_allowed, user_least), (item, item_ids, item_allowed, item_least)):
+    for codes, rows, allowed, least in (
+        (user, user_ids, user_allowed, user_least),
+        (item, item_ids, item_allowed, item_least),
+    ):
         size = 1 + max(codes.max(initial=-1), -1 if rows is None else rows.max(initial=-1))
         sides.append((codes, rows, allowed, least, int(size)))
     kept = np.ones(len(user), dtype=bool)
-    rows_kept = [None if rows is None else np.ones(len(rows), dtype=bool) for _, rows, _, _, _ in sides]
+    rows_kept = [
+        None if rows is None else np.ones(len(rows), dtype=bool) for _, rows, _, _, _ in sides
+    ]
     while True:
         banned = []
         for (codes, rows, allowed, least, size), row_kept in zip(sides, rows_kept):

@@ -57,7 +57,7 @@ def workplace(parent: Path, command: str) -> Iterator[Path]:
         place = parent / f".{command}-{os.getpid()}-{secrets.token_hex(4)}"
         place.mkdir(mode=0o700)
         # Held to the end of the block.
-        lock = open(place / _LOCK, "w", encoding="utf-8")  # noqa: SIM115
+        lock = (place / _LOCK).open("w", encoding="utf-8")
         if fcntl is not None:
             with contextlib.suppress(OSError):  # a file system without locks
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -150,11 +150,11 @@ def publish(contents: Mapping[Path, Path], stale: Iterable[Path], aside: Path) -
             if os.path.lexists(place):
                 # Named before it is moved: an interrupt between the two must not lose the file.
                 kept[place] = aside / place.name
-                os.replace(place, kept[place])
+                Path(place).replace(kept[place])
         for place, finished in contents.items():
             _make_folders(place.parent, made)
             placed.append(place)
-            os.replace(finished, place)
+            Path(finished).replace(place)
     except BaseException:
         for place in placed:
             if not os.path.lexists(contents[place]):
@@ -162,7 +162,7 @@ def publish(contents: Mapping[Path, Path], stale: Iterable[Path], aside: Path) -
                     place.unlink()
         for place, old in kept.items():
             if os.path.lexists(old):
-                os.replace(old, place)
+                Path(old).replace(place)
         for folder in reversed(made):
             with contextlib.suppress(OSError):
                 folder.rmdir()
@@ -175,14 +175,16 @@ def _note_places(aside: Path, contents: Mapping[Path, Path], stale: Iterable[Pat
     places = {place.name: str(place.absolute()) for place in every}
     earlier = [place.name for place in every if os.path.lexists(place)]
     *_, last = contents
-    with open(aside / _PLACES, "w", encoding="utf-8") as file:
+    with (aside / _PLACES).open("w", encoding="utf-8") as file:
         json.dump({"places": places, "earlier": earlier, "last": last.name}, file)
         file.flush()
         os.fsync(file.fileno())
 
 
 def _bring_back(aside: Path) -> None:
-    """Bring earlier files back that a killed process had set aside, unless the new ones are complete."""
+    """Bring earlier files back that a killed process had set aside, unless the new ones are
+    complete.
+    """
     try:
         noted = json.loads((aside / _PLACES).read_text(encoding="utf-8"))
         places = {name: Path(place) for name, place in noted["places"].items()}
@@ -196,7 +198,7 @@ def _bring_back(aside: Path) -> None:
     for name, place in places.items():
         with contextlib.suppress(OSError):
             if name in set_aside:
-                os.replace(aside / name, place)
+                (aside / name).replace(place)
             elif name not in earlier:
                 place.unlink(missing_ok=True)  # new, without the file that makes it a set
 
@@ -233,7 +235,7 @@ def _is_free(lock: Path) -> bool:
     if fcntl is None:
         return False
     try:
-        with open(lock, "r+", encoding="utf-8") as file:
+        with Path(lock).open("r+", encoding="utf-8") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         return False

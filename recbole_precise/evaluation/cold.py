@@ -1,8 +1,10 @@
-"""Items that were held out of training, ranked among themselves: does a model know anything of an item that nobody has had?
+"""Items that were held out of training, ranked among themselves: does a model know anything of an
+item that nobody has had?
 
-Candidates are the held-out items alone, because against trained items a model may win or lose by how much it trusts new items
-at all. Scores that are equal share their places: the metric of a case is its mean over all orders of the tied items, so that a
-model that says the same of every new item stands exactly at chance.
+Candidates are the held-out items alone, because against trained items a model may win or lose by
+how much it trusts new items at all. Scores that are equal share their places: the metric of a case
+is its mean over all orders of the tied items, so that a model that says the same of every new item
+stands exactly at chance.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import numpy as np
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.significance import paired_test
 
-#: Scores nearer than this share of the row's largest are equal: products of equal vectors differ in their last bits.
+#: Scores nearer than this share of the row's largest are equal: products of equal vectors differ in
+#: their last bits.
 _EQUAL = 1e-6
 
 
@@ -25,7 +28,8 @@ class ColdCases:
 
     Attributes:
         user: int64 `[cases]`, ids. target: int64 `[cases]`, held-out items.
-        history: int64 `[cases, length]`, events (indices into the store) before the case, oldest first, padded on the right with -1.
+        history: int64 `[cases, length]`, events (indices into the store) before the case, oldest
+            first, padded on the right with -1.
         had: (case, item) int64 `[pairs]` each: held-out items that the user had before the case.
     """
 
@@ -43,11 +47,20 @@ class ColdCases:
         return (self.history >= 0).sum(1)
 
 
-def cold_cases(items: np.ndarray, offsets: np.ndarray, user_ids: np.ndarray, held: np.ndarray, length: int, events: np.ndarray | None = None) -> ColdCases:
-    """Every user's first event on each held-out item, with the last `length` kept items before it; those without any are no case.
+def cold_cases(
+    items: np.ndarray,
+    offsets: np.ndarray,
+    user_ids: np.ndarray,
+    held: np.ndarray,
+    length: int,
+    events: np.ndarray | None = None,
+) -> ColdCases:
+    """Every user's first event on each held-out item, with the last `length` kept items before it;
+    those without any are no case.
 
     Args:
-        items: int64 `[events]`, users one after the other, each in the order of time. offsets: int64 `[users + 1]`.
+        items: int64 `[events]`, users one after the other, each in the order of time. offsets:
+            int64 `[users + 1]`.
         held: bool `[items]`.
         events: int64 indices of the events that may be cases; default: all.
     """
@@ -59,16 +72,31 @@ def cold_cases(items: np.ndarray, offsets: np.ndarray, user_ids: np.ndarray, hel
     kept = np.flatnonzero(~cold)
     before = np.cumsum(~cold) - ~cold  # kept events before each event, of all users
     begin = before[offsets[:-1]]  # every user has events
-    wanted = np.ones(len(items), dtype=bool) if events is None else np.isin(np.arange(len(items)), events)
+    wanted = (
+        np.ones(len(items), dtype=bool)
+        if events is None
+        else np.isin(np.arange(len(items)), events)
+    )
     case = np.flatnonzero(cold & first_time & wanted & (before > begin[owner]))
     size = np.minimum(before[case] - begin[owner[case]], length)
     step = np.arange(length)
     place = np.where(step < size[:, None], (before[case] - size)[:, None] + step, 0)
-    history = np.where(step < size[:, None], kept[place], -1) if len(case) else np.zeros((0, length), dtype=np.int64)
-    return ColdCases(np.asarray(user_ids)[owner[case]], items[case], history, _had_before(items, owner, cold & first_time, case))
+    history = (
+        np.where(step < size[:, None], kept[place], -1)
+        if len(case)
+        else np.zeros((0, length), dtype=np.int64)
+    )
+    return ColdCases(
+        np.asarray(user_ids)[owner[case]],
+        items[case],
+        history,
+        _had_before(items, owner, cold & first_time, case),
+    )
 
 
-def _had_before(items: np.ndarray, owner: np.ndarray, cold: np.ndarray, case: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _had_before(
+    items: np.ndarray, owner: np.ndarray, cold: np.ndarray, case: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """(case, item) of the held-out items that the case's user had before it."""
     events = np.flatnonzero(cold)
     first = np.searchsorted(owner[events], owner[case])
@@ -83,7 +111,8 @@ class ColdRanks:
     """Where each case's target stands among the held-out items.
 
     Attributes:
-        ahead: int64 `[cases]`, candidates that score higher. tied: int64 `[cases]`, those that score the same, the target included.
+        ahead: int64 `[cases]`, candidates that score higher. tied: int64 `[cases]`, those that
+            score the same, the target included.
         candidates: int64 `[cases]`.
     """
 
@@ -94,7 +123,9 @@ class ColdRanks:
     candidates: np.ndarray
 
     def values(self, metric: str) -> np.ndarray:
-        """float64 `[cases]`: recall@k (hit@k) or ndcg@k, each the mean over all orders of the tied items."""
+        """float64 `[cases]`: recall@k (hit@k) or ndcg@k, each the mean over all orders of the tied
+        items.
+        """
         return expected_metric(metric, self.ahead, self.tied)
 
     def chance(self, metric: str) -> np.ndarray:
@@ -103,10 +134,15 @@ class ColdRanks:
 
 
 def expected_metric(metric: str, ahead: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    """float64 `[cases]`: mean of a metric when the target stands with equal chance at each place ahead + 1 .. ahead + tied."""
+    """float64 `[cases]`: mean of a metric when the target stands with equal chance at each place
+    ahead + 1 .. ahead + tied.
+    """
     name, _, cut = metric.lower().partition("@")
     if name not in ("recall", "hit", "ndcg") or not cut.isdigit() or int(cut) < 1:
-        raise ConfigError(f"metric '{metric}' is none of recall@k, hit@k and ndcg@k, which cold items are measured by.")
+        raise ConfigError(
+            f"metric '{metric}' is none of recall@k, hit@k and ndcg@k, which cold items are "
+            "measured by."
+        )
     k = int(cut)
     gain = np.ones(k) if name != "ndcg" else 1 / np.log2(np.arange(2, k + 2))
     total = np.concatenate(([0.0], np.cumsum(gain)))
@@ -114,7 +150,13 @@ def expected_metric(metric: str, ahead: np.ndarray, tied: np.ndarray) -> np.ndar
     return (total[high] - total[low]) / np.maximum(tied, 1)
 
 
-def rank_cold(cases: ColdCases, held: np.ndarray, score: Callable[[np.ndarray, np.ndarray], np.ndarray], batch: int, mask_history: bool) -> ColdRanks:
+def rank_cold(
+    cases: ColdCases,
+    held: np.ndarray,
+    score: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    batch: int,
+    mask_history: bool,
+) -> ColdRanks:
     """Rank each case's target among the held-out items.
 
     Args:
@@ -130,7 +172,10 @@ def rank_cold(cases: ColdCases, held: np.ndarray, score: Callable[[np.ndarray, n
         rows = np.arange(lo, min(lo + batch, len(cases)))
         scores = np.asarray(score(rows, candidates), dtype=np.float64)
         if not np.isfinite(scores).all():
-            raise ValueError("a score is NaN or infinite: the model has diverged, or one of its inputs is not finite")
+            raise ValueError(
+                "a score is NaN or infinite: the model has diverged, or one of its inputs is not "
+                "finite"
+            )
         free = np.ones(scores.shape, dtype=bool)
         if mask_history:
             first, last = np.searchsorted(cases.had[0], [lo, lo + len(rows)])
@@ -144,7 +189,9 @@ def rank_cold(cases: ColdCases, held: np.ndarray, score: Callable[[np.ndarray, n
 
 
 class TextLikeness:
-    """The floor: cosine of an item's mean token states with the last item's, or with the mean direction of the whole history."""
+    """The floor: cosine of an item's mean token states with the last item's, or with the mean
+    direction of the whole history.
+    """
 
     def __init__(self, vectors: np.ndarray, whole_history: bool) -> None:
         """`vectors [items, d]`, zeros for an item without text."""
@@ -152,36 +199,79 @@ class TextLikeness:
         self.unit = vectors / np.where(length > 0, length, 1)
         self.whole_history = whole_history
 
-    def scores(self, histories: np.ndarray, lengths: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        """`[batch, candidates]` from int64 histories `[batch, length]`, padded on the right with 0."""
+    def scores(
+        self, histories: np.ndarray, lengths: np.ndarray, candidates: np.ndarray
+    ) -> np.ndarray:
+        """`[batch, candidates]` from int64 histories `[batch, length]`, padded on the
+        right with 0.
+        """
         last = histories[np.arange(len(histories)), np.maximum(lengths - 1, 0)]
-        query = self.unit[histories].sum(1) / np.maximum(lengths, 1)[:, None] if self.whole_history else self.unit[last]
+        query = (
+            self.unit[histories].sum(1) / np.maximum(lengths, 1)[:, None]
+            if self.whole_history
+            else self.unit[last]
+        )
         return query @ self.unit[candidates].T
 
 
-def cold_table(ranks: Mapping[str, ColdRanks | Sequence[ColdRanks]], metrics: Sequence[str], *, n_resamples: int = 2000, seed: int = 0) -> dict[str, dict]:
-    """Mean and 95% interval of every metric: {name: {metric: {"mean", "low", "high"}}}, with a row `chance`.
+def cold_table(
+    ranks: Mapping[str, ColdRanks | Sequence[ColdRanks]],
+    metrics: Sequence[str],
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict[str, dict]:
+    """Mean and 95% interval of every metric: {name: {metric: {"mean", "low", "high"}}}, with a row
+    `chance`.
 
-    Intervals are bootstraps over users (and over seeds where a name has several ranks), as in `significance`.
+    Intervals are bootstraps over users (and over seeds where a name has several ranks), as in
+    `significance`.
     """
     table: dict[str, dict] = {}
     for name, runs in ranks.items():
         runs = [runs] if isinstance(runs, ColdRanks) else list(runs)
-        table[name] = {metric: _interval([_by_user(run, run.values(metric)) for run in runs], n_resamples, seed) for metric in metrics}
-        table.setdefault("chance", {metric: {"mean": float(runs[0].chance(metric).mean())} for metric in metrics})
+        table[name] = {
+            metric: _interval(
+                [_by_user(run, run.values(metric)) for run in runs], n_resamples, seed
+            )
+            for metric in metrics
+        }
+        table.setdefault(
+            "chance", {metric: {"mean": float(runs[0].chance(metric).mean())} for metric in metrics}
+        )
     return table
 
 
-def compare_cold(a: ColdRanks | Sequence[ColdRanks], b: ColdRanks | Sequence[ColdRanks] | None, metric: str, *, n_resamples: int = 2000, seed: int = 0) -> dict:
-    """Paired comparison of `a` with `b`, or with chance where `b` is None, over the same cases; see `significance.Comparison`."""
+def compare_cold(
+    a: ColdRanks | Sequence[ColdRanks],
+    b: ColdRanks | Sequence[ColdRanks] | None,
+    metric: str,
+    *,
+    n_resamples: int = 2000,
+    seed: int = 0,
+) -> dict:
+    """Paired comparison of `a` with `b`, or with chance where `b` is None, over the same cases.
+
+    See `significance.Comparison`.
+    """
     a = [a] if isinstance(a, ColdRanks) else list(a)
     b = [b] if isinstance(b, ColdRanks) else b if b is None else list(b)
     for run in (b or [])[:] + a[1:]:
         if not (np.array_equal(run.user, a[0].user) and np.array_equal(run.target, a[0].target)):
             raise ValueError("the models were not ranked on the same cases")
     ours = [_by_user(run, run.values(metric)) for run in a]
-    theirs = [_by_user(a[0], a[0].chance(metric))] if b is None else [_by_user(run, run.values(metric)) for run in b]
-    return paired_test([m for m, _ in ours], [m for m, _ in theirs], weights=ours[0][1], n_resamples=n_resamples, seed=seed).to_dict()
+    theirs = (
+        [_by_user(a[0], a[0].chance(metric))]
+        if b is None
+        else [_by_user(run, run.values(metric)) for run in b]
+    )
+    return paired_test(
+        [m for m, _ in ours],
+        [m for m, _ in theirs],
+        weights=ours[0][1],
+        n_resamples=n_resamples,
+        seed=seed,
+    ).to_dict()
 
 
 def _by_user(ranks: ColdRanks, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -190,7 +280,11 @@ def _by_user(ranks: ColdRanks, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return np.bincount(owner, weights=values) / count, count
 
 
-def _interval(runs: Sequence[tuple[np.ndarray, np.ndarray]], n_resamples: int, seed: int) -> dict[str, float]:
+def _interval(
+    runs: Sequence[tuple[np.ndarray, np.ndarray]], n_resamples: int, seed: int
+) -> dict[str, float]:
     means, weights = [mean for mean, _ in runs], runs[0][1]
-    test = paired_test(means, np.zeros((1, len(weights))), weights=weights, n_resamples=n_resamples, seed=seed)
+    test = paired_test(
+        means, np.zeros((1, len(weights))), weights=weights, n_resamples=n_resamples, seed=seed
+    )
     return {"mean": test.mean_a, "low": test.low, "high": test.high}

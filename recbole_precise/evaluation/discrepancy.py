@@ -1,9 +1,11 @@
-"""How far a training has moved an embedding space, and what the spaces of a model share (PAD Sec. 4.2, 4.3, 4.6; docs/alignment.md).
+"""How far a training has moved an embedding space, and what the spaces of a model share (PAD Sec.
+4.2, 4.3, 4.6; docs/alignment.md).
 
-Nothing is compared vector by vector, since a space may turn as a whole and change no ranking. What is compared is the
-distances of the same pairs of items, one from a user's history and one that followed it, so that spaces of different width
-can be compared too. Everything here takes arrays; ids have the padding at 0, and buckets are those of
-`data/frequency.py`: 1 holds the most frequent items.
+Nothing is compared vector by vector, since a space may turn as a whole and change no ranking. What
+is compared is the distances of the same pairs of items, one from a user's history and one that
+followed it, so that spaces of different width can be compared too. Everything here takes arrays;
+ids have the padding at 0, and buckets are those of `data/frequency.py`: 1 holds the most frequent
+items.
 """
 
 from __future__ import annotations
@@ -20,7 +22,10 @@ _ROUNDS = 20  # of drawing negatives anew before what is left is found by search
 
 @dataclass(frozen=True)
 class ItemPairs:
-    """Pairs of an item of a history and a target: int64 `[pairs]` each; `bucket` is the target's."""
+    """Pairs of an item of a history and a target: int64 `[pairs]` each.
+
+    `bucket` is the target's.
+    """
 
     behaviour: np.ndarray
     target: np.ndarray
@@ -34,22 +39,35 @@ class ItemPairs:
         return ItemPairs(self.behaviour[chosen], self.target[chosen], self.bucket[chosen])
 
 
-def item_pairs(history: np.ndarray, target: np.ndarray, bucket: np.ndarray, per_bucket: int = 200_000, negatives: int = 0, seed: int = 0) -> ItemPairs:
-    """Every item of a history with the target that followed, at most `per_bucket` pairs of each bucket of targets (a random choice).
+def item_pairs(
+    history: np.ndarray,
+    target: np.ndarray,
+    bucket: np.ndarray,
+    per_bucket: int = 200_000,
+    negatives: int = 0,
+    seed: int = 0,
+) -> ItemPairs:
+    """Every item of a history with the target that followed, at most `per_bucket` pairs of each
+    bucket of targets (a random choice).
 
-    A target that repeats an item of its history makes no pair with it: its distance to itself is 0 in every space.
+    A target that repeats an item of its history makes no pair with it: its distance to itself is 0
+        in every space.
 
     Args:
         history: int64 `[rows, length]`, 0 where it is shorter. target: int64 `[rows]`, 1 or more.
         bucket: int64 `[items]`, each item's frequency bucket.
-        negatives: so many more targets a row, drawn from the items of the target's bucket that the row does not have (PAD's released code
-            takes one; the paper takes none). A row that has all of them gets none.
+        negatives: so many more targets a row, drawn from the items of the target's bucket that the
+            row does not have (PAD's released code takes one; the paper takes none). A row that has
+            all of them gets none.
         seed: of what is drawn.
 
     Raises ValueError for shapes that do not belong together or a target that is padding.
     """
     if history.ndim != 2 or target.shape != (len(history),):
-        raise ValueError(f"history must be [rows, length] and target [rows], not {history.shape} and {target.shape}")
+        raise ValueError(
+            f"history must be [rows, length] and target [rows], not {history.shape} and "
+            f"{target.shape}"
+        )
     if len(target) and target.min() < 1:
         raise ValueError("a target is padding")
     chance = np.random.default_rng(seed)
@@ -64,12 +82,20 @@ def item_pairs(history: np.ndarray, target: np.ndarray, bucket: np.ndarray, per_
     chosen = []
     for number in np.unique(pairs.bucket):
         places = np.flatnonzero(pairs.bucket == number)
-        chosen.append(np.sort(chance.choice(places, per_bucket, replace=False)) if len(places) > per_bucket else places)
+        chosen.append(
+            np.sort(chance.choice(places, per_bucket, replace=False))
+            if len(places) > per_bucket
+            else places
+        )
     return pairs.take(np.concatenate(chosen)) if chosen else pairs
 
 
-def _of_the_same_bucket(history: np.ndarray, target: np.ndarray, bucket: np.ndarray, chance: np.random.Generator) -> np.ndarray:
-    """int64 `[rows]`: a random item of the target's bucket that is neither the target nor in the history; 0 where there is none."""
+def _of_the_same_bucket(
+    history: np.ndarray, target: np.ndarray, bucket: np.ndarray, chance: np.random.Generator
+) -> np.ndarray:
+    """int64 `[rows]`: a random item of the target's bucket that is neither the target nor in the
+    history; 0 where there is none.
+    """
     order = np.argsort(bucket, kind="stable")
     order = order[order > 0]
     start = np.searchsorted(bucket[order], bucket[target], side="left")
@@ -89,7 +115,8 @@ def _of_the_same_bucket(history: np.ndarray, target: np.ndarray, bucket: np.ndar
 
 
 def random_partners(pairs: ItemPairs, bucket: np.ndarray, seed: int = 0) -> ItemPairs:
-    """The items of histories beside a random item of their target's bucket instead of the target: pairs that nobody made.
+    """The items of histories beside a random item of their target's bucket instead of the target:
+    pairs that nobody made.
 
     An item is never its own partner. A pair whose bucket holds no other item is left out.
 
@@ -103,7 +130,11 @@ def random_partners(pairs: ItemPairs, bucket: np.ndarray, seed: int = 0) -> Item
     own = bucket[pairs.behaviour] == pairs.bucket
     there = size - own > 0
     pairs, start, size, own = pairs.take(there), start[there], size[there], own[there]
-    drawn = np.random.default_rng(seed).integers(0, size - own) if len(pairs) else np.zeros(0, dtype=np.int64)
+    drawn = (
+        np.random.default_rng(seed).integers(0, size - own)
+        if len(pairs)
+        else np.zeros(0, dtype=np.int64)
+    )
     drawn += own & (drawn >= place[pairs.behaviour] - start)  # step over the item itself
     return ItemPairs(pairs.behaviour, order[start + drawn], pairs.bucket)
 
@@ -111,8 +142,8 @@ def random_partners(pairs: ItemPairs, bucket: np.ndarray, seed: int = 0) -> Item
 def pair_distances(vectors: np.ndarray, pairs: ItemPairs, distance: str = "cosine") -> np.ndarray:
     """float32 `[pairs]`: `1 - cos` or the Euclidean distance of each pair's vectors.
 
-    PAD names the Euclidean distance as an example and its released code takes cosines, rounded to 16 bits, which ties many
-    of them. A vector of zeros has no direction: its cosine distance is 1.
+    PAD names the Euclidean distance as an example and its released code takes cosines, rounded to
+    16 bits, which ties many of them. A vector of zeros has no direction: its cosine distance is 1.
 
     Args: vectors: `[items, width]`. distance: one of `DISTANCES`. Raises ValueError for another.
     """
@@ -120,18 +151,26 @@ def pair_distances(vectors: np.ndarray, pairs: ItemPairs, distance: str = "cosin
         raise ValueError(f"distance must be one of {DISTANCES}, not {distance!r}")
     found = np.empty(len(pairs), dtype=np.float32)
     for lo in range(0, len(pairs), _BLOCK):
-        a, b = (vectors[side[lo : lo + _BLOCK]].astype(np.float64) for side in (pairs.behaviour, pairs.target))
+        a, b = (
+            vectors[side[lo : lo + _BLOCK]].astype(np.float64)
+            for side in (pairs.behaviour, pairs.target)
+        )
         if distance == "euclidean":
             found[lo : lo + _BLOCK] = np.linalg.norm(a - b, axis=1)
         else:
             lengths = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-            found[lo : lo + _BLOCK] = 1 - np.einsum("pd,pd->p", a, b) / np.where(lengths > 0, lengths, 1)
+            found[lo : lo + _BLOCK] = 1 - np.einsum("pd,pd->p", a, b) / np.where(
+                lengths > 0, lengths, 1
+            )
     return found
 
 
 @dataclass(frozen=True)
 class BucketTau:
-    """Kendall's tau-b of one bucket's pairs; None with fewer than two pairs, or where all distances of a space are equal."""
+    """Kendall's tau-b of one bucket's pairs.
+
+    None with fewer than two pairs, or where all distances of a space are equal.
+    """
 
     bucket: int
     pairs: int
@@ -139,21 +178,30 @@ class BucketTau:
 
     @property
     def discordant(self) -> float | None:
-        """Share of pairs of pairs whose order is turned, where nothing is tied: a tau of 0.5 is one in four, not one in two as the paper reads it."""
+        """Share of pairs of pairs whose order is turned, where nothing is tied: a tau of 0.5 is one
+        in four, not one in two as the paper reads it.
+        """
         return None if self.tau is None else (1 - self.tau) / 2
 
 
-def tau_by_bucket(before: np.ndarray, after: np.ndarray, bucket: np.ndarray, buckets: int = 10) -> list[BucketTau]:
-    """Kendall's tau-b between the distances of the same pairs in two spaces, for each bucket of targets (PAD Sec. 4.3, Fig. 6).
+def tau_by_bucket(
+    before: np.ndarray, after: np.ndarray, bucket: np.ndarray, buckets: int = 10
+) -> list[BucketTau]:
+    """Kendall's tau-b between the distances of the same pairs in two spaces, for each bucket of
+    targets (PAD Sec. 4.3, Fig. 6).
 
     1: every pair of pairs has kept its order; 0: the order is as good as drawn anew.
 
-    Args: before, after: `[pairs]`. bucket: int64 `[pairs]` in 1 .. `buckets`. Raises ValueError for shapes that differ or a distance that is not finite.
+    Args: before, after: `[pairs]`. bucket: int64 `[pairs]` in 1 .. `buckets`. Raises ValueError for
+        shapes that differ or a distance that is not finite.
     """
     from scipy.stats import kendalltau
 
     if not before.shape == after.shape == bucket.shape:
-        raise ValueError(f"before, after and bucket must be of one shape, not {before.shape}, {after.shape} and {bucket.shape}")
+        raise ValueError(
+            f"before, after and bucket must be of one shape, not {before.shape}, {after.shape} "
+            f"and {bucket.shape}"
+        )
     if not (np.isfinite(before).all() and np.isfinite(after).all()):
         raise ValueError("a distance is not finite: the embeddings hold inf or nan")
     found = []
@@ -168,11 +216,14 @@ def tau_by_bucket(before: np.ndarray, after: np.ndarray, bucket: np.ndarray, buc
 
 @dataclass(frozen=True)
 class Separation:
-    """Do two groups of pairs, one that should lie near and one far, lie apart in a space? (PAD Sec. 4.2, Fig. 3)
+    """Do two groups of pairs, one that should lie near and one far, lie apart in a space? (PAD Sec.
+    4.2, Fig. 3)
 
     Attributes:
-        edges: float64 `[bins + 1]`, distances in the space. all, near, far: int64 `[bins]`, pairs in each bin.
-        auc: chance that a far pair is farther than a near pair, ties counted half: 0.5 is no separation.
+        edges: float64 `[bins + 1]`, distances in the space. all, near, far: int64 `[bins]`, pairs
+            in each bin.
+        auc: chance that a far pair is farther than a near pair, ties counted half: 0.5 is no
+            separation.
         size: pairs in each of the two groups; of the near one, where the groups differ in size.
     """
 
@@ -184,15 +235,21 @@ class Separation:
     size: int
 
 
-def separation(reference: np.ndarray, other: np.ndarray, share: float = 0.1, bins: int = 80) -> Separation:
-    """Where the pairs of the smallest and of the largest `share` of distances in one space lie in another.
+def separation(
+    reference: np.ndarray, other: np.ndarray, share: float = 0.1, bins: int = 80
+) -> Separation:
+    """Where the pairs of the smallest and of the largest `share` of distances in one space lie in
+    another.
 
     Args:
-        reference: `[pairs]`, distances in the space that makes the groups: collaborative vectors in the paper.
+        reference: `[pairs]`, distances in the space that makes the groups: collaborative vectors in
+            the paper.
         other: `[pairs]`, distances of the same pairs in the space that is looked at.
-        share: of all pairs in either group; equal distances at the border are taken in the pairs' order.
+        share: of all pairs in either group; equal distances at the border are taken in the pairs'
+            order.
 
-    Raises ValueError for shapes that differ, a share outside (0, 0.5], or too few pairs for one in each group.
+    Raises ValueError for shapes that differ, a share outside (0, 0.5], or too few pairs for one in
+    each group.
     """
     if reference.shape != other.shape or reference.ndim != 1:
         raise ValueError(f"both must be [pairs], not {reference.shape} and {other.shape}")
@@ -203,8 +260,11 @@ def separation(reference: np.ndarray, other: np.ndarray, share: float = 0.1, bin
     return separation_of(other[order[:size]], other[order[-size:]], other, bins)
 
 
-def separation_of(near: np.ndarray, far: np.ndarray, every: np.ndarray | None = None, bins: int = 80) -> Separation:
-    """Where two groups of pairs lie among all: distances `[pairs]` in one space; `every`: of all pairs, by default of both groups.
+def separation_of(
+    near: np.ndarray, far: np.ndarray, every: np.ndarray | None = None, bins: int = 80
+) -> Separation:
+    """Where two groups of pairs lie among all: distances `[pairs]` in one space; `every`: of all
+    pairs, by default of both groups.
 
     Raises ValueError for an empty group.
     """
@@ -220,27 +280,40 @@ def separation_of(near: np.ndarray, far: np.ndarray, every: np.ndarray | None = 
     return Separation(edges, *counts, auc, len(near))
 
 
-def gate_by_bucket(weights: np.ndarray, bucket: np.ndarray, names: list[str], buckets: int = 10) -> list[dict[str, Any]]:
-    """Mean and spread of every expert's gate weight in each bucket, as rows of a table (PAD Sec. 3.3).
+def gate_by_bucket(
+    weights: np.ndarray, bucket: np.ndarray, names: list[str], buckets: int = 10
+) -> list[dict[str, Any]]:
+    """Mean and spread of every expert's gate weight in each bucket, as rows of a table (PAD Sec.
+    3.3).
 
     Args:
-        weights: `[rows, experts]`, one row an item, or one a case where the gate sees the user; each sums to 1.
-        bucket: int64 `[rows]`, of the item or of the case's target; rows of bucket 0 (padding) are left out.
+        weights: `[rows, experts]`, one row an item, or one a case where the gate sees the user;
+            each sums to 1.
+        bucket: int64 `[rows]`, of the item or of the case's target; rows of bucket 0 (padding) are
+            left out.
         names: of the experts.
 
     Returns: for each bucket `bucket`, `rows`, and `mean` and `std` by name, None without a row.
 
-    Raises ValueError for shapes that do not belong together, or weights of a row that do not sum to 1.
+    Raises ValueError for shapes that do not belong together, or weights of a row that do not sum to
+    1.
     """
     if weights.shape != (len(bucket), len(names)):
-        raise ValueError(f"weights must be [{len(bucket)} rows, {len(names)} experts], not {weights.shape}")
+        raise ValueError(
+            f"weights must be [{len(bucket)} rows, {len(names)} experts], not {weights.shape}"
+        )
     weights = weights.astype(np.float64)
     wrong = np.flatnonzero((bucket > 0) & ~(np.abs(weights.sum(1) - 1) < 1e-4))
     if len(wrong):
-        raise ValueError(f"the gate weights of row {wrong[0]} sum to {weights[wrong[0]].sum():.6g}, not to 1")
+        raise ValueError(
+            f"the gate weights of row {wrong[0]} sum to {weights[wrong[0]].sum():.6g}, not to 1"
+        )
     table = []
     for number in range(1, buckets + 1):
         mine = weights[bucket == number]
-        mean, std = (dict(zip(names, map(float, figure))) if len(mine) else None for figure in ((mine.mean(0), mine.std(0)) if len(mine) else (None, None)))
+        mean, std = (
+            dict(zip(names, map(float, figure))) if len(mine) else None
+            for figure in ((mine.mean(0), mine.std(0)) if len(mine) else (None, None))
+        )
         table.append({"bucket": number, "rows": len(mine), "mean": mean, "std": std})
     return table

@@ -1,7 +1,9 @@
-"""Do ID vectors learn what items have in common? The diagnostic of PRECISE Sec. IV-E (docs/methods.md 7).
+"""Do ID vectors learn what items have in common? The diagnostic of PRECISE Sec. IV-E
+(docs/methods.md 7).
 
-When ID and token vectors are trained together from the start, the text explains similar items and their ID vectors may stay
-where chance put them. Then the cosine of ID vectors within pairs of similar items is hardly above that of random pairs.
+When ID and token vectors are trained together from the start, the text explains similar items and
+their ID vectors may stay where chance put them. Then the cosine of ID vectors within pairs of
+similar items is hardly above that of random pairs.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ _BLOCK = 512  # rows of similarities held at once
 
 @dataclass(frozen=True)
 class IdSimilarity:
-    """Cosines of ID vectors: of each item with its nearest items, `similar [items, neighbours]`, and with random ones, `random`."""
+    """Cosines of ID vectors: of each item with its nearest items, `similar [items, neighbours]`,
+    and with random ones, `random`.
+    """
 
     similar: np.ndarray
     random: np.ndarray
@@ -28,8 +32,11 @@ class IdSimilarity:
         return float(self.similar.mean() - self.random.mean())
 
 
-def id_similarity(id_vectors: np.ndarray, item_vectors: np.ndarray, neighbours: int = 10, seed: int = 0) -> IdSimilarity:
-    """Cosines of ID vectors within pairs that are similar under the whole item vector, and within random pairs.
+def id_similarity(
+    id_vectors: np.ndarray, item_vectors: np.ndarray, neighbours: int = 10, seed: int = 0
+) -> IdSimilarity:
+    """Cosines of ID vectors within pairs that are similar under the whole item vector, and within
+    random pairs.
 
     Args:
         id_vectors: `[items, d]`. item_vectors: `[items, D]`, ID and text. Without the padding row.
@@ -50,5 +57,7 @@ def id_similarity(id_vectors: np.ndarray, item_vectors: np.ndarray, neighbours: 
         near = np.argpartition(-likeness, neighbours - 1, axis=1)[:, :neighbours]
         similar[lo : lo + _BLOCK] = np.einsum("bd,bkd->bk", ids[lo : lo + _BLOCK], ids[near])
     chance = np.random.default_rng(seed)
-    other = (np.arange(n)[:, None] + chance.integers(1, n, (n, neighbours))) % n  # never the item itself
+    other = (
+        np.arange(n)[:, None] + chance.integers(1, n, (n, neighbours))
+    ) % n  # never the item itself
     return IdSimilarity(similar, np.einsum("bd,bkd->bk", ids, ids[other]))

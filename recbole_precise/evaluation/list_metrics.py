@@ -1,18 +1,21 @@
-"""Metrics beyond accuracy: how the items of the top-k lists are spread over the catalogue, and how popular they are.
+"""Metrics beyond accuracy: how the items of the top-k lists are spread over the catalogue, and how
+popular they are.
 
-Names and directions are RecBole's; the numbers are those of the definitions. The catalogue has `n` items without the
-padding item, and `c_i` lists have item `i`, also 0:
+Names and directions are RecBole's; the numbers are those of the definitions. The catalogue has `n`
+items without the padding item, and `c_i` lists have item `i`, also 0:
 
 - itemcoverage@k: the share of the catalogue that is in any list, |{i: c_i > 0}| / n.
-- giniindex@k: with c in ascending order, sum over i of (2 i - n - 1) c_i, divided by n times the sum of c; 0 when all
-  items are shown equally often, (n - 1) / n when one item alone is.
+- giniindex@k: with c in ascending order, sum over i of (2 i - n - 1) c_i, divided by n times the
+  sum of c; 0 when all items are shown equally often, (n - 1) / n when one item alone is.
 - shannonentropy@k: with p_i = c_i / sum of c, the sum of -p_i ln p_i.
-- averagepopularity@k: the mean over rows of the mean over the list of the items' training events, each user's first
-  event included.
-- tailpercentage@k: the mean over rows of the share of the list that is in the long tail (`long_tail`).
+- averagepopularity@k: the mean over rows of the mean over the list of the items' training events,
+  each user's first event included.
+- tailpercentage@k: the mean over rows of the share of the list that is in the long tail
+  (`long_tail`).
 
-Equal scores are listed in the order of the catalogue (`TopItems`). A row with fewer than k candidates has a shorter
-list; one without candidates has none and is left out of the means over rows.
+Equal scores are listed in the order of the catalogue (`TopItems`). A row with fewer than k
+candidates has a shorter list; one without candidates has none and is left out of the means over
+rows.
 """
 
 from __future__ import annotations
@@ -32,8 +35,10 @@ TAIL_RATIO = 0.1
 def long_tail(train_counts: np.ndarray, ratio: float | None = None) -> np.ndarray:
     """The items of the long tail, by RecBole's key `tail_ratio`.
 
-    Up to 1, the ratio is a share: that many of the catalogue's items with the fewest training events, at least one,
-    equal counts in the order of the catalogue. Above 1 it is a number of events: items with at most so many. Items
+    Up to 1, the ratio is a share: that many of the catalogue's items with the fewest training
+        events, at least one,
+    equal counts in the order of the catalogue. Above 1 it is a number of events: items with at most
+        so many. Items
     without any training event are part of the catalogue.
 
     Args:
@@ -82,7 +87,9 @@ def _entropy(shown: ShownItems, cut: int) -> float:
 
 
 def _row_mean(sums: np.ndarray, rows: np.ndarray) -> float:
-    """Mean over rows of (sum over the list / its length), from sums and rows by length `[longest + 1]`."""
+    """Mean over rows of (sum over the list / its length), from sums and rows by length `[longest +
+    1]`.
+    """
     length = np.arange(1, len(rows))
     counted = int(rows[1:].sum())
     return float((sums[1:] / length).sum() / counted) if counted else math.nan
@@ -118,7 +125,9 @@ def is_list_metric(name: str) -> bool:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric, with or without `@k`, is a share between 0 and 1, which can be printed as a percentage."""
+    """Whether a metric, with or without `@k`, is a share between 0 and 1, which can be printed as a
+    percentage.
+    """
     return metric.lower().partition("@")[0] not in NOT_A_SHARE
 
 
@@ -128,7 +137,9 @@ def list_metric(shown: ShownItems, name: str, cut: int) -> float:
 
 
 def is_exact_metric(name: str) -> bool:
-    """Whether the exact evaluator computes `name` (any case, without `@k`), from ranks or from top-k lists."""
+    """Whether the exact evaluator computes `name` (any case, without `@k`), from ranks or from
+    top-k lists.
+    """
     return is_rank_metric(name) or is_list_metric(name)
 
 

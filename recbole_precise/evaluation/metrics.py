@@ -1,7 +1,8 @@
-"""Top-k metrics of rows with one target each, from the targets' ranks: the numbers of RecBole's evaluator, unrounded.
+"""Top-k metrics of rows with one target each, from the targets' ranks: the numbers of RecBole's
+evaluator, unrounded.
 
-With one relevant item at rank r (docs/methods.md 4): hit@k = recall@k = [r <= k], ndcg@k = [r <= k] / log2(r + 1),
-mrr@k = map@k = [r <= k] / r, precision@k = [r <= k] / k.
+With one relevant item at rank r (docs/methods.md 4): hit@k = recall@k = [r <= k], ndcg@k = [r <= k]
+/ log2(r + 1), mrr@k = map@k = [r <= k] / r, precision@k = [r <= k] / k.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def is_rank_metric(name: str) -> bool:
 
 
 def rank_metric_names(names: Iterable[str]) -> list[str]:
-    """Those of `names` that follow from ranks: the ones that slices, which are parts of the rows, have."""
+    """Those of `names` that follow from ranks: the ones that slices, which are parts of the rows,
+    have.
+    """
     return [name for name in names if is_rank_metric(name)]
 
 
@@ -47,12 +50,17 @@ def per_case(rank: np.ndarray, metric: str) -> np.ndarray:
     """
     name, _, cut = metric.lower().partition("@")
     if not cut.isdecimal() or int(cut) < 1:
-        raise ConfigError(f"metric '{metric}' needs a cut-off from 1 on after '@', as in '{name or 'ndcg'}@10'.")
+        raise ConfigError(
+            f"metric '{metric}' needs a cut-off from 1 on after '@', as in '{name or 'ndcg'}@10'."
+        )
     return _per_case(rank, name, int(cut))
 
 
-def metrics_from_ranks(rank: np.ndarray, names: Iterable[str], topk: int | Iterable[int]) -> dict[str, float]:
-    """Mean of every metric at every cut-off, keyed and ordered as RecBole prints them (`recall@10`).
+def metrics_from_ranks(
+    rank: np.ndarray, names: Iterable[str], topk: int | Iterable[int]
+) -> dict[str, float]:
+    """Mean of every metric at every cut-off, keyed and ordered as RecBole prints them
+    (`recall@10`).
 
     Args:
         rank: int64 `[rows]`, from 1.
@@ -61,14 +69,18 @@ def metrics_from_ranks(rank: np.ndarray, names: Iterable[str], topk: int | Itera
     if len(rank) == 0:
         raise ValueError("there are no rows to evaluate")
     cuts = [topk] if isinstance(topk, int) else list(topk)
-    return {f"{name.lower()}@{k}": float(_per_case(rank, name.lower(), k).mean()) for name in names for k in cuts}
+    return {
+        f"{name.lower()}@{k}": float(_per_case(rank, name.lower(), k).mean())
+        for name in names
+        for k in cuts
+    }
 
 
 def _per_case(rank: np.ndarray, name: str, k: int) -> np.ndarray:
     if name not in _GAIN:
         raise ConfigError(
-            f"metric '{name}' cannot be computed from the ranks of the targets; those that can: {', '.join(RANK_METRICS)}."
-            + did_you_mean(name, RANK_METRICS)
+            f"metric '{name}' cannot be computed from the ranks of the targets; those that can: "
+            f"{', '.join(RANK_METRICS)}." + did_you_mean(name, RANK_METRICS)
         )
     rank = np.asarray(rank, dtype=np.float64)
     if rank.size and not rank.min() >= 1:

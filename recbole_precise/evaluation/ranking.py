@@ -1,9 +1,10 @@
-"""Exact ranks of the targets among the whole catalogue, in memory that does not grow with the catalogue.
+"""Exact ranks of the targets among the whole catalogue, in memory that does not grow with the
+catalogue.
 
-The rank of a target is 1 + the number of other candidates that score at least as high: a tie counts against the
-model, so that a constant score earns nothing. Item 0 is padding and no candidate; excluded items are no candidates.
-Scores are made and counted tile by tile; no `[users, items]` matrix and no sort is needed, because metrics of one
-target per row need its rank alone.
+The rank of a target is 1 + the number of other candidates that score at least as high: a tie counts
+against the model, so that a constant score earns nothing. Item 0 is padding and no candidate;
+excluded items are no candidates. Scores are made and counted tile by tile; no `[users, items]`
+matrix and no sort is needed, because metrics of one target per row need its rank alone.
 """
 
 from __future__ import annotations
@@ -23,11 +24,13 @@ from recbole_precise.evaluation.top_lists import ShownItems, TopItems, candidate
 
 #: (row [M], item [M]): item `item[m]` is no candidate in row `row[m]`; repeats are allowed.
 Excluded = tuple[Tensor, Tensor]
-#: (row [M], item [M], value [M]): `value[m]` is added to the score of item `item[m]` in row `row[m]`; no pair stands twice.
+#: (row [M], item [M], value [M]): `value[m]` is added to the score of item `item[m]` in row
+#: `row[m]`; no pair stands twice.
 Bonus = tuple[Tensor, Tensor, Tensor]
 
 DEFAULT_BUDGET = 64 << 20
-# A tile of scores is written by the product and read twice by the counting: on a CPU it must stay in the cache.
+# A tile of scores is written by the product and read twice by the counting: on a CPU it must stay
+# in the cache.
 _CPU_TILE = (128, 1024)
 _GPU_TILE = (128, 16384)
 
@@ -46,7 +49,8 @@ def rank_by_vectors(
     Args:
         user_vectors: `[rows, d]`. item_vectors: `[items, d]`, row 0 the padding item.
         targets: int64 `[rows]`, items from 1.
-        excluded: pairs that are no candidates. A target that is excluded itself gets the rank `items`: a miss.
+        excluded: pairs that are no candidates. A target that is excluded itself gets the rank
+            `items`: a miss.
         item_bias: `[items]`, added to the scores.
         budget_bytes: of work space; no rank depends on it.
 
@@ -59,14 +63,26 @@ def rank_by_vectors(
 class VectorRanker:
     """The catalogue of `rank_by_vectors`, checked and prepared once for many batches of users."""
 
-    def __init__(self, item_vectors: Tensor, item_bias: Tensor | None = None, budget_bytes: int = DEFAULT_BUDGET) -> None:
+    def __init__(
+        self,
+        item_vectors: Tensor,
+        item_bias: Tensor | None = None,
+        budget_bytes: int = DEFAULT_BUDGET,
+    ) -> None:
         self.items = item_vectors = item_vectors.detach()
         self.dtype = torch.promote_types(item_vectors.dtype, torch.float32)
         self.device = item_vectors.device
-        self.bias = None if item_bias is None else item_bias.detach().to(device=self.device, dtype=self.dtype)
+        self.bias = (
+            None
+            if item_bias is None
+            else item_bias.detach().to(device=self.device, dtype=self.dtype)
+        )
         if self.bias is not None:
             if self.bias.shape != item_vectors.shape[:1]:
-                raise ValueError(f"{len(item_vectors)} items need {len(item_vectors)} biases, got {tuple(self.bias.shape)}")
+                raise ValueError(
+                    f"{len(item_vectors)} items need {len(item_vectors)} biases, got "
+                    f"{tuple(self.bias.shape)}"
+                )
             # A bias of -inf rules an item out, which is sound.
             if torch.isnan(self.bias).any() or torch.isposinf(self.bias).any():
                 raise not_finite("item biases")
@@ -81,16 +97,21 @@ class VectorRanker:
         bonus: Bonus | None = None,
         shown: ShownItems | None = None,
     ) -> Tensor:
-        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs, and `shown` counts the rows' best items.
+        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs, and `shown` counts
+        the rows' best items.
 
-        The target's own score comes from a product of the same shape as every tile, so that an item with the target's
-        very vector gets the same bits and counts as the tie that it is.
+        The target's own score comes from a product of the same shape as every tile, so that an item
+        with the target's very vector gets the same bits and counts as the tie that it is.
         """
         (n_items, width), n_rows, device = self.items.shape, len(user_vectors), self.device
         users = user_vectors.to(device=device, dtype=self.dtype)
         targets = _checked_targets(targets, n_rows, n_items, device)
-        # Finite vectors make what is not finite only where a sum of products passes the largest float.
-        can_overflow = not largest(users, "user vectors") * self.largest * width < torch.finfo(self.dtype).max / 4
+        # Finite vectors make what is not finite only where a sum of products passes the largest
+        # float.
+        can_overflow = (
+            not largest(users, "user vectors") * self.largest * width
+            < torch.finfo(self.dtype).max / 4
+        )
         pairs = _sorted_pairs(excluded, n_rows, n_items, device)
         extra = None if bonus is None else _Extra(bonus, n_rows, n_items, self.dtype, device)
         rows, tile = _product_shape(n_items, width, self.dtype.itemsize, device)
@@ -119,11 +140,18 @@ class VectorRanker:
                 span = slice(bounds[number], bounds[number + 1])
                 masked = mask_row[span], mask_item[span] - start
                 if best is not None:
-                    best.add(candidate_scores(scores[:, : n_items - start], masked, target - start, missed), start)
-                # A comparison with NaN is false, even where `own` is -inf: the one value that never counts.
+                    best.add(
+                        candidate_scores(
+                            scores[:, : n_items - start], masked, target - start, missed
+                        ),
+                        start,
+                    )
+                # A comparison with NaN is false, even where `own` is -inf: the one value that never
+                # counts.
                 scores[:, n_items - start :] = torch.nan
                 scores[masked] = torch.nan
-                # Comparing in place to 0.0 and 1.0 and adding floats is many times faster than through a boolean tensor.
+                # Comparing in place to 0.0 and 1.0 and adding floats is many times faster than
+                # through a boolean tensor.
                 at_least += torch.sum(scores.ge_(own), dim=1)
             ranks[lo : lo + size] = torch.where(missed, n_items, at_least.long() + 1)
             if best is not None:
@@ -139,7 +167,10 @@ class VectorRanker:
         return bool(wrong.any())
 
     def tile_scores(self, block: Tensor, start: int, tile: int) -> Tensor:
-        """Scores `[block, tile]` of the items from `start`; those past the catalogue's end are scores of nothing."""
+        """Scores `[block, tile]` of the items from `start`.
+
+        Those past the catalogue's end are scores of nothing.
+        """
         items = self.items[start : start + tile].to(self.dtype)
         here = len(items)
         if here < tile:
@@ -153,7 +184,9 @@ class VectorRanker:
 class _Extra:
     """A bonus, brought to the tiles: rows in blocks, items in order inside a block."""
 
-    def __init__(self, bonus: Bonus, n_rows: int, n_items: int, dtype: torch.dtype, device: torch.device) -> None:
+    def __init__(
+        self, bonus: Bonus, n_rows: int, n_items: int, dtype: torch.dtype, device: torch.device
+    ) -> None:
         row, item, value = bonus
         value = value.to(device=device, dtype=dtype)
         if value.shape != row.shape or not torch.isfinite(value).all():
@@ -164,14 +197,18 @@ class _Extra:
     def enter(self, lo: int, target: Tensor, tile: int) -> Tensor:
         """Turn to the block of rows from `lo`; returns the bonus of each row's target `[rows]`."""
         device = target.device
-        first, last = torch.searchsorted(self.row, torch.tensor([lo, lo + len(target)], device=device)).tolist()
+        first, last = torch.searchsorted(
+            self.row, torch.tensor([lo, lo + len(target)], device=device)
+        ).tolist()
         row, item, value = self.row[first:last] - lo, self.item[first:last], self.value[first:last]
         own = torch.zeros(len(target), dtype=value.dtype, device=device)
         hit = item == target[row]
         own[row[hit]] = value[hit]
         item, order = torch.sort(item)
         self.block = row[order], item, value[order]
-        self.bounds = torch.searchsorted(item, torch.arange(0, self.n_items + tile, tile, device=device)).tolist()
+        self.bounds = torch.searchsorted(
+            item, torch.arange(0, self.n_items + tile, tile, device=device)
+        ).tolist()
         return own
 
     def add_to(self, scores: Tensor, number: int, start: int) -> None:
@@ -217,9 +254,12 @@ def rank_by_scores(
         at_least = torch.zeros(len(block), dtype=torch.float64, device=device)
         best = None if shown is None else TopItems(len(block), shown.longest, device, own.dtype)
         for number, start in enumerate(range(0, n_items, tile)):
-            part = torch.empty(len(block), min(tile, n_items - start), dtype=own.dtype, device=device)
+            part = torch.empty(
+                len(block), min(tile, n_items - start), dtype=own.dtype, device=device
+            )
             part.copy_(block[:, start : start + tile])
-            # The sum is cheap and finite unless something is not; only then is the culprit looked for.
+            # The sum is cheap and finite unless something is not; only then is the culprit looked
+            # for.
             if not torch.isfinite(part.sum()) and torch.isnan(part[:, int(start == 0) :]).any():
                 raise nan_error()
             span = slice(bounds[number], bounds[number + 1])
@@ -234,7 +274,8 @@ def rank_by_scores(
     return ranks
 
 
-#: Rows lo .. hi - 1 -> what the model reads, their targets int64 [hi - lo], and the excluded pairs (row from 0) or None.
+#: Rows lo .. hi - 1 -> what the model reads, their targets int64 [hi - lo], and the excluded pairs
+#: (row from 0) or None.
 Batches = Callable[[int, int], tuple[Any, Tensor, Excluded | None]]
 
 
@@ -255,9 +296,11 @@ def rank_rows(
 ) -> Ranks:
     """Rank the targets of all rows under any model, in blocks of rows that no setting changes.
 
-    A model with `user_vectors(interaction) -> [B, d]` and `item_vectors() -> [items, d]` (and perhaps `item_bias`,
-    a tensor or a method that gives one, `[items]`, and `pair_bonus(interaction)`, a Bonus or None) has its items encoded once. Any other is asked for
-    `full_sort_predict(interaction) -> [B, items]`. Every generator of random numbers is left as it was found.
+    A model with `user_vectors(interaction) -> [B, d]` and `item_vectors() -> [items, d]` (and
+    perhaps `item_bias`, a tensor or a method that gives one, `[items]`, and
+    `pair_bonus(interaction)`, a Bonus or None) has its items encoded once. Any other is asked for
+    `full_sort_predict(interaction) -> [B, items]`. Every generator of random numbers is left as it
+    was found.
 
     Args:
         model: put into eval mode meanwhile.
@@ -265,11 +308,14 @@ def rank_rows(
         batches: gives the rows lo .. hi - 1; the model gets them filled up to a whole block.
         n_items: items of the catalogue, padding included; by default the model's `n_items`.
         budget_bytes: of work space beside a block of scores; it changes no rank.
-        score: used instead of the model's own methods; interaction -> `[B, items]`. progress: called with the rows done after each block.
-        share: (i, n): only every n-th block, from block i; rank and target of other rows are 0. Blocks, and so bits, are those of (0, 1).
+        score: used instead of the model's own methods; interaction -> `[B, items]`. progress:
+            called with the rows done after each block.
+        share: (i, n): only every n-th block, from block i; rank and target of other rows are 0.
+            Blocks, and so bits, are those of (0, 1).
         seed: what `batches` and the model draw follows from it and from the number of the block.
         rows: of a block; by default `block_rows`.
-        shown: counts the best items of the rows that are ranked here, from the scores that rank them.
+        shown: counts the best items of the rows that are ranked here, from the scores that rank
+            them.
     """
     was_training = getattr(model, "training", False)
     if was_training:
@@ -278,7 +324,9 @@ def rank_rows(
         with own_draws():
             seed_block(seed, 0)
             user_ids = np.asarray(user_ids)
-            by_vectors = score is None and hasattr(model, "user_vectors") and hasattr(model, "item_vectors")
+            by_vectors = (
+                score is None and hasattr(model, "user_vectors") and hasattr(model, "item_vectors")
+            )
             if by_vectors:
                 bias = getattr(model, "item_bias", None)
                 bias = bias() if callable(bias) else bias
@@ -297,16 +345,21 @@ def rank_rows(
                 interaction = filled(interaction, hi - lo, rows)
                 if by_vectors:
                     bonus = _rows_before(hi - lo, pair_bonus(interaction))
-                    rank = ranker.rank(model.user_vectors(interaction)[: hi - lo], target, excluded, bonus, shown)
+                    rank = ranker.rank(
+                        model.user_vectors(interaction)[: hi - lo], target, excluded, bonus, shown
+                    )
                 else:
                     scores = score(interaction)
                     if scores.numel() != rows * n_items:
                         raise ValueError(
-                            f"{type(model).__name__} gave scores of shape {tuple(scores.shape)} for {rows} rows and {n_items} items; "
+                            f"{type(model).__name__} gave scores of shape {tuple(scores.shape)} "
+                            f"for {rows} rows and {n_items} items; "
                             "one score for every row and item is needed."
                         )
                     scores = scores.view(rows, n_items)[: hi - lo]
-                    rank = rank_by_scores(scores, target, excluded=excluded, budget_bytes=budget_bytes, shown=shown)
+                    rank = rank_by_scores(
+                        scores, target, excluded=excluded, budget_bytes=budget_bytes, shown=shown
+                    )
                 ranks[lo:hi], targets[lo:hi] = rank.cpu().numpy(), target.cpu().numpy()
                 if progress is not None:
                     progress(hi - lo)
@@ -324,13 +377,19 @@ def _rows_before(size: int, bonus: Bonus | None) -> Bonus | None:
     return tuple(part[here] for part in bonus)
 
 
-def tile_shape(n_rows: int, n_items: int, width: int, itemsize: int, budget: int, device: torch.device) -> tuple[int, int]:
-    """(rows of a block, items of a tile) of the products, whatever the `budget`: another shape could give other last bits."""
+def tile_shape(
+    n_rows: int, n_items: int, width: int, itemsize: int, budget: int, device: torch.device
+) -> tuple[int, int]:
+    """(rows of a block, items of a tile) of the products, whatever the `budget`: another shape
+    could give other last bits.
+    """
     rows, tile = _product_shape(n_items, width, itemsize, device)
     return min(rows, max(n_rows, 1)), tile
 
 
-def _product_shape(n_items: int, width: int, itemsize: int, device: torch.device) -> tuple[int, int]:
+def _product_shape(
+    n_items: int, width: int, itemsize: int, device: torch.device
+) -> tuple[int, int]:
     """As `tile_shape`, for blocks that are filled up to whole ones."""
     rows, tile = _CPU_TILE if device.type == "cpu" else _GPU_TILE
     while rows > 16 and rows * tile * itemsize + 3 * tile * width * itemsize > DEFAULT_BUDGET:
@@ -340,13 +399,18 @@ def _product_shape(n_items: int, width: int, itemsize: int, device: torch.device
     return min(rows, tile), tile
 
 
-def _sorted_pairs(excluded: Excluded | None, n_rows: int, n_items: int, device: torch.device, *values: Tensor) -> tuple[Tensor, ...] | None:
+def _sorted_pairs(
+    excluded: Excluded | None, n_rows: int, n_items: int, device: torch.device, *values: Tensor
+) -> tuple[Tensor, ...] | None:
     """The (excluded) pairs and what else they have `[M]`, checked and sorted by row."""
     if excluded is None:
         return None
     row, item = (torch.as_tensor(x, device=device).long() for x in excluded)
     if row.shape != item.shape or row.ndim != 1:
-        raise ValueError(f"excluded needs two vectors of one length, got {tuple(row.shape)} and {tuple(item.shape)}")
+        raise ValueError(
+            f"excluded needs two vectors of one length, got {tuple(row.shape)} and "
+            f"{tuple(item.shape)}"
+        )
     for name, x, n in (("row", row, n_rows), ("item", item, n_items)):
         if len(x) and (int(x.min()) < 0 or int(x.max()) >= n):
             raise ValueError(f"an excluded {name} lies outside 0 .. {n - 1}")
@@ -354,18 +418,24 @@ def _sorted_pairs(excluded: Excluded | None, n_rows: int, n_items: int, device: 
     return tuple(x[order] for x in (row, item, *values))
 
 
-def _non_candidates(pairs: Excluded | None, target: Tensor, lo: int, tile: int, n_items: int) -> tuple[Tensor, Tensor, list[int], Tensor]:
-    """What does not count in the block of rows from `lo`: its excluded pairs, its targets, and the padding item.
+def _non_candidates(
+    pairs: Excluded | None, target: Tensor, lo: int, tile: int, n_items: int
+) -> tuple[Tensor, Tensor, list[int], Tensor]:
+    """What does not count in the block of rows from `lo`: its excluded pairs, its targets, and the
+    padding item.
 
     Returns:
-        (row in the block, item), both sorted by item; the bounds of each tile's part; bool `[rows]`: the target is excluded.
+        (row in the block, item), both sorted by item; the bounds of each tile's part; bool
+        `[rows]`: the target is excluded.
     """
     device, size = target.device, len(target)
     rows = torch.arange(size, device=device)
     missed = torch.zeros(size, dtype=torch.bool, device=device)
     row, item = torch.cat([rows, rows]), torch.cat([target, torch.zeros_like(target)])
     if pairs is not None:
-        first, last = torch.searchsorted(pairs[0], torch.tensor([lo, lo + size], device=device)).tolist()
+        first, last = torch.searchsorted(
+            pairs[0], torch.tensor([lo, lo + size], device=device)
+        ).tolist()
         own_row, own_item = pairs[0][first:last] - lo, pairs[1][first:last]
         missed[own_row[own_item == target[own_row]]] = True
         row, item = torch.cat([row, own_row]), torch.cat([item, own_item])
@@ -379,5 +449,8 @@ def _checked_targets(targets: Tensor, n_rows: int, n_items: int, device: torch.d
     if targets.shape != (n_rows,):
         raise ValueError(f"{n_rows} rows need {n_rows} targets, got {tuple(targets.shape)}")
     if n_rows and (int(targets.min()) < 1 or int(targets.max()) >= n_items):
-        raise ValueError(f"a target lies outside 1 .. {n_items - 1}: item 0 is padding and the catalogue has {n_items} rows")
+        raise ValueError(
+            f"a target lies outside 1 .. {n_items - 1}: item 0 is padding and the catalogue has "
+            f"{n_items} rows"
+        )
     return targets

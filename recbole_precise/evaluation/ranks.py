@@ -25,9 +25,16 @@ class Ranks:
     rank: np.ndarray
 
     def __post_init__(self) -> None:
-        self.user_id, self.target, self.rank = _ids(self.user_id), _ids(self.target), np.asarray(self.rank, dtype=np.int64)
+        self.user_id, self.target, self.rank = (
+            _ids(self.user_id),
+            _ids(self.target),
+            np.asarray(self.rank, dtype=np.int64),
+        )
         if not self.user_id.shape == self.target.shape == self.rank.shape or self.rank.ndim != 1:
-            raise ValueError(f"user_id, target and rank must be vectors of one length, got {self.user_id.shape}, {self.target.shape}, {self.rank.shape}")
+            raise ValueError(
+                "user_id, target and rank must be vectors of one length, got "
+                f"{self.user_id.shape}, {self.target.shape}, {self.rank.shape}"
+            )
 
     def __len__(self) -> int:
         return len(self.rank)
@@ -41,9 +48,7 @@ class Ranks:
 
         def write(partial: Path) -> None:
             with partial.open("wb") as file:
-                np.savez_compressed(
-                    file, user_id=self.user_id, target=self.target, rank=self.rank
-                )
+                np.savez_compressed(file, user_id=self.user_id, target=self.target, rank=self.rank)
 
         write_atomically(Path(path), write, "the ranks")
 

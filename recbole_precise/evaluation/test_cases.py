@@ -1,8 +1,9 @@
 """Which cases a run was tested on: a digest for result.json, and what differs between two runs.
 
-A test case is a user, a target and the number of the user's events before the target. The number is not cut at
-MAX_ITEM_LIST_LENGTH and counts the events of all scenes, so that models that read more or less of one history have
-the same cases, while events that are missing from a data set change them.
+A test case is a user, a target and the number of the user's events before the target. The number is
+not cut at MAX_ITEM_LIST_LENGTH and counts the events of all scenes, so that models that read more
+or less of one history have the same cases, while events that are missing from a data set change
+them.
 """
 
 from __future__ import annotations
@@ -35,12 +36,19 @@ class TestCases:
         return len(self.user)
 
     def digest(self) -> dict[str, Any]:
-        """What result.json keeps: `rows`, `history_length` (whether it is part of the digest), `sha256` of all that
-        is known, and `user_item_sha256` without the history, which every run has."""
+        """What result.json keeps: `rows`, `history_length` (whether it is part of the digest),
+        `sha256` of all that is known, and `user_item_sha256` without the history, which every run
+        has.
+        """
         pairs = _sha256(self._rows(with_history=False))
         whole = pairs if self.history is None else _sha256(self._rows(with_history=True))
         known = self.history is not None
-        return {"rows": len(self), "history_length": known, "sha256": whole, "user_item_sha256": pairs}
+        return {
+            "rows": len(self),
+            "history_length": known,
+            "sha256": whole,
+            "user_item_sha256": pairs,
+        }
 
     def _rows(self, with_history: bool) -> list[tuple]:
         columns = [self.user.tolist(), self.item.tolist()]
@@ -58,14 +66,23 @@ class TestCases:
         if mine == theirs:
             return None
         here, there = sorted((mine - theirs).elements()), sorted((theirs - mine).elements())
-        text = f"{len(here)} of {len(self)} test cases of {name} and {len(there)} of {len(other)} of {other_name} differ"
-        pairs = dict(((user, item), rest) for user, item, *rest in there)
+        text = (
+            f"{len(here)} of {len(self)} test cases of {name} and {len(there)} of "
+            f"{len(other)} of {other_name} differ"
+        )
+        pairs = {(user, item): rest for user, item, *rest in there}
         moved = next((case for case in here if both and case[:2] in pairs), None)
         if moved is not None:
             user, item, events = moved
-            return f"{text}, such as user {user} with target {item}: {events} earlier events and {pairs[user, item][0]}"
+            return (
+                f"{text}, such as user {user} with target {item}: {events} earlier events and "
+                f"{pairs[user, item][0]}"
+            )
         user, item, *_ = (here or there)[0]
-        return f"{text}, such as user {user} with target {item}, which {name if here else other_name} alone has"
+        return (
+            f"{text}, such as user {user} with target {item}, which "
+            f"{name if here else other_name} alone has"
+        )
 
 
 def same_cases(first: Mapping[str, Any], other: Mapping[str, Any]) -> bool:

@@ -20,11 +20,13 @@ from recbole_precise.nn.gates import NoGate
 _BATCH = 1024  # rows whose gates are computed at once
 
 
-def summarise(folders: Sequence[Path], *, split: str = "test", changes: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def summarise(
+    folders: Sequence[Path], *, split: str = "test", changes: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Mean and spread of the experts' weights in every bucket, of each run.
 
-    A gate that knows the bucket alone is told for every item; one that reads users for the cases of `split`, at the bucket of
-    the case's target.
+    A gate that knows the bucket alone is told for every item; one that reads users for the cases of
+    `split`, at the bucket of the case's target.
 
     Raises ConfigError for a run without a gate, or whose gate was never trained.
     """
@@ -32,13 +34,24 @@ def summarise(folders: Sequence[Path], *, split: str = "test", changes: Mapping[
     for label, folder, run in load_runs(folders, changes):
         items = _gated_items(run, folder)
         loader = run.loaders[("train", "valid", "test").index(split)]
-        weights, rows = _by_case(run.model, items, loader) if items.by_user else (run.model.gate_weights()[items.bucket].cpu().numpy(), items.bucket.cpu().numpy())
-        counts, bucket = run.loaders[0]._dataset.train_item_counts().numpy(), items.bucket.cpu().numpy()
+        weights, rows = (
+            _by_case(run.model, items, loader)
+            if items.by_user
+            else (run.model.gate_weights()[items.bucket].cpu().numpy(), items.bucket.cpu().numpy())
+        )
+        counts, bucket = (
+            run.loaders[0]._dataset.train_item_counts().numpy(),
+            items.bucket.cpu().numpy(),
+        )
         table = gate_by_bucket(weights, rows, list(items.experts), items.n_buckets)
         for row in table:
-            row["items"], row["training_events"] = int((bucket == row["bucket"]).sum()), int(counts[bucket == row["bucket"]].sum())
+            row["items"], row["training_events"] = (
+                int((bucket == row["bucket"]).sum()),
+                int(counts[bucket == row["bucket"]].sum()),
+            )
         runs.append({
-            "run": label, "folder": str(folder), "dataset": run.config["dataset"], "gate": run.config["gate"], "experts": list(items.experts),
+            "run": label, "folder": str(folder), "dataset": run.config["dataset"],
+            "gate": run.config["gate"], "experts": list(items.experts),
             "rows": f"{split} cases" if items.by_user else "items", "buckets": table,
         })  # fmt: skip
     return {"kind": "gates", "runs": runs}
@@ -50,9 +63,19 @@ def _gated_items(run: Any, folder: Path) -> GatedItems:
         raise ConfigError(f"{name} in '{folder}' has no gate: a gate weighs the experts of PAD.")
     speaking = run.model.speaking()
     if speaking != items.experts:
-        raise ConfigError(f"'{folder}' ended before the phase finetune, which trains the gate; it is ranked by the expert {speaking[0]} alone.")
+        raise ConfigError(
+            f"'{folder}' ended before the phase finetune, which trains the gate; it is ranked by "
+            f"the expert {speaking[0]} alone."
+        )
     if isinstance(items.gate, NoGate):
-        raise ConfigError(f"'{folder}' has no gate: " + (f"it has one expert, {items.experts[0]}." if len(items.experts) == 1 else "its experts' scores are added as they are."))
+        raise ConfigError(
+            f"'{folder}' has no gate: "
+            + (
+                f"it has one expert, {items.experts[0]}."
+                if len(items.experts) == 1
+                else "its experts' scores are added as they are."
+            )
+        )
     return items
 
 
@@ -63,13 +86,17 @@ def _by_case(model: Any, items: GatedItems, loader: Any) -> tuple[np.ndarray, np
     for lo in range(0, len(part), _BATCH):
         interaction = part[np.arange(lo, min(lo + _BATCH, len(part)))].to(device)
         bucket = items.bucket[interaction[part.iid_field]]
-        found.append(model.gate_weights(interaction)[torch.arange(len(bucket), device=device), bucket])
+        found.append(
+            model.gate_weights(interaction)[torch.arange(len(bucket), device=device), bucket]
+        )
         buckets.append(bucket)
     return torch.cat(found).cpu().numpy(), torch.cat(buckets).cpu().numpy()
 
 
 def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a bucket of a run a row, the mean weight of each expert and, where it varies inside a bucket, its spread."""
+    """Header and rows: a bucket of a run a row, the mean weight of each expert and, where it varies
+    inside a bucket, its spread.
+    """
     experts = list(dict.fromkeys(name for run in summary["runs"] for name in run["experts"]))
     rows = []
     for run in summary["runs"]:
@@ -79,15 +106,34 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 if row["mean"] is None or name not in row["mean"]:
                     cells.append("-")
                 else:
-                    cells.append(f"{row['mean'][name]:.3f}" + (f" ± {row['std'][name]:.3f}" if run["rows"] != "items" else ""))
-            rows.append([run["run"], str(row["bucket"]), f"{row['items']:,}", f"{row['training_events']:,}", f"{row['rows']:,}", *cells])
+                    cells.append(
+                        f"{row['mean'][name]:.3f}"
+                        + (f" ± {row['std'][name]:.3f}" if run["rows"] != "items" else "")
+                    )
+            rows.append(
+                [
+                    run["run"],
+                    str(row["bucket"]),
+                    f"{row['items']:,}",
+                    f"{row['training_events']:,}",
+                    f"{row['rows']:,}",
+                    *cells,
+                ]
+            )
     return ["run", "bucket", "items", "training events", "rows", *experts], rows
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What was read, in sentences."""
-    told = "; ".join(f"{run['run']}: {run['dataset']}, gate {run['gate']}, over {run['rows']}" for run in summary["runs"])
-    return [f"{told}.", "Weights of a row sum to 1; bucket 1 holds the most frequent items. A weight is no share of a score: experts' scores differ in size."]
+    told = "; ".join(
+        f"{run['run']}: {run['dataset']}, gate {run['gate']}, over {run['rows']}"
+        for run in summary["runs"]
+    )
+    return [
+        f"{told}.",
+        "Weights of a row sum to 1; bucket 1 holds the most frequent items. A weight is no share "
+        "of a score: experts' scores differ in size.",
+    ]
 
 
 def draw(summary: Mapping[str, Any]) -> Any:
@@ -102,15 +148,34 @@ def draw(summary: Mapping[str, Any]) -> Any:
             panel.set_axis_off()
         for panel, run in zip(panels.flat, runs):
             for name in run["experts"]:
-                known = [(row["bucket"], row["mean"][name], row["std"][name]) for row in run["buckets"] if row["mean"] is not None]
+                known = [
+                    (row["bucket"], row["mean"][name], row["std"][name])
+                    for row in run["buckets"]
+                    if row["mean"] is not None
+                ]
                 place, (bucket, mean, std) = experts.index(name), np.array(known).T
-                panel.plot(bucket, mean, marker=MARKERS[place], markersize=4, color=COLOURS[place], label=name)
+                panel.plot(
+                    bucket,
+                    mean,
+                    marker=MARKERS[place],
+                    markersize=4,
+                    color=COLOURS[place],
+                    label=name,
+                )
                 if run["rows"] != "items":
-                    panel.fill_between(bucket, mean - std, mean + std, color=COLOURS[place], alpha=0.2, linewidth=0)
+                    panel.fill_between(
+                        bucket, mean - std, mean + std, color=COLOURS[place], alpha=0.2, linewidth=0
+                    )
             panel.set_ylim(0, 1)
-            panel.set_xticks([row["bucket"] for row in run["buckets"]], [f"{row['bucket']}\n{row['rows']:,}" for row in run["buckets"]], fontsize=7)
+            panel.set_xticks(
+                [row["bucket"] for row in run["buckets"]],
+                [f"{row['bucket']}\n{row['rows']:,}" for row in run["buckets"]],
+                fontsize=7,
+            )
             panel.grid(axis="y", alpha=0.3)
-            panel.set_title(f"{run['run']} ({run['dataset']}), gate {run['gate']}", fontsize=9, loc="left")
+            panel.set_title(
+                f"{run['run']} ({run['dataset']}), gate {run['gate']}", fontsize=9, loc="left"
+            )
             panel.set_xlabel(f"frequency bucket (1: most frequent), {run['rows']}", fontsize=8)
         for row in panels:
             row[0].set_ylabel("weight of the expert")
@@ -118,5 +183,12 @@ def draw(summary: Mapping[str, Any]) -> Any:
         for panel in panels.flat:
             handles |= {name: handle for handle, name in zip(*panel.get_legend_handles_labels())}
         names = [name for name in experts if name in handles]
-        figure.legend([handles[name] for name in names], names, frameon=False, fontsize=8, loc="outside lower center", ncols=len(names))
+        figure.legend(
+            [handles[name] for name in names],
+            names,
+            frameon=False,
+            fontsize=8,
+            loc="outside lower center",
+            ncols=len(names),
+        )
     return figure

@@ -1,4 +1,6 @@
-"""Finished runs side by side: the item spaces of each, and the pairs of items that are measured in all of them."""
+"""Finished runs side by side: the item spaces of each, and the pairs of items that are measured in
+all of them.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,17 @@ from recbole_precise.nn.towers import AlignedTower
 #: The splits whose rows can be looked at, in words.
 SPLITS = {"valid": "validation", "test": "test"}
 #: Why a pair has no distance in a space.
-NO_VECTOR = "an item has no vector in a space (it has no text, or was never trained and unseen_id is zero)"
+NO_VECTOR = (
+    "an item has no vector in a space (it has no text, or was never trained and unseen_id is zero)"
+)
 #: What items are vectors in, by name.
 SPACES = {
     "id": "the ID vectors of the ID expert, or of a model with one table",
     "aligned_id": "the ID vectors of the aligned expert",
     "aligned_text": "the texts' vectors of the aligned expert, behind its MLP",
     "aligned": "both, fused",
-    "text": "the texts' vectors of the text expert, behind its MLP, or of a model with one way to read texts",
+    "text": "the texts' vectors of the text expert, behind its MLP, or of a model with one way "
+    "to read texts",
     "frozen_text": "the texts' vectors as the text encoder gives them",
     "tuned_text": "those vectors behind the adapter of text_tuning",
     "final": "what is ranked by: the experts' vectors side by side, weighed by the gate",
@@ -36,7 +41,10 @@ SPACES = {
 
 @dataclass(frozen=True)
 class SpacesOfRun:
-    """A run's item vectors: space -> float `[items, width]`. `usual`: the spaces that are looked at when none are named."""
+    """A run's item vectors: space -> float `[items, width]`.
+
+    `usual`: the spaces that are looked at when none are named.
+    """
 
     label: str
     folder: Path
@@ -50,7 +58,9 @@ class SpacesOfRun:
 
 @dataclass(frozen=True)
 class Rows:
-    """What pairs are made of: `history` int64 `[rows, length]`, 0 where it is shorter, the `target` that followed, and the `counts` of training events `[items]`."""
+    """What pairs are made of: `history` int64 `[rows, length]`, 0 where it is shorter, the `target`
+    that followed, and the `counts` of training events `[items]`.
+    """
 
     dataset: str
     split: str
@@ -59,14 +69,20 @@ class Rows:
     counts: np.ndarray
 
     def buckets(self, number: int = 10) -> np.ndarray:
-        """int64 `[items]`: each item's frequency bucket, 1 (most frequent) .. `number`; 0 for the padding."""
+        """int64 `[items]`: each item's frequency bucket, 1 (most frequent) ..
+
+        `number`; 0 for the padding.
+        """
         from recbole_precise.data.frequency import frequency_buckets
 
         return frequency_buckets(torch.from_numpy(self.counts), number).numpy()
 
 
 def item_spaces(model: Any) -> dict[str, np.ndarray]:
-    """The spaces of a model's items, those of `SPACES` that it has; of PAD's experts only those that speak."""
+    """The spaces of a model's items, those of `SPACES` that it has.
+
+    Of PAD's experts only those that speak.
+    """
     found: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         final = model.item_vectors() if hasattr(model, "item_vectors") else None
@@ -74,7 +90,10 @@ def item_spaces(model: Any) -> dict[str, np.ndarray]:
         if isinstance(items, GatedItems):
             for name in items.active:
                 if isinstance(items.towers[name], AlignedTower):
-                    found |= {"aligned_id": items.towers[name].id_rows(None), "aligned_text": items.towers[name].text_rows(None)}
+                    found |= {
+                        "aligned_id": items.towers[name].id_rows(None),
+                        "aligned_text": items.towers[name].text_rows(None),
+                    }
                 found[name] = items.towers[name].rows(None)
             found |= _text_spaces(items.text)
         elif isinstance(items, ItemEncoder):
@@ -106,7 +125,9 @@ def labels(folders: Sequence[Path]) -> list[str]:
     raise ConfigError(f"'{folders[0]}' is named twice.")
 
 
-def load_runs(folders: Sequence[Path], changes: Mapping[str, Any] | None) -> Iterator[tuple[str, Path, Any]]:
+def load_runs(
+    folders: Sequence[Path], changes: Mapping[str, Any] | None
+) -> Iterator[tuple[str, Path, Any]]:
     """(label, folder, `FinishedRun`) of each run, loaded when its turn comes."""
     from recbole_precise.finished import load_finished
 
@@ -114,75 +135,126 @@ def load_runs(folders: Sequence[Path], changes: Mapping[str, Any] | None) -> Ite
         yield label, folder, load_finished(str(folder), {"show_progress": False, **(changes or {})})
 
 
-def read_spaces(folders: Sequence[Path], split: str, changes: Mapping[str, Any]) -> tuple[list[SpacesOfRun], Rows]:
+def read_spaces(
+    folders: Sequence[Path], split: str, changes: Mapping[str, Any]
+) -> tuple[list[SpacesOfRun], Rows]:
     """The spaces of every run, and the rows of the first run's data set.
 
-    Raises DataError when the runs do not have the same items, ConfigError for a run without item vectors.
+    Raises DataError when the runs do not have the same items, ConfigError for a run without item
+    vectors.
     """
     runs, rows, first = [], None, None
     for label, folder, run in load_runs(folders, changes):
         if rows is None:
             rows, first = _rows_of(run, split), run.tokens
         elif not np.array_equal(first, run.tokens):
-            raise DataError(f"'{folders[0]}' and '{folder}' have other items, or the same in another order: their vectors cannot be compared. Run both on one data set.")
+            raise DataError(
+                f"'{folders[0]}' and '{folder}' have other items, or the same in another order: "
+                "their vectors cannot be compared. Run both on one data set."
+            )
         spaces = item_spaces(run.model)
         if not spaces:
-            raise ConfigError(f"{run.config['model']} in '{folder}' has no item vectors that could be looked at.")
+            raise ConfigError(
+                f"{run.config['model']} in '{folder}' has no item vectors that could be looked at."
+            )
         runs.append(SpacesOfRun(label, folder, run.config["model"], spaces, _usual(spaces, runs)))
     return runs, rows
 
 
 def _usual(spaces: Mapping[str, np.ndarray], earlier: Sequence[SpacesOfRun]) -> tuple[str, ...]:
-    """All but `final` where one other space is the same vectors, and the texts that an earlier run has shown."""
+    """All but `final` where one other space is the same vectors, and the texts that an earlier run
+    has shown.
+    """
     usual = []
     for name, vectors in spaces.items():
-        if name == "final" and any(np.array_equal(vectors, other) for key, other in spaces.items() if key != name):
+        if name == "final" and any(
+            np.array_equal(vectors, other) for key, other in spaces.items() if key != name
+        ):
             continue
-        if name == "frozen_text" and any(np.array_equal(vectors, run.spaces.get(name)) for run in earlier if name in run.spaces):
+        if name == "frozen_text" and any(
+            np.array_equal(vectors, run.spaces.get(name)) for run in earlier if name in run.spaces
+        ):
             continue
         usual.append(name)
     return tuple(usual)
 
 
 def _rows_of(run: Any, split: str) -> Rows:
-    train, part = run.loaders[0]._dataset, run.loaders[("train", "valid", "test").index(split)]._dataset
+    train, part = (
+        run.loaders[0]._dataset,
+        run.loaders[("train", "valid", "test").index(split)]._dataset,
+    )
     if not hasattr(train, "train_item_counts"):
-        raise ConfigError(f"{run.config['model']} reads its data with RecBole's {type(train).__name__}, which knows no training frequencies: name a run of a sequential model.")
+        raise ConfigError(
+            f"{run.config['model']} reads its data with RecBole's {type(train).__name__}, which "
+            "knows no training frequencies: name a run of a sequential model."
+        )
     interaction = part[np.arange(len(part))]
     history = interaction[f"{part.iid_field}{run.config['LIST_SUFFIX']}"].numpy()
-    return Rows(run.config["dataset"], split, history, interaction[part.iid_field].numpy(), train.train_item_counts().numpy())
+    return Rows(
+        run.config["dataset"],
+        split,
+        history,
+        interaction[part.iid_field].numpy(),
+        train.train_item_counts().numpy(),
+    )
 
 
-def choose(runs: Sequence[SpacesOfRun], reference: str | None, wanted: Sequence[str] | None) -> tuple[SpacesOfRun | None, list[tuple[SpacesOfRun, str]]]:
-    """The run whose space `reference` the others are held against, the first that has it, and the (run, space) to hold against it.
+def choose(
+    runs: Sequence[SpacesOfRun], reference: str | None, wanted: Sequence[str] | None
+) -> tuple[SpacesOfRun | None, list[tuple[SpacesOfRun, str]]]:
+    """The run whose space `reference` the others are held against, the first that has it, and the
+    (run, space) to hold against it.
 
     Without a `reference` there is no such run, and all that is wanted is looked at.
 
-    Raises ConfigError for a space that does not exist, that no run has, or a run with none of those that are wanted.
+    Raises ConfigError for a space that does not exist, that no run has, or a run with none of those
+    that are wanted.
     """
     for name in (*([reference] if reference else []), *(wanted or ())):
         if name not in SPACES:
-            raise ConfigError(f"There is no space '{name}'.{did_you_mean(name, SPACES)} The spaces are {', '.join(SPACES)}.")
+            raise ConfigError(
+                f"There is no space '{name}'.{did_you_mean(name, SPACES)} The spaces are "
+                f"{', '.join(SPACES)}."
+            )
     home = next((run for run in runs if reference in run.spaces), None)
     if reference and home is None:
-        raise ConfigError(f"No run has the space '{reference}'; '{runs[0].folder}' ({runs[0].model}) has {', '.join(runs[0].spaces)}.")
+        raise ConfigError(
+            f"No run has the space '{reference}'; '{runs[0].folder}' ({runs[0].model}) has "
+            f"{', '.join(runs[0].spaces)}."
+        )
     lines = []
     for run in runs:
         mine = [name for name in (run.usual if wanted is None else wanted) if name in run.spaces]
         if not mine and run is not home and wanted is not None:
-            raise ConfigError(f"'{run.folder}' ({run.model}) has none of the spaces {', '.join(wanted)}; it has {', '.join(run.spaces)}.")
+            raise ConfigError(
+                f"'{run.folder}' ({run.model}) has none of the spaces {', '.join(wanted)}; it "
+                f"has {', '.join(run.spaces)}."
+            )
         lines += [(run, name) for name in mine if run is not home or name != reference]
     if not lines:
-        raise ConfigError(f"There is nothing to hold against the space '{reference}' of '{home.folder}': name another run, or other --spaces ({', '.join(home.spaces)}).")
+        raise ConfigError(
+            f"There is nothing to hold against the space '{reference}' of '{home.folder}': name "
+            f"another run, or other --spaces ({', '.join(home.spaces)})."
+        )
     return home, lines
 
 
-def pairs_of(rows: Rows, spaces: Sequence[np.ndarray], *, per_bucket: int, negatives: int = 0, trained_only: bool = False, seed: int = 0) -> tuple[ItemPairs, int]:
-    """The pairs that all `spaces` can measure, a sample where there are many, and how many were left out.
+def pairs_of(
+    rows: Rows,
+    spaces: Sequence[np.ndarray],
+    *,
+    per_bucket: int,
+    negatives: int = 0,
+    trained_only: bool = False,
+    seed: int = 0,
+) -> tuple[ItemPairs, int]:
+    """The pairs that all `spaces` can measure, a sample where there are many, and how many were
+    left out.
 
-    An item without text has a text vector of zeros and no distance, and so has the ID vector of one that was never trained
-    where the model ranks it by zeros (`unseen_id`). `trained_only` leaves out pairs with an item that no
-    training event has, whose ID vector is where chance put it.
+    An item without text has a text vector of zeros and no distance, and so has the ID vector of one
+    that was never trained where the model ranks it by zeros (`unseen_id`). `trained_only` leaves
+    out pairs with an item that no training event has, whose ID vector is where chance put it.
     """
     usable = np.logical_and.reduce([vectors.any(1) for vectors in spaces])
     if trained_only:
@@ -190,5 +262,8 @@ def pairs_of(rows: Rows, spaces: Sequence[np.ndarray], *, per_bucket: int, negat
     drawn = item_pairs(rows.history, rows.target, rows.buckets(), per_bucket, negatives, seed)
     pairs = drawn.take(usable[drawn.behaviour] & usable[drawn.target])
     if not len(pairs):
-        raise DataError(f"The {SPLITS[rows.split]} split of {rows.dataset} gives no pair of items that all spaces know.")
+        raise DataError(
+            f"The {SPLITS[rows.split]} split of {rows.dataset} gives no pair of items that all "
+            "spaces know."
+        )
     return pairs, len(drawn) - len(pairs)

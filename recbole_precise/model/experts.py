@@ -1,4 +1,6 @@
-"""What PAD and its rivals share: item towers with sequence encoders, whose scores a gate weighs, under a softmax or binary cross entropy."""
+"""What PAD and its rivals share: item towers with sequence encoders, whose scores a gate weighs,
+under a softmax or binary cross entropy.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +41,10 @@ _KEPT_BYTES = 64 << 20  # of the catalogue's expert vectors, to be kept beside t
 class Drawn(NamedTuple):
     """The candidates of binary cross entropy: a target and its negatives at each trained position.
 
-    negatives: int64 `[batch, length, m]`, of every position. items: int64 `[positions, 1 + m]`, the target first.
-    places: where each of `items` stands among the step's vectors. allowed: bool `[positions, m]`, negatives that count.
+    negatives: int64 `[batch, length, m]`, of every position. items: int64 `[positions, 1 + m]`, the
+        target first.
+    places: where each of `items` stands among the step's vectors. allowed: bool `[positions, m]`,
+        negatives that count.
     """
 
     negatives: Tensor
@@ -52,8 +56,10 @@ class Drawn(NamedTuple):
 class Step(NamedTuple):
     """A batch as the loss reads it.
 
-    wanted: int64 `[n]`, items whose vectors are made; None: all. inputs: int64 `[batch, length]`, where the items of the histories stand
-    among them. last: int64 `[batch]`, the item after each row's last. drawn: None under the softmax.
+    wanted: int64 `[n]`, items whose vectors are made; None: all. inputs: int64 `[batch, length]`,
+        where the items of the histories stand
+    among them. last: int64 `[batch]`, the item after each row's last. drawn: None under the
+        softmax.
     """
 
     histories: Histories
@@ -70,10 +76,12 @@ class Step(NamedTuple):
 
 
 class ExpertsRecommender(TwoSidedRecommender):
-    """Experts, each an item tower and a sequence encoder of its own over any backbone, behind a gate (docs/methods.md 8).
+    """Experts, each an item tower and a sequence encoder of its own over any backbone, behind a
+    gate (docs/methods.md 8).
 
-    A subclass chooses the experts (`built`, `speaking`), their towers (`build_tower`), what happens to item vectors before
-    they are encoded (`encoded`) and what joins the loss (`next_item_loss`, `calculate_loss`).
+    A subclass chooses the experts (`built`, `speaking`), their towers (`build_tower`), what happens
+    to item vectors before they are encoded (`encoded`) and what joins the loss (`next_item_loss`,
+    `calculate_loss`).
     """
 
     #: The experts without which the model is another one; None: any will do.
@@ -84,29 +92,57 @@ class ExpertsRecommender(TwoSidedRecommender):
         self.config, self.width = config, config["embedding_size"]
         self.experts = tuple(name for name in EXPERTS if name in config["experts"])
         if self.made_of not in (None, self.experts):
-            raise ConfigError(f"{config['model']} is made of experts: [{', '.join(self.made_of)}]; leave experts out, or choose them with --model=PAD.")
+            raise ConfigError(
+                f"{config['model']} is made of experts: [{', '.join(self.made_of)}]; leave "
+                "experts out, or choose them with --model=PAD."
+            )
         built, text = self.built(), None
         if set(built) & {"aligned", "text"}:
             tokens = require(dataset, "token_states", config["model"])()
             text = text_vectors(self, config, dataset, tokens.pooled(), scaled=True)
-            self.text_encoder = {**tokens.encoder, "pooling": "mean", **({"token_mode": "vocab"} if config["text_form"] == "tokens" else {})}
+            self.text_encoder = {
+                **tokens.encoder,
+                "pooling": "mean",
+                **({"token_mode": "vocab"} if config["text_form"] == "tokens" else {}),
+            }
         counts = require(dataset, "train_item_counts", config["model"])()
         gate = build_gate(config["gate"], self.experts, config["frequency_buckets"], self.width)
         towers = {name: self.build_tower(name, text, dataset) for name in built}
-        self.item_encoder = GatedItems(towers, self.experts, gate, frequency_buckets(counts, config["frequency_buckets"]), text, config["id_dropout"])
-        self.encoders = nn.ModuleDict({name: build_backbone(config, dataset, self.width) for name in self.encoder_names(built)})
+        self.item_encoder = GatedItems(
+            towers,
+            self.experts,
+            gate,
+            frequency_buckets(counts, config["frequency_buckets"]),
+            text,
+            config["id_dropout"],
+        )
+        self.encoders = nn.ModuleDict(
+            {
+                name: build_backbone(config, dataset, self.width)
+                for name in self.encoder_names(built)
+            }
+        )
         self.score = Score("dot")
         self._stacked: tuple[tuple, Tensor] | None = None
         add_near_items(self, config, dataset, text)
-        self.loss, self.n_negatives, self.loss_precision = config["loss"], config["n_negatives"], config["loss_precision"]
+        self.loss, self.n_negatives, self.loss_precision = (
+            config["loss"],
+            config["n_negatives"],
+            config["loss_precision"],
+        )
         self.causal = next(iter(self.encoders.values())).causal
         if config["train_rows"] == "windows" and not self.causal:
-            raise ConfigError(f"train_rows: windows needs a causal backbone; {config['backbone']} looks at a window as a whole, so leave train_rows out.")
+            raise ConfigError(
+                f"train_rows: windows needs a causal backbone; {config['backbone']} looks at a "
+                "window as a whole, so leave train_rows out."
+            )
 
-    # --- Parts --------------------------------------------------------------------------------------------------------
+    # --- Parts --------------------------------------------------------------------------------
 
     def built(self) -> tuple[str, ...]:
-        """Names of the experts that exist, whether they are in the final score or only train for it."""
+        """Names of the experts that exist, whether they are in the final score or only train for
+        it.
+        """
         return self.experts
 
     def speaking(self) -> tuple[str, ...]:
@@ -126,28 +162,64 @@ class ExpertsRecommender(TwoSidedRecommender):
         if name == "id":
             return IdTower(self.id_table(dataset))
         view = self.text_view(text, dataset)
-        return TextTower(view) if name == "text" else AlignedTower(self.id_table(dataset), view, self.config["fusion"], self.config["text_dropout"])
+        return (
+            TextTower(view)
+            if name == "text"
+            else AlignedTower(
+                self.id_table(dataset), view, self.config["fusion"], self.config["text_dropout"]
+            )
+        )
 
     def id_table(self, dataset) -> IdEncoder:
         """A trainable vector per item."""
         trained = require(dataset, "trained_items", self.config["model"])()
-        return IdEncoder(self.n_items, self.width, self.config["id_init_std"], unseen=self.config["unseen_id"], trained=trained)
+        return IdEncoder(
+            self.n_items,
+            self.width,
+            self.config["id_init_std"],
+            unseen=self.config["unseen_id"],
+            trained=trained,
+        )
 
     def text_view(self, text: FrozenText, dataset) -> nn.Module:
-        """How an expert sees the texts (`text_form`): frozen vectors behind an MLP of its own, or the mean of trained token vectors of its own."""
+        """How an expert sees the texts (`text_form`): frozen vectors behind an MLP of its own, or
+        the mean of trained token vectors of its own.
+        """
         config = self.config
         if config["text_form"] != "tokens":
-            return FrozenView(text, TextMlp(text, self.width, config["text_mlp_layers"], config["text_dropout"], config["text_init_std"]))
+            return FrozenView(
+                text,
+                TextMlp(
+                    text,
+                    self.width,
+                    config["text_mlp_layers"],
+                    config["text_dropout"],
+                    config["text_init_std"],
+                ),
+            )
         words = require(dataset, "token_states", config["model"])().without_special()
-        return TextEncoder(words.states, words.token_ids, words.offsets, width=self.width, pooling=MeanPooling(), std=config["text_init_std"])
+        return TextEncoder(
+            words.states,
+            words.token_ids,
+            words.offsets,
+            width=self.width,
+            pooling=MeanPooling(),
+            std=config["text_init_std"],
+        )
 
     def phases(self) -> list[Phase]:
         """One phase over everything."""
         return [Phase(name="universal", epochs=self.epochs, **self.phase_rows())]
 
     def phase_rows(self) -> dict:
-        """The training rows that the backbone needs, as `Phase` names them: where it is not causal one target a row."""
-        return {} if self.causal else {"train_rows": "prefixes", "train_batch_size": self.config["prefix_batch_size"]}
+        """The training rows that the backbone needs, as `Phase` names them: where it is not causal
+        one target a row.
+        """
+        return (
+            {}
+            if self.causal
+            else {"train_rows": "prefixes", "train_batch_size": self.config["prefix_batch_size"]}
+        )
 
     def _items(self) -> GatedItems:
         """The item side, with the experts that speak now."""
@@ -157,7 +229,7 @@ class ExpertsRecommender(TwoSidedRecommender):
             self.forget_catalogue()
         return self.item_encoder
 
-    # --- Training -----------------------------------------------------------------------------------------------------
+    # --- Training -----------------------------------------------------------------------------
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
         """Next-item loss of the speaking experts' score."""
@@ -173,9 +245,13 @@ class ExpertsRecommender(TwoSidedRecommender):
             return Step(histories, batch, last, None, batch.item_seq, None)
         negatives, forbidden = self._negatives(batch)
         candidates = torch.cat([batch.targets[batch.trained][:, None], negatives[batch.trained]], 1)
-        wanted, place = torch.unique(torch.cat([batch.item_seq.flatten(), candidates.flatten()]), return_inverse=True)
+        wanted, place = torch.unique(
+            torch.cat([batch.item_seq.flatten(), candidates.flatten()]), return_inverse=True
+        )
         inputs, places = place.split([batch.item_seq.numel(), candidates.numel()])
-        drawn = Drawn(negatives, candidates, places.view(candidates.shape), ~forbidden[batch.trained])
+        drawn = Drawn(
+            negatives, candidates, places.view(candidates.shape), ~forbidden[batch.trained]
+        )
         return Step(histories, batch, last, wanted, inputs.view(batch.item_seq.shape), drawn)
 
     def recommendation_loss(self, step: Step) -> Tensor:
@@ -185,8 +261,11 @@ class ExpertsRecommender(TwoSidedRecommender):
         states = self.encoded(vectors[step.inputs], step.histories, step.batch.trained)
         return self.next_item_loss(items, states, vectors, step)
 
-    def encoded(self, vectors: Tensor, histories: Histories, trained: Tensor | None = None) -> Tensor:
-        """States `[positions, experts, width]` at the trained positions, for None after each row's last item.
+    def encoded(
+        self, vectors: Tensor, histories: Histories, trained: Tensor | None = None
+    ) -> Tensor:
+        """States `[positions, experts, width]` at the trained positions, for None after each row's
+        last item.
 
         Args: vectors: `[batch, length, experts, width]`. trained: bool `[batch, length]`.
         """
@@ -194,42 +273,64 @@ class ExpertsRecommender(TwoSidedRecommender):
         for k, name in enumerate(self._items().active):
             encoder, given = self.encoder_of(name), vectors[:, :, k]
             whole = trained is not None and self.causal
-            states.append(encoder.states(given, histories)[trained] if whole else encoder.last(given, histories))
+            states.append(
+                encoder.states(given, histories)[trained]
+                if whole
+                else encoder.last(given, histories)
+            )
         return torch.stack(states, 1)
 
-    def next_item_loss(self, items: GatedItems, states: Tensor, vectors: Tensor, step: Step) -> Tensor:
-        """Cross entropy over all items, or binary cross entropy of each target and its negatives (PAD's).
+    def next_item_loss(
+        self, items: GatedItems, states: Tensor, vectors: Tensor, step: Step
+    ) -> Tensor:
+        """Cross entropy over all items, or binary cross entropy of each target and its negatives
+        (PAD's).
 
-        Args: states: `[positions, experts, width]`. vectors: `[n, experts, width]`, of the items that the step wants.
+        Args: states: `[positions, experts, width]`. vectors: `[n, experts, width]`, of the items
+            that the step wants.
         """
         recall = self.recalled(step.batch)
         if step.drawn is not None:
-            scores = items.pair_scores(states, vectors[step.drawn.places], items.bucket[step.drawn.items])
+            scores = items.pair_scores(
+                states, vectors[step.drawn.places], items.bucket[step.drawn.items]
+            )
             scores = scores if recall is None else scores + recall.at(step.drawn.items)
             return bce_loss(scores[:, 0], scores[:, 1:], step.drawn.allowed)
         targets = step.batch.targets[step.batch.trained]
         if items.by_user:
             bucket, places = self.competing(items.bucket, targets)
-            return user_gated_softmax_loss(items, states, self.competing(vectors, targets)[0], bucket, places)
+            return user_gated_softmax_loss(
+                items, states, self.competing(vectors, targets)[0], bucket, places
+            )
         catalogue, places = self.competing(items.fold_items(vectors, items.bucket), targets)
         return full_softmax_loss(
-            items.fold_users(states), catalogue, places, pairs=self.competing_pairs(recall), product_dtype=product_dtype(self.loss_precision, states.device)
+            items.fold_users(states),
+            catalogue,
+            places,
+            pairs=self.competing_pairs(recall),
+            product_dtype=product_dtype(self.loss_precision, states.device),
         )
 
     def _negatives(self, batch: NextItems) -> tuple[Tensor, Tensor]:
-        """Uniform items for every position, none of the row's own: int64 and bool (which do not count) `[batch, length, n_negatives]`."""
+        """Uniform items for every position, none of the row's own: int64 and bool (which do not
+        count) `[batch, length, n_negatives]`.
+        """
         shape = (*batch.item_seq.shape, self.n_negatives)
 
         def forbidden(drawn: Tensor) -> Tensor:
             flat = drawn.flatten(1)
-            return (own_item_mask(batch.item_seq, batch.targets, flat) | self.held_out(flat)).view(drawn.shape)
+            return (own_item_mask(batch.item_seq, batch.targets, flat) | self.held_out(flat)).view(
+                drawn.shape
+            )
 
         return draw_unseen(shape, self.n_items, forbidden, batch.item_seq.device)
 
-    # --- Ranking ------------------------------------------------------------------------------------------------------
+    # --- Ranking ------------------------------------------------------------------------------
 
     def item_vectors(self) -> Tensor:
-        """Folded vectors of the whole catalogue `[items, folded width]`, encoded once until a weight or the speaking experts change."""
+        """Folded vectors of the whole catalogue `[items, folded width]`, encoded once until a
+        weight or the speaking experts change.
+        """
         self._items()
         return super().item_vectors()
 
@@ -237,11 +338,18 @@ class ExpertsRecommender(TwoSidedRecommender):
         """The users of a batch `[batch]`, for backbones that know users."""
         return {"users": interaction[self.USER_ID]}
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
-        """int64 `item_seq [batch, length]`, right-padded -> folded user vectors; `users [batch]`, for backbones that know users."""
+    def forward(
+        self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None
+    ) -> Tensor:
+        """int64 `item_seq [batch, length]`, right-padded -> folded user vectors.
+
+        `users [batch]`, for backbones that know users.
+        """
         return self._items().fold_users(self.last_states(item_seq, item_seq_len, users))
 
-    def last_states(self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None) -> Tensor:
+    def last_states(
+        self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None
+    ) -> Tensor:
         """The states `[batch, experts, width]` after each row's last item."""
         users = torch.zeros_like(item_seq_len) if users is None else users
         item_seq = item_seq[:, : max(int(item_seq_len.max()), 1)]
@@ -250,7 +358,8 @@ class ExpertsRecommender(TwoSidedRecommender):
     def _history_items(self, item_seq: Tensor) -> Tensor:
         """The experts' vectors `[batch, length, experts, width]` of the items of histories.
 
-        While users are ranked batch after batch, a small catalogue is encoded once for all of them; else the items at hand are.
+        While users are ranked batch after batch, a small catalogue is encoded once for all of them;
+        else the items at hand are.
         """
         if self._keeps_stacked:
             return self._stacked_catalogue()[item_seq]
@@ -260,7 +369,10 @@ class ExpertsRecommender(TwoSidedRecommender):
     @property
     def _keeps_stacked(self) -> bool:
         """Whether the experts' vectors of the whole catalogue are kept until a weight changes."""
-        return not (self.training or torch.is_grad_enabled()) and 4 * self.n_items * len(self._items().active) * self.width <= _KEPT_BYTES
+        return (
+            not (self.training or torch.is_grad_enabled())
+            and 4 * self.n_items * len(self._items().active) * self.width <= _KEPT_BYTES
+        )
 
     def _stacked_catalogue(self) -> Tensor:
         """The experts' vectors of the whole catalogue `[items, experts, width]`."""
@@ -283,7 +395,9 @@ class ExpertsRecommender(TwoSidedRecommender):
 
     @property
     def cold_items(self) -> str:
-        """What an item that was never trained is ranked by: its `text`, or `nothing` but the ID vector that `unseen_id` names."""
+        """What an item that was never trained is ranked by: its `text`, or `nothing` but the ID
+        vector that `unseen_id` names.
+        """
         return "text" if set(self._items().active) & {"aligned", "text"} else "nothing"
 
     def read_tokens(self, tokens: TokenStates) -> TokenStates:
@@ -291,18 +405,31 @@ class ExpertsRecommender(TwoSidedRecommender):
         return tokens
 
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
-        """Add items that were never trained, known by their texts alone; bool, which of them have a text."""
+        """Add items that were never trained, known by their texts alone.
+
+        Bool, which of them have a text.
+        """
         words = tokens.without_special()  # for experts with token vectors of their own
-        readable = self.item_encoder.extend(len(tokens), tokens.pooled(), (words.states, words.token_ids, words.offsets))
+        readable = self.item_encoder.extend(
+            len(tokens), tokens.pooled(), (words.states, words.token_ids, words.offsets)
+        )
         self._grow(tokens)
         return readable.numpy()
 
     @torch.no_grad()
     def gate_weights(self, interaction: Interaction | None = None) -> Tensor:
-        """What each expert weighs in each bucket, the padding first: `[frequency_buckets + 1, experts]`.
+        """What each expert weighs in each bucket, the padding first: `[frequency_buckets + 1,
+        experts]`.
 
-        For a gate that reads users, those of a batch's: `[batch, frequency_buckets + 1, experts]`; it needs the `interaction`.
+        For a gate that reads users, those of a batch's: `[batch, frequency_buckets + 1, experts]`;
+        it needs the `interaction`.
         """
         if interaction is None or not self._items().by_user:
             return self.item_encoder.gate.table()
-        return self.item_encoder.gate.table(self.last_states(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], interaction[self.USER_ID]))
+        return self.item_encoder.gate.table(
+            self.last_states(
+                interaction[self.ITEM_SEQ],
+                interaction[self.ITEM_SEQ_LEN],
+                interaction[self.USER_ID],
+            )
+        )

@@ -1,8 +1,9 @@
 """GRU4Rec trained at all positions with the full softmax.
 
 Reference:
-    Balazs Hidasi et al. "Session-based Recommendations with Recurrent Neural Networks." ICLR 2016, arXiv 1511.06939, in the
-    form of RecBole: one linear map from the GRU's states to the width of the items.
+    Balazs Hidasi et al. "Session-based Recommendations with Recurrent Neural Networks." ICLR 2016,
+    arXiv 1511.06939, in the form of RecBole: one linear map from the GRU's states to the width of
+        the items.
 """
 
 from __future__ import annotations
@@ -17,4 +18,9 @@ class GRU4RecCE(NextItemRecommender):
 
     def build_sequence_encoder(self, config) -> PackedEncoder:
         """The GRU of `hidden_size`."""
-        return Recurrent(self.width, hidden_size=config["hidden_size"], n_layers=config["n_layers"], dropout=config["hidden_dropout_prob"])
+        return Recurrent(
+            self.width,
+            hidden_size=config["hidden_size"],
+            n_layers=config["n_layers"],
+            dropout=config["hidden_dropout_prob"],
+        )

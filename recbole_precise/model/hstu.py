@@ -1,8 +1,8 @@
 """HSTU: hierarchical sequential transduction units, at the size of a public benchmark.
 
 Reference:
-    Jiaqi Zhai et al. "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for Generative
-    Recommendations." ICML 2024, arXiv 2402.17152.
+    Jiaqi Zhai et al. "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers
+    for Generative Recommendations." ICML 2024, arXiv 2402.17152.
 """
 
 from __future__ import annotations
@@ -21,11 +21,14 @@ from recbole_precise.nn.sequence_encoders import PackedEncoder
 
 
 class HSTU(SASRecSampled):
-    """Input, score and loss of SASRec-Sampled, as in the authors' comparison; HSTU's layers in place of its blocks.
+    """Input, score and loss of SASRec-Sampled, as in the authors' comparison; HSTU's layers in
+    place of its blocks.
 
-    `hstu_time` says at which time position i is asked for the next item, which the time bias reads: `last_seen`, the time of
-    item i; `request`, that of the item i + 1 that is asked for. The authors' code does the latter: in training and ranking
-    alike the model is told when its target happened. `none` leaves the time bias out.
+    `hstu_time` says at which time position i is asked for the next item, which the time bias reads:
+        `last_seen`, the time of
+    item i; `request`, that of the item i + 1 that is asked for. The authors' code does the latter:
+    in training and ranking alike the model is told when its target happened. `none` leaves the time
+    bias out.
     """
 
     def build_sequence_encoder(self, config) -> PackedEncoder:
@@ -44,11 +47,15 @@ class HSTU(SASRecSampled):
 
     def _build(self, config, dataset) -> None:
         if config["hstu_time"] != "none":
-            times, offsets = np.asarray(require(dataset, "raw_times", config["model"])()), dataset.store.offsets.numpy()
+            times, offsets = (
+                np.asarray(require(dataset, "raw_times", config["model"])()),
+                dataset.store.offsets.numpy(),
+            )
             fault = what_times_lack(times, offsets)
             if fault:
                 raise ConfigError(
-                    f"{config['model']} reads time stamps, but in {config['dataset']} {fault} (column {config['TIME_FIELD']}): "
+                    f"{config['model']} reads time stamps, but in {config['dataset']} {fault} "
+                    f"(column {config['TIME_FIELD']}): "
                     "set hstu_time: none to train it without times."
                 )
         self._times = f"{EXACT_TIME}{config['LIST_SUFFIX']}"
@@ -62,14 +69,20 @@ class HSTU(SASRecSampled):
         for name in needed:
             if name not in interaction:
                 raise ConfigError(
-                    f"{type(self).__name__} (hstu_time: {self.hstu_time}) needs the times of the events, but there is no '{name}': keep "
-                    f"{EXACT_TIME} among sequence_fields, and ask it about users of the data set, not about a history without times."
+                    f"{type(self).__name__} (hstu_time: {self.hstu_time}) needs the times of the "
+                    f"events, but there is no '{name}': keep "
+                    f"{EXACT_TIME} among sequence_fields, and ask it about users of the data "
+                    "set, not about a history without times."
                 )
         times = interaction[self._times].double()
         first = times[:, :1]
         if self.hstu_time == "last_seen":
             return {"times": times - first, "asked": times - first}
-        asked = torch.cat([times[:, 1:], first], 1).scatter(1, interaction[self.ITEM_SEQ_LEN][:, None] - 1, interaction[EXACT_TIME].double()[:, None])
+        asked = torch.cat([times[:, 1:], first], 1).scatter(
+            1,
+            interaction[self.ITEM_SEQ_LEN][:, None] - 1,
+            interaction[EXACT_TIME].double()[:, None],
+        )
         return {"times": times - first, "asked": asked - first}
 
 

@@ -1,8 +1,9 @@
-"""LEARN: frozen content vectors of a language model, a causal transformer over them, and no ID at all.
+"""LEARN: frozen content vectors of a language model, a causal transformer over them, and no ID at
+all.
 
 Reference:
-    Jian Jia et al. "LEARN: Knowledge Adaptation from Large Language Model to Recommendation for Practical Industrial
-    Application." AAAI 2025, arXiv 2405.03988.
+    Jian Jia et al. "LEARN: Knowledge Adaptation from Large Language Model to Recommendation for
+    Practical Industrial Application." AAAI 2025, arXiv 2405.03988.
 """
 
 from __future__ import annotations
@@ -22,9 +23,11 @@ from recbole_precise.nn.sequence_encoders import PackedEncoder, Projected
 
 
 class LEARN(NextItemRecommender):
-    """User tower: content vectors of the history, a linear map, a causal transformer, a projection. Item tower: the same weights on one item alone.
+    """User tower: content vectors of the history, a linear map, a causal transformer, a projection.
+    Item tower: the same weights on one item alone.
 
-    Loss (dense all-action): from some positions of a row several of the items that come later, not the next alone, against
+    Loss (dense all-action): from some positions of a row several of the items that come later, not
+        the next alone, against
     the targets of other rows. The paper's sizes are not public; those here are small.
     """
 
@@ -39,7 +42,10 @@ class LEARN(NextItemRecommender):
     def build_objective(self, config, dataset) -> None:
         """Positions and targets of a row, drawn anew at each step."""
         self.full_softmax = False
-        self.learn_positions, self.learn_targets = config["learn_positions"], config["learn_targets"]
+        self.learn_positions, self.learn_targets = (
+            config["learn_positions"],
+            config["learn_targets"],
+        )
 
     @property
     def target_items(self) -> OneItemTower:
@@ -47,10 +53,15 @@ class LEARN(NextItemRecommender):
         return OneItemTower(self.item_encoder, self.sequence_encoder)
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
-        """Softmax of each drawn target against all targets drawn in the batch but those of the row's own items."""
+        """Softmax of each drawn target against all targets drawn in the batch but those of the
+        row's own items.
+        """
         row, position, targets = later_targets(batch, self.learn_positions, self.learn_targets)
         pool = torch.unique(targets)
-        vectors, recall = self.score.item(self.target_items(pool)), self.recalled(batch, row, position)
+        vectors, recall = (
+            self.score.item(self.target_items(pool)),
+            self.recalled(batch, row, position),
+        )
         return sampled_softmax_loss(
             self.score.user(unpacked(states, batch.trained)[row, position]),
             vectors[torch.searchsorted(pool, targets)],

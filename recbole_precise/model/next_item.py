@@ -1,4 +1,6 @@
-"""What models share that learn the next item at every position: item encoder x sequence encoder x softmax over items."""
+"""What models share that learn the next item at every position: item encoder x sequence encoder x
+softmax over items.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,11 @@ from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
 
 
 class NextItemRecommender(TwoSidedRecommender):
-    """The parts that a subclass chooses (`build_items`, `build_sequence_encoder`), and the loss over next items.
+    """The parts that a subclass chooses (`build_items`, `build_sequence_encoder`), and the loss
+    over next items.
 
-    By default IDs alone and a causal transformer: with the full softmax this is SASRec as RecBole has it, trained at all
+    By default IDs alone and a causal transformer: with the full softmax this is SASRec as RecBole
+        has it, trained at all
     positions of a window in one pass.
     """
 
@@ -66,40 +70,71 @@ class NextItemRecommender(TwoSidedRecommender):
         self.label_smoothing = config["label_smoothing"]
         self.target_horizon, self.target_decay = config["target_horizon"], config["target_decay"]
         softmax = config["softmax"]
-        self.full_softmax = full_softmax_pays(self.n_items) if softmax == "auto" else softmax == "full"
+        self.full_softmax = (
+            full_softmax_pays(self.n_items) if softmax == "auto" else softmax == "full"
+        )
         self.logq, self.loss_precision = config["logq"], config["loss_precision"]
         if not self.full_softmax:
             self._refuse_soft_targets()
             counts = torch.as_tensor(require(dataset, "train_item_counts", "sampled softmax")())
-            self.sampler = NegativeSampler(self.n_items, config["n_negatives"], config["negative_source"], counts, getattr(dataset, "held_out", None))
+            self.sampler = NegativeSampler(
+                self.n_items,
+                config["n_negatives"],
+                config["negative_source"],
+                counts,
+                getattr(dataset, "held_out", None),
+            )
 
     def id_part(self, config, dataset, width: int, with_text: bool = False) -> IdEncoder:
         """A trainable vector per item; without text its dropout would leave nothing of an item."""
         trained = require(dataset, "trained_items", config["model"])()
         dropout = config["id_dropout"] if with_text else 0.0
-        given = self.n_items, width, config["id_init_std"], dropout, config["unseen_id"] or "zero", trained
+        given = (
+            self.n_items,
+            width,
+            config["id_init_std"],
+            dropout,
+            config["unseen_id"] or "zero",
+            trained,
+        )
         if not config["rare_smoothing"]:
             return IdEncoder(*given)
         tokens = require(dataset, "token_states", config["model"])().without_special()
         counts = require(dataset, "train_item_counts", config["model"])()
         self.text_encoder = self.text_encoder or {**tokens.encoder, "token_mode": "neighbours"}
         buckets = frequency_buckets(counts, config["smoothing_buckets"] or 10)
-        return SmoothedIdEncoder(*given, text=text_vectors(self, config, dataset, tokens.pooled()), neighbours=config["rare_smoothing"], bucket=buckets)
+        return SmoothedIdEncoder(
+            *given,
+            text=text_vectors(self, config, dataset, tokens.pooled()),
+            neighbours=config["rare_smoothing"],
+            bucket=buckets,
+        )
 
     def _refuse_soft_targets(self) -> None:
         for key, unset in (("label_smoothing", 0), ("target_horizon", 1)):
             if getattr(self, key) != unset:
-                raise ConfigError(f"{key} needs the full softmax, but softmax: auto samples with {self.n_items:,} items; set softmax: full or {key}: {unset}.")
+                raise ConfigError(
+                    f"{key} needs the full softmax, but softmax: auto samples with "
+                    f"{self.n_items:,} items; set softmax: full or {key}: {unset}."
+                )
 
     def sequence_items(self, item_seq: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The full softmax needs every item's vector, so the input is looked up there; else only the batch's items are fused."""
+        """The full softmax needs every item's vector, so the input is looked up there.
+
+        Else only the batch's items are fused.
+        """
         if not self.full_softmax:
             return self.item_encoder(item_seq), None
         catalogue = self.target_items.all_items()
-        return (catalogue[item_seq] if self.target_items is self.item_encoder else self.item_encoder(item_seq)), catalogue
+        return (
+            catalogue[item_seq]
+            if self.target_items is self.item_encoder
+            else self.item_encoder(item_seq)
+        ), catalogue
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
-        """Next-item loss (PRECISE Eq. 5) at the trained positions; with `target_horizon` over 1 the items after it share the target.
+        """Next-item loss (PRECISE Eq. 5) at the trained positions; with `target_horizon` over 1 the
+        items after it share the target.
 
         Args:
             states: `[positions, width]`, of the trained positions.
@@ -109,35 +144,67 @@ class NextItemRecommender(TwoSidedRecommender):
         if catalogue is None:
             return self.softmax_loss(states, batch, None)
         targets, weights = upcoming_items(batch.targets, self.target_horizon, self.target_decay)
-        return self.softmax_loss(states, batch, catalogue, targets[batch.trained], weights[batch.trained])
+        return self.softmax_loss(
+            states, batch, catalogue, targets[batch.trained], weights[batch.trained]
+        )
 
-    def softmax_loss(self, users: Tensor, batch: NextItems, catalogue: Tensor | None, targets: Tensor | None = None, weights: Tensor | None = None) -> Tensor:
-        """Each trained position's next item against the step's pool, or against the whole `catalogue [items, width]`.
+    def softmax_loss(
+        self,
+        users: Tensor,
+        batch: NextItems,
+        catalogue: Tensor | None,
+        targets: Tensor | None = None,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        """Each trained position's next item against the step's pool, or against the whole
+        `catalogue [items, width]`.
 
         Args:
             users: scoring vectors `[positions, width]`, of the trained positions.
-            targets, weights: with a catalogue, soft targets `[positions, k]` in the place of the next item.
+            targets, weights: with a catalogue, soft targets `[positions, k]` in the place of the
+                next item.
         """
         recall, own = self.recalled(batch), batch.targets[batch.trained]
         if catalogue is None:
-            return self.sampled_softmax(users, own, lambda negatives: self.forbidden(batch, negatives), recall)
+            return self.sampled_softmax(
+                users, own, lambda negatives: self.forbidden(batch, negatives), recall
+            )
         catalogue, targets = self.competing(catalogue, own if targets is None else targets)
         return full_softmax_loss(
-            users, self.score.item(catalogue), targets, target_weights=weights, pairs=self.competing_pairs(recall),
-            label_smoothing=self.label_smoothing, product_dtype=product_dtype(self.loss_precision, users.device),
+            users,
+            self.score.item(catalogue),
+            targets,
+            target_weights=weights,
+            pairs=self.competing_pairs(recall),
+            label_smoothing=self.label_smoothing,
+            product_dtype=product_dtype(self.loss_precision, users.device),
         )
 
     def forbidden(self, batch: NextItems, negatives: Tensor) -> Tensor:
-        """bool `[trained positions, negatives]`: which negatives do not compete there; those of the row's own items."""
-        return own_item_mask(batch.item_seq, batch.targets, negatives)[batch.trained.nonzero()[:, 0]]
+        """Bool `[trained positions, negatives]`: which negatives do not compete there.
+
+        Those of the row's own items.
+        """
+        return own_item_mask(batch.item_seq, batch.targets, negatives)[
+            batch.trained.nonzero()[:, 0]
+        ]
 
     def vectors_of(self, items: Tensor) -> tuple[Tensor, Tensor]:
         """(scoring vectors of the distinct items, place of each of `items` among them)."""
         unique, place = torch.unique(items, return_inverse=True)
         return self.score.item(self.target_items(unique)), place
 
-    def sampled_softmax(self, states: Tensor, targets: Tensor, forbidden: Callable[[Tensor], Tensor], recall: Recall | None = None) -> Tensor:
-        """Loss of `states [n, width]` with `targets [n]` against the step's pool; `forbidden`: pool -> bool `[n, pool]`."""
+    def sampled_softmax(
+        self,
+        states: Tensor,
+        targets: Tensor,
+        forbidden: Callable[[Tensor], Tensor],
+        recall: Recall | None = None,
+    ) -> Tensor:
+        """Loss of `states [n, width]` with `targets [n]` against the step's pool.
+
+        `forbidden`: pool -> bool `[n, pool]`.
+        """
         negatives = self.sampler.draw(targets)
         vectors, place = self.vectors_of(torch.cat([targets, negatives]))
         return sampled_softmax_loss(
@@ -147,5 +214,7 @@ class NextItemRecommender(TwoSidedRecommender):
             forbidden=forbidden(negatives),
             log_probability=self.sampler.log_probability.to(negatives.device)[negatives],
             logq=self.logq,
-            bonus=None if recall is None else (recall.at(targets[:, None])[:, 0], recall.at(negatives)),
+            bonus=None
+            if recall is None
+            else (recall.at(targets[:, None])[:, 0], recall.at(negatives)),
         )

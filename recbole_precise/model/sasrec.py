@@ -1,7 +1,9 @@
-"""SASRec under two losses: the controls that PRECISE's and PAD's tables want beside SASRec as their authors trained it.
+"""SASRec under two losses: the controls that PRECISE's and PAD's tables want beside SASRec as their
+authors trained it.
 
 Reference:
-    Wang-Cheng Kang and Julian McAuley. "Self-Attentive Sequential Recommendation." ICDM 2018, arXiv 1808.09781.
+    Wang-Cheng Kang and Julian McAuley. "Self-Attentive Sequential Recommendation." ICDM 2018, arXiv
+    1808.09781.
 """
 
 from __future__ import annotations
@@ -15,19 +17,23 @@ from recbole_precise.nn.sequence_encoders import PackedEncoder
 
 
 class SASRecCE(NextItemRecommender):
-    """SASRec with the full softmax at all positions: RecBole's SASRec, weight for weight, trained on windows.
+    """SASRec with the full softmax at all positions: RecBole's SASRec, weight for weight, trained
+    on windows.
 
-    With `decouple_tables` (SASRec-Decoupled) the table that the encoder reads is not the one that is scored, as in
-    DARE (Ningya Feng et al. "Long-Sequence Recommendation Models Need Decoupled Embeddings." ICLR 2025, arXiv 2410.02604):
-    the control for what tables alone bring, without text.
+    With `decouple_tables` (SASRec-Decoupled) the table that the encoder reads is not the one that
+    is scored, as in DARE (Ningya Feng et al. "Long-Sequence Recommendation Models Need Decoupled
+    Embeddings." ICLR 2025, arXiv 2410.02604): the control for what tables alone bring, without
+    text.
     """
 
 
 class SASRecSampled(NextItemRecommender):
-    """SASRec as HSTU's authors run it beside HSTU (arXiv 2402.17152 and their public configurations).
+    """SASRec as HSTU's authors run it beside HSTU (arXiv 2402.17152 and their public
+    configurations).
 
-    Items scaled by the root of their width, the original block (the query alone is normalised), cosine over a temperature
-    of 0.05, and a softmax against uniform negatives, of which those that are the target do not compete.
+    Items scaled by the root of their width, the original block (the query alone is normalised),
+    cosine over a temperature of 0.05, and a softmax against uniform negatives, of which those that
+    are the target do not compete.
     """
 
     def build_sequence_encoder(self, config) -> PackedEncoder:

@@ -1,4 +1,6 @@
-"""What every model of ours shares: RecBole's interface over an item encoder, a sequence encoder and a score."""
+"""What every model of ours shares: RecBole's interface over an item encoder, a sequence encoder and
+a score.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ from recbole_precise.trainer.phases import Phase
 
 
 def build_transformer(config, width: int) -> Transformer:
-    """The causal transformer over item vectors of `width` that the settings describe, its weights as torch draws them."""
+    """The causal transformer over item vectors of `width` that the settings describe, its weights
+    as torch draws them.
+    """
     return Transformer(
         width,
         config["MAX_ITEM_LIST_LENGTH"],
@@ -42,8 +46,9 @@ class TwoSidedRecommender(SequentialRecommender):
     """A model whose score is an inner product of a user vector and an item vector.
 
     A subclass sets `item_encoder` (`all_items() -> [items, width]`), `sequence_encoder`
-    (`packed_states`, `user_vector`) and `score`, and gives an objective through `objective(...)`. With a `target_encoder`
-    the vectors that are scored are not those that the sequence encoder reads.
+    (`packed_states`, `user_vector`) and `score`, and gives an objective through `objective(...)`.
+    With a `target_encoder` the vectors that are scored are not those that the sequence encoder
+    reads.
     """
 
     #: The dataset hands out windows trained at every position, not RecBole's one row per target.
@@ -60,7 +65,9 @@ class TwoSidedRecommender(SequentialRecommender):
         self._catalogue: tuple[tuple, Tensor] | None = None
         self.neighbours: Neighbours | None = None
         self.neighbour_texts = 0.0
-        self.neighbour_rows: FrozenText | None = None  # gives the texts of new items for the neighbours, where they are tuned
+        self.neighbour_rows: FrozenText | None = (
+            None  # gives the texts of new items for the neighbours, where they are tuned
+        )
         self._competing = training_catalogue(dataset)
         self.memory = memory_of(dataset, config, self.n_items)
 
@@ -70,7 +77,9 @@ class TwoSidedRecommender(SequentialRecommender):
 
     @property
     def cold_items(self) -> str:
-        """What an item that was never trained is ranked by: its `text`, or `nothing` but the vector that `unseen_id` names."""
+        """What an item that was never trained is ranked by: its `text`, or `nothing` but the vector
+        that `unseen_id` names.
+        """
         return "text" if self.text_encoder else "nothing"
 
     @property
@@ -79,7 +88,9 @@ class TwoSidedRecommender(SequentialRecommender):
         return getattr(self, "target_encoder", self.item_encoder)
 
     def context(self, interaction: Interaction) -> dict[str, Tensor]:
-        """What the sequence encoder reads of a batch beside its items, `[batch, length]` each and right-padded; most read nothing."""
+        """What the sequence encoder reads of a batch beside its items, `[batch, length]` each and
+        right-padded; most read nothing.
+        """
         return {}
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
@@ -87,13 +98,17 @@ class TwoSidedRecommender(SequentialRecommender):
         raise NotImplementedError
 
     def sequence_items(self, item_seq: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Item vectors `[batch, length, width]` of the input, and the whole catalogue's if it was encoded anyway."""
+        """Item vectors `[batch, length, width]` of the input, and the whole catalogue's if it was
+        encoded anyway.
+        """
         return self.item_encoder(item_seq), None
 
     def competing(self, catalogue: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of a catalogue `[items, width]` that compete in training, and `targets` as indices into them.
+        """The rows of a catalogue `[items, width]` that compete in training, and `targets` as
+        indices into them.
 
-        An item that is held out of training (`holdout_items`) does not exist for it: it is no negative either.
+        An item that is held out of training (`holdout_items`) does not exist for it: it is no
+        negative either.
         """
         if self._competing is None:
             return catalogue, targets
@@ -106,8 +121,12 @@ class TwoSidedRecommender(SequentialRecommender):
             return torch.zeros_like(items, dtype=torch.bool)
         return (self._competing[1].to(items.device)[items] == 0) & (items > 0)
 
-    def recalled(self, batch: NextItems, row: Tensor | None = None, position: Tensor | None = None) -> Recall | None:
-        """What the memory adds to scores at the trained positions of a batch, or at `(row [n], position [n])`; None without a memory."""
+    def recalled(
+        self, batch: NextItems, row: Tensor | None = None, position: Tensor | None = None
+    ) -> Recall | None:
+        """What the memory adds to scores at the trained positions of a batch, or at `(row [n],
+        position [n])`; None without a memory.
+        """
         if self.memory is None:
             return None
         if row is None:
@@ -115,32 +134,53 @@ class TwoSidedRecommender(SequentialRecommender):
         return self.memory.before(batch, row, position)
 
     def competing_pairs(self, recall: Recall | None) -> tuple[Tensor, Tensor, Tensor] | None:
-        """`recall` as `full_softmax_loss` takes it, with items as rows of what competes in training."""
+        """`recall` as `full_softmax_loss` takes it, with items as rows of what competes in
+        training.
+        """
         if recall is None:
             return None
-        item = recall.item if self._competing is None else self._competing[1].to(recall.item.device)[recall.item]
+        item = (
+            recall.item
+            if self._competing is None
+            else self._competing[1].to(recall.item.device)[recall.item]
+        )
         return recall.row, item, recall.value
 
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
-        """Add items that were never trained to what is ranked, known by the token states of their texts alone.
+        """Add items that were never trained to what is ranked, known by the token states of their
+        texts alone.
 
         Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
         """
         words = self.read_tokens(tokens)
-        encoders = [self.item_encoder, *([self.target_encoder] if hasattr(self, "target_encoder") else [])]
-        readable = [encoder.extend(len(tokens), words.states, words.token_ids, words.offsets) for encoder in encoders][-1]
+        encoders = [
+            self.item_encoder,
+            *([self.target_encoder] if hasattr(self, "target_encoder") else []),
+        ]
+        readable = [
+            encoder.extend(len(tokens), words.states, words.token_ids, words.offsets)
+            for encoder in encoders
+        ][-1]
         self._grow(tokens)
         return readable.numpy()
 
     def read_tokens(self, tokens: TokenStates) -> TokenStates:
-        """Those tokens of new items' texts that the item encoder reads: not those that a tokenizer adds."""
+        """Those tokens of new items' texts that the item encoder reads: not those that a tokenizer
+        adds.
+        """
         return tokens.without_special()
 
     def _grow(self, tokens: TokenStates) -> None:
         """What knows the catalogue beside the item encoder learns of new items."""
         if self.neighbours is not None:
             scale = self.neighbour_texts
-            near = tokens.pooled() if self.neighbour_rows is None else self.neighbour_rows.new_rows(self.read_tokens(tokens).pooled())[0].cpu().numpy()
+            near = (
+                tokens.pooled()
+                if self.neighbour_rows is None
+                else self.neighbour_rows.new_rows(self.read_tokens(tokens).pooled())[0]
+                .cpu()
+                .numpy()
+            )
             self.neighbours.extend(len(tokens), unit_rows(near) * np.sqrt(scale) if scale else None)
         if self.memory is not None:
             self.memory.extend(len(tokens))
@@ -148,16 +188,24 @@ class TwoSidedRecommender(SequentialRecommender):
         self.forget_catalogue()
 
     def next_items(self, interaction: Interaction) -> NextItems:
-        """The positions of a batch of windows, or of RecBole's rows, and which of them are trained on what."""
+        """The positions of a batch of windows, or of RecBole's rows, and which of them are trained
+        on what.
+        """
         fields = interaction.interaction
         which = fields.get(SUPERVISED_FIELD), fields.get(TRAINED_FIELD)
-        return next_item_targets(fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], *which)
+        return next_item_targets(
+            fields[self.ITEM_SEQ], fields[self.ITEM_SEQ_LEN], fields[self.POS_ITEM_ID], *which
+        )
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean loss over the trained positions of a batch of windows (or of RecBole's rows): a scalar."""
+        """Mean loss over the trained positions of a batch of windows (or of RecBole's rows): a
+        scalar.
+        """
         batch = self.next_items(interaction)
         vectors, catalogue = self.sequence_items(batch.item_seq)
-        states = self.sequence_encoder.packed_states(vectors, batch.mask, **self.context(interaction))[batch.trained[batch.mask]]
+        states = self.sequence_encoder.packed_states(
+            vectors, batch.mask, **self.context(interaction)
+        )[batch.trained[batch.mask]]
         return self.objective(states, batch, catalogue)
 
     def forget_catalogue(self) -> None:
@@ -170,35 +218,63 @@ class TwoSidedRecommender(SequentialRecommender):
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
-        """Scoring vectors of the whole catalogue `[items, width]`, encoded once until a weight changes."""
+        """Scoring vectors of the whole catalogue `[items, width]`, encoded once until a weight
+        changes.
+        """
         key = version_of(self.parameters())
         if self.training or self._catalogue is None or self._catalogue[0] != key:
             vectors = self.score.item(self.encoded_catalogue())
-            self._catalogue = (key, vectors if self.neighbours is None else self.neighbours.of_items(vectors))
+            self._catalogue = (
+                key,
+                vectors if self.neighbours is None else self.neighbours.of_items(vectors),
+            )
         return self._catalogue[1]
 
     @torch.no_grad()
     def user_vectors(self, interaction: Interaction) -> Tensor:
         """Scoring vectors of a batch's users `[batch, width]`, from their histories alone."""
-        vectors = self.score.user(self.forward(interaction[self.ITEM_SEQ], interaction[self.ITEM_SEQ_LEN], **self.context(interaction)))
-        return vectors if self.neighbours is None else self.neighbours.of_users(vectors, self._last_items(interaction))
+        vectors = self.score.user(
+            self.forward(
+                interaction[self.ITEM_SEQ],
+                interaction[self.ITEM_SEQ_LEN],
+                **self.context(interaction),
+            )
+        )
+        return (
+            vectors
+            if self.neighbours is None
+            else self.neighbours.of_users(vectors, self._last_items(interaction))
+        )
 
     def pair_bonus(self, interaction: Interaction) -> tuple[Tensor, Tensor, Tensor] | None:
-        """(row, item, value) of what is added to single scores; None when the model adds nothing."""
+        """(row, item, value) of what is added to single scores.
+
+        None when the model adds nothing.
+        """
         if self.memory is not None:
             recall = self.memory.after(self._last_items(interaction))
             return recall.row, recall.item, recall.value.detach()
-        return None if self.neighbours is None else self.neighbours.pairs(self._last_items(interaction))
+        return (
+            None
+            if self.neighbours is None
+            else self.neighbours.pairs(self._last_items(interaction))
+        )
 
     def _last_items(self, interaction: Interaction) -> Tensor:
         """The last item of each row's history `[batch]`."""
-        return interaction[self.ITEM_SEQ].gather(1, interaction[self.ITEM_SEQ_LEN][:, None] - 1)[:, 0]
+        return interaction[self.ITEM_SEQ].gather(1, interaction[self.ITEM_SEQ_LEN][:, None] - 1)[
+            :, 0
+        ]
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, **context: Tensor) -> Tensor:
-        """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> last states `[batch, width]`; see `context`."""
+        """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> last
+        states `[batch, width]`; see `context`.
+        """
         longest = max(int(item_seq_len.max()), 1)
         mask = torch.arange(longest, device=item_seq.device) < item_seq_len[:, None]
-        return self.sequence_encoder.user_vector(self.item_encoder(item_seq[:, :longest]), mask, **context)
+        return self.sequence_encoder.user_vector(
+            self.item_encoder(item_seq[:, :longest]), mask, **context
+        )
 
     def predict(self, interaction: Interaction) -> Tensor:
         """Score of each row's user for its item: `[batch]`."""
@@ -230,16 +306,32 @@ class TwoSidedRecommender(SequentialRecommender):
 
 
 def memory_of(dataset, config, n_items: int) -> Memory | None:
-    """The memory of what followed what, counted in the training sequences alone (docs/methods.md 6); None unless `transition_memory` gives its first weight."""
+    """The memory of what followed what, counted in the training sequences alone (docs/methods.md
+    6); None unless `transition_memory` gives its first weight.
+    """
     if config["transition_memory"] is None:
         return None
-    items, offsets, _ = (np.asarray(part) for part in require(dataset, "train_sequences", config["model"])())
+    items, offsets, _ = (
+        np.asarray(part) for part in require(dataset, "train_sequences", config["model"])()
+    )
     window = config["memory_window"] or 1
-    return Memory(window_edges(items, offsets, n_items, Graph(window=window, backward=0.0, distance="inverse", counts="raw")), config["transition_memory"], window)
+    return Memory(
+        window_edges(
+            items,
+            offsets,
+            n_items,
+            Graph(window=window, backward=0.0, distance="inverse", counts="raw"),
+        ),
+        config["transition_memory"],
+        window,
+    )
 
 
 def training_catalogue(dataset) -> tuple[Tensor, Tensor] | None:
-    """(kept item ids `[kept]`, where each id stands among them `[items]`), the padding kept; None when no item is held out."""
+    """(kept item ids `[kept]`, where each id stands among them `[items]`), the padding kept.
+
+    None when no item is held out.
+    """
     held = getattr(dataset, "held_out", None)
     if held is None:
         return None
@@ -254,6 +346,7 @@ def require(dataset, name: str, model: str):
     if not hasattr(dataset, name):
         raise ConfigError(
             f"{model} needs recbole_precise's dataset, but got {type(dataset).__name__}: "
-            "use recbole_precise.create_dataset(config), or import recbole_precise before RecBole's create_dataset is called."
+            "use recbole_precise.create_dataset(config), or import recbole_precise before "
+            "RecBole's create_dataset is called."
         )
     return getattr(dataset, name)

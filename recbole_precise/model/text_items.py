@@ -1,4 +1,6 @@
-"""Items that are known by their texts' vectors: frozen behind a linear map, as semantic codes, or from a language model that is trained."""
+"""Items that are known by their texts' vectors: frozen behind a linear map, as semantic codes, or
+from a language model that is trained.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +24,25 @@ if TYPE_CHECKING:
     from recbole_precise.model.next_item import NextItemRecommender
 
 
-def frozen_text_part(model: NextItemRecommender, config, dataset, width: int) -> TextVectors | CodeVectors:
-    """The mean token state of each item as `text_form` says, `width` wide; tells `model.text_encoder` where it comes from."""
+def frozen_text_part(
+    model: NextItemRecommender, config, dataset, width: int
+) -> TextVectors | CodeVectors:
+    """The mean token state of each item as `text_form` says, `width` wide.
+
+    Tells `model.text_encoder` where it comes from.
+    """
     tokens = require(dataset, "token_states", config["model"])().without_special()
     codes = config["text_form"] == "codes"
     model.text_encoder = {**tokens.encoder, "token_mode": "codes" if codes else "pooled"}
     text = text_vectors(model, config, dataset, tokens.pooled())
     if codes:
-        return CodeVectors(text, width=width, levels=config["code_levels"], codes=config["code_size"], std=config["token_init_std"])
+        return CodeVectors(
+            text,
+            width=width,
+            levels=config["code_levels"],
+            codes=config["code_size"],
+            std=config["token_init_std"],
+        )
     return TextVectors(text, width=width, std=config["token_init_std"])
 
 
@@ -38,8 +51,11 @@ def frozen_text_items(model: NextItemRecommender, config, dataset, width: int) -
     return ItemEncoder([frozen_text_part(model, config, dataset, width)], model.n_items)
 
 
-def learning_text_items(model: NextItemRecommender, config, dataset, width: int, top: int | None) -> LearningItems:
-    """An item encoder of the same linear map over a language model that is trained: its last `top` layers, or all of it for None.
+def learning_text_items(
+    model: NextItemRecommender, config, dataset, width: int, top: int | None
+) -> LearningItems:
+    """An item encoder of the same linear map over a language model that is trained: its last `top`
+    layers, or all of it for None.
 
     Raises TextError, ConfigError and ValueError as `load_language_model` and `LearningText`.
     """
@@ -49,10 +65,26 @@ def learning_text_items(model: NextItemRecommender, config, dataset, width: int,
     language, layer = load_language_model(source, top, options.get("layers"))
 
     def read_below(texts: Sequence[np.ndarray]) -> np.ndarray:
-        encoder, size = HfEncoder(source, options.get("dtype", "float32"), layers=layer, raw=True), config["text_batch_size"]
-        return np.concatenate([encoder.encode_batch(texts[first : first + size]) for first in range(0, len(texts), size)])
+        encoder, size = (
+            HfEncoder(source, options.get("dtype", "float32"), layers=layer, raw=True),
+            config["text_batch_size"],
+        )
+        return np.concatenate(
+            [
+                encoder.encode_batch(texts[first : first + size])
+                for first in range(0, len(texts), size)
+            ]
+        )
 
-    model.text_encoder = {**tokens.encoder, "token_mode": "tuned", "tuned_layers": "all" if top is None else top}
+    model.text_encoder = {
+        **tokens.encoder,
+        "token_mode": "tuned",
+        "tuned_layers": "all" if top is None else top,
+    }
     batch = config["text_max_tokens"] * config["text_batch_size"]
-    text = LearningText(tokens, language, None if layer is None else states(below=layer), read_below, batch=batch)
-    return LearningItems(LearningTextVectors(text, width=width, std=config["token_init_std"]), model.n_items)
+    text = LearningText(
+        tokens, language, None if layer is None else states(below=layer), read_below, batch=batch
+    )
+    return LearningItems(
+        LearningTextVectors(text, width=width, std=config["token_init_std"]), model.n_items
+    )

@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention with the queries of one sequence and the keys and values of the other (LLM-ESR, arXiv 2405.20646).
+    """Multi-head attention with the queries of one sequence and the keys and values of the other
+    (LLM-ESR, arXiv 2405.20646).
 
     What comes out takes the place of the second sequence.
     """
@@ -15,7 +16,9 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
         if width % n_heads:
-            raise ValueError(f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})")
+            raise ValueError(
+                f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})"
+            )
         self.n_heads = n_heads
         self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
         self.out = nn.Linear(width, width)
@@ -24,10 +27,21 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor, causal: bool) -> Tensor:
-        """`asking, asked [batch, length, width]` of right-padded rows, bool `mask [batch, length]` -> `[batch, length, width]`.
+        """`asking, asked [batch, length, width]` of right-padded rows, bool `mask [batch, length]`
+        -> `[batch, length, width]`.
 
-        With `causal` a position sees nothing of what comes later in the other view either; without it, no padding.
+        With `causal` a position sees nothing of what comes later in the other view either; without
+        it, no padding.
         """
-        query, key, value = (layer(given).unflatten(2, (self.n_heads, -1)).transpose(1, 2) for layer, given in ((self.query, asking), (self.key, asked), (self.value, asked)))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=None if causal else mask[:, None, None, :], is_causal=causal)
+        query, key, value = (
+            layer(given).unflatten(2, (self.n_heads, -1)).transpose(1, 2)
+            for layer, given in ((self.query, asking), (self.key, asked), (self.value, asked))
+        )
+        mixed = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            attn_mask=None if causal else mask[:, None, None, :],
+            is_causal=causal,
+        )
         return self.out(mixed.transpose(1, 2).flatten(2))

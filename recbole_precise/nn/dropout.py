@@ -31,7 +31,9 @@ class Dropout(nn.Module):
             return F.dropout(inputs, self.p, training=True)
         dropped = min(round(self.p * 65536), 65535)
         count = inputs.numel()
-        draws = torch.empty((count + _LANES - 1) // _LANES, dtype=torch.int64).random_(-(2**63), None)
+        draws = torch.empty((count + _LANES - 1) // _LANES, dtype=torch.int64).random_(
+            -(2**63), None
+        )
         keep = draws.view(torch.int16)[:count].view(inputs.shape) >= dropped - 32768
         return inputs * keep.to(inputs.dtype).mul_(65536 / (65536 - dropped))
 

@@ -1,8 +1,10 @@
-"""Several experts' scores of an item, weighed by a gate and folded into one inner product (PAD, Sec. 3.3; docs/pad.md).
+"""Several experts' scores of an item, weighed by a gate and folded into one inner product (PAD,
+Sec. 3.3; docs/pad.md).
 
-Expert k scores item v for a user as `u_k . x_k(v)`, and the model as `sum_k w_k(b(v)) u_k . x_k(v)`, b(v) being the item's frequency bucket.
-Where the weights depend on the bucket alone, this is `[u_1; ..; u_K] . [w_1 x_1(v); ..; w_K x_K(v)]`. Where they depend on the user too, the
-user's vector has such a block for each bucket and the item's is zero outside its own.
+Expert k scores item v for a user as `u_k . x_k(v)`, and the model as `sum_k w_k(b(v)) u_k .
+x_k(v)`, b(v) being the item's frequency bucket. Where the weights depend on the bucket alone, this
+is `[u_1; ..; u_K] . [w_1 x_1(v); ..; w_K x_K(v)]`. Where they depend on the user too, the user's
+vector has such a block for each bucket and the item's is zero outside its own.
 """
 
 from __future__ import annotations
@@ -26,18 +28,29 @@ class GatedItems(nn.Module):
     """Item towers, one an expert, behind a gate.
 
     Args:
-        towers: name -> tower with `rows(item_ids | None) -> [n, width]`; all that is trained at any time.
+        towers: name -> tower with `rows(item_ids | None) -> [n, width]`; all that is trained at any
+            time.
         experts: names of those that the gate weighs, in its order.
-        gate: of `nn/gates.py`. bucket: int64 `[items]`, 0 for the padding, 1 (most frequent) .. n_buckets.
+        gate: of `nn/gates.py`. bucket: int64 `[items]`, 0 for the padding, 1 (most frequent) ..
+            n_buckets.
         text: what the towers read; None when none does.
-        id_dropout: share of items whose ID vectors are left out of a training step, of all experts at once, where texts speak too: an
-            item's text must then carry it, as it must carry a new item.
+        id_dropout: share of items whose ID vectors are left out of a training step, of all experts
+            at once, where texts speak too: an item's text must then carry it, as it must carry a
+                new item.
 
     Attributes:
         active: names of the experts that make the score now. One alone speaks without a gate.
     """
 
-    def __init__(self, towers: Mapping[str, nn.Module], experts: tuple[str, ...], gate: nn.Module, bucket: Tensor, text: FrozenText | None, id_dropout: float = 0.0) -> None:
+    def __init__(
+        self,
+        towers: Mapping[str, nn.Module],
+        experts: tuple[str, ...],
+        gate: nn.Module,
+        bucket: Tensor,
+        text: FrozenText | None,
+        id_dropout: float = 0.0,
+    ) -> None:
         super().__init__()
         self.towers, self.gate, self.text = nn.ModuleDict(towers), gate, text
         self.experts = self.active = tuple(experts)
@@ -55,21 +68,35 @@ class GatedItems(nn.Module):
         return self.gated and isinstance(self.gate, ExpertOutputGate)
 
     def stacked(self, item_ids: Tensor | None) -> Tensor:
-        """The active experts' vectors of `item_ids [n]`, or of all items for None: `[n, experts, width]`."""
+        """The active experts' vectors of `item_ids [n]`, or of all items for None: `[n, experts,
+        width]`.
+        """
         device, absent = self.bucket.device, None
         if self.training and self.id_dropout and self.text is not None and self.active != ("id",):
-            absent = torch.rand(len(self.bucket) if item_ids is None else len(item_ids), device=device) < self.id_dropout
-        with torch.autocast(device_type=device.type, enabled=False):  # too small a share of a step to gain from bf16, as in `ItemEncoder`
-            return torch.stack([self.towers[name].rows(item_ids, absent) for name in self.active], 1)
+            absent = (
+                torch.rand(len(self.bucket) if item_ids is None else len(item_ids), device=device)
+                < self.id_dropout
+            )
+        with torch.autocast(
+            device_type=device.type, enabled=False
+        ):  # too small a share of a step to gain from bf16, as in `ItemEncoder`
+            return torch.stack(
+                [self.towers[name].rows(item_ids, absent) for name in self.active], 1
+            )
 
     def weights(self, bucket: Tensor, states: Tensor | None = None) -> Tensor:
-        """Weights `[..., experts]` for int64 `bucket [...]`; `states` as for the gate, needed where weights depend on the user."""
+        """Weights `[..., experts]` for int64 `bucket [...]`.
+
+        `states` as for the gate, needed where weights depend on the user.
+        """
         if not self.gated:
             return torch.ones((*bucket.shape, len(self.active)), device=bucket.device)
         return self.gate(bucket, states)
 
     def fold_items(self, vectors: Tensor, bucket: Tensor) -> Tensor:
-        """`vectors [n, experts, width]` of items of `bucket [n]` -> one vector each, for inner products with `fold_users`."""
+        """`vectors [n, experts, width]` of items of `bucket [n]` -> one vector each, for inner
+        products with `fold_users`.
+        """
         if not self.by_user:
             return (vectors * self.weights(bucket)[..., None]).flatten(1)
         blocks = vectors.new_zeros(len(vectors), self.n_buckets + 1, vectors[0].numel())
@@ -83,8 +110,12 @@ class GatedItems(nn.Module):
         return (self.gate.table(states)[:, 1:, :, None] * states[:, None]).flatten(1)
 
     def pair_scores(self, states: Tensor, vectors: Tensor, bucket: Tensor) -> Tensor:
-        """Scores `[n, m]` of `states [n, experts, width]` for m items each: `vectors [n, m, experts, width]`, `bucket [n, m]`."""
-        return (torch.einsum("nkd,nmkd->nmk", states, vectors) * self.weights(bucket, states)).sum(-1)
+        """Scores `[n, m]` of `states [n, experts, width]` for m items each: `vectors [n, m,
+        experts, width]`, `bucket [n, m]`.
+        """
+        return (torch.einsum("nkd,nmkd->nmk", states, vectors) * self.weights(bucket, states)).sum(
+            -1
+        )
 
     def all_items(self) -> Tensor:
         """Folded vectors of the whole catalogue `[items, folded width]`."""
@@ -96,11 +127,14 @@ class GatedItems(nn.Module):
         return self.fold_items(self.stacked(unique), self.bucket[unique])[inverse]
 
     def extend(self, count: int, vectors: np.ndarray, words: Words) -> Tensor:
-        """Add `count` items that were never trained, in the rarest bucket, by their texts: vectors `[count, hidden]`, and tokens.
+        """Add `count` items that were never trained, in the rarest bucket, by their texts: vectors
+        `[count, hidden]`, and tokens.
 
         Returns: bool `[count]`, which of them have a text that a tower reads.
         """
-        with_text = torch.zeros(count, dtype=torch.bool) if self.text is None else self.text.extend(vectors)
+        with_text = (
+            torch.zeros(count, dtype=torch.bool) if self.text is None else self.text.extend(vectors)
+        )
         for tower in self.towers.values():
             readable = tower.extend(count, None if self.text is None else words)
             with_text = with_text if readable is None else readable
@@ -108,20 +142,31 @@ class GatedItems(nn.Module):
         return with_text
 
 
-def user_gated_softmax_loss(items: GatedItems, states: Tensor, vectors: Tensor, bucket: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross entropy over the catalogue where the gate's weights depend on the user; row 0 is no class.
+def user_gated_softmax_loss(
+    items: GatedItems, states: Tensor, vectors: Tensor, bucket: Tensor, targets: Tensor
+) -> Tensor:
+    """Mean cross entropy over the catalogue where the gate's weights depend on the user; row 0 is
+    no class.
 
-    Costs what the folded form costs where they do not: each bucket's items meet the users' vectors for that bucket.
+    Costs what the folded form costs where they do not: each bucket's items meet the users' vectors
+        for that bucket.
 
     Args:
-        states: `[n, experts, width]`. vectors: `[items, experts, width]`. bucket: int64 `[items]`. targets: int64 `[n]`.
+        states: `[n, experts, width]`. vectors: `[items, experts, width]`. bucket: int64 `[items]`.
+            targets: int64 `[n]`.
     """
-    flat, groups = vectors.flatten(1), [torch.nonzero(bucket == b).squeeze(1) for b in range(items.n_buckets + 1)]
+    flat, groups = (
+        vectors.flatten(1),
+        [torch.nonzero(bucket == b).squeeze(1) for b in range(items.n_buckets + 1)],
+    )
     place = torch.argsort(torch.cat(groups[1:] + groups[:1]))
 
     def block(some: Tensor, wanted: Tensor) -> Tensor:
         weights = items.gate.table(some)
-        parts = [(weights[:, b, :, None] * some).flatten(1) @ flat[groups[b]].t() for b in range(1, items.n_buckets + 1)]
+        parts = [
+            (weights[:, b, :, None] * some).flatten(1) @ flat[groups[b]].t()
+            for b in range(1, items.n_buckets + 1)
+        ]
         parts.append(some.new_full((len(some), len(groups[0])), -torch.inf))
         return F.cross_entropy(torch.cat(parts, 1), place[wanted], reduction="sum")
 

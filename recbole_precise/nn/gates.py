@@ -1,7 +1,9 @@
-"""Gates that weigh several experts' scores of an item by how often the item was trained (PAD, Sec. 3.3; docs/pad.md).
+"""Gates that weigh several experts' scores of an item by how often the item was trained (PAD, Sec.
+3.3; docs/pad.md).
 
-Items come in frequency buckets: 1 holds the most frequent items, `n_buckets` the rarest, 0 is the padding. A gate that knows the
-item's bucket alone gives each item constant weights, which fold into its vector (`nn/gated_items.py`).
+Items come in frequency buckets: 1 holds the most frequent items, `n_buckets` the rarest, 0 is the
+padding. A gate that knows the item's bucket alone gives each item constant weights, which fold into
+its vector (`nn/gated_items.py`).
 """
 
 from __future__ import annotations
@@ -14,13 +16,16 @@ from torch import Tensor, nn
 
 GATES = ("bucket", "author", "mlp", "expert_output", "global", "none")
 
-#: First values of the authors' gate over the padding and the buckets, before the sigmoid: from the first to the last.
+#: First values of the authors' gate over the padding and the buckets, before the sigmoid: from the
+#: first to the last.
 _AUTHOR = {"id": (1.0, 0.0), "aligned": (-4.0, -5.0), "text": (0.0, 1.0)}
 _VECTOR = 16  # width of the learned vectors of buckets and experts
 
 
 class TableGate(nn.Module):
-    """Weights that depend on the bucket alone: `table() -> [n_buckets + 1, experts]`, non-negative rows of sum 1 (of ones in `NoGate`)."""
+    """Weights that depend on the bucket alone: `table() -> [n_buckets + 1, experts]`, non-negative
+    rows of sum 1 (of ones in `NoGate`).
+    """
 
     def table(self) -> Tensor:
         """Weights of the experts in each bucket, the padding first."""
@@ -31,7 +36,8 @@ class TableGate(nn.Module):
         return self.table()[bucket]
 
     def begin(self, weights: Sequence[float]) -> None:
-        """Set the weights of every bucket to `weights` (positive, one an expert), divided by their sum.
+        """Set the weights of every bucket to `weights` (positive, one an expert), divided by their
+        sum.
 
         Raises ValueError for a gate whose weights are no free numbers (`FREE_GATES` are).
         """
@@ -60,7 +66,10 @@ class FreeGate(TableGate):
 
 
 class BucketGate(FreeGate):
-    """One free number for each expert and bucket, softmax over the experts; all experts weigh the same at first."""
+    """One free number for each expert and bucket, softmax over the experts.
+
+    All experts weigh the same at first.
+    """
 
     def __init__(self, n_experts: int, n_buckets: int) -> None:
         super().__init__()
@@ -71,11 +80,15 @@ class BucketGate(FreeGate):
 
 
 class AuthorGate(TableGate):
-    """As in the authors' code: sigmoids of free numbers, divided by their sum, with first values that nearly switch the aligned expert off."""
+    """As in the authors' code: sigmoids of free numbers, divided by their sum, with first values
+    that nearly switch the aligned expert off.
+    """
 
     def __init__(self, experts: Sequence[str], n_buckets: int) -> None:
         super().__init__()
-        self.logits = nn.Parameter(torch.stack([torch.linspace(*_AUTHOR[name], n_buckets + 1) for name in experts], 1))
+        self.logits = nn.Parameter(
+            torch.stack([torch.linspace(*_AUTHOR[name], n_buckets + 1) for name in experts], 1)
+        )
 
     def table(self) -> Tensor:
         open_ = torch.sigmoid(self.logits)
@@ -83,7 +96,9 @@ class AuthorGate(TableGate):
 
 
 class GlobalGate(FreeGate):
-    """One free number for each expert, whatever the bucket (the paper's model without frequencies)."""
+    """One free number for each expert, whatever the bucket (the paper's model without
+    frequencies).
+    """
 
     def __init__(self, n_experts: int, n_buckets: int) -> None:
         super().__init__()
@@ -95,7 +110,9 @@ class GlobalGate(FreeGate):
 
 
 class MlpGate(TableGate):
-    """Softmax over an MLP of a learned vector of the bucket and one of the expert: still a constant in each bucket."""
+    """Softmax over an MLP of a learned vector of the bucket and one of the expert: still a constant
+    in each bucket.
+    """
 
     def __init__(self, n_experts: int, n_buckets: int) -> None:
         super().__init__()
@@ -105,12 +122,19 @@ class MlpGate(TableGate):
 
     def table(self) -> Tensor:
         n_buckets, n_experts = self.bucket.num_embeddings, len(self.expert)
-        pairs = torch.cat([self.bucket.weight[:, None].expand(-1, n_experts, -1), self.expert.expand(n_buckets, -1, -1)], 2)
+        pairs = torch.cat(
+            [
+                self.bucket.weight[:, None].expand(-1, n_experts, -1),
+                self.expert.expand(n_buckets, -1, -1),
+            ],
+            2,
+        )
         return self.outer(F.gelu(self.inner(pairs)))[..., 0].softmax(1)
 
 
 class ExpertOutputGate(nn.Module):
-    """Softmax over an MLP of the bucket's vector and each expert's own user state: every user has weights of their own.
+    """Softmax over an MLP of the bucket's vector and each expert's own user state: every user has
+    weights of their own.
 
     `table(states) -> [users, n_buckets + 1, experts]`.
     """
@@ -133,8 +157,14 @@ class ExpertOutputGate(nn.Module):
         return table.gather(1, bucket[..., None].expand(-1, -1, table.shape[2]))
 
 
-_PLAIN = {"bucket": BucketGate, "mlp": MlpGate, "global": GlobalGate}  # made from the numbers of experts and buckets alone
-FREE_GATES = tuple(kind for kind, gate in _PLAIN.items() if issubclass(gate, FreeGate))  # whose weights can be set (`TableGate.begin`)
+_PLAIN = {
+    "bucket": BucketGate,
+    "mlp": MlpGate,
+    "global": GlobalGate,
+}  # made from the numbers of experts and buckets alone
+FREE_GATES = tuple(
+    kind for kind, gate in _PLAIN.items() if issubclass(gate, FreeGate)
+)  # whose weights can be set (`TableGate.begin`)
 
 
 def build_gate(kind: str, experts: Sequence[str], n_buckets: int, width: int) -> nn.Module:

@@ -1,7 +1,9 @@
-"""HSTU: pointwise SiLU attention with relative position and time biases, and a gate in place of the feed-forward network.
+"""HSTU: pointwise SiLU attention with relative position and time biases, and a gate in place of the
+feed-forward network.
 
-Reference: Jiaqi Zhai et al. "Actions Speak Louder than Words: Trillion-Parameter Sequential Transducers for Generative
-Recommendations." ICML 2024, arXiv 2402.17152, Sec. 3 and the authors' public configurations of ML-1M and Amazon Books.
+Reference: Jiaqi Zhai et al. "Actions Speak Louder than Words: Trillion-Parameter Sequential
+Transducers for Generative Recommendations." ICML 2024, arXiv 2402.17152, Sec. 3 and the authors'
+public configurations of ML-1M and Amazon Books.
 """
 
 from __future__ import annotations
@@ -22,39 +24,66 @@ def time_buckets(asked: Tensor, times: Tensor) -> Tensor:
     """int64 `[batch, length, length]`: `floor(ln(max(|asked_i - t_j|, 1)) / 0.301)`, at most 128.
 
     Args:
-        asked: `[batch, length]` seconds, the time at which position i is asked. times: `[batch, length]` seconds of the events.
+        asked: `[batch, length]` seconds, the time at which position i is asked. times: `[batch,
+            length]` seconds of the events.
     """
     gap = (asked[:, :, None] - times[:, None, :]).abs().clamp_min(1)
     return (gap.double().log() / _LOG_STEP).long().clamp_max(TIME_BUCKETS)
 
 
 class HSTULayer(nn.Module):
-    """`x <- x + W_o dropout(U * LN(A V))`, `A_ij = SiLU(q_i . k_j + p[i - j] + tau[b(i, j)]) / N` for j <= i, else 0.
+    """`x <- x + W_o dropout(U * LN(A V))`, `A_ij = SiLU(q_i . k_j + p[i - j] + tau[b(i, j)]) / N`
+    for j <= i, else 0.
 
-    U, V, Q, K are SiLU(LN(x) W), split; N is the longest length, a constant; p and tau are shared by the heads.
+    U, V, Q, K are SiLU(LN(x) W), split; N is the longest length, a constant; p and tau are shared
+    by the heads.
 
     Args:
-        width: of the states. max_length: N. n_heads, query_size (of Q and K), value_size (of U and V): per head.
+        width: of the states. max_length: N. n_heads, query_size (of Q and K), value_size (of U and
+            V): per head.
         timed: have the time bias tau.
     """
 
-    def __init__(self, width: int, max_length: int, n_heads: int, query_size: int, value_size: int, dropout: float, timed: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        max_length: int,
+        n_heads: int,
+        query_size: int,
+        value_size: int,
+        dropout: float,
+        timed: bool,
+    ) -> None:
         super().__init__()
         self.n_heads, self.max_length = n_heads, max_length
-        self.sizes = [n_heads * value_size, n_heads * value_size, n_heads * query_size, n_heads * query_size]
+        self.sizes = [
+            n_heads * value_size,
+            n_heads * value_size,
+            n_heads * query_size,
+            n_heads * query_size,
+        ]
         self.project = nn.Linear(width, sum(self.sizes), bias=False)
         self.out = nn.Linear(n_heads * value_size, width)
-        self.position_bias = nn.Parameter(torch.empty(max_length).normal_(std=0.02))  # by i - j: what comes later is never seen
-        self.time_bias = nn.Parameter(torch.empty(TIME_BUCKETS + 1).normal_(std=0.02)) if timed else None
+        self.position_bias = nn.Parameter(
+            torch.empty(max_length).normal_(std=0.02)
+        )  # by i - j: what comes later is never seen
+        self.time_bias = (
+            nn.Parameter(torch.empty(TIME_BUCKETS + 1).normal_(std=0.02)) if timed else None
+        )
         self.dropout = Dropout(dropout)
         nn.init.normal_(self.project.weight, std=0.02)
         nn.init.xavier_uniform_(self.out.weight)
         nn.init.zeros_(self.out.bias)
 
     def forward(self, packed: Tensor, mask: Tensor, buckets: Tensor | None) -> Tensor:
-        """`packed [positions, width]`, bool `mask [batch, length]`, `buckets [batch, length, length]`; same shape back."""
+        """`packed [positions, width]`, bool `mask [batch, length]`, `buckets [batch, length,
+        length]`; same shape back.
+        """
         gate, value, query, key = F.silu(self.project(plain_norm(packed))).split(self.sizes, -1)
-        query, key, value = (unpacked(part, mask).unflatten(-1, (self.n_heads, -1)).transpose(1, 2) for part in (query, key, value))
+        query, key, value = (
+            unpacked(part, mask).unflatten(-1, (self.n_heads, -1)).transpose(1, 2)
+            for part in (query, key, value)
+        )
         length = mask.shape[1]
         place = torch.arange(length, device=mask.device)
         bias = self.position_bias[(place[:, None] - place).clamp_min(0)]
@@ -63,7 +92,9 @@ class HSTULayer(nn.Module):
         weights = F.silu(query @ key.transpose(-1, -2) + bias) / self.max_length
         # rows are padded on the right: under a causal mask no real position can see padding
         mixed = weights.masked_fill(~causal_mask(length, mask.device), 0.0) @ value
-        return packed + self.out(self.dropout(gate * plain_norm(mixed.transpose(1, 2)[mask].flatten(1))))
+        return packed + self.out(
+            self.dropout(gate * plain_norm(mixed.transpose(1, 2)[mask].flatten(1)))
+        )
 
 
 class HSTUEncoder(PackedEncoder):
@@ -77,17 +108,32 @@ class HSTUEncoder(PackedEncoder):
     causal = True
     draws_weights = True
 
-    def __init__(self, width: int, max_length: int, *, n_layers: int, n_heads: int, query_size: int, value_size: int, dropout: float, timed: bool) -> None:
+    def __init__(
+        self,
+        width: int,
+        max_length: int,
+        *,
+        n_layers: int,
+        n_heads: int,
+        query_size: int,
+        value_size: int,
+        dropout: float,
+        timed: bool,
+    ) -> None:
         super().__init__()
         self.timed = timed
         self.input = ScaledInput(width, max_length, dropout)
-        self.layers = nn.ModuleList(HSTULayer(width, max_length, n_heads, query_size, value_size, dropout, timed) for _ in range(n_layers))
+        self.layers = nn.ModuleList(
+            HSTULayer(width, max_length, n_heads, query_size, value_size, dropout, timed)
+            for _ in range(n_layers)
+        )
 
     def packed_states(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
         """States of the real positions alone, row by row: `[positions, width]`.
 
         Args:
-            context: `times`, `asked`: `[batch, at least length]`, see `time_buckets`; needed when `timed`.
+            context: `times`, `asked`: `[batch, at least length]`, see `time_buckets`; needed when
+                `timed`.
         """
         packed, buckets, length = self.input(item_vectors, mask), None, mask.shape[1]
         if self.timed:

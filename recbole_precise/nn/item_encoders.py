@@ -1,4 +1,6 @@
-"""Item encoders: internal item ids to vectors, from an ID table, from text tokens, or from both side by side."""
+"""Item encoders: internal item ids to vectors, from an ID table, from text tokens, or from both
+side by side.
+"""
 
 from __future__ import annotations
 
@@ -13,23 +15,31 @@ VOCAB_INITS = ("context_mean", "random")
 
 
 def principal_projection(rows: Tensor, width: int, row_weight: Tensor | None = None) -> Tensor:
-    """Orthonormal `[columns, width]` projection onto the leading principal directions of centred `rows [n, columns]`.
+    """Orthonormal `[columns, width]` projection onto the leading principal directions of centred
+    `rows [n, columns]`.
 
-    Signs are fixed (largest entry of a direction is positive), so that the result does not depend on the solver.
+    Signs are fixed (largest entry of a direction is positive), so that the result does not depend
+    on the solver.
     """
-    weight = torch.ones(len(rows), dtype=torch.float64) if row_weight is None else row_weight.double()
+    weight = (
+        torch.ones(len(rows), dtype=torch.float64) if row_weight is None else row_weight.double()
+    )
     weight = weight / weight.sum()
     centred = rows.double() - (weight @ rows.double())
     _, directions = torch.linalg.eigh(centred.t() @ (centred * weight[:, None]))
     leading = directions.flip(1)[:, :width]
-    if leading.shape[1] < width:  # an encoder narrower than the model: the missing directions are empty
+    if (
+        leading.shape[1] < width
+    ):  # an encoder narrower than the model: the missing directions are empty
         leading = torch.cat([leading, leading.new_zeros(len(leading), width - leading.shape[1])], 1)
     largest = leading.gather(0, leading.abs().argmax(0, keepdim=True))
     return (leading * torch.where(largest < 0, -1.0, 1.0)).float()
 
 
 def standardised(vectors: Tensor, std: float) -> Tensor:
-    """`vectors` centred and scaled as a whole to mean square `std`^2: directions keep their relative weight."""
+    """`vectors` centred and scaled as a whole to mean square `std`^2: directions keep their
+    relative weight.
+    """
     centred = vectors - vectors.mean(0)
     return centred * (std / centred.pow(2).mean().sqrt().clamp_min(1e-12))
 
@@ -37,19 +47,27 @@ def standardised(vectors: Tensor, std: float) -> Tensor:
 class IdEncoder(nn.Module):
     """One trainable vector per item; row 0 is padding and stays zero (docs/methods.md 1, step 1).
 
-    With `dropout` an item's whole ID vector is absent from a training step with that probability, as a
-    new item's would be: what is left, its text, must then carry it. The vectors are not rescaled.
+    With `dropout` an item's whole ID vector is absent from a training step with that probability,
+    as a new item's would be: what is left, its text, must then carry it. The vectors are not
+    rescaled.
 
     Args:
-        unseen: what stands for the vector of an item without training events when the encoder is not training: `initial`, its
-            own row, which was drawn at random and has at most been pushed away from users; `zero`; or `mean` of the trained rows.
+        unseen: what stands for the vector of an item without training events when the encoder is
+            not training: `initial`, its own row, which was drawn at random and has at most been
+                pushed away from users; `zero`; or `mean` of the trained rows.
         trained: bool `[n_items]`, items with training events; None: all.
     """
 
     reads_text = False
 
     def __init__(
-        self, n_items: int, width: int, std: float, dropout: float = 0.0, unseen: str = "initial", trained: Tensor | None = None
+        self,
+        n_items: int,
+        width: int,
+        std: float,
+        dropout: float = 0.0,
+        unseen: str = "initial",
+        trained: Tensor | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= dropout < 1:
@@ -74,7 +92,10 @@ class IdEncoder(nn.Module):
         self.trained = trained
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
-        """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`; zeros for those that are `absent` (bool `[n]`)."""
+        """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`.
+
+        Zeros for those that are `absent` (bool `[n]`).
+        """
         rows = self.values(item_ids)
         if self.training and self.dropout:
             dropped = torch.rand(len(rows), device=rows.device) < self.dropout
@@ -90,38 +111,64 @@ class IdEncoder(nn.Module):
     def _neutral(self, rows: Tensor, item_ids: Tensor | None) -> Tensor:
         """`rows` with what stands for items that were never trained in their places."""
         ids = torch.arange(len(rows), device=rows.device) if item_ids is None else item_ids
-        replaced = (ids >= self.first_new) if self.unseen == "initial" else ~self.trained[ids] & (ids > 0)
+        replaced = (
+            (ids >= self.first_new) if self.unseen == "initial" else ~self.trained[ids] & (ids > 0)
+        )
         if not replaced.any():
             return rows
-        neutral = self.table.weight[self.trained].mean(0) if self.unseen == "mean" and self.trained.any() else rows.new_zeros(rows.shape[1])
+        neutral = (
+            self.table.weight[self.trained].mean(0)
+            if self.unseen == "mean" and self.trained.any()
+            else rows.new_zeros(rows.shape[1])
+        )
         return torch.where(replaced[:, None], neutral, rows)
 
     def extend(self, count: int) -> None:
-        """Add `count` items that were never trained; under `initial`, which they never had, they stand as zero."""
+        """Add `count` items that were never trained.
+
+        Under `initial`, which they never had, they stand as zero.
+        """
         weight = self.table.weight
-        self.table = nn.Embedding.from_pretrained(torch.cat([weight.detach(), weight.new_zeros(count, weight.shape[1])]), freeze=False, padding_idx=0)
+        self.table = nn.Embedding.from_pretrained(
+            torch.cat([weight.detach(), weight.new_zeros(count, weight.shape[1])]),
+            freeze=False,
+            padding_idx=0,
+        )
         self.trained = torch.cat([self.trained, self.trained.new_zeros(count)])
 
 
 class TextEncoder(nn.Module):
-    """Token vectors of each item, pooled (docs/methods.md 1, steps 2 to 5, and 2 for what a token vector is).
+    """Token vectors of each item, pooled (docs/methods.md 1, steps 2 to 5, and 2 for what a token
+    vector is).
 
     Args:
-        states: contextual token states, one row a token, `[tokens, hidden]` (float16, may be memory-mapped).
-        token_ids: int `[tokens]` vocabulary ids. offsets: int64 `[items + 1]`; item 0 has no tokens.
+        states: contextual token states, one row a token, `[tokens, hidden]` (float16, may be
+            memory-mapped).
+        token_ids: int `[tokens]` vocabulary ids. offsets: int64 `[items + 1]`; item 0 has no
+            tokens.
         width: width of the pooled vector.
         pooling: module called with (table, token_index, offsets), built for `table_width(...)`.
-        mode: `vocab`: one trainable row per token of the vocabulary in use; `item_states`: one trainable
-            row per token of every item; `frozen_states`: the encoder's states as they are, behind a
-            trainable projection.
+        mode: `vocab`: one trainable row per token of the vocabulary in use; `item_states`: one
+            trainable row per token of every item; `frozen_states`: the encoder's states as they
+            are, behind a trainable projection.
         vocab_init: rows of `vocab` start as the mean contextual state of the token, or random.
         std: root mean square of a trainable table's initial values.
     """
 
     reads_text = True
 
-    def __init__(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray, *, width: int, pooling: nn.Module,
-                 mode: str = "vocab", vocab_init: str = "context_mean", std: float = 0.05) -> None:
+    def __init__(
+        self,
+        states: np.ndarray,
+        token_ids: np.ndarray,
+        offsets: np.ndarray,
+        *,
+        width: int,
+        pooling: nn.Module,
+        mode: str = "vocab",
+        vocab_init: str = "context_mean",
+        std: float = 0.05,
+    ) -> None:
         super().__init__()
         if mode not in TOKEN_MODES:
             raise ValueError(f"token_mode must be one of {TOKEN_MODES}, not {mode!r}")
@@ -137,7 +184,9 @@ class TextEncoder(nn.Module):
             if vocab_init == "random":
                 table = torch.randn(max(len(used), 1), width) * std
             else:
-                table = standardised(self._context_means(states, token_index, len(used), width), std)
+                table = standardised(
+                    self._context_means(states, token_index, len(used), width), std
+                )
             self.table = nn.Parameter(table)
             self.register_buffer("vocabulary", torch.from_numpy(used.astype(np.int64)))
         else:
@@ -146,28 +195,44 @@ class TextEncoder(nn.Module):
             if mode == "item_states":
                 sample = frozen[:: max(1, len(frozen) // 100_000)].float()
                 projection = principal_projection(sample, width)
-                table = torch.cat([part.float() @ projection for part in frozen.split(65536)]) if len(frozen) else torch.zeros(1, width)
+                table = (
+                    torch.cat([part.float() @ projection for part in frozen.split(65536)])
+                    if len(frozen)
+                    else torch.zeros(1, width)
+                )
                 self.table = nn.Parameter(standardised(table, std))
-                # how states become first values: the rows of items that come after training stay at theirs
-                self.first_values = projection, table.mean(0), std / (table - table.mean(0)).pow(2).mean().sqrt().clamp_min(1e-12)
+                # how states become first values: the rows of items that come after training stay at
+                # theirs
+                self.first_values = (
+                    projection,
+                    table.mean(0),
+                    std / (table - table.mean(0)).pow(2).mean().sqrt().clamp_min(1e-12),
+                )
             else:
-                self.frozen = frozen  # not a buffer: neither saved with the weights nor broadcast at every step
+                # not a buffer: neither saved with the weights nor broadcast at every step
+                self.frozen = frozen
                 self.project = nn.Linear(frozen.shape[1], width, bias=False)
                 sample = frozen[:: max(1, len(frozen) // 100_000)].float()
                 with torch.no_grad():
                     direction = principal_projection(sample, width)
-                    self.project.weight.copy_(direction.t() * (std / (sample @ direction).std().clamp_min(1e-12)))
+                    self.project.weight.copy_(
+                        direction.t() * (std / (sample @ direction).std().clamp_min(1e-12))
+                    )
         self.register_buffer("token_index", token_index)
         self.trained_rows = len(token_index) if mode == "frozen_states" else len(self.table)
 
     @staticmethod
     def table_width(mode: str, width: int, hidden_size: int) -> int:
-        """Width of the rows that the pooling sees: the encoder's own for `frozen_states`, the model's otherwise."""
+        """Width of the rows that the pooling sees: the encoder's own for `frozen_states`, the
+        model's otherwise.
+        """
         return hidden_size if mode == "frozen_states" else width
 
     @staticmethod
     def _context_means(states: np.ndarray, token_index: Tensor, n_used: int, width: int) -> Tensor:
-        """Mean contextual state of each token in use, on the principal directions: `[used, width]`."""
+        """Mean contextual state of each token in use, on the principal directions: `[used,
+        width]`.
+        """
         total = torch.zeros(max(n_used, 1), states.shape[1])
         for start in range(0, len(token_index), 65536):
             part = torch.from_numpy(np.ascontiguousarray(states[start : start + 65536])).float()
@@ -184,7 +249,9 @@ class TextEncoder(nn.Module):
         return picked, torch.arange(len(rows), device=device)
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
-        """Pooled text vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
+        """Pooled text vectors of `item_ids [n]`, or of the whole catalogue for None: `[n,
+        width]`.
+        """
         if item_ids is None:
             offsets, has_text = self.offsets, self.has_text
             rows = torch.arange(len(self.token_index), device=offsets.device)
@@ -192,19 +259,27 @@ class TextEncoder(nn.Module):
             begin = self.offsets[item_ids]
             lengths = self.offsets[item_ids + 1] - begin
             offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
-            rows = torch.arange(int(offsets[-1]), device=offsets.device) + torch.repeat_interleave(begin - offsets[:-1], lengths)
+            rows = torch.arange(int(offsets[-1]), device=offsets.device) + torch.repeat_interleave(
+                begin - offsets[:-1], lengths
+            )
             has_text = self.has_text[item_ids]
         table, index = self._source(offsets.device, rows)
         # items added after training must not move those that were there
-        fixed = len(table) > self.trained_rows and (item_ids is None or self.mode != "frozen_states")
-        pooled = self.project(self.pooling(table, index, offsets, table[: self.trained_rows] if fixed else None))
+        fixed = len(table) > self.trained_rows and (
+            item_ids is None or self.mode != "frozen_states"
+        )
+        pooled = self.project(
+            self.pooling(table, index, offsets, table[: self.trained_rows] if fixed else None)
+        )
         return torch.where(has_text[:, None], pooled, self.no_text)
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
-        """Add items that were never trained, from their texts; arguments as for the encoder itself, without an item 0.
+        """Add items that were never trained, from their texts; arguments as for the encoder itself,
+        without an item 0.
 
-        In `vocab` mode tokens that no item had in training have no row and are left out; an item with none but such tokens
-        counts as without text. Returns: bool `[items]`, which of them have a text now.
+        In `vocab` mode tokens that no item had in training have no row and are left out; an item
+        with none but such tokens counts as without text. Returns: bool `[items]`, which of them
+            have a text now.
         """
         device = self.offsets.device
         lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
@@ -212,7 +287,11 @@ class TextEncoder(nn.Module):
             ids = torch.from_numpy(np.asarray(token_ids).astype(np.int64))
             vocabulary = self.vocabulary.cpu()
             place = torch.searchsorted(vocabulary, ids).clamp_max(max(len(vocabulary) - 1, 0))
-            known = vocabulary[place] == ids if len(vocabulary) else torch.zeros(len(ids), dtype=torch.bool)
+            known = (
+                vocabulary[place] == ids
+                if len(vocabulary)
+                else torch.zeros(len(ids), dtype=torch.bool)
+            )
             owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
             lengths, index = torch.bincount(owner[known], minlength=len(lengths)), place[known]
         else:
@@ -231,10 +310,12 @@ class TextEncoder(nn.Module):
 
 
 class ItemEncoder(nn.Module):
-    """e_v = [a_v ; c_v]: the parts' vectors side by side (PRECISE Eq. 4; docs/methods.md 1, step 5), or their sum.
+    """e_v = [a_v ; c_v]: the parts' vectors side by side (PRECISE Eq. 4; docs/methods.md 1, step
+    5), or their sum.
 
     Args:
-        parts: encoders with `rows(item_ids | None)` and `width`; one part alone gives PRECISE-ID or PRECISE-LLM.
+        parts: encoders with `rows(item_ids | None)` and `width`; one part alone gives PRECISE-ID or
+            PRECISE-LLM.
         n_items: catalogue rows, row 0 = padding.
         join: `concat` (side by side) or `sum`, of parts of one width.
     """
@@ -253,14 +334,18 @@ class ItemEncoder(nn.Module):
         self.n_items = n_items
 
     def _rows(self, item_ids: Tensor | None) -> Tensor:
-        # the weighted token sums want one type for all they add; they are too small a share of a step to gain from bf16
+        # the weighted token sums want one type for all they add; they are too small a share of a
+        # step to gain from bf16
         device = next(self.parameters()).device
         with torch.autocast(device_type=device.type, enabled=False):
             rows = [part.rows(item_ids) for part in self.parts]
             return torch.cat(rows, -1) if self.join == "concat" else torch.stack(rows).sum(0)
 
     def forward(self, item_ids: Tensor) -> Tensor:
-        """int64 `item_ids [...]` -> `[..., width]`; every item is encoded once, however often it occurs."""
+        """int64 `item_ids [...]` -> `[..., width]`.
+
+        Every item is encoded once, however often it occurs.
+        """
         unique, inverse = torch.unique(item_ids, return_inverse=True)
         return self._rows(unique)[inverse]
 
@@ -268,8 +353,15 @@ class ItemEncoder(nn.Module):
         """Vectors of the whole catalogue: `[items, width]`."""
         return self._rows(None)
 
-    def extend(self, count: int, states: np.ndarray | None = None, token_ids: np.ndarray | None = None, offsets: np.ndarray | None = None) -> Tensor:
-        """Add `count` items that were never trained, known by their texts alone (see `TextEncoder.extend`).
+    def extend(
+        self,
+        count: int,
+        states: np.ndarray | None = None,
+        token_ids: np.ndarray | None = None,
+        offsets: np.ndarray | None = None,
+    ) -> Tensor:
+        """Add `count` items that were never trained, known by their texts alone (see
+        `TextEncoder.extend`).
 
         Returns: bool `[count]`, which of them have a text now; none does where no part reads text.
         """

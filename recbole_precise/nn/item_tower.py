@@ -12,7 +12,8 @@ _ITEMS_AT_ONCE = 8192
 
 
 class OneItemTower:
-    """LEARN's item tower (arXiv 2405.03988): the user tower's own weights on a sequence of one item. It holds no weights of its own.
+    """LEARN's item tower (arXiv 2405.03988): the user tower's own weights on a sequence of one
+    item. It holds no weights of its own.
 
     Takes the place of an item encoder where vectors are scored.
     """
@@ -26,7 +27,9 @@ class OneItemTower:
         return self.items.parts
 
     def _states(self, vectors: Tensor) -> Tensor:
-        return self.sequences.packed_states(vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device))
+        return self.sequences.packed_states(
+            vectors[:, None], torch.ones(len(vectors), 1, dtype=torch.bool, device=vectors.device)
+        )
 
     def __call__(self, item_ids: Tensor) -> Tensor:
         """int64 `item_ids [n]` -> `[n, width]`."""
@@ -34,4 +37,6 @@ class OneItemTower:
 
     def all_items(self) -> Tensor:
         """Vectors of the whole catalogue: `[items, width]`."""
-        return torch.cat([self._states(some) for some in self.items.all_items().split(_ITEMS_AT_ONCE)])
+        return torch.cat(
+            [self._states(some) for some in self.items.all_items().split(_ITEMS_AT_ONCE)]
+        )

@@ -1,4 +1,6 @@
-"""Item vectors from a language model that is trained with the recommender: each item read once a step, the catalogue once an evaluation."""
+"""Item vectors from a language model that is trained with the recommender: each item read once a
+step, the catalogue once an evaluation.
+"""
 
 from __future__ import annotations
 
@@ -20,30 +22,38 @@ _SAME = 0.05  # of the vectors' root mean square: what rounding to float16 may c
 
 
 class LearningText(FrozenText):
-    """The mean last state of each item's tokens under a language model that is trained, centred by where the untrained one had its mean.
+    """The mean last state of each item's tokens under a language model that is trained, centred by
+    where the untrained one had its mean.
 
-    What is inherited, `vectors`, are those of the untrained model: the linear map behind begins on their directions.
+    What is inherited, `vectors`, are those of the untrained model: the linear map behind begins on
+        their directions.
 
     Args:
-        tokens: last states of the untrained encoder, with the tokens that its tokenizer adds: these are read but have no part in the mean.
+        tokens: last states of the untrained encoder, with the tokens that its tokenizer adds: these
+            are read but have no part in the mean.
         language: the model.
         below: the states that enter its layers, for the same tokens; None where it reads token ids.
-        read_below: the same for tokens of new items, a list of int arrays -> float16 `[tokens, hidden]`.
+        read_below: the same for tokens of new items, a list of int arrays -> float16 `[tokens,
+            hidden]`.
         batch: tokens that it reads at once, padding included; fewer on a CPU.
 
-    Raises ValueError when what the model says of the states below is not what the whole encoder says of the texts.
+    Raises ValueError when what the model says of the states below is not what the whole encoder
+    says of the texts.
     """
 
     def __init__(
         self, tokens: TokenStates, language: LanguageModel, below: TokenStates | None = None,
-        read_below: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None, *, batch: int = 2048,
+        read_below: Callable[[Sequence[np.ndarray]], np.ndarray] | None = None, *,
+        batch: int = 2048,
     ) -> None:  # fmt: skip
         super().__init__(tokens.without_special().pooled(), scaled=False)
         self.language, self.batch, self._read_below = language, batch, read_below
         self.special = torch.tensor(tokens.special_token_ids, dtype=torch.int64)
         self.token_ids = torch.from_numpy(tokens.token_ids.astype(np.int64))
         self.offsets = torch.from_numpy(np.asarray(tokens.offsets, dtype=np.int64))
-        self.below = None if below is None else below.states  # stays in the file that it is mapped from
+        self.below = (
+            None if below is None else below.states
+        )  # stays in the file that it is mapped from
         if self.below is not None:
             self._check()
 
@@ -51,12 +61,19 @@ class LearningText(FrozenText):
     def _check(self) -> None:
         some = torch.nonzero(self.has_text).squeeze(1)[:4]
         expected = self.vectors[some]
-        if not torch.allclose(self.rows(some), expected, rtol=0, atol=_SAME * float(expected.pow(2).mean().sqrt())):
+        if not torch.allclose(
+            self.rows(some), expected, rtol=0, atol=_SAME * float(expected.pow(2).mean().sqrt())
+        ):
             kind = type(self.language.model).__name__
-            raise ValueError(f"the last layers of this encoder, a {kind}, do not go on from the states of the layers below as the whole does; train all of it")
+            raise ValueError(
+                f"the last layers of this encoder, a {kind}, do not go on from the states of the "
+                "layers below as the whole does; train all of it"
+            )
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
-        """Vectors of `item_ids [n]`, or of all items for None: `[n, hidden]`, with a gradient to the language model."""
+        """Vectors of `item_ids [n]`, or of all items for None: `[n, hidden]`, with a gradient to
+        the language model.
+        """
         has_text = self.has_text if item_ids is None else self.has_text[item_ids]
         device = has_text.device
         place = torch.nonzero(has_text).squeeze(1)
@@ -66,12 +83,17 @@ class LearningText(FrozenText):
             return out
         lengths = (self.offsets[items + 1] - self.offsets[items]).numpy()
         order = np.argsort(-lengths, kind="stable")
-        means = [self._means(items[order[first:last]], device) for first, last in plan_batches(lengths[order], batch_tokens(self.batch, device.type))]
+        means = [
+            self._means(items[order[first:last]], device)
+            for first, last in plan_batches(lengths[order], batch_tokens(self.batch, device.type))
+        ]
         centred = (torch.cat(means) - self.mean.to(device)) / self.scale.to(device)
         return out.index_put((place[torch.from_numpy(order).to(device)],), centred)
 
     def _means(self, items: Tensor, device: torch.device) -> Tensor:
-        """Mean last state of the tokens of `items [n]`, those left out that the tokenizer adds: `[n, hidden]`."""
+        """Mean last state of the tokens of `items [n]`, those left out that the tokenizer adds:
+        `[n, hidden]`.
+        """
         begin, length = self.offsets[items], self.offsets[items + 1] - self.offsets[items]
         mask = torch.arange(int(length.max())) < length[:, None]
         row = (begin[:, None] + torch.arange(mask.shape[1]))[mask]
@@ -85,41 +107,76 @@ class LearningText(FrozenText):
         states = self.language(tokens.to(device), mask.to(device)).float()
         return (states * kept[..., None]).sum(1) / kept.sum(1, keepdim=True)
 
-    def extend_tokens(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
-        """Add items by their tokens, `states` the untrained encoder's; bool `[new]`, which of them have a text."""
-        new = TokenStates(states, token_ids, offsets[:-1], np.diff(offsets), vocab_size=int(token_ids.max(initial=0)) + 1, special_token_ids=self.special.tolist())
+    def extend_tokens(
+        self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray
+    ) -> Tensor:
+        """Add items by their tokens, `states` the untrained encoder's.
+
+        Bool `[new]`, which of them have a text.
+        """
+        new = TokenStates(
+            states,
+            token_ids,
+            offsets[:-1],
+            np.diff(offsets),
+            vocab_size=int(token_ids.max(initial=0)) + 1,
+            special_token_ids=self.special.tolist(),
+        )
         has_text = self.extend(new.without_special().pooled())
         if self.below is not None and len(token_ids):
             texts = np.split(np.asarray(token_ids), offsets[1:-1])
-            self.below = np.concatenate([self.below, self._read_below([text for text in texts if len(text)])])
-        self.token_ids = torch.cat([self.token_ids, torch.from_numpy(np.asarray(token_ids).astype(np.int64))])
-        self.offsets = torch.cat([self.offsets, self.offsets[-1] + torch.from_numpy(np.asarray(offsets[1:], dtype=np.int64))])
+            self.below = np.concatenate(
+                [self.below, self._read_below([text for text in texts if len(text)])]
+            )
+        self.token_ids = torch.cat(
+            [self.token_ids, torch.from_numpy(np.asarray(token_ids).astype(np.int64))]
+        )
+        self.offsets = torch.cat(
+            [
+                self.offsets,
+                self.offsets[-1] + torch.from_numpy(np.asarray(offsets[1:], dtype=np.int64)),
+            ]
+        )
         return has_text
 
 
 class LearningTextVectors(TextVectors):
-    """Texts under a trained language model through a linear map: `TextVectors` whose `text` is a `LearningText`."""
+    """Texts under a trained language model through a linear map: `TextVectors` whose `text` is a
+    `LearningText`.
+    """
 
     text: LearningText
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
-        """Add items that were never trained, from all their tokens, with those that the tokenizer adds."""
+        """Add items that were never trained, from all their tokens, with those that the tokenizer
+        adds.
+        """
         return self.text.extend_tokens(states, token_ids, offsets)
 
 
 class LearningItems(ItemEncoder):
-    """An item encoder whose items are dear: each is encoded once a step, and without a gradient the catalogue once until a weight changes."""
+    """An item encoder whose items are dear: each is encoded once a step, and without a gradient the
+    catalogue once until a weight changes.
+    """
 
     def __init__(self, part: nn.Module, n_items: int) -> None:
         super().__init__([part], n_items)
-        self._encoded: list[Tensor] | None = None  # within a step: [place of each item among them or -1 [items], vectors [n, width]]
+        self._encoded: list[Tensor] | None = (
+            None  # within a step: [place of each item among them or -1 [items], vectors [n, width]]
+        )
         self._all: tuple[tuple, Tensor] | None = None
 
     @contextlib.contextmanager
     def one_step(self) -> Iterator[None]:
-        """Within it every item is encoded at most once; its vectors carry one gradient for all their uses."""
+        """Within it every item is encoded at most once.
+
+        Its vectors carry one gradient for all their uses.
+        """
         device = next(self.parameters()).device
-        self._encoded = [torch.full((self.n_items,), -1, device=device), torch.empty(0, self.width, device=device)]
+        self._encoded = [
+            torch.full((self.n_items,), -1, device=device),
+            torch.empty(0, self.width, device=device),
+        ]
         try:
             yield
         finally:
@@ -137,14 +194,19 @@ class LearningItems(ItemEncoder):
         fresh = torch.unique(item_ids)
         fresh = fresh[place[fresh] < 0]
         if len(fresh):
-            place = place.index_put((fresh,), torch.arange(len(fresh), device=place.device) + len(vectors))
+            place = place.index_put(
+                (fresh,), torch.arange(len(fresh), device=place.device) + len(vectors)
+            )
             vectors = torch.cat([vectors, self._rows(fresh)])
             if torch.is_grad_enabled():
                 self._encoded = [place, vectors]
         return vectors[place[item_ids]]
 
     def all_items(self) -> Tensor:
-        """Vectors of the whole catalogue: `[items, width]`; where no gradient is asked for they are kept until a weight changes."""
+        """Vectors of the whole catalogue: `[items, width]`.
+
+        Where no gradient is asked for they are kept until a weight changes.
+        """
         if not self._remembers:
             return super().all_items()
         key = (self.n_items, version_of(self.parameters()))

@@ -1,4 +1,6 @@
-"""A memory of what followed what in training, added to a model's scores with one learned weight (docs/methods.md 6)."""
+"""A memory of what followed what in training, added to a model's scores with one learned weight
+(docs/methods.md 6).
+"""
 
 from __future__ import annotations
 
@@ -10,13 +12,16 @@ from torch import Tensor, nn
 
 from recbole_precise.nn.next_item import NextItems
 
-_NOTHING = 1e-4  # what rounding leaves of a count that was taken away; the smallest real count is 1 / window
+# what rounding leaves of a count that was taken away; the smallest real count is 1 / window
+_NOTHING = 1e-4
 
 
 class Recall(NamedTuple):
-    """What the memory adds to single scores: `value[m]` to that of item `item[m]` at position `row[m]`.
+    """What the memory adds to single scores: `value[m]` to that of item `item[m]` at position
+    `row[m]`.
 
-    row, item: int64 `[n]`, sorted by both, no pair twice. value: `[n]`, with the gradient of the weight. n_rows, n_items: how many there are.
+    row, item: int64 `[n]`, sorted by both, no pair twice. value: `[n]`, with the gradient of the
+        weight. n_rows, n_items: how many there are.
     """
 
     row: Tensor
@@ -26,7 +31,9 @@ class Recall(NamedTuple):
     n_items: int
 
     def at(self, items: Tensor) -> Tensor:
-        """Values for int64 `items [n_rows, m]`, or `[m]` at every position: `[n_rows, m]`, 0 for what the memory does not know."""
+        """Values for int64 `items [n_rows, m]`, or `[m]` at every position: `[n_rows, m]`, 0 for
+        what the memory does not know.
+        """
         wanted = torch.arange(self.n_rows, device=items.device)[:, None] * self.n_items + items
         if not len(self.row):
             return self.value.new_zeros(wanted.shape)
@@ -35,16 +42,19 @@ class Recall(NamedTuple):
 
 
 class Memory(nn.Module):
-    """`weight * log1p(c(a, b))` for item b after a history that ends in a; c: `sum over k <= window of n_k(a, b) / k`, n_k(a, b)
-    being how often b came k places after a in a training sequence.
+    """`weight * log1p(c(a, b))` for item b after a history that ends in a; c: `sum over k <= window
+    of n_k(a, b) / k`, n_k(a, b) being how often b came k places after a in a training sequence.
 
-    In training a position must not find its own target in the counts, or the memory would seem to know everything: what the
-    row itself shows from that position on is taken out of them (`before`), so that they are those that a test row would find.
-    For a window of 1 this is exact; for a longer one what a row's sequence holds beyond the row's end stays in. The counts are
-    those of one view of the scenes, and rows of another view take out what was counted there.
+    In training a position must not find its own target in the counts, or the memory would seem to
+        know everything: what the
+    row itself shows from that position on is taken out of them (`before`), so that they are those
+    that a test row would find. For a window of 1 this is exact; for a longer one what a row's
+    sequence holds beyond the row's end stays in. The counts are those of one view of the scenes,
+    and rows of another view take out what was counted there.
 
     Args:
-        counts: float `[items, items]`, c(a, b) at (a, b). first: first value of the weight. window: that of the counts.
+        counts: float `[items, items]`, c(a, b) at (a, b). first: first value of the weight. window:
+            that of the counts.
     """
 
     def __init__(self, counts: sp.csr_matrix, first: float, window: int) -> None:
@@ -54,12 +64,18 @@ class Memory(nn.Module):
         self.weight = nn.Parameter(torch.tensor(float(first)))
         self.window, self.n_items = window, counts.shape[0]
         # no buffers: counted anew from the data, neither saved nor broadcast
-        self.offsets, self.items = (torch.from_numpy(part.astype("int64")) for part in (counts.indptr, counts.indices))
+        self.offsets, self.items = (
+            torch.from_numpy(part.astype("int64")) for part in (counts.indptr, counts.indices)
+        )
         self.counts = torch.from_numpy(counts.data.astype("float32"))
 
     def _apply(self, function, *args, **kwargs):
         super()._apply(function, *args, **kwargs)
-        self.offsets, self.items, self.counts = function(self.offsets), function(self.items), function(self.counts)
+        self.offsets, self.items, self.counts = (
+            function(self.offsets),
+            function(self.items),
+            function(self.counts),
+        )
         return self
 
     def after(self, last: Tensor) -> Recall:
@@ -67,10 +83,14 @@ class Memory(nn.Module):
         return self._recall(*self._followers(last), len(last))
 
     def before(self, batch: NextItems, row: Tensor, position: Tensor) -> Recall:
-        """What follows the items at `(row [n], position [n])` of a training batch, without what those rows show from there on."""
+        """What follows the items at `(row [n], position [n])` of a training batch, without what
+        those rows show from there on.
+        """
         last = batch.item_seq[row, position]
         at, item, count = self._followers(last)
-        again = (batch.item_seq[row] == last[:, None]) & (torch.arange(batch.item_seq.shape[1], device=last.device) >= position[:, None])
+        again = (batch.item_seq[row] == last[:, None]) & (
+            torch.arange(batch.item_seq.shape[1], device=last.device) >= position[:, None]
+        )
         asked, place = again.nonzero(as_tuple=True)
         keys = at * self.n_items + item
         if not len(keys):
@@ -79,7 +99,9 @@ class Memory(nn.Module):
             inside = place + k - 1 < batch.targets.shape[1]
             own, where = asked[inside], place[inside] + k - 1
             found, known = _find(keys, own * self.n_items + batch.targets[row[own], where])
-            count = count.index_add(0, found[known], torch.full_like(found[known], -1.0 / k, dtype=count.dtype))
+            count = count.index_add(
+                0, found[known], torch.full_like(found[known], -1.0 / k, dtype=count.dtype)
+            )
         return self._recall(at, item, torch.where(count > _NOTHING, count, 0.0), len(last))
 
     def extend(self, count: int) -> None:
@@ -92,7 +114,9 @@ class Memory(nn.Module):
         begin = self.offsets[last]
         lengths = self.offsets[last + 1] - begin
         at = torch.repeat_interleave(torch.arange(len(last), device=last.device), lengths)
-        place = torch.arange(len(at), device=last.device) + (begin - lengths.cumsum(0) + lengths)[at]
+        place = (
+            torch.arange(len(at), device=last.device) + (begin - lengths.cumsum(0) + lengths)[at]
+        )
         return at, self.items[place], self.counts[place]
 
     def _recall(self, at: Tensor, item: Tensor, count: Tensor, n_rows: int) -> Recall:
@@ -100,6 +124,9 @@ class Memory(nn.Module):
 
 
 def _find(keys: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """(place among the sorted `keys`, whether it is there) of each of `wanted`; there is at least one key."""
+    """(place among the sorted `keys`, whether it is there) of each of `wanted`.
+
+    There is at least one key.
+    """
     place = torch.searchsorted(keys, wanted).clamp_max(len(keys) - 1)
     return place, keys[place] == wanted

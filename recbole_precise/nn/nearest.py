@@ -10,13 +10,21 @@ from recbole_precise.evaluation.floors import unit_rows
 _TILE_BYTES = 64 << 20  # of one tile of cosines
 
 
-def nearest(vectors: np.ndarray, count: int, *, among: np.ndarray | None = None, allowed: np.ndarray | None = None) -> np.ndarray:
-    """int64 `[n, count]`: which rows have the largest cosine with each of `vectors [n, width]`, the nearest first; -1 where there are no more.
+def nearest(
+    vectors: np.ndarray,
+    count: int,
+    *,
+    among: np.ndarray | None = None,
+    allowed: np.ndarray | None = None,
+) -> np.ndarray:
+    """int64 `[n, count]`: which rows have the largest cosine with each of `vectors [n, width]`, the
+    nearest first; -1 where there are no more.
 
     A row of zeros is near to none. Costs n x candidates x width products.
 
     Args:
-        among: `[m, width]`, the candidates; None: `vectors` themselves, a row not being its own neighbour.
+        among: `[m, width]`, the candidates; None: `vectors` themselves, a row not being its own
+            neighbour.
         allowed: bool `[m]`, candidates that count; None: all.
     """
     own = among is None
@@ -35,5 +43,7 @@ def nearest(vectors: np.ndarray, count: int, *, among: np.ndarray | None = None,
             rows = torch.arange(len(cosine))
             cosine[rows, rows + start] = -torch.inf
         best = cosine.topk(taken, dim=1)
-        found[start : start + step, :taken] = torch.where(torch.isfinite(best.values), best.indices, -1)
+        found[start : start + step, :taken] = torch.where(
+            torch.isfinite(best.values), best.indices, -1
+        )
     return found.numpy()

@@ -1,4 +1,6 @@
-"""What is known of two items without training, added to a trained score when items are ranked (docs/methods.md 6)."""
+"""What is known of two items without training, added to a trained score when items are ranked
+(docs/methods.md 6).
+"""
 
 from __future__ import annotations
 
@@ -9,18 +11,21 @@ from torch import Tensor
 
 
 class Neighbours:
-    """A bonus for items that stand near the history's last item: in training sequences, or in the meaning of their texts.
+    """A bonus for items that stand near the history's last item: in training sequences, or in the
+    meaning of their texts.
 
-    Transitions: `weight * log1p(sum over k of n_k(a, b) / k)` for single pairs, n_k(a, b) being how often b comes k places
-    after a in a training sequence. Texts: `weight * cos(a, b)` of mean token states, an inner product, so that it joins the
+    Transitions: `weight * log1p(sum over k of n_k(a, b) / k)` for single pairs, n_k(a, b) being how
+        often b comes k places
+    after a in a training sequence. Texts: `weight * cos(a, b)` of mean token states, an inner
+        product, so that it joins the
     two vectors of a score and costs no second search.
     """
 
     def __init__(self, transitions: sp.csr_matrix | None, texts: np.ndarray | None) -> None:
-        """
-        Args:
-            transitions: float `[items, items]`, the bonus of b after a at (a, b), with its weight.
-            texts: float `[items, d]` whose inner products are the bonus, with its weight; zeros for an item without text.
+        """Args:
+        transitions: float `[items, items]`, the bonus of b after a at (a, b), with its weight.
+        texts: float `[items, d]` whose inner products are the bonus, with its weight; zeros for
+            an item without text.
         """
         self.transitions = None if transitions is None else transitions.tocsr().astype(np.float32)
         self.texts = None if texts is None else torch.as_tensor(np.asarray(texts, dtype=np.float32))
@@ -30,23 +35,35 @@ class Neighbours:
         if self.transitions is None:
             return None
         some = self.transitions[last.cpu().numpy()].tocoo()
-        return tuple(torch.as_tensor(part, device=last.device) for part in (some.row.astype(np.int64), some.col.astype(np.int64), some.data))
+        return tuple(
+            torch.as_tensor(part, device=last.device)
+            for part in (some.row.astype(np.int64), some.col.astype(np.int64), some.data)
+        )
 
     def of_items(self, vectors: Tensor) -> Tensor:
         """Scoring vectors of the catalogue `[items, width]`, widened by the texts."""
         return vectors if self.texts is None else torch.cat([vectors, self._texts(vectors)], 1)
 
     def of_users(self, vectors: Tensor, last: Tensor) -> Tensor:
-        """Scoring vectors of users `[batch, width]`, widened by the text of each one's last item."""
-        return vectors if self.texts is None else torch.cat([vectors, self._texts(vectors)[last]], 1)
+        """Scoring vectors of users `[batch, width]`, widened by the text of each one's
+        last item.
+        """
+        return (
+            vectors if self.texts is None else torch.cat([vectors, self._texts(vectors)[last]], 1)
+        )
 
     def extend(self, count: int, texts: np.ndarray | None) -> None:
-        """Add `count` items that no training sequence holds; `texts [count, d]` as in the constructor."""
+        """Add `count` items that no training sequence holds.
+
+        `texts [count, d]` as in the constructor.
+        """
         if self.transitions is not None:
             size = self.transitions.shape[0] + count
             self.transitions.resize((size, size))
         if self.texts is not None:
-            self.texts = torch.cat([self.texts, torch.as_tensor(texts, dtype=torch.float32).to(self.texts)])
+            self.texts = torch.cat(
+                [self.texts, torch.as_tensor(texts, dtype=torch.float32).to(self.texts)]
+            )
 
     def _texts(self, like: Tensor) -> Tensor:
         if self.texts.device != like.device:

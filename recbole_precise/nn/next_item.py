@@ -17,14 +17,21 @@ class NextItems(NamedTuple):
     trained: Tensor  #: True at the positions that carry loss
 
 
-def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, supervised: Tensor | None = None, chosen: Tensor | None = None) -> NextItems:
-    """Next-item targets of every position of right-padded sequences (docs/methods.md 3), cut to the longest row.
+def next_item_targets(
+    item_seq: Tensor,
+    lengths: Tensor,
+    last_target: Tensor,
+    supervised: Tensor | None = None,
+    chosen: Tensor | None = None,
+) -> NextItems:
+    """Next-item targets of every position of right-padded sequences (docs/methods.md 3), cut to the
+    longest row.
 
     Args:
         item_seq: int64 `[batch, length]`, 0 where padded. lengths: int64 `[batch]`.
         last_target: int64 `[batch]`, the item after each row's last.
-        supervised: int64 `[batch]`, number of a row's trailing positions that carry loss; None means the
-            last alone, which is what RecBole's own rows (one per target) ask for.
+        supervised: int64 `[batch]`, number of a row's trailing positions that carry loss; None
+            means the last alone, which is what RecBole's own rows (one per target) ask for.
         chosen: bool `[batch, length]`, the positions among them that carry loss; None: all.
     """
     longest = int(lengths.max())
@@ -35,40 +42,56 @@ def next_item_targets(item_seq: Tensor, lengths: Tensor, last_target: Tensor, su
     targets = targets.scatter(1, lengths[:, None] - 1, last_target[:, None])
     first = lengths - (1 if supervised is None else supervised)
     trained = mask & (position >= first[:, None])
-    return NextItems(item_seq, mask, targets, trained if chosen is None else trained & chosen[:, :longest])
+    return NextItems(
+        item_seq, mask, targets, trained if chosen is None else trained & chosen[:, :longest]
+    )
 
 
 def upcoming_items(targets: Tensor, horizon: int, decay: float) -> tuple[Tensor, Tensor]:
     """The next `horizon` items of every position, and how much of its mass each of them gets.
 
-    The h-th item after a position weighs in proportion to `decay ** (h - 1)`; what would lie beyond the row's last
-    target has no weight, and the weights of a position sum to 1.
+    The h-th item after a position weighs in proportion to `decay ** (h - 1)`; what would lie beyond
+    the row's last target has no weight, and the weights of a position sum to 1.
 
     Args:
         targets: int64 `[batch, length]`, the next item of each position, 0 beyond a row's end.
 
-    Returns: `(items, weights)` `[batch, length, horizon]` each; an item without weight is the position's next item.
+    Returns: `(items, weights)` `[batch, length, horizon]` each; an item without weight is the
+        position's next item.
     """
-    later = [torch.nn.functional.pad(targets[:, step:], (0, min(step, targets.shape[1]))) for step in range(horizon)]
+    later = [
+        torch.nn.functional.pad(targets[:, step:], (0, min(step, targets.shape[1])))
+        for step in range(horizon)
+    ]
     items = torch.stack(later, 2)
-    weights = decay ** torch.arange(horizon, dtype=torch.float32, device=targets.device) * (items > 0)
+    weights = decay ** torch.arange(horizon, dtype=torch.float32, device=targets.device) * (
+        items > 0
+    )
     weights = weights / weights.sum(2, keepdim=True).clamp_min(torch.finfo(torch.float32).tiny)
     return torch.where(items > 0, items, targets[..., None]), weights
 
 
-def later_targets(batch: NextItems, n_positions: int, n_targets: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Some trained positions of each row, and for each of them some of the items that come after it, from torch's global generator.
+def later_targets(
+    batch: NextItems, n_positions: int, n_targets: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Some trained positions of each row, and for each of them some of the items that come after
+    it, from torch's global generator.
 
     Args:
-        n_positions: positions of a row, all where it has fewer. n_targets: drawn for each position, with repeats.
+        n_positions: positions of a row, all where it has fewer. n_targets: drawn for each position,
+            with repeats.
 
     Returns: int64 `(row, position, target)` `[n]` each.
     """
-    order = torch.rand(batch.trained.shape, device=batch.trained.device).masked_fill(~batch.trained, -1.0)
+    order = torch.rand(batch.trained.shape, device=batch.trained.device).masked_fill(
+        ~batch.trained, -1.0
+    )
     chance, position = order.topk(min(n_positions, order.shape[1]), dim=1)
     row, place = (chance >= 0).nonzero(as_tuple=True)
     position = position[row, place].repeat_interleave(n_targets)
     row = row.repeat_interleave(n_targets)
-    left = batch.mask.sum(1)[row] - position  # what comes after position p are the targets of p, p + 1, ...
+    left = (
+        batch.mask.sum(1)[row] - position
+    )  # what comes after position p are the targets of p, p + 1, ...
     ahead = (torch.rand(len(row), device=row.device) * left).long().clamp_max(left - 1)
     return row, position, batch.targets[row, position + ahead]

@@ -1,4 +1,7 @@
-"""A GRU over item vectors (GRU4Rec; Hidasi et al. 2016, arXiv 1511.06939), with a linear map back to the width of the items."""
+"""A GRU over item vectors (GRU4Rec.
+
+Hidasi et al. 2016, arXiv 1511.06939), with a linear map back to the width of the items.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ class Recurrent(PackedEncoder):
     """Dropout, GRU layers without bias and a linear map, as RecBole's GRU4Rec has them.
 
     Args:
-        width: of item vectors and states. hidden_size: of the GRU. n_layers: GRU layers. dropout: on the input.
+        width: of item vectors and states. hidden_size: of the GRU. n_layers: GRU layers. dropout:
+            on the input.
     """
 
     causal = True

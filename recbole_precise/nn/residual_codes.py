@@ -1,4 +1,6 @@
-"""Semantic codes: an item's text as a few entries of small code books, whose vectors are trained (docs/methods.md 2)."""
+"""Semantic codes: an item's text as a few entries of small code books, whose vectors are trained
+(docs/methods.md 2).
+"""
 
 from __future__ import annotations
 
@@ -9,17 +11,28 @@ from torch import Tensor, nn
 
 from recbole_precise.nn.text_vectors import FrozenText, pooled_states, scaled_projection
 
-_ROUNDS, _FITTED, _BLOCK = 30, 50_000, 8192  # of Lloyd's algorithm; rows that it looks at; rows compared at once
+_ROUNDS, _FITTED, _BLOCK = (
+    30,
+    50_000,
+    8192,
+)  # of Lloyd's algorithm; rows that it looks at; rows compared at once
 
 
 def nearest_centre(rows: Tensor, centres: Tensor) -> Tensor:
-    """int64 `[n]`: the nearest of `centres [k, d]` for each of `rows [n, d]`, the first of equal ones."""
+    """int64 `[n]`: the nearest of `centres [k, d]` for each of `rows [n, d]`, the first of equal
+    ones.
+    """
     length = centres.square().sum(1)
-    return torch.cat([(length - 2 * (some @ centres.t())).argmin(1) for some in rows.split(_BLOCK)]) if len(rows) else torch.zeros(0, dtype=torch.int64)
+    return (
+        torch.cat([(length - 2 * (some @ centres.t())).argmin(1) for some in rows.split(_BLOCK)])
+        if len(rows)
+        else torch.zeros(0, dtype=torch.int64)
+    )
 
 
 def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """Centres `[k, d]` of `rows [n, d]`: k-means++ and Lloyd's algorithm; a centre without rows moves to the row that is worst served.
+    """Centres `[k, d]` of `rows [n, d]`: k-means++ and Lloyd's algorithm; a centre without rows
+    moves to the row that is worst served.
 
     With no more distinct rows than k the centres are those rows, and some stand twice.
     """
@@ -38,40 +51,58 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
         centres = torch.zeros_like(centres).index_add_(0, owner, rows) / count.clamp_min(1)[:, None]
         lonely = torch.nonzero(count == 0).squeeze(1)
         if len(lonely):
-            worst = (rows - centres[owner]).square().sum(1).topk(min(len(lonely), len(rows))).indices
+            worst = (
+                (rows - centres[owner]).square().sum(1).topk(min(len(lonely), len(rows))).indices
+            )
             centres[lonely[: len(worst)]] = rows[worst]
     return centres
 
 
 class CodeVectors(nn.Module):
-    """`sum over levels l of T_l[c_l(v)]`, a part of an `ItemEncoder`: codes by residual k-means of the text vectors, T trained.
+    """`sum over levels l of T_l[c_l(v)]`, a part of an `ItemEncoder`: codes by residual k-means of
+    the text vectors, T trained.
 
-    Level 0 is the nearest centre of the text, each further level that of what the levels before leave over. T begins as the
-    centres on the texts' principal directions, so that an item begins near `TextVectors`; an item without text has a trained
-    vector in its place. Codes and centres follow from the texts alone; they are saved with the weights.
+    Level 0 is the nearest centre of the text, each further level that of what the levels before
+    leave over. T begins as the centres on the texts' principal directions, so that an item begins
+    near `TextVectors`; an item without text has a trained vector in its place. Codes and centres
+    follow from the texts alone; they are saved with the weights.
 
     Args:
-        levels, codes: `levels` books of `codes` entries: levels x codes x width trained numbers, whatever the catalogue. std: root
-            mean square of first vectors.
+        levels, codes: `levels` books of `codes` entries: levels x codes x width trained numbers,
+            whatever the catalogue. std: root mean square of first vectors.
     """
 
     reads_text = True
 
-    def __init__(self, text: FrozenText, *, width: int, levels: int, codes: int, std: float) -> None:
+    def __init__(
+        self, text: FrozenText, *, width: int, levels: int, codes: int, std: float
+    ) -> None:
         super().__init__()
         self.width, self.text = width, text.without_items()
         some = text.vectors[text.has_text]
         generator = torch.Generator().manual_seed(0)
-        fitted = some[torch.randperm(len(some), generator=generator)[:_FITTED]] if len(some) > _FITTED else some
+        fitted = (
+            some[torch.randperm(len(some), generator=generator)[:_FITTED]]
+            if len(some) > _FITTED
+            else some
+        )
         rest, centres = fitted, []
         for _ in range(levels):
-            centres.append(k_means(rest, codes, generator) if len(rest) else torch.zeros(codes, text.hidden_size))
+            centres.append(
+                k_means(rest, codes, generator)
+                if len(rest)
+                else torch.zeros(codes, text.hidden_size)
+            )
             rest = rest - centres[-1][nearest_centre(rest, centres[-1])]
         self.register_buffer("centres", torch.stack(centres))
         self.register_buffer("codes", self._coded(text.vectors))
         self.register_buffer("has_text", text.has_text.clone())
         table = self.centres.flatten(0, 1)
-        self.table = nn.Parameter(table @ scaled_projection(some, width, std) if len(some) else torch.zeros(len(table), width))
+        self.table = nn.Parameter(
+            table @ scaled_projection(some, width, std)
+            if len(some)
+            else torch.zeros(len(table), width)
+        )
         self.no_text = nn.Parameter(torch.zeros(width))
 
     def _coded(self, vectors: Tensor) -> Tensor:
@@ -85,7 +116,11 @@ class CodeVectors(nn.Module):
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
         """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
-        codes, has_text = (self.codes, self.has_text) if item_ids is None else (self.codes[item_ids], self.has_text[item_ids])
+        codes, has_text = (
+            (self.codes, self.has_text)
+            if item_ids is None
+            else (self.codes[item_ids], self.has_text[item_ids])
+        )
         return torch.where(has_text[:, None], F.embedding(codes, self.table).sum(1), self.no_text)
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:

@@ -1,4 +1,6 @@
-"""What the SASRec and the HSTU of Meta's generative recommenders share: their input, and LayerNorm without weights."""
+"""What the SASRec and the HSTU of Meta's generative recommenders share: their input, and LayerNorm
+without weights.
+"""
 
 from __future__ import annotations
 
@@ -29,17 +31,21 @@ class ScaledInput(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
-        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` -> packed `[positions, width]`, row by row."""
+        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` -> packed `[positions,
+        width]`, row by row.
+        """
         position = self.position.weight[: mask.shape[1]].expand(mask.shape[0], -1, -1)
         return self.dropout(self.scale * item_vectors[mask] + position[mask])
 
 
 def unpacked(packed: Tensor, mask: Tensor) -> Tensor:
-    """`packed [positions, ...]` at the real positions of bool `mask [batch, length]`, zeros elsewhere: `[batch, length, ...]`."""
+    """`packed [positions, ...]` at the real positions of bool `mask [batch, length]`, zeros
+    elsewhere: `[batch, length, ...]`.
+    """
     padded = packed.new_zeros((*mask.shape, *packed.shape[1:]))
     return padded.index_put((mask,), packed)
 
 
 def causal_mask(length: int, device: torch.device) -> Tensor:
-    """bool `[length, length]`, True where column j is no later than row i."""
+    """Bool `[length, length]`, True where column j is no later than row i."""
     return torch.ones(length, length, dtype=torch.bool, device=device).tril()

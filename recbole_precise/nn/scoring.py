@@ -12,7 +12,8 @@ SCORES = ("dot", "cosine")
 
 
 class Score:
-    """Dot product (the paper's training) or cosine over a temperature (its serving index; docs/methods.md 3).
+    """Dot product (the paper's training) or cosine over a temperature (its serving index;
+    docs/methods.md 3).
 
     Both are inner products of the two prepared sides, so ranking and export need no special case.
     """
@@ -34,7 +35,8 @@ class Score:
 
 
 class LearnedScale(nn.Module):
-    """Cosine times a learned scale, as in CLIP and HLLM (arXiv 2409.12740): exp of a parameter, at most 100.
+    """Cosine times a learned scale, as in CLIP and HLLM (arXiv 2409.12740): exp of a parameter, at
+    most 100.
 
     Args:
         temperature: the scale begins at 1 / temperature.

@@ -1,4 +1,6 @@
-"""Sequence encoders: item vectors in time order to states, through PyTorch's scaled_dot_product_attention."""
+"""Sequence encoders: item vectors in time order to states, through PyTorch's
+scaled_dot_product_attention.
+"""
 
 from __future__ import annotations
 
@@ -11,18 +13,27 @@ from torch import Tensor, nn
 from recbole_precise.nn.dropout import Dropout
 
 #: Between the two layers of a feed-forward network, by RecBole's names (`hidden_act`).
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"gelu": F.gelu, "relu": F.relu, "swish": F.silu, "tanh": torch.tanh, "sigmoid": torch.sigmoid}
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "gelu": F.gelu,
+    "relu": F.relu,
+    "swish": F.silu,
+    "tanh": torch.tanh,
+    "sigmoid": torch.sigmoid,
+}
 
 
 class PackedEncoder(nn.Module):
-    """A sequence encoder that gives `packed_states(item_vectors, mask, **context) -> [positions, width]`.
+    """A sequence encoder that gives `packed_states(item_vectors, mask, **context) -> [positions,
+    width]`.
 
-    `causal` is its claim: the state of a position depends on nothing that comes after it. `context` is what an encoder
+    `causal` is its claim: the state of a position depends on nothing that comes after it. `context`
+        is what an encoder
     reads beside the items, such as times; most read nothing.
     """
 
     causal: bool
-    #: It draws the first values of its weights itself; else the model draws them (`initializer_range`).
+    #: It draws the first values of its weights itself; else the model draws them
+    #: (`initializer_range`).
     draws_weights = False
 
     def packed_states(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
@@ -30,7 +41,9 @@ class PackedEncoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
-        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` (right-padded) -> states `[batch, length, width]`, zero where padded."""
+        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` (right-padded) ->
+        states `[batch, length, width]`, zero where padded.
+        """
         packed = self.packed_states(item_vectors, mask, **context)
         states = packed.new_zeros((*mask.shape, packed.shape[-1]))
         states[mask] = packed
@@ -43,16 +56,34 @@ class PackedEncoder(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Multi-head self-attention and a feed-forward network, each with a residual, before or after LayerNorm.
+    """Multi-head self-attention and a feed-forward network, each with a residual, before or after
+    LayerNorm.
 
     Everything but attention runs on the real positions alone, packed as `[positions, width]`.
     """
 
-    def __init__(self, width: int, n_heads: int, inner_size: int, hidden_dropout: float, attn_dropout: float, norm_first: bool, eps: float = 1e-12, act: str = "gelu") -> None:
+    def __init__(
+        self,
+        width: int,
+        n_heads: int,
+        inner_size: int,
+        hidden_dropout: float,
+        attn_dropout: float,
+        norm_first: bool,
+        eps: float = 1e-12,
+        act: str = "gelu",
+    ) -> None:
         super().__init__()
         if width % n_heads:
-            raise ValueError(f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})")
-        self.n_heads, self.norm_first, self.attn_dropout, self.act = n_heads, norm_first, attn_dropout, ACTIVATIONS[act]
+            raise ValueError(
+                f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})"
+            )
+        self.n_heads, self.norm_first, self.attn_dropout, self.act = (
+            n_heads,
+            norm_first,
+            attn_dropout,
+            ACTIVATIONS[act],
+        )
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.inner = nn.Linear(width, inner_size)
@@ -62,7 +93,9 @@ class TransformerBlock(nn.Module):
         self.dropout = Dropout(hidden_dropout)
 
     def attend(self, packed: Tensor, mask: Tensor, causal: bool) -> Tensor:
-        """Self-attention inside each row: `packed [positions, width]`, bool `mask [batch, length]`."""
+        """Self-attention inside each row: `packed [positions, width]`, bool `mask [batch,
+        length]`.
+        """
         batch, length = mask.shape
         qkv = self.qkv(packed)
         padded = qkv.new_zeros((batch, length, qkv.shape[-1]))
@@ -71,12 +104,19 @@ class TransformerBlock(nn.Module):
         # rows are padded on the right: under a causal mask no real position can see padding
         attn_mask = None if causal else mask[:, None, None, :]
         mixed = F.scaled_dot_product_attention(
-            query, key, value, attn_mask=attn_mask, is_causal=causal, dropout_p=self.attn_dropout if self.training else 0.0
+            query,
+            key,
+            value,
+            attn_mask=attn_mask,
+            is_causal=causal,
+            dropout_p=self.attn_dropout if self.training else 0.0,
         )
         return self.dropout(self.out(mixed.transpose(1, 2)[mask].flatten(1)))
 
     def forward(self, packed: Tensor, mask: Tensor, causal: bool) -> Tensor:
-        """`packed [positions, width]` of the real positions of bool `mask [batch, length]`, row by row; same shape back."""
+        """`packed [positions, width]` of the real positions of bool `mask [batch, length]`, row by
+        row; same shape back.
+        """
         if self.norm_first:
             packed = packed + self.attend(self.attention_norm(packed), mask, causal)
             hidden = self.outer(self.act(self.inner(self.feed_forward_norm(packed))))
@@ -87,7 +127,8 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(PackedEncoder):
-    """Learned positions and a stack of `TransformerBlock`s (PRECISE Sec. IV-C: causal; Sec. IV-D: bidirectional).
+    """Learned positions and a stack of `TransformerBlock`s (PRECISE Sec. IV-C: causal; Sec. IV-D:
+    bidirectional).
 
     Args:
         width: width of item vectors and states. max_length: longest sequence.
@@ -98,15 +139,31 @@ class Transformer(PackedEncoder):
         act: of the feed-forward network, one of `ACTIVATIONS`.
     """
 
-    def __init__(self, width: int, max_length: int, *, n_layers: int = 2, n_heads: int = 2, inner_size: int = 256, hidden_dropout: float = 0.2,
-                 attn_dropout: float = 0.2, causal: bool = True, norm_first: bool = False, eps: float = 1e-12, act: str = "gelu") -> None:
+    def __init__(
+        self,
+        width: int,
+        max_length: int,
+        *,
+        n_layers: int = 2,
+        n_heads: int = 2,
+        inner_size: int = 256,
+        hidden_dropout: float = 0.2,
+        attn_dropout: float = 0.2,
+        causal: bool = True,
+        norm_first: bool = False,
+        eps: float = 1e-12,
+        act: str = "gelu",
+    ) -> None:
         super().__init__()
         self.causal, self.max_length = causal, max_length
         self.position = nn.Embedding(max_length, width)
         self.input_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(hidden_dropout)
         self.blocks = nn.ModuleList(
-            TransformerBlock(width, n_heads, inner_size, hidden_dropout, attn_dropout, norm_first, eps, act) for _ in range(n_layers)
+            TransformerBlock(
+                width, n_heads, inner_size, hidden_dropout, attn_dropout, norm_first, eps, act
+            )
+            for _ in range(n_layers)
         )
         self.output_norm = nn.LayerNorm(width, eps=eps) if norm_first else nn.Identity()
 

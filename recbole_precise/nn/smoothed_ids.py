@@ -1,4 +1,6 @@
-"""ID vectors of rare items, drawn towards those of the items whose texts are nearest (docs/methods.md 1)."""
+"""ID vectors of rare items, drawn towards those of the items whose texts are nearest
+(docs/methods.md 1).
+"""
 
 from __future__ import annotations
 
@@ -10,45 +12,72 @@ from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.nearest import nearest
 from recbole_precise.nn.text_vectors import FrozenText, pooled_states
 
-_FIRST = (-4.0, 0.0)  # of the shares before the sigmoid, from the most frequent bucket to the rarest: 2% to a half
+_FIRST = (
+    -4.0,
+    0.0,
+)  # of the shares before the sigmoid, from the most frequent bucket to the rarest: 2% to a half
 
 
 class SmoothedIdEncoder(IdEncoder):
-    """`(1 - s_b) E[v] + s_b mean of E[n]` over the trained items n nearest to v by text, s_b learned for v's frequency bucket b.
+    """`(1 - s_b) E[v] + s_b mean of E[n]` over the trained items n nearest to v by text, s_b
+    learned for v's frequency bucket b.
 
-    A short form of UniRec's item enhancement (CIKM 2024, arXiv 2406.18470). An item without training events keeps to its own row while others
-    are trained, and stands for the mean of its neighbours when items are ranked; without a text it is what `unseen` says.
+    A short form of UniRec's item enhancement (CIKM 2024, arXiv 2406.18470). An item without
+    training events keeps to its own row while others are trained, and stands for the mean of its
+    neighbours when items are ranked; without a text it is what `unseen` says.
 
     Args:
-        text: vectors of all items, kept to find the neighbours of new ones. neighbours: how many. bucket: int64 `[items]`, 1
-            (most frequent) and on, 0 for the padding. The others as for `IdEncoder`.
+        text: vectors of all items, kept to find the neighbours of new ones. neighbours: how many.
+            bucket: int64 `[items]`, 1 (most frequent) and on, 0 for the padding. The others as for
+                `IdEncoder`.
     """
 
     reads_text = True
 
-    def __init__(self, n_items: int, width: int, std: float, dropout: float, unseen: str, trained: Tensor, *, text: FrozenText, neighbours: int, bucket: Tensor) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        width: int,
+        std: float,
+        dropout: float,
+        unseen: str,
+        trained: Tensor,
+        *,
+        text: FrozenText,
+        neighbours: int,
+        bucket: Tensor,
+    ) -> None:
         super().__init__(n_items, width, std, dropout, unseen, trained)
         self.share = nn.Parameter(torch.linspace(*_FIRST, int(bucket.max()) + 1))
         self.text, self.count = text, neighbours
         vectors, allowed = text.vectors.numpy(), self.trained.numpy()
-        self.register_buffer("near", torch.from_numpy(nearest(vectors, neighbours, allowed=allowed)), persistent=False)
+        self.register_buffer(
+            "near",
+            torch.from_numpy(nearest(vectors, neighbours, allowed=allowed)),
+            persistent=False,
+        )
         self.register_buffer("bucket", bucket, persistent=False)
 
     def know(self, trained: Tensor, bucket: Tensor) -> None:
-        """Take other items for the trained ones from now on, and with them other neighbours and buckets.
+        """Take other items for the trained ones from now on, and with them other neighbours and
+        buckets.
 
         Args:
             trained: bool `[n_items]`.
             bucket: int64 `[n_items]`, as in the constructor, of as many buckets at most.
         """
         super().know(trained)
-        near = nearest(self.text.vectors.cpu().numpy(), self.count, allowed=self.trained.cpu().numpy())
+        near = nearest(
+            self.text.vectors.cpu().numpy(), self.count, allowed=self.trained.cpu().numpy()
+        )
         self.near = torch.from_numpy(near).to(self.near)
         self.bucket = bucket.to(self.bucket)
 
     def values(self, item_ids: Tensor | None) -> Tensor:
         """The trained items' own rows and what they borrow."""
-        ids = torch.arange(len(self.near), device=self.near.device) if item_ids is None else item_ids
+        ids = (
+            torch.arange(len(self.near), device=self.near.device) if item_ids is None else item_ids
+        )
         own, (mean, some) = super().values(item_ids), self._neighbours(ids)
         share = torch.sigmoid(self.share)[self.bucket[ids]] * (some & self.trained[ids])
         return own + share[:, None] * (mean - own)
@@ -63,7 +92,9 @@ class SmoothedIdEncoder(IdEncoder):
     def _neutral(self, rows: Tensor, item_ids: Tensor | None) -> Tensor:
         ids = torch.arange(len(rows), device=rows.device) if item_ids is None else item_ids
         mean, some = self._neighbours(ids)
-        return torch.where((some & ~self.trained[ids])[:, None], mean, super()._neutral(rows, item_ids))
+        return torch.where(
+            (some & ~self.trained[ids])[:, None], mean, super()._neutral(rows, item_ids)
+        )
 
     def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
         """Add items that were never trained, from their token states; see `TextEncoder.extend`."""
@@ -72,7 +103,11 @@ class SmoothedIdEncoder(IdEncoder):
         with_text = self.text.extend(pooled_states(states, offsets))
         super().extend(len(with_text))
         vectors = self.text.vectors.cpu().numpy()
-        near = torch.from_numpy(nearest(vectors[before:], self.count, among=vectors[:before], allowed=allowed)).to(self.near)
+        near = torch.from_numpy(
+            nearest(vectors[before:], self.count, among=vectors[:before], allowed=allowed)
+        ).to(self.near)
         self.near = torch.cat([self.near, near])
-        self.bucket = torch.cat([self.bucket, self.bucket.new_full((len(near),), int(self.bucket.max()))])
+        self.bucket = torch.cat(
+            [self.bucket, self.bucket.new_full((len(near),), int(self.bucket.max()))]
+        )
         return with_text

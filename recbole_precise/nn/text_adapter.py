@@ -1,7 +1,9 @@
-"""Frozen text vectors that know what is consumed together: an adapter over them, trained before a model is (docs/methods.md 2).
+"""Frozen text vectors that know what is consumed together: an adapter over them, trained before a
+model is (docs/methods.md 2).
 
-The idea is LLM2Rec's (KDD 2025, arXiv 2506.21579), which trains a language model on what users took; here a small layer behind
-one that stays as it is, so that vectors of all items, also of those that nobody has taken yet, come out of their texts alone.
+The idea is LLM2Rec's (KDD 2025, arXiv 2506.21579), which trains a language model on what users
+took; here a small layer behind one that stays as it is, so that vectors of all items, also of those
+that nobody has taken yet, come out of their texts alone.
 """
 
 from __future__ import annotations
@@ -25,13 +27,16 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Tuning:
-    """How an adapter is trained: `steps` steps of Adam on 512 pairs each, at a rate that falls linearly to 0.
+    """How an adapter is trained: `steps` steps of Adam on 512 pairs each, at a rate that falls
+    linearly to 0.
 
-    The defaults were chosen on Prime Pantry's validation targets, ranked by the cosine to the last item: with many more steps targets that
-    training knows well still gain, and cold and unseen ones fall below the plain vectors.
+    The defaults were chosen on Prime Pantry's validation targets, ranked by the cosine to the last
+    item: with many more steps targets that training knows well still gain, and cold and unseen ones
+        fall below the plain vectors.
 
     Attributes:
-        window: places between two events of a sequence that still make them a pair. width: of the hidden layer.
+        window: places between two events of a sequence that still make them a pair. width: of the
+            hidden layer.
     """
 
     window: int = 2
@@ -42,34 +47,66 @@ class Tuning:
 
 
 class Pairs(NamedTuple):
-    """Items that stood near each other in training: int64 `before [n]`, `after [n]`, no pair twice, and float64 `weight [n]`."""
+    """Items that stood near each other in training: int64 `before [n]`, `after [n]`, no pair twice,
+    and float64 `weight [n]`.
+    """
 
     before: Tensor
     after: Tensor
     weight: Tensor
 
 
-def nearby_pairs(items: np.ndarray, offsets: np.ndarray, has_text: np.ndarray, window: int) -> Pairs:
-    """The pairs of two different items with text, b after a, weighed `sum over k = 1 .. window of n_k(a, b) / k`.
+def nearby_pairs(
+    items: np.ndarray, offsets: np.ndarray, has_text: np.ndarray, window: int
+) -> Pairs:
+    """The pairs of two different items with text, b after a, weighed `sum over k = 1 .. window of
+    n_k(a, b) / k`.
 
-    n_k(a, b): how often b comes k places after a in a sequence, counted as the floors and the memory count it.
+    n_k(a, b): how often b comes k places after a in a sequence, counted as the floors and the
+    memory count it.
 
     Args:
-        items, offsets: training sequences: user u's events are items[offsets[u] : offsets[u + 1]]. has_text: bool `[items of the catalogue]`.
+        items, offsets: training sequences: user u's events are items[offsets[u] : offsets[u + 1]].
+            has_text: bool `[items of the catalogue]`.
     """
-    counts = window_edges(items, offsets, len(has_text), Graph(window=window, backward=0.0, distance="inverse", counts="raw")).tocoo()
+    counts = window_edges(
+        items,
+        offsets,
+        len(has_text),
+        Graph(window=window, backward=0.0, distance="inverse", counts="raw"),
+    ).tocoo()
     kept = (counts.row != counts.col) & has_text[counts.row] & has_text[counts.col]
-    return Pairs(*(torch.from_numpy(part[kept].astype(kind)) for part, kind in ((counts.row, "int64"), (counts.col, "int64"), (counts.data, "float64"))))
+    return Pairs(
+        *(
+            torch.from_numpy(part[kept].astype(kind))
+            for part, kind in (
+                (counts.row, "int64"),
+                (counts.col, "int64"),
+                (counts.data, "float64"),
+            )
+        )
+    )
 
 
-def pair_loss(x: Tensor, y: Tensor, before: Tensor, after: Tensor, log_before: Tensor, log_after: Tensor, temperature: float) -> Tensor:
-    """Symmetric InfoNCE on cosines, with the other pairs of the batch as negatives and their popularity taken out.
+def pair_loss(
+    x: Tensor,
+    y: Tensor,
+    before: Tensor,
+    after: Tensor,
+    log_before: Tensor,
+    log_after: Tensor,
+    temperature: float,
+) -> Tensor:
+    """Symmetric InfoNCE on cosines, with the other pairs of the batch as negatives and their
+    popularity taken out.
 
-    The mean over i of `-log softmax_j(cos(x_i, y_j) / temperature - log p(after_j))` at j = i, and of the same from y to x; the mean of
-    both. A candidate that is the row's own item or its partner again is no negative.
+    The mean over i of `-log softmax_j(cos(x_i, y_j) / temperature - log p(after_j))` at j = i, and
+    of the same from y to x; the mean of both. A candidate that is the row's own item or its partner
+    again is no negative.
 
     Args:
-        x, y: `[n, width]`, vectors of the items `before [n]` and `after [n]`. log_before, log_after: `[n]`, log of how likely each is drawn.
+        x, y: `[n, width]`, vectors of the items `before [n]` and `after [n]`. log_before,
+            log_after: `[n]`, log of how likely each is drawn.
     """
     logits, own = similarities(x, y) / temperature, torch.arange(len(x), device=x.device)
     other = own[:, None] != own
@@ -81,15 +118,22 @@ def pair_loss(x: Tensor, y: Tensor, before: Tensor, after: Tensor, log_before: T
 
 
 class TextAdapter(nn.Module):
-    """`size * stretch * (z + W2 gelu(W1 z + b) - shift)` with `z = x / size`, for rows x of centred text vectors.
+    """`size * stretch * (z + W2 gelu(W1 z + b) - shift)` with `z = x / size`, for rows x of centred
+    text vectors.
 
-    At first W2 is 0, which leaves x as it is. `size` is the root mean square of the catalogue's vectors when it was trained, and
-    shift and stretch leave those centred and of that size. All of it are buffers: saved with a model and never trained with it.
+    At first W2 is 0, which leaves x as it is. `size` is the root mean square of the catalogue's
+    vectors when it was trained, and shift and stretch leave those centred and of that size. All of
+        it are buffers: saved with a model and never trained with it.
     """
 
     def __init__(self, hidden: int, width: int) -> None:
         super().__init__()
-        shapes = {"inner": (width, hidden), "bias": (width,), "outer": (hidden, width), "shift": (hidden,)}
+        shapes = {
+            "inner": (width, hidden),
+            "bias": (width,),
+            "outer": (hidden, width),
+            "shift": (hidden,),
+        }
         for name, shape in shapes.items():
             self.register_buffer(name, torch.zeros(shape))
         for name in ("size", "stretch"):
@@ -98,25 +142,37 @@ class TextAdapter(nn.Module):
     @torch.no_grad()
     def forward(self, rows: Tensor) -> Tensor:
         """`rows [n, hidden]` -> tuned rows of the same shape."""
-        with torch.autocast(device_type=rows.device.type, enabled=False):  # computed once, perhaps by whoever asks first inside a step
-            parts = [self.stretch * (_adapted(part / self.size, self.inner, self.bias, self.outer) - self.shift) for part in rows.split(_BLOCK)]
+        with torch.autocast(
+            device_type=rows.device.type, enabled=False
+        ):  # computed once, perhaps by whoever asks first inside a step
+            parts = [
+                self.stretch
+                * (_adapted(part / self.size, self.inner, self.bias, self.outer) - self.shift)
+                for part in rows.split(_BLOCK)
+            ]
             return self.size * torch.cat(parts)
 
     @torch.no_grad()
     def take(self, values: Mapping[str, Tensor]) -> bool:
-        """Copy saved values; False, and nothing is changed, when they are not an adapter's of this shape."""
+        """Copy saved values.
+
+        False, and nothing is changed, when they are not an adapter's of this shape.
+        """
         own = self.state_dict()
-        if any(name not in values or values[name].shape != tensor.shape for name, tensor in own.items()):
+        if any(
+            name not in values or values[name].shape != tensor.shape for name, tensor in own.items()
+        ):
             return False
         for name, tensor in own.items():
             tensor.copy_(values[name])
         return True
 
     def fit(self, rows: Tensor, pairs: Pairs, tuning: Tuning, seed: int) -> tuple[float, float]:
-        """Train on pairs drawn by their weights, then set shift and stretch; (loss of the first tenth of the steps, of the last).
+        """Train on pairs drawn by their weights, then set shift and stretch; (loss of the first
+        tenth of the steps, of the last).
 
-        Only `rows` of items in pairs are looked at, but for size, shift and stretch. The same arguments give the same values, whatever
-        torch's global generator has drawn.
+        Only `rows` of items in pairs are looked at, but for size, shift and stretch. The same
+        arguments give the same values, whatever torch's global generator has drawn.
 
         Args:
             rows: `[items, hidden]`, centred; rows of zeros are items without text.
@@ -129,30 +185,50 @@ class TextAdapter(nn.Module):
         some = rows[rows.abs().sum(1) > 0]
         with torch.no_grad():
             self.size.copy_(_root_mean_square(some))
-            self.inner.copy_(torch.randn(self.inner.shape, generator=generator) / self.inner.shape[1] ** 0.5)
+            self.inner.copy_(
+                torch.randn(self.inner.shape, generator=generator) / self.inner.shape[1] ** 0.5
+            )
             for name in ("bias", "outer", "shift"):
                 getattr(self, name).zero_()
             self.stretch.fill_(1.0)
-        weights = [getattr(self, name).clone().requires_grad_() for name in ("inner", "bias", "outer")]
+        weights = [
+            getattr(self, name).clone().requires_grad_() for name in ("inner", "bias", "outer")
+        ]
         optimizer = torch.optim.Adam(weights, lr=tuning.learning_rate)
-        log_before, log_after = (_log_share(part, pairs.weight, len(rows)) for part in (pairs.before, pairs.after))
+        log_before, log_after = (
+            _log_share(part, pairs.weight, len(rows)) for part in (pairs.before, pairs.after)
+        )
         reach, losses = pairs.weight.cumsum(0), []
         for step in range(tuning.steps):
             optimizer.param_groups[0]["lr"] = tuning.learning_rate * (1 - step / tuning.steps)
-            drawn = torch.searchsorted(reach, torch.rand(_PAIRS, dtype=reach.dtype, generator=generator) * reach[-1], right=True).clamp_max(len(reach) - 1)
+            drawn = torch.searchsorted(
+                reach,
+                torch.rand(_PAIRS, dtype=reach.dtype, generator=generator) * reach[-1],
+                right=True,
+            ).clamp_max(len(reach) - 1)
             before, after = pairs.before[drawn], pairs.after[drawn]
             x, y = _adapted(rows[torch.cat([before, after])] / self.size, *weights).chunk(2)
-            loss = pair_loss(x, y, before, after, log_before[before], log_after[after], tuning.temperature)
+            loss = pair_loss(
+                x, y, before, after, log_before[before], log_after[after], tuning.temperature
+            )
             losses.append(loss.item())
             if not np.isfinite(losses[-1]):
-                raise ValueError(f"the loss of the pairs is {losses[-1]} at step {step + 1}; a smaller learning rate or a higher temperature may help")
+                raise ValueError(
+                    f"the loss of the pairs is {losses[-1]} at step {step + 1}; a smaller "
+                    "learning rate or a higher temperature may help"
+                )
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         with torch.no_grad():
             for name, values in zip(("inner", "bias", "outer"), weights):
                 getattr(self, name).copy_(values)
-            tuned = torch.cat([_adapted(part / self.size, self.inner, self.bias, self.outer) for part in some.split(_BLOCK)])
+            tuned = torch.cat(
+                [
+                    _adapted(part / self.size, self.inner, self.bias, self.outer)
+                    for part in some.split(_BLOCK)
+                ]
+            )
             self.shift.copy_(tuned.mean(0))
             self.stretch.copy_(1 / _root_mean_square(tuned - self.shift))
         tenth = max(1, tuning.steps // 10)

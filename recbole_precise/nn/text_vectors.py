@@ -1,4 +1,6 @@
-"""Item texts as one frozen vector each, and the plain way to bring them into an item's vector: a trained linear map."""
+"""Item texts as one frozen vector each, and the plain way to bring them into an item's vector: a
+trained linear map.
+"""
 
 from __future__ import annotations
 
@@ -14,15 +16,17 @@ from recbole_precise.nn.versions import version_of
 
 
 class FrozenText(nn.Module):
-    """One fixed vector per item, centred; zeros where there is no text. New items join by their texts (`extend`).
+    """One fixed vector per item, centred; zeros where there is no text. New items join by their
+    texts (`extend`).
 
     Args:
         vectors: float `[items, hidden]`, row 0 the padding; rows of zeros are items without text.
         scaled: the entries are also scaled as a whole, to the mean square 1.
 
     Attributes:
-        plain: float32 `[items, hidden]`, the vectors before an adapter changes them. has_text: bool `[items]`. Both move with the
-            module, but are no buffers: they are neither saved with the weights nor broadcast to other processes at every step.
+        plain: float32 `[items, hidden]`, the vectors before an adapter changes them. has_text: bool
+            `[items]`. Both move with the module, but are no buffers: they are neither saved with
+                the weights nor broadcast to other processes at every step.
     """
 
     def __init__(self, vectors: np.ndarray, scaled: bool = True) -> None:
@@ -31,9 +35,15 @@ class FrozenText(nn.Module):
         self.has_text = values.abs().sum(1) > 0
         some = values[self.has_text]
         self.mean = some.mean(0) if len(some) else values.new_zeros(values.shape[1])
-        self.scale = (some - self.mean).pow(2).mean().sqrt().clamp_min(1e-12) if scaled and len(some) else values.new_ones(())
+        self.scale = (
+            (some - self.mean).pow(2).mean().sqrt().clamp_min(1e-12)
+            if scaled and len(some)
+            else values.new_ones(())
+        )
         self.plain = self._placed(values, self.has_text)
-        self._adapters: tuple[TextAdapter, ...] = ()  # a tuple, for a submodule would be saved once for every part that reads texts
+        self._adapters: tuple[
+            TextAdapter, ...
+        ] = ()  # a tuple, for a submodule would be saved once for every part that reads texts
         self._tuned: tuple[tuple, Tensor] | None = None
 
     def _placed(self, values: Tensor, has_text: Tensor) -> Tensor:
@@ -49,7 +59,9 @@ class FrozenText(nn.Module):
         return self.plain.shape[1]
 
     def tune(self, adapter: TextAdapter) -> None:
-        """Give all vectors through `adapter` from now on, which belongs to the model: it is no submodule here."""
+        """Give all vectors through `adapter` from now on, which belongs to the model: it is no
+        submodule here.
+        """
         self._adapters, self._tuned = (adapter,), None
 
     @property
@@ -76,7 +88,9 @@ class FrozenText(nn.Module):
         return self.vectors if item_ids is None else self.vectors[item_ids]
 
     def new_rows(self, vectors: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(vectors `[new, hidden]` of other items by those of their texts, bool `[new]`: which of them have a text); nothing is added."""
+        """(vectors `[new, hidden]` of other items by those of their texts, bool `[new]`: which of
+        them have a text); nothing is added.
+        """
         plain, has_text = self._new_plain(vectors)
         return self._through_adapter(plain, has_text), has_text
 
@@ -86,31 +100,48 @@ class FrozenText(nn.Module):
         return self._placed(values, has_text).to(self.plain), has_text.to(self.has_text)
 
     def extend(self, vectors: np.ndarray) -> Tensor:
-        """Add items by their texts' vectors `[new, hidden]`; bool `[new]`, which of them have a text."""
+        """Add items by their texts' vectors `[new, hidden]`.
+
+        Bool `[new]`, which of them have a text.
+        """
         before = self.vectors
         plain, has_text = self._new_plain(vectors)
         if self._tuned is not None:
-            self._tuned = self._tuned[0], torch.cat([before, self._through_adapter(plain, has_text)])
-        self.plain, self.has_text = torch.cat([self.plain, plain]), torch.cat([self.has_text, has_text])
+            self._tuned = (
+                self._tuned[0],
+                torch.cat([before, self._through_adapter(plain, has_text)]),
+            )
+        self.plain, self.has_text = (
+            torch.cat([self.plain, plain]),
+            torch.cat([self.has_text, has_text]),
+        )
         return has_text.cpu()
 
     def without_items(self) -> FrozenText:
         """The same for `new_rows` alone, without the catalogue's vectors."""
         twin = copy.copy(self)
-        twin.plain, twin.has_text, twin._tuned = self.plain[:0].clone(), self.has_text[:0].clone(), None
+        twin.plain, twin.has_text, twin._tuned = (
+            self.plain[:0].clone(),
+            self.has_text[:0].clone(),
+            None,
+        )
         return twin
 
 
 def scaled_projection(rows: Tensor, width: int, std: float) -> Tensor:
-    """`[hidden, width]`: the principal directions of centred `rows [n, hidden]`, so long that what they give for the rows has the root mean square `std`."""
+    """`[hidden, width]`: the principal directions of centred `rows [n, hidden]`, so long that what
+    they give for the rows has the root mean square `std`.
+    """
     direction = principal_projection(rows, width)
     return direction * (std / (rows @ direction).pow(2).mean().sqrt().clamp_min(1e-12))
 
 
 def principal_linear(rows: Tensor, width: int, std: float, bias: bool = True) -> nn.Linear:
-    """A linear map `hidden -> width` that begins as the projection of centred `rows [n, hidden]` on their principal directions.
+    """A linear map `hidden -> width` that begins as the projection of centred `rows [n, hidden]` on
+    their principal directions.
 
-    What it gives for them has the root mean square `std` at first. Without rows it begins as torch draws it.
+    What it gives for them has the root mean square `std` at first. Without rows it begins as torch
+    draws it.
     """
     linear = nn.Linear(rows.shape[1], width, bias=bias)
     if len(rows):
@@ -122,17 +153,23 @@ def principal_linear(rows: Tensor, width: int, std: float, bias: bool = True) ->
 
 
 def pooled_states(states: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """float32 `[items, hidden]`: the mean state of each item's tokens, zeros where there are none; arguments as for `TextEncoder`."""
+    """float32 `[items, hidden]`: the mean state of each item's tokens, zeros where there are none.
+
+    Arguments as for `TextEncoder`.
+    """
     lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
     owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-    total = torch.zeros(len(lengths), states.shape[1]).index_add_(0, owner, torch.from_numpy(np.array(states, dtype=np.float32)))
+    total = torch.zeros(len(lengths), states.shape[1]).index_add_(
+        0, owner, torch.from_numpy(np.array(states, dtype=np.float32))
+    )
     return (total / lengths.clamp_min(1)[:, None]).numpy()
 
 
 class TextVectors(nn.Module):
     """Frozen text through a linear map to `width`, a part of an `ItemEncoder`.
 
-    The map begins as a `principal_linear` of the root mean square `std`; an item without text has a trained vector in its place.
+    The map begins as a `principal_linear` of the root mean square `std`; an item without text has a
+    trained vector in its place.
     """
 
     reads_text = True

@@ -1,6 +1,8 @@
-"""The item towers of PAD and its rivals: an ID table, frozen text behind an MLP, and both as one (PAD, Sec. 3.1 to 3.3; DisCo).
+"""The item towers of PAD and its rivals: an ID table, frozen text behind an MLP, and both as one
+(PAD, Sec. 3.1 to 3.3; DisCo).
 
-PAD has four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text matrix seen through two MLPs.
+PAD has four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text
+matrix seen through two MLPs.
 """
 
 from __future__ import annotations
@@ -16,20 +18,27 @@ from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.text_vectors import FrozenText, principal_linear
 
 FUSIONS = ("concat", "sum")
-Words = tuple[np.ndarray, np.ndarray, np.ndarray]  # token states, token ids and offsets of items, as `TextEncoder.extend` takes them
+Words = tuple[
+    np.ndarray, np.ndarray, np.ndarray
+]  # token states, token ids and offsets of items, as `TextEncoder.extend` takes them
 
 
 class TextMlp(nn.Module):
-    """`hidden -> width`: Linear, GELU, then `n_layers` times Dropout, Linear, GELU, as in the authors' code (4 there).
+    """`hidden -> width`: Linear, GELU, then `n_layers` times Dropout, Linear, GELU, as in the
+    authors' code (4 there).
 
-    Without further layers (`n_layers` 0) it is the Linear alone, whose output may have either sign; it begins as a
-    `principal_linear` of the root mean square `std`.
+    Without further layers (`n_layers` 0) it is the Linear alone, whose output may have either sign;
+    it begins as a `principal_linear` of the root mean square `std`.
     """
 
-    def __init__(self, text: FrozenText, width: int, n_layers: int, dropout: float, std: float) -> None:
+    def __init__(
+        self, text: FrozenText, width: int, n_layers: int, dropout: float, std: float
+    ) -> None:
         super().__init__()
         some = text.vectors[text.has_text]
-        layers: list[nn.Module] = [nn.Linear(text.hidden_size, width) if n_layers else principal_linear(some, width, std)]
+        layers: list[nn.Module] = [
+            nn.Linear(text.hidden_size, width) if n_layers else principal_linear(some, width, std)
+        ]
         if n_layers:
             layers.append(nn.GELU())
         for _ in range(n_layers):
@@ -43,8 +52,8 @@ class TextMlp(nn.Module):
 class FrozenView(nn.Module):
     """How an expert sees the texts: frozen vectors through a map `project` of its own.
 
-    Whatever has `rows(item_ids)` and `extend(states, token_ids, offsets)` may stand in its place, as a `TextEncoder` with token
-    vectors of its own does.
+    Whatever has `rows(item_ids)` and `extend(states, token_ids, offsets)` may stand in its place,
+    as a `TextEncoder` with token vectors of its own does.
     """
 
     def __init__(self, text: FrozenText, project: nn.Module) -> None:
@@ -67,13 +76,17 @@ class IdTower(nn.Module):
         self.table = table
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
-        """`[n, width]` of `item_ids [n]`, or of all items for None, without the IDs of those that are `absent` (bool `[n]`); so with all towers."""
+        """`[n, width]` of `item_ids [n]`, or of all items for None, without the IDs of those that
+        are `absent` (bool `[n]`); so with all towers.
+        """
         return self.table.rows(item_ids, absent)
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
-        """Add `count` items that were never trained; `words`: of their texts, see `TextEncoder.extend`.
+        """Add `count` items that were never trained; `words`: of their texts, see
+        `TextEncoder.extend`.
 
-        Returns: bool `[count]`, which of them have a text that the tower reads; None where `FrozenText` knows it, or it reads none.
+        Returns: bool `[count]`, which of them have a text that the tower reads; None where
+            `FrozenText` knows it, or it reads none.
         """
         self.table.extend(count)
         return None
@@ -94,9 +107,11 @@ class TextTower(nn.Module):
 
 
 class AlignedTower(nn.Module):
-    """The aligned expert's item: an ID row and the text through a view, the pair that alignment draws together, fused.
+    """The aligned expert's item: an ID row and the text through a view, the pair that alignment
+    draws together, fused.
 
-    `concat` is the authors' fusion, Dropout, Linear `2 width -> width` and GELU; `sum` adds the two.
+    `concat` is the authors' fusion, Dropout, Linear `2 width -> width` and GELU; `sum` adds the
+    two.
     """
 
     def __init__(self, table: IdEncoder, view: nn.Module, fusion: str, dropout: float) -> None:
@@ -105,7 +120,11 @@ class AlignedTower(nn.Module):
             raise ValueError(f"fusion must be one of {FUSIONS}, not {fusion!r}")
         self.table, self.view = table, view
         width = table.table.embedding_dim
-        self.fuse = nn.Sequential(Dropout(dropout), nn.Linear(2 * width, width), nn.GELU()) if fusion == "concat" else None
+        self.fuse = (
+            nn.Sequential(Dropout(dropout), nn.Linear(2 * width, width), nn.GELU())
+            if fusion == "concat"
+            else None
+        )
 
     def text_rows(self, item_ids: Tensor | None) -> Tensor:
         """The text side `[n, width]` of what is aligned."""
@@ -125,10 +144,12 @@ class AlignedTower(nn.Module):
 
 
 class DisentangledTower(nn.Module):
-    """DisCo's item (arXiv 2406.00011): what is the ID's alone, what ID and text share as either tells it, what is the text's alone.
+    """DisCo's item (arXiv 2406.00011): what is the ID's alone, what ID and text share as either
+    tells it, what is the text's alone.
 
-    Each part has a source of its own, a table or a view of the text, and a projection; side by side they go through a
-    layer. Projections and layer begin orthogonal, which keeps the size of what they are given.
+    Each part has a source of its own, a table or a view of the text, and a projection; side by side
+    they go through a layer. Projections and layer begin orthogonal, which keeps the size of what
+    they are given.
 
     Args:
         tables, views: two each, for the part that is unique and the one that is shared.
@@ -146,7 +167,9 @@ class DisentangledTower(nn.Module):
 
     def parts(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
         """`[n, 4, width]`: ID alone, ID shared, text alone, text shared."""
-        sources = [table.rows(item_ids, absent) for table in self.tables] + [view.rows(item_ids) for view in self.views]
+        sources = [table.rows(item_ids, absent) for table in self.tables] + [
+            view.rows(item_ids) for view in self.views
+        ]
         return torch.stack([layer(source) for layer, source in zip(self.project, sources)], 1)
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:

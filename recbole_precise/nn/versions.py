@@ -9,5 +9,7 @@ from torch import Tensor
 
 
 def version_of(tensors: Iterable[Tensor]) -> tuple[tuple[torch.device, int], ...]:
-    """Changes with every change of a value in place (a step of an optimizer, loaded weights) and with a move to another device."""
+    """Changes with every change of a value in place (a step of an optimizer, loaded weights) and
+    with a move to another device.
+    """
     return tuple((tensor.device, tensor._version) for tensor in tensors)

@@ -1,1 +1,4 @@
-"""Periodical warm-up (PRECISE Sec. IV-E1): data in the order of time, universal and targeted training period by period."""
+"""Periodical warm-up (PRECISE Sec.
+
+IV-E1): data in the order of time, universal and targeted training period by period.
+"""

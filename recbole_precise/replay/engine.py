@@ -1,6 +1,8 @@
-"""The replay itself: universal training period by period, and two targeted models, of which one reloads its weights.
+"""The replay itself: universal training period by period, and two targeted models, of which one
+reloads its weights.
 
-Each period is first asked (both targeted models rank its cases) and then trained. A finished period is a checkpoint.
+Each period is first asked (both targeted models rank its cases) and then trained. A finished period
+is a checkpoint.
 """
 
 from __future__ import annotations
@@ -19,9 +21,9 @@ from recbole_precise.data.dataset import Rows
 from recbole_precise.data.preparation import create_dataset, described
 from recbole_precise.data.sequences import RowColumns, RowFields
 from recbole_precise.errors import ConfigError
-from recbole_precise.files import make_folder
 from recbole_precise.evaluation.metrics import metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
+from recbole_precise.files import make_folder
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.replay.known import BeforeTheFirst, bring_up_to_date, check_causal
 from recbole_precise.replay.periods import period_numbers
@@ -38,7 +40,8 @@ from recbole_precise.trainer.vocabulary import keep_names
 
 ARMS = ("with", "without")
 UNIVERSAL, TARGETED = "PRECISE-UT", "PRECISE-TT"
-#: What models know of events, in the identity of a replay: one that knew items of later periods is not gone on with.
+#: What models know of events, in the identity of a replay: one that knew items of later periods is
+#: not gone on with.
 KNOWN = "events so far"
 
 
@@ -46,8 +49,10 @@ KNOWN = "events so far"
 class Options:
     """What sets a replay apart; see docs/replay.md.
 
-    `reload_every`: periods between two reloads. `blend`: share of the universal weights in a reload after the first.
-    `memory`: periods whose targets universal training sees anew in each period; None: all so far. `cases`: first or all.
+    `reload_every`: periods between two reloads. `blend`: share of the universal weights in a reload
+        after the first.
+    `memory`: periods whose targets universal training sees anew in each period; None: all so far.
+        `cases`: first or all.
     """
 
     period: str = "week"
@@ -62,8 +67,10 @@ class Replay:
     """One seed's replay of a data set.
 
     Args:
-        config: of PRECISE-TT, whose keys hold those of PRECISE-UT; `epochs` and `targeted_epochs` count for each period.
-        folder: where its checkpoints and final models stand; one that holds periods of the same replay is gone on with.
+        config: of PRECISE-TT, whose keys hold those of PRECISE-UT; `epochs` and `targeted_epochs`
+            count for each period.
+        folder: where its checkpoints and final models stand; one that holds periods of the same
+            replay is gone on with.
 
     Raises ConfigError, DataError, TextError, CheckpointError.
     """
@@ -73,9 +80,15 @@ class Replay:
         self.config, self.options, self.folder = config, options, RunFolder(folder)
         self.dataset = create_dataset(config)
         self.train_part = train = self.dataset.build()[0]
-        number, self.periods = period_numbers(self.dataset.raw_times(), options.period, options.time_unit)
+        number, self.periods = period_numbers(
+            self.dataset.raw_times(), options.period, options.time_unit
+        )
         item = self.dataset.iid_field
-        self.names = RowFields(self.dataset.uid_field, self.dataset.item_list_length_field, {f"{item}{config['LIST_SUFFIX']}": item})
+        self.names = RowFields(
+            self.dataset.uid_field,
+            self.dataset.item_list_length_field,
+            {f"{item}{config['LIST_SUFFIX']}": item},
+        )
         self.scene = Scene(self.dataset.store, number, item)
         self.target = self.scene.target()
         self.length = config["MAX_ITEM_LIST_LENGTH"]
@@ -83,20 +96,36 @@ class Replay:
         self.universal = self._model(UNIVERSAL, before)
         self.arms = {arm: self._model(TARGETED, before) for arm in ARMS}
         for model in self.arms.values():
-            reload(model, dict(self.universal.named_parameters()), 1.0)  # rows of items yet unseen are one in all models
+            reload(
+                model, dict(self.universal.named_parameters()), 1.0
+            )  # rows of items yet unseen are one in all models
         self._fresh = {name: tensor.clone() for name, tensor in _id_tables(self.universal).items()}
-        self.trained = np.zeros(self.dataset.item_num, dtype=bool)  # items that universal training has seen
-        self.loaded = {arm: self.trained.copy() for arm in ARMS}  # those of them that came into the arm
-        self.own = self.trained.copy()  # items in the rows of targeted training, which are those of both arms
+        self.trained = np.zeros(
+            self.dataset.item_num, dtype=bool
+        )  # items that universal training has seen
+        self.loaded = {
+            arm: self.trained.copy() for arm in ARMS
+        }  # those of them that came into the arm
+        self.own = (
+            self.trained.copy()
+        )  # items in the rows of targeted training, which are those of both arms
         self.rows: list[dict[str, Any]] = []
         self.ranks: dict[str, list[Ranks]] = {arm: [] for arm in ARMS}
         data = {**data_identity(train), "catalogue": catalogue_digest(self.dataset)}
-        self.identity = {"settings": settings_identity(config.final_config_dict), "replay": asdict(options), "known": KNOWN, "data": data}
+        self.identity = {
+            "settings": settings_identity(config.final_config_dict),
+            "replay": asdict(options),
+            "known": KNOWN,
+            "data": data,
+        }
 
-    # --- Run ----------------------------------------------------------------------------------------------------------
+    # --- Run ----------------------------------------------------------------------------------
 
     def run(self, told: Callable[[str], object] = lambda line: None) -> None:
-        """Replay what is left; `rows` and `ranks` then hold every period. `told`: called with a line after each period."""
+        """Replay what is left; `rows` and `ranks` then hold every period.
+
+        `told`: called with a line after each period.
+        """
         with self.folder.hold():
             self._run(told)
 
@@ -107,8 +136,17 @@ class Replay:
             self._train(now)
             self.rows.append(row)
             self._save()
-            shown = "no case" if not row["cases"] else ", ".join(f"{arm} reload {row['metrics'][arm][self.metric]:.4f}" for arm in ARMS)
-            told(f"{row['period']}: {row['events']} events, {row['cases']} cases, {self.metric} {shown}")
+            shown = (
+                "no case"
+                if not row["cases"]
+                else ", ".join(
+                    f"{arm} reload {row['metrics'][arm][self.metric]:.4f}" for arm in ARMS
+                )
+            )
+            told(
+                f"{row['period']}: {row['events']} events, {row['cases']} cases, {self.metric} "
+                f"{shown}"
+            )
         self._leave_models()
 
     @property
@@ -124,9 +162,20 @@ class Replay:
     def _ask(self, now: int) -> dict[str, Any]:
         """What is known of a period before anything of it is trained."""
         here = self.target.period == now
-        row: dict[str, Any] = {"number": now, "period": self.periods[now], "events": int(here.sum()), "items": len(np.unique(self.target.items[here]))}
-        row["share"] = {arm: exposure_share(self.target.items[here], self.loaded[arm]) for arm in ARMS}
-        ends = cases_of(self.target.offsets, self.target.period, now, self.options.cases == "first") if now else np.zeros(0, dtype=np.int64)
+        row: dict[str, Any] = {
+            "number": now,
+            "period": self.periods[now],
+            "events": int(here.sum()),
+            "items": len(np.unique(self.target.items[here])),
+        }
+        row["share"] = {
+            arm: exposure_share(self.target.items[here], self.loaded[arm]) for arm in ARMS
+        }
+        ends = (
+            cases_of(self.target.offsets, self.target.period, now, self.options.cases == "first")
+            if now
+            else np.zeros(0, dtype=np.int64)
+        )
         row["cases"], row["metrics"] = len(ends), {}
         if len(ends):
             for arm in ARMS:
@@ -137,17 +186,28 @@ class Replay:
 
     @torch.no_grad()
     def _rank(self, model: nn.Module, ends: Tensor) -> Ranks:
-        rows, scene, config = Rows(self.target.rows(self.names, ends, self.length)), self.target, self.config
+        rows, scene, config = (
+            Rows(self.target.rows(self.names, ends, self.length)),
+            self.target,
+            self.config,
+        )
 
         def batches(lo: int, hi: int) -> tuple[Any, Tensor, tuple[Tensor, Tensor] | None]:
             interaction = rows[slice(lo, hi)]
-            excluded = scene.store.history(ends[lo:hi], scene.item) if config["mask_history"] else None
+            excluded = (
+                scene.store.history(ends[lo:hi], scene.item) if config["mask_history"] else None
+            )
             return interaction.to(config["device"]), interaction[scene.item], excluded
 
         users = scene.store.users_of(ends).numpy()
         budget = int((config["score_budget_mb"] or 64) * 2**20)
         return rank_rows(
-            model, users, batches, n_items=self.dataset.item_num, budget_bytes=budget, seed=config["seed"]
+            model,
+            users,
+            batches,
+            n_items=self.dataset.item_num,
+            budget_bytes=budget,
+            seed=config["seed"],
         )
 
     def _train(self, now: int) -> None:
@@ -161,45 +221,71 @@ class Replay:
             if len(end):
                 rows = scene.rows(self.names, end, self.length, supervised, stride)
                 self.trained[items_of_windows(scene.items, end, rows.lengths())] = True
-                bring_up_to_date(self.universal, torch.from_numpy(self.trained), counts, self.config)
+                bring_up_to_date(
+                    self.universal, torch.from_numpy(self.trained), counts, self.config
+                )
                 self._fit(self.universal, rows, known, [now, 0])
         ends = self._targeted_rows(now)
         for arm in ARMS:
             if now == 0 or (arm == "with" and now % options.reload_every == 0):
-                reload(self.arms[arm], dict(self.universal.named_parameters()), options.blend if now else 1.0)
+                reload(
+                    self.arms[arm],
+                    dict(self.universal.named_parameters()),
+                    options.blend if now else 1.0,
+                )
                 self.loaded[arm] = self.trained.copy()
-            bring_up_to_date(self.arms[arm], torch.from_numpy(self.loaded[arm] | self.own), counts, self.config)
+            bring_up_to_date(
+                self.arms[arm], torch.from_numpy(self.loaded[arm] | self.own), counts, self.config
+            )
             if len(ends):
                 # Both arms draw the same numbers, so that they differ by the reload alone.
-                self._fit(self.arms[arm], self.target.rows(self.names, ends, self.length), known, [now, 1])
+                self._fit(
+                    self.arms[arm], self.target.rows(self.names, ends, self.length), known, [now, 1]
+                )
 
     def _counts(self, now: int) -> Tensor:
         """int64 `[items]`: events of each item up to the period `now`."""
-        return torch.from_numpy(np.bincount(self.scene.items[self.scene.period <= now], minlength=self.dataset.item_num))
+        return torch.from_numpy(
+            np.bincount(self.scene.items[self.scene.period <= now], minlength=self.dataset.item_num)
+        )
 
     def _targeted_rows(self, now: int) -> Tensor:
-        """Targets of targeted training in the period `now`, whose rows' items are the arms' own from then on."""
+        """Targets of targeted training in the period `now`, whose rows' items are the arms' own
+        from then on.
+        """
         ends = torch.from_numpy(cases_of(self.target.offsets, self.target.period, now))
         lengths = self.target.store.history_length(ends, self.length)
         self.own[items_of_windows(self.target.items, ends, lengths)] = True
         return ends
 
-    def _fit(self, model: nn.Module, columns: RowColumns, known: np.ndarray, draw: list[int]) -> None:
-        """A period's epochs with an optimizer of its own; vectors of items without an event so far end as they began."""
+    def _fit(
+        self, model: nn.Module, columns: RowColumns, known: np.ndarray, draw: list[int]
+    ) -> None:
+        """A period's epochs with an optimizer of its own.
+
+        Vectors of items without an event so far end as they began.
+        """
         config, phase = self.config, _phase_of(model)
         seed = int(np.random.SeedSequence([config["seed"], *draw]).generate_state(1)[0])
         torch.manual_seed(seed)
         model.set_phase(phase) if hasattr(model, "set_phase") else None
         trained = freeze_for(phase, model, {name: True for name, _ in model.named_parameters()})
         rate = config["learning_rate"] if phase.learning_rate is None else phase.learning_rate
-        optimizer = PreciseTrainer(config, model)._build_optimizer(params=trained, learning_rate=rate)
+        optimizer = PreciseTrainer(config, model)._build_optimizer(
+            params=trained, learning_rate=rate
+        )
         amp = (config["amp_dtype"] or "bf16") if config["enable_amp"] else None
-        stepper = Stepper(model, optimizer, config["device"], amp_dtype=amp, clip=config["clip_grad_norm"])
+        stepper = Stepper(
+            model, optimizer, config["device"], amp_dtype=amp, clip=config["clip_grad_norm"]
+        )
         rows, size = Rows(columns), phase.train_batch_size or config["train_batch_size"]
         model.train()
         with torch.autograd.set_detect_anomaly(False):
             for epoch in range(phase.epochs):
-                losses = LossSum(config["device"], f"period {self.periods[draw[0]]}, epoch {epoch} (learning_rate {rate:g})")
+                losses = LossSum(
+                    config["device"],
+                    f"period {self.periods[draw[0]]}, epoch {epoch} (learning_rate {rate:g})",
+                )
                 for some in torch.randperm(len(rows)).split(size):
                     losses.add(stepper.step(model.calculate_loss, rows[some].to(config["device"])))
         model.eval()
@@ -209,7 +295,7 @@ class Replay:
                 table[unknown] = self._fresh[name][unknown]
         model.forget_catalogue()
 
-    # --- Files --------------------------------------------------------------------------------------------------------
+    # --- Files --------------------------------------------------------------------------------
 
     def _resume(self, told: Callable[[str], object]) -> None:
         parts = self.folder.load_checkpoint(self.identity, told)
@@ -220,7 +306,10 @@ class Replay:
         state = parts["training"]
         self.rows, self.trained = state["rows"], state["trained"].numpy()
         self.loaded = {arm: state["loaded"][arm].numpy() for arm in ARMS}
-        self.ranks = {arm: [Ranks(*(part.numpy() for part in kept)) for kept in state["ranks"][arm]] for arm in ARMS}
+        self.ranks = {
+            arm: [Ranks(*(part.numpy() for part in kept)) for kept in state["ranks"][arm]]
+            for arm in ARMS
+        }
         self.universal.load_state_dict(parts["weights"]["universal"])
         for arm, model in self.arms.items():
             model.load_state_dict(parts["weights"][arm])
@@ -230,15 +319,40 @@ class Replay:
             counts = self._counts(len(self.rows) - 1)
             bring_up_to_date(self.universal, torch.from_numpy(self.trained), counts, self.config)
             for arm, model in self.arms.items():
-                bring_up_to_date(model, torch.from_numpy(self.loaded[arm] | self.own), counts, self.config)
-        told(f"Going on in '{self.folder.path}' after {len(self.rows)} of {len(self.periods)} periods.")
+                bring_up_to_date(
+                    model, torch.from_numpy(self.loaded[arm] | self.own), counts, self.config
+                )
+        told(
+            f"Going on in '{self.folder.path}' after {len(self.rows)} of {len(self.periods)} "
+            "periods."
+        )
 
     def _save(self) -> None:
-        ranks = {arm: [[torch.from_numpy(np.ascontiguousarray(part)) for part in (kept.user_id, kept.target, kept.rank)] for kept in self.ranks[arm]] for arm in ARMS}
+        ranks = {
+            arm: [
+                [
+                    torch.from_numpy(np.ascontiguousarray(part))
+                    for part in (kept.user_id, kept.target, kept.rank)
+                ]
+                for kept in self.ranks[arm]
+            ]
+            for arm in ARMS
+        }
         loaded = {arm: torch.from_numpy(self.loaded[arm]) for arm in ARMS}
-        state = {"identity": self.identity, "rows": self.rows, "trained": torch.from_numpy(self.trained), "loaded": loaded, "ranks": ranks}
+        state = {
+            "identity": self.identity,
+            "rows": self.rows,
+            "trained": torch.from_numpy(self.trained),
+            "loaded": loaded,
+            "ranks": ranks,
+        }
         models = {"universal": self.universal, **self.arms}
-        self.folder.store.save({"training": state, "weights": {name: dict(model.state_dict()) for name, model in models.items()}})
+        self.folder.store.save(
+            {
+                "training": state,
+                "weights": {name: dict(model.state_dict()) for name, model in models.items()},
+            }
+        )
 
     def _leave_models(self) -> None:
         """The targeted models of the last period, as run directories."""
@@ -248,7 +362,9 @@ class Replay:
             write_settings(run.path / "config.yaml", self.config)
             names = described(self.train_part)
             keep_names(run.path, self.train_part, names, trained=self.trained)
-            run.save_final(model.state_dict(), model.other_parameter() or {}, {"identity": self.identity})
+            run.save_final(
+                model.state_dict(), model.other_parameter() or {}, {"identity": self.identity}
+            )
 
     def _model(self, name: str, train: Any) -> nn.Module:
         torch.manual_seed(self.config["seed"])
@@ -265,13 +381,20 @@ def _phase_of(model: nn.Module) -> Phase:
 
 def _id_tables(model: nn.Module) -> Mapping[str, Tensor]:
     """Trainable ID vectors by the place of their encoder among the parts: `[items, width]` each."""
-    return {str(place): part.table.weight for place, part in enumerate(model.item_encoder.parts) if isinstance(part, IdEncoder)}
+    return {
+        str(place): part.table.weight
+        for place, part in enumerate(model.item_encoder.parts)
+        if isinstance(part, IdEncoder)
+    }
 
 
 def _check(config: Any) -> None:
     """Settings that would let the future in, or that a replay has no use for."""
     check_causal(config)
-    for key, unused in (("alternate", "each period is one short phase"), ("warm_start", "the first period is where training begins")):
+    for key, unused in (
+        ("alternate", "each period is one short phase"),
+        ("warm_start", "the first period is where training begins"),
+    ):
         if config[key]:
             raise ConfigError(f"replay has no use for {key}: {unused}.")
     if not config["single_spec"]:

@@ -1,7 +1,9 @@
-"""What a model of the replay may know: the catalogue and its texts, and of the events those up to the period under way.
+"""What a model of the replay may know: the catalogue and its texts, and of the events those up to
+the period under way.
 
-A run counts in its training split, which holds events of all periods; here each count, mask and list of neighbours is made
-anew from what has happened. Settings that only make sense over the whole file are refused.
+A run counts in its training split, which holds events of all periods; here each count, mask and
+list of neighbours is made anew from what has happened. Settings that only make sense over the whole
+file are refused.
 """
 
 from __future__ import annotations
@@ -19,15 +21,36 @@ from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
 
 #: Settings that look at the whole file: key -> (values that do not, why it is refused).
 WHOLE_FILE: dict[str, tuple[tuple[Any, ...], str]] = {
-    "neighbour_transitions": ((None, 0), "it counts transitions of the whole file, of later periods too; set it to 0"),
-    "transition_memory": ((None,), "it counts transitions of the whole file, of later periods too; leave it out"),
-    "user_inter_num_interval": ((None, "[0,inf)"), "it counts a user's events of the whole file, of later periods too; leave it out"),
-    "item_inter_num_interval": ((None, "[0,inf)"), "it counts an item's events of the whole file, of later periods too; leave it out"),
-    "rm_dup_inter": ((None, "first"), "an event would go because a later one repeats it; set it to first, or leave it out"),
-    "tie_break": ((None, "file"), "its draw depends on how many events the whole file has; leave it at file"),
+    "neighbour_transitions": (
+        (None, 0),
+        "it counts transitions of the whole file, of later periods too; set it to 0",
+    ),
+    "transition_memory": (
+        (None,),
+        "it counts transitions of the whole file, of later periods too; leave it out",
+    ),
+    "user_inter_num_interval": (
+        (None, "[0,inf)"),
+        "it counts a user's events of the whole file, of later periods too; leave it out",
+    ),
+    "item_inter_num_interval": (
+        (None, "[0,inf)"),
+        "it counts an item's events of the whole file, of later periods too; leave it out",
+    ),
+    "rm_dup_inter": (
+        (None, "first"),
+        "an event would go because a later one repeats it; set it to first, or leave it out",
+    ),
+    "tie_break": (
+        (None, "file"),
+        "its draw depends on how many events the whole file has; leave it at file",
+    ),
     "holdout_items": ((None,), "the items are chosen among those of the whole file; leave it out"),
     "holdout_users": ((None,), "the users are chosen among those of the whole file; leave it out"),
-    "benchmark_filename": ((None,), "the periods are the split; remove the key to read one .inter file"),
+    "benchmark_filename": (
+        (None,),
+        "the periods are the split; remove the key to read one .inter file",
+    ),
 }
 
 
@@ -41,7 +64,10 @@ def check_causal(config: Any) -> None:
         if config[key] not in harmless:
             raise ConfigError(f"replay: {key}: {config[key]} looks ahead: {why}.")
     if config["time_order"] == "recbole":
-        raise ConfigError("replay needs the exact order of time; time_order: recbole rounds it, so leave that key out.")
+        raise ConfigError(
+            "replay needs the exact order of time; time_order: recbole rounds it, so leave that "
+            "key out."
+        )
 
 
 class BeforeTheFirst:
@@ -65,7 +91,7 @@ class BeforeTheFirst:
         return torch.zeros(self._part.item_num, dtype=torch.int64)
 
     def trained_items(self) -> Tensor:
-        """bool `[items]`: none of them."""
+        """Bool `[items]`: none of them."""
         return torch.zeros(self._part.item_num, dtype=torch.bool)
 
 
@@ -82,5 +108,7 @@ def bring_up_to_date(model: nn.Module, trained: Tensor, counts: Tensor, config: 
         elif isinstance(part, IdEncoder):
             part.know(trained)
     if hasattr(model, "sampler"):
-        model.sampler = NegativeSampler(model.n_items, config["n_negatives"], config["negative_source"], counts)
+        model.sampler = NegativeSampler(
+            model.n_items, config["n_negatives"], config["negative_source"], counts
+        )
     model.forget_catalogue()

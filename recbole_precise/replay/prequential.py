@@ -1,6 +1,8 @@
-"""Which rows a period trains and which cases it asks: everything is asked before it is trained (prequential evaluation).
+"""Which rows a period trains and which cases it asks: everything is asked before it is trained
+(prequential evaluation).
 
-Events are flat arrays, sorted by user and, within a user, by time, so that periods ascend within a user.
+Events are flat arrays, sorted by user and, within a user, by time, so that periods ascend within a
+user.
 """
 
 from __future__ import annotations
@@ -12,12 +14,16 @@ from torch import Tensor
 from recbole_precise.data.sequences import ranges, train_windows
 
 
-def cases_of(offsets: np.ndarray, period: np.ndarray, now: int, first_only: bool = False) -> np.ndarray:
-    """Events of the period `now` that can be predicted, since their user has an earlier one; they are its training targets too.
+def cases_of(
+    offsets: np.ndarray, period: np.ndarray, now: int, first_only: bool = False
+) -> np.ndarray:
+    """Events of the period `now` that can be predicted, since their user has an earlier one; they
+    are its training targets too.
 
     Args:
         offsets: int64 `[users + 1]`. period: int64 `[events]`.
-        first_only: the first event of each user in the period alone, of users who were there in an earlier period.
+        first_only: the first event of each user in the period alone, of users who were there in an
+            earlier period.
 
     Returns: int64 `[cases]`, ascending indices of events.
     """
@@ -29,10 +35,14 @@ def cases_of(offsets: np.ndarray, period: np.ndarray, now: int, first_only: bool
     return np.flatnonzero(wanted)
 
 
-def windows_of(offsets: np.ndarray, period: np.ndarray, low: int, high: int, max_length: int, stride: int) -> tuple[Tensor, Tensor]:
-    """Training windows whose targets lie in the periods `low` .. `high`; their inputs may be older, never younger.
+def windows_of(
+    offsets: np.ndarray, period: np.ndarray, low: int, high: int, max_length: int, stride: int
+) -> tuple[Tensor, Tensor]:
+    """Training windows whose targets lie in the periods `low` .. `high`; their inputs may be older,
+    never younger.
 
-    Returns: int64 `(end, supervised)` `[rows]`: index of each row's last target, number of its trailing targets.
+    Returns: int64 `(end, supervised)` `[rows]`: index of each row's last target, number of its
+        trailing targets.
     """
     users = len(offsets) - 1
     owner = np.repeat(np.arange(users), np.diff(offsets))
@@ -41,7 +51,9 @@ def windows_of(offsets: np.ndarray, period: np.ndarray, low: int, high: int, max
     # A user's first event is no target, but the input of the second.
     first = np.maximum(offsets[:-1] + before - 1, offsets[:-1])
     last = offsets[:-1] + until - 1
-    end, _, supervised = train_windows(torch.from_numpy(first), torch.from_numpy(last), max_length, stride)
+    end, _, supervised = train_windows(
+        torch.from_numpy(first), torch.from_numpy(last), max_length, stride
+    )
     return end, supervised
 
 
@@ -49,6 +61,7 @@ def items_of_windows(items: np.ndarray, end: Tensor, length: Tensor) -> np.ndarr
     """Distinct items that windows hold, as input or target: those whose vectors they train.
 
     Args:
-        items: int64 `[events]`. end, length: int64 `[rows]`, last target and number of inputs before it.
+        items: int64 `[events]`. end, length: int64 `[rows]`, last target and number of inputs
+            before it.
     """
     return np.unique(items[ranges(end - length, length + 1)[1].numpy()])

@@ -39,10 +39,19 @@ class Scene:
         index = torch.nonzero(self.store.marked).squeeze(1)
         return Scene(self.store.only(index), self.period[index.numpy()], self.item)
 
-    def rows(self, names: RowFields, end: Tensor, max_length: int, supervised: Tensor | None = None, stride: int | None = None) -> RowColumns:
+    def rows(
+        self,
+        names: RowFields,
+        end: Tensor,
+        max_length: int,
+        supervised: Tensor | None = None,
+        stride: int | None = None,
+    ) -> RowColumns:
         """Rows with the targets `end`: prefixes, or windows with `supervised` targets each."""
         visible = [names.user, self.item, names.length, *names.lists]
-        columns = RowColumns(self.store, end, names, max_length, None if supervised is None else stride, visible)
+        columns = RowColumns(
+            self.store, end, names, max_length, None if supervised is None else stride, visible
+        )
         if supervised is not None:
             columns[names.supervised] = supervised
         return columns

@@ -1,4 +1,6 @@
-"""What a reload does: share of exposed items that universal training has trained, and the mixing of weights."""
+"""What a reload does: share of exposed items that universal training has trained, and the mixing of
+weights.
+"""
 
 from __future__ import annotations
 
@@ -10,20 +12,26 @@ from torch import Tensor, nn
 
 
 def exposure_share(items: np.ndarray, trained: np.ndarray) -> dict[str, float | None]:
-    """Share of a period's exposures whose item was trained: by events and by distinct items; None without events.
+    """Share of a period's exposures whose item was trained: by events and by distinct items; None
+    without events.
 
     Args:
         items: int64 `[events]` of the period. trained: bool `[catalogue]`.
     """
     if not len(items):
         return {"events": None, "items": None}
-    return {"events": float(trained[items].mean()), "items": float(trained[np.unique(items)].mean())}
+    return {
+        "events": float(trained[items].mean()),
+        "items": float(trained[np.unique(items)].mean()),
+    }
 
 
 def reload(model: nn.Module, universal: Mapping[str, Tensor], blend: float) -> list[str]:
-    """theta <- (1 - blend) theta + blend theta_universal for every parameter that both have; returns their names.
+    """Theta <- (1 - blend) theta + blend theta_universal for every parameter that both have;
+    returns their names.
 
-    blend = 1 copies bit for bit. What `model` alone has (the MLP of targeted training) keeps its values.
+    blend = 1 copies bit for bit. What `model` alone has (the MLP of targeted training) keeps its
+    values.
     """
     shared = []
     with torch.no_grad():

@@ -29,7 +29,8 @@ def top_items(
     """The k best items of each row of a batch under any sequential model.
 
     Args:
-        model: with `user_vectors`, `item_vectors` and perhaps `pair_bonus` and `item_bias` (see `rank_rows`), or with `full_sort_predict`.
+        model: with `user_vectors`, `item_vectors` and perhaps `pair_bonus` and `item_bias` (see
+            `rank_rows`), or with `full_sort_predict`.
         batch: what the model reads, field -> tensor.
         allowed: bool `[items]`, the candidates; item 0, the padding, never is one.
         excluded: (row, item) pairs that are no candidates.
@@ -99,7 +100,9 @@ def _pick(scores: Tensor, k: int, allowed: Tensor, excluded: Excluded | None) ->
     return found
 
 
-def _inside(pairs: tuple[Tensor, ...], low: int, high: int, start: int, end: int) -> tuple[Tensor, ...]:
+def _inside(
+    pairs: tuple[Tensor, ...], low: int, high: int, start: int, end: int
+) -> tuple[Tensor, ...]:
     """The pairs of rows low .. high - 1 and items start .. end - 1, both counted from there."""
     row, item, *more = pairs
     here = (row >= low) & (row < high) & (item >= start) & (item < end)

@@ -1,4 +1,7 @@
-"""Settings as text: our YAML files, the user's YAML files, and values typed on a command line. Nothing is evaluated."""
+"""Settings as text: our YAML files, the user's YAML files, and values typed on a command line.
+
+Nothing is evaluated.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +29,34 @@ _WRITTEN_HERE = re.compile(r"^#[^\n]*\brun it (?:again )?with\b", re.IGNORECASE 
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file (an empty file is an empty mapping); a ConfigError that names file and line otherwise."""
+    """The mapping in a YAML file (an empty file is an empty mapping).
+
+    A ConfigError that names file and line otherwise.
+    """
     file, text = Path(path), settings_text_of(path)
     try:
-        content = yaml.load(text, Loader=SettingsLoader)  # noqa: S506 - a SafeLoader
+        content = yaml.load(text, Loader=SettingsLoader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"Config file '{file}'{line}: {error.problem or error.context}.") from error
+        raise ConfigError(
+            f"Config file '{file}'{line}: {error.problem or error.context}."
+        ) from error
     except yaml.YAMLError as error:
-        raise ConfigError(f"Config file '{file}' is not YAML: {' '.join(str(error).split())}.") from error
+        raise ConfigError(
+            f"Config file '{file}' is not YAML: {' '.join(str(error).split())}."
+        ) from error
     except (RecursionError, ValueError, TypeError) as error:
-        raise ConfigError(f"Config file '{file}' is not YAML that settings are written in: {error}.") from error
+        raise ConfigError(
+            f"Config file '{file}' is not YAML that settings are written in: {error}."
+        ) from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise ConfigError(f"Config file '{file}' must hold lines of the form 'key: value', not a {type(content).__name__}.")
+        raise ConfigError(
+            f"Config file '{file}' must hold lines of the form 'key: value', not a "
+            f"{type(content).__name__}."
+        )
     for key in content:
         if not isinstance(key, str):
             raise ConfigError(f"Config file '{file}': the key {key!r} must be text.")
@@ -52,7 +67,7 @@ def settings_text_of(path: str | Path) -> str:
     """The text of a config file; a ConfigError that names it where it cannot be read."""
     file = Path(path)
     try:
-        with open(file, "rb") as opened:
+        with Path(file).open("rb") as opened:
             content = opened.read(MOST_BYTES + 1)
     except FileNotFoundError:
         raise ConfigError(f"Config file '{file}' does not exist.") from None
@@ -61,7 +76,9 @@ def settings_text_of(path: str | Path) -> str:
     except (OSError, ValueError) as error:
         raise ConfigError(f"Config file '{file}' cannot be read: {error}.") from error
     if len(content) > MOST_BYTES:
-        raise ConfigError(f"Config file '{file}' is larger than {MOST_BYTES >> 20} MB: it is no file of settings.")
+        raise ConfigError(
+            f"Config file '{file}' is larger than {MOST_BYTES >> 20} MB: it is no file of settings."
+        )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -69,7 +86,8 @@ def settings_text_of(path: str | Path) -> str:
 
 
 def written_here(path: str | Path) -> bool:
-    """Whether a config file was written by this package: the settings of a run, or the best of a search.
+    """Whether a config file was written by this package: the settings of a run, or the best of a
+    search.
 
     Such a file holds every key of a run, also those that the run's other settings make idle.
     """
@@ -84,7 +102,10 @@ def properties_folder() -> Path:
     for folder in (package / "properties", package.parent / "properties"):
         if (folder / "overall.yaml").is_file():
             return folder
-    raise FileNotFoundError(f"properties/overall.yaml is neither in nor beside {package}: the installation is incomplete")
+    raise FileNotFoundError(
+        f"properties/overall.yaml is neither in nor beside {package}: the installation is "
+        "incomplete"
+    )
 
 
 def our_file(kind: str, name: str) -> dict[str, Any]:
@@ -98,13 +119,17 @@ def _our_file(file: Path) -> dict[str, Any]:
 
 
 def model_files(name: str) -> list[str]:
-    """The models whose files in properties/model hold the settings of one: what it extends first, itself last."""
+    """The models whose files in properties/model hold the settings of one: what it extends first,
+    itself last.
+    """
     base = our_file("model", name).get("extends")
     return [*(model_files(base) if base else ()), name]
 
 
 def model_settings(name: str) -> dict[str, Any]:
-    """Keys of a model and their defaults: its file in properties/model over those that it extends."""
+    """Keys of a model and their defaults: its file in properties/model over those that it
+    extends.
+    """
     settings: dict[str, Any] = {}
     for file in model_files(name):
         settings.update(our_file("model", file))
@@ -113,11 +138,12 @@ def model_settings(name: str) -> dict[str, Any]:
 
 
 def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, Any]:
-    """What we add to RecBole's defaults: overall, then for a model of ours its own, its recipe, the data set's, and its variant.
+    """What we add to RecBole's defaults: overall, then for a model of ours its own, its recipe, the
+    data set's, and its variant.
 
-    With the recipe `best`, what was tuned for a model of ours on a data set (properties/best/<data set>/<Model>.yaml)
-    goes before the data set's protocol; `default` leaves it out. A model that extends another takes over what was tuned for that
-    one, but for the keys that its own file sets.
+    With the recipe `best`, what was tuned for a model of ours on a data set (properties/best/<data
+    set>/<Model>.yaml) goes before the data set's protocol; `default` leaves it out. A model that
+    extends another takes over what was tuned for that one, but for the keys that its own file sets.
     """
     settings = our_file(".", "overall")
     if entry.ours:
@@ -131,7 +157,11 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
             tuned: dict[str, Any] = {}
             own: set[str] = set()  # keys of the files of models that extend the one at hand
             for name in reversed(model_files(entry.settings)):
-                tuned = {key: value for key, value in our_file(f"best/{dataset}", name).items() if key not in own} | tuned
+                tuned = {
+                    key: value
+                    for key, value in our_file(f"best/{dataset}", name).items()
+                    if key not in own
+                } | tuned
                 own |= our_file("model", name).keys()
             settings.update(tuned)
         settings.update(entry.preset)
@@ -139,10 +169,12 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
 
 
 def parse_value(text: str, kinds: Collection[str] = ()) -> Any:
-    """The value that a text stands for: a Python literal, true, false, ~, null, or a YAML list or mapping; else the text itself.
+    """The value that a text stands for: a Python literal, true, false, ~, null, or a YAML list or
+    mapping; else the text itself.
 
-    `kinds` are the types that the key takes; they decide where a text could be read in two ways: a template such as
-    `{title}` is text for a key that takes text, a mapping for a key that takes mappings.
+    `kinds` are the types that the key takes; they decide where a text could be read in two ways: a
+    template such as `{title}` is text for a key that takes text, a mapping for a key that takes
+    mappings.
     """
     plain = text.strip()
     if plain.lower() in ("true", "false"):
@@ -156,11 +188,17 @@ def parse_value(text: str, kinds: Collection[str] = ()) -> Any:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         pass
     else:
-        return value if isinstance(value, (int, float, str, list, tuple, dict)) and _is_shallow(value) else text
+        return (
+            value
+            if isinstance(value, (int, float, str, list, tuple, dict)) and _is_shallow(value)
+            else text
+        )
     opening = plain[:1]
-    if (opening == "[" and (not kinds or "list" in kinds)) or (opening == "{" and (not kinds or "dict" in kinds)):
+    if (opening == "[" and (not kinds or "list" in kinds)) or (
+        opening == "{" and (not kinds or "dict" in kinds)
+    ):
         try:
-            value = yaml.load(plain, Loader=SettingsLoader)  # noqa: S506 - a SafeLoader
+            value = yaml.load(plain, Loader=SettingsLoader)
         except (yaml.YAMLError, RecursionError, ValueError, TypeError):
             return text
         return value if isinstance(value, (list, dict)) else text
@@ -184,4 +222,6 @@ def _is_shallow(value: Any, level: int = 0) -> bool:
         return False
     if isinstance(value, dict):
         return all(_is_shallow(part, level + 1) for pair in value.items() for part in pair)
-    return not isinstance(value, (list, tuple)) or all(_is_shallow(part, level + 1) for part in value)
+    return not isinstance(value, (list, tuple)) or all(
+        _is_shallow(part, level + 1) for part in value
+    )

@@ -14,14 +14,15 @@ _BOOLEANS = {"true", "false"}
 def is_switch(key: str) -> bool:
     """Whether a key takes True or False alone, so that `--key` means `--key=True`."""
     entry = schema.known_key(key)
-    return is_verb_switch(key) or entry is not None and entry.types == ("bool",)
+    return is_verb_switch(key) or (entry is not None and entry.types == ("bool",))
 
 
 def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
     """The settings in a command line.
 
-    A value may contain '='. A switch may stand without a value. Not `strict`, for the arguments of a script that is not
-    ours: what does not look like a setting is passed over, and `--key value` is only taken for keys that are known.
+    A value may contain '='. A switch may stand without a value. Not `strict`, for the arguments of
+    a script that is not ours: what does not look like a setting is passed over, and `--key value`
+        is only taken for keys that are known.
     """
     settings: dict[str, str] = {}
     position = 0
@@ -30,7 +31,10 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
         position += 1
         if not argument.startswith("--") or len(argument) == 2:
             if strict:
-                raise ConfigError(f"Unexpected argument '{argument}': settings are written --key=value or --key value.")
+                raise ConfigError(
+                    f"Unexpected argument '{argument}': settings are written --key=value or "
+                    "--key value."
+                )
             continue
         key, equals, value = argument[2:].partition("=")
         if not equals:
@@ -38,7 +42,9 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
             has_value = following is not None and not following.startswith("--")
             if is_switch(key) and not (has_value and following.lower() in _BOOLEANS):
                 value = "True"
-            elif has_value and (strict or schema.known_key(key) is not None or key in schema.RECBOLE_UNLISTED):
+            elif has_value and (
+                strict or schema.known_key(key) is not None or key in schema.RECBOLE_UNLISTED
+            ):
                 value = following
                 position += 1
             elif strict:

@@ -1,4 +1,7 @@
-"""Which columns of a data set a run loads, from `load_col` and the headers of its files; no row is read."""
+"""Which columns of a data set a run loads, from `load_col` and the headers of its files.
+
+No row is read.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,10 @@ FILES = ("inter", "user", "item", "kg", "link", "net")
 
 
 def folder_of(settings: Mapping[str, Any], dataset: str) -> Path:
-    """The folder of a data set's atomic files; RecBole reads ml-100k from its own, whatever data_path says."""
+    """The folder of a data set's atomic files.
+
+    RecBole reads ml-100k from its own, whatever data_path says.
+    """
     if dataset == "ml-100k":
         spec = importlib.util.find_spec("recbole")
         return Path(spec.submodule_search_locations[0], "dataset_example", "ml-100k")
@@ -25,7 +31,9 @@ def folder_of(settings: Mapping[str, Any], dataset: str) -> Path:
 def file_of(settings: Mapping[str, Any], dataset: str, suffix: str) -> Path:
     """The file of a suffix; of data that was split beforehand the first of its `.inter` files."""
     parts = settings.get("benchmark_filename")
-    first = f".{parts[0]}" if suffix == "inter" and isinstance(parts, (list, tuple)) and parts else ""
+    first = (
+        f".{parts[0]}" if suffix == "inter" and isinstance(parts, (list, tuple)) and parts else ""
+    )
     return folder_of(settings, dataset) / f"{dataset}{first}.{suffix}"
 
 
@@ -36,12 +44,21 @@ def suffixes_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def columns_in(settings: Mapping[str, Any], dataset: str, suffix: str) -> dict[str, str] | None:
-    """Column -> type of a file; None where there is no such file, or one that loading will refuse."""
+    """Column -> type of a file.
+
+    None where there is no such file, or one that loading will refuse.
+    """
     file = file_of(settings, dataset, suffix)
     if not file.is_file():
         return None
     try:
-        return dict(read_header(file, str(settings.get("field_separator") or "\t"), settings.get("encoding") or "utf-8"))
+        return dict(
+            read_header(
+                file,
+                str(settings.get("field_separator") or "\t"),
+                settings.get("encoding") or "utf-8",
+            )
+        )
     except (DataError, ValueError):
         return None
 
@@ -59,7 +76,13 @@ def loaded_columns(settings: Mapping[str, Any], dataset: str) -> dict[str, str] 
         if columns is None:
             return None
         left_out = unload.get(suffix) or ()
-        found.update({name: kind for name, kind in columns.items() if (wanted == "*" or name in wanted) and name not in left_out})
+        found.update(
+            {
+                name: kind
+                for name, kind in columns.items()
+                if (wanted == "*" or name in wanted) and name not in left_out
+            }
+        )
     return found
 
 
@@ -68,6 +91,7 @@ def check_loaded(key: str, columns: list[str], where: str, types: Mapping[str, s
     for column in columns if types is not None else ():
         if column not in types:
             raise ConfigError(
-                f"{key} ({where}) names the column '{column}', which is not loaded; add it to load_col, or take one of "
+                f"{key} ({where}) names the column '{column}', which is not loaded; add it to "
+                "load_col, or take one of "
                 f"{', '.join(types)}.{did_you_mean(column, types)}"
             )

@@ -1,11 +1,12 @@
 """When a setting is read: what makes a key idle, in words and as a condition.
 
-A key that a user sets and that nothing would read is an error: the run would look as if it had been heeded. `EFFECTS`
-holds the condition of every key that is not always read, `UNREAD` the keys that a model takes over with another one's
-settings and never reads, `NEVER` the keys that nothing reads at all. A value that asks for what happens anyway (the
-default, or nothing) is no error, and neither is a key that a search draws or a file of a finished run repeats. A key of
-a model is a warning in a dict of settings (`config_dict`), which programs hand to several models at once, and for a
-variant (PRECISE-ID), which is run with the command of its model.
+A key that a user sets and that nothing would read is an error: the run would look as if it had been
+heeded. `EFFECTS` holds the condition of every key that is not always read, `UNREAD` the keys that a
+model takes over with another one's settings and never reads, `NEVER` the keys that nothing reads at
+all. A value that asks for what happens anyway (the default, or nothing) is no error, and neither is
+a key that a search draws or a file of a finished run repeats. A key of a model is a warning in a
+dict of settings (`config_dict`), which programs hand to several models at once, and for a variant
+(PRECISE-ID), which is run with the command of its model.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ logger = logging.getLogger("recbole_precise")
 
 @dataclass(frozen=True)
 class Effect:
-    """What a key needs to be read: `needs` in words behind "does nothing without", `holds` as a condition.
+    """What a key needs to be read: `needs` in words behind "does nothing without", `holds` as a
+    condition.
 
     `instead` is a further sentence: what may have been meant.
     """
@@ -39,9 +41,13 @@ _EXACT = Effect(
     "evaluator: exact, which ranks all items for a model of sequences",
     lambda s: s.kind == "sequential" and s["evaluator"] != "recbole",
 )
-_KNOWLEDGE = Effect("a model with a knowledge graph", lambda s: s.kind == "knowledge" or bool({"kg", "link"} & set(s["load_col"] or ())))
+_KNOWLEDGE = Effect(
+    "a model with a knowledge graph",
+    lambda s: s.kind == "knowledge" or bool({"kg", "link"} & set(s["load_col"] or ())),
+)
 _FILTER = Effect(
-    "data that is filtered, and files that were split beforehand (benchmark_filename) are taken as they are",
+    "data that is filtered, and files that were split beforehand (benchmark_filename) are taken "
+    "as they are",
     lambda s: not s["benchmark_filename"],
 )
 _LAUNCH = Effect(
@@ -79,20 +85,32 @@ def _gated(s: Situation) -> bool:
 
 
 _TOKENS = Effect("texts, which the variant id leaves out", lambda s: s["variant"] != "id")
-_EXPERTS_OF_TOKENS = Effect("experts over an item's tokens (variant full or llm)", lambda s: s["variant"] not in ("id", "pool"))
+_EXPERTS_OF_TOKENS = Effect(
+    "experts over an item's tokens (variant full or llm)",
+    lambda s: s["variant"] not in ("id", "pool"),
+)
 _ID_TABLE = Effect("ID vectors, which no part of this model has", _with_ids)
-_TEXT_PART = Effect("texts, which no part of this model reads (experts: aligned or text)", _with_texts)
+_TEXT_PART = Effect(
+    "texts, which no part of this model reads (experts: aligned or text)", _with_texts
+)
 _ALIGNMENT = Effect("an alignment: align, the phase align and the expert aligned", _aligns)
-_MMD = Effect("an alignment by MMD (align_kernel other than infonce)", lambda s: not s.towers or (_aligns(s) and s["align_kernel"] != "infonce"))
+_MMD = Effect(
+    "an alignment by MMD (align_kernel other than infonce)",
+    lambda s: not s.towers or (_aligns(s) and s["align_kernel"] != "infonce"),
+)
 _INFONCE = Effect(
     "an alignment by align_kernel: infonce",
     lambda s: not s.towers or s.model == "DisCo" or (_aligns(s) and s["align_kernel"] == "infonce"),
 )
 _ALTERNATE = Effect("alternate: True", lambda s: bool(s["alternate"]))
-_SOFT_GRAPH = Effect("graph_variant: window or forward", lambda s: s["graph_variant"] in ("window", "forward"))
+_SOFT_GRAPH = Effect(
+    "graph_variant: window or forward", lambda s: s["graph_variant"] in ("window", "forward")
+)
 _SAMPLED = Effect("softmax: sampled or auto", _sampled)
 _CODES = Effect("text_form: codes", lambda s: s["text_form"] == "codes")
-_HELD_OUT = Effect("holdout_items or holdout_users", lambda s: bool(s["holdout_items"] or s["holdout_users"]))
+_HELD_OUT = Effect(
+    "holdout_items or holdout_users", lambda s: bool(s["holdout_items"] or s["holdout_users"])
+)
 _WINDOWS = Effect("training rows that are windows (train_rows: windows)", Situation.trains_windows)
 
 #: Key -> what it needs to be read. Keys of models are looked up here when the model has them.
@@ -119,37 +137,72 @@ EFFECTS: dict[str, Effect] = {
     "mask_history": Effect(
         "a model of sequences",
         lambda s: s.kind == "sequential",
-        "RecBole leaves the history out of the ranking of every other model; its key is repeatable.",
+        "RecBole leaves the history out of the ranking of every other model; its key is "
+        "repeatable.",
     ),
     "score_budget_mb": _EXACT,
     "slices": _EXACT,
-    "topk": Effect("a metric with a cut-off", lambda s: bool(set(_names(s["metrics"])) - {"gauc", "auc", "mae", "rmse", "logloss"})),
-    "tail_ratio": Effect("the metric TailPercentage", lambda s: "tailpercentage" in _names(s["metrics"])),
+    "topk": Effect(
+        "a metric with a cut-off",
+        lambda s: bool(set(_names(s["metrics"])) - {"gauc", "auc", "mae", "rmse", "logloss"}),
+    ),
+    "tail_ratio": Effect(
+        "the metric TailPercentage", lambda s: "tailpercentage" in _names(s["metrics"])
+    ),
     "threshold": _LABELS,
     "holdout_by": Effect("holdout_items", lambda s: bool(s["holdout_items"])),
     "holdout_seed": _HELD_OUT,
     # Data
     **dict.fromkeys(
-        ("rm_dup_inter", "val_interval", "user_inter_num_interval", "item_inter_num_interval", "filter_inter_by_user_or_item"), _FILTER
+        (
+            "rm_dup_inter",
+            "val_interval",
+            "user_inter_num_interval",
+            "item_inter_num_interval",
+            "filter_inter_by_user_or_item",
+        ),
+        _FILTER,
     ),
     "additional_feat_suffix": Effect(
         "load_col with the columns of its file",
-        lambda s: s["load_col"] is None or all(suffix in s["load_col"] for suffix in _listed(s["additional_feat_suffix"])),
+        lambda s: (
+            s["load_col"] is None
+            or all(suffix in s["load_col"] for suffix in _listed(s["additional_feat_suffix"]))
+        ),
     ),
-    "preload_weight": Effect("a model that reads preloaded weights", lambda s: "get_preload_weight" in s.reads),
-    "convert_token_to_onehot": Effect("a model of decision trees", lambda s: s.kind == "decisiontree"),
+    "preload_weight": Effect(
+        "a model that reads preloaded weights", lambda s: "get_preload_weight" in s.reads
+    ),
+    "convert_token_to_onehot": Effect(
+        "a model of decision trees", lambda s: s.kind == "decisiontree"
+    ),
     "token_num_threshold": Effect("a model of decision trees", lambda s: s.kind == "decisiontree"),
     **dict.fromkeys(
         (
-            "alias_of_entity_id", "alias_of_relation_id", "kg_reverse_r", "entity_kg_num_interval", "relation_kg_num_interval",
+            "alias_of_entity_id",
+            "alias_of_relation_id",
+            "kg_reverse_r",
+            "entity_kg_num_interval",
+            "relation_kg_num_interval",
         ),
         _KNOWLEDGE,
     ),
     # Transforms of batches
-    "mask_ratio": Effect("transform: mask_itemseq", lambda s: s["transform"] == "mask_itemseq" or "mask_ratio" in s.reads),
-    "ft_ratio": Effect("transform: mask_itemseq", lambda s: s["transform"] == "mask_itemseq" or "ft_ratio" in s.reads),
-    "eta": Effect("transform: crop_itemseq", lambda s: s["transform"] == "crop_itemseq" or "eta" in s.reads),
-    "beta": Effect("transform: reorder_itemseq", lambda s: s["transform"] == "reorder_itemseq" or "beta" in s.reads),
+    "mask_ratio": Effect(
+        "transform: mask_itemseq",
+        lambda s: s["transform"] == "mask_itemseq" or "mask_ratio" in s.reads,
+    ),
+    "ft_ratio": Effect(
+        "transform: mask_itemseq",
+        lambda s: s["transform"] == "mask_itemseq" or "ft_ratio" in s.reads,
+    ),
+    "eta": Effect(
+        "transform: crop_itemseq", lambda s: s["transform"] == "crop_itemseq" or "eta" in s.reads
+    ),
+    "beta": Effect(
+        "transform: reorder_itemseq",
+        lambda s: s["transform"] == "reorder_itemseq" or "beta" in s.reads,
+    ),
     # RecBole's keys of single models, which it lists for none
     **{
         key: Effect(_OWN_SOURCE, lambda s, key=key: key in s.reads)
@@ -157,14 +210,19 @@ EFFECTS: dict[str, Effect] = {
     },
 }
 
-#: The same for keys of this package's models (schema.MODEL); RecBole's models may give such a name a meaning of their own.
+#: The same for keys of this package's models (schema.MODEL); RecBole's models may give such a name
+#: a meaning of their own.
 MODEL_EFFECTS: dict[str, Effect] = {
     # PRECISE
     "match_width": Effect("variant: id or llm", lambda s: s["variant"] in ("id", "llm")),
     "token_mode": _TOKENS,
-    "vocab_init": Effect("token_mode: vocab", lambda s: s["variant"] != "id" and s["token_mode"] == "vocab"),
+    "vocab_init": Effect(
+        "token_mode: vocab", lambda s: s["variant"] != "id" and s["token_mode"] == "vocab"
+    ),
     "token_init_std": _TOKENS,
-    **dict.fromkeys(("n_experts", "top_experts", "gate_noise", "expert_value_proj"), _EXPERTS_OF_TOKENS),
+    **dict.fromkeys(
+        ("n_experts", "top_experts", "gate_noise", "expert_value_proj"), _EXPERTS_OF_TOKENS
+    ),
     "id_init_std": _ID_TABLE,
     "unseen_id": _ID_TABLE,
     "rare_smoothing": _ID_TABLE,
@@ -173,15 +231,24 @@ MODEL_EFFECTS: dict[str, Effect] = {
         "ID vectors and texts in one item, one of which it leaves out",
         lambda s: s["variant"] not in ("id", "llm") and (not s.towers or s.has("id", "aligned")),
     ),
-    "alternate": Effect("trained token vectors (token_mode: vocab or item_states)", lambda s: s["variant"] != "id" and s["token_mode"] != "frozen_states"),
-    **dict.fromkeys(("alternate_freeze", "alternate_patience", "alternate_share", "alternate_rate"), _ALTERNATE),
+    "alternate": Effect(
+        "trained token vectors (token_mode: vocab or item_states)",
+        lambda s: s["variant"] != "id" and s["token_mode"] != "frozen_states",
+    ),
+    **dict.fromkeys(
+        ("alternate_freeze", "alternate_patience", "alternate_share", "alternate_rate"), _ALTERNATE
+    ),
     "targeted_view": Effect("target_scene", lambda s: s["target_scene"] is not None),
-    "targeted_freeze": Effect("universal training before it (model PRECISE, or warm_start)", lambda s: s.model == "PRECISE" or bool(s["warm_start"])),
+    "targeted_freeze": Effect(
+        "universal training before it (model PRECISE, or warm_start)",
+        lambda s: s.model == "PRECISE" or bool(s["warm_start"]),
+    ),
     # Objectives
     "negative_source": _SAMPLED,
     "logq": _SAMPLED,
     "loss_precision": Effect(
-        "a softmax over all items", lambda s: s["loss"] != "bce" if s.towers else s["softmax"] != "sampled"
+        "a softmax over all items",
+        lambda s: s["loss"] != "bce" if s.towers else s["softmax"] != "sampled",
     ),
     "target_decay": Effect("target_horizon above 1", lambda s: (s["target_horizon"] or 1) > 1),
     "memory_window": Effect("transition_memory", lambda s: s["transition_memory"] is not None),
@@ -190,8 +257,13 @@ MODEL_EFFECTS: dict[str, Effect] = {
         lambda s: s.has("aligned", "text") and (s["variant"] != "id" or bool(s["rare_smoothing"])),
     ),
     # Floors
-    **dict.fromkeys(("graph_window", "graph_backward", "graph_distance", "graph_counts", "graph_text_weight"), _SOFT_GRAPH),
-    "graph_transition_weight": Effect("graph_variant: tgh1 or tgh2", lambda s: s["graph_variant"] in ("tgh1", "tgh2")),
+    **dict.fromkeys(
+        ("graph_window", "graph_backward", "graph_distance", "graph_counts", "graph_text_weight"),
+        _SOFT_GRAPH,
+    ),
+    "graph_transition_weight": Effect(
+        "graph_variant: tgh1 or tgh2", lambda s: s["graph_variant"] in ("tgh1", "tgh2")
+    ),
     # Text vectors
     "code_levels": _CODES,
     "code_size": _CODES,
@@ -203,25 +275,45 @@ MODEL_EFFECTS: dict[str, Effect] = {
     # PAD and its rivals
     **dict.fromkeys(("align_weight", "mmd_rows", "mmd_sequences"), _ALIGNMENT),
     "align_kernel": _ALIGNMENT,
-    "align": Effect("the expert aligned and the phase align", lambda s: s.has("aligned") and (s.phase("align") or s["align"] == "none")),
-    "align_epochs": Effect("the phase align and the expert aligned", lambda s: s.has("aligned") and "align" in (s["phases"] or ())),
-    "align_learning_rate": Effect("the phase align and the expert aligned", lambda s: s.has("aligned") and "align" in (s["phases"] or ())),
+    "align": Effect(
+        "the expert aligned and the phase align",
+        lambda s: s.has("aligned") and (s.phase("align") or s["align"] == "none"),
+    ),
+    "align_epochs": Effect(
+        "the phase align and the expert aligned",
+        lambda s: s.has("aligned") and "align" in (s["phases"] or ()),
+    ),
+    "align_learning_rate": Effect(
+        "the phase align and the expert aligned",
+        lambda s: s.has("aligned") and "align" in (s["phases"] or ()),
+    ),
     "finetune_epochs": Effect("the phase finetune", lambda s: "finetune" in (s["phases"] or ())),
-    "finetune_learning_rate": Effect("the phase finetune", lambda s: "finetune" in (s["phases"] or ())),
+    "finetune_learning_rate": Effect(
+        "the phase finetune", lambda s: "finetune" in (s["phases"] or ())
+    ),
     "mmd_estimator": _MMD,
     "mmd_bandwidth": _MMD,
     "infonce_temperature": _INFONCE,
     "infonce_symmetric": _INFONCE,
     "infonce_subvectors": _INFONCE,
     "gate": Effect("several experts", lambda s: len(s["experts"] or ()) > 1),
-    "gate_rate": Effect("several experts behind a gate, in the phase finetune", lambda s: _gated(s) and s.phase("finetune")),
-    "late_weight": Effect("several experts behind a gate, in the phase finetune", lambda s: _gated(s) and s.phase("finetune")),
+    "gate_rate": Effect(
+        "several experts behind a gate, in the phase finetune",
+        lambda s: _gated(s) and s.phase("finetune"),
+    ),
+    "late_weight": Effect(
+        "several experts behind a gate, in the phase finetune",
+        lambda s: _gated(s) and s.phase("finetune"),
+    ),
     "frequency_buckets": Effect("several experts behind a gate", _gated),
     "text_rate": Effect(
         "the expert text in the phase finetune, beside one that was trained first",
         lambda s: s.has("text") and s["pretrained_expert"] != "text" and s.phase("finetune"),
     ),
-    "aligned_begins": Effect("a pre-trained ID expert and the expert aligned", lambda s: s.has("aligned") and s["pretrained_expert"] == "id"),
+    "aligned_begins": Effect(
+        "a pre-trained ID expert and the expert aligned",
+        lambda s: s.has("aligned") and s["pretrained_expert"] == "id",
+    ),
     "similar_users": Effect("distill_weight above 0", lambda s: bool(s["distill_weight"])),
 }
 
@@ -240,7 +332,8 @@ NEVER: dict[str, str] = {
     "training_neg_sample_num": "RecBole 1.2 reads train_neg_sample_args in its place",
     **dict.fromkeys(
         (
-            "MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS", "INVERSE_ITEM_SEQ", "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN",
+            "MASK_INDEX", "MASK_ITEM_SEQ", "POS_ITEMS", "NEG_ITEMS", "INVERSE_ITEM_SEQ",
+            "CROP_ITEM_SEQ", "CROP_ITEM_SEQ_LEN",
             "REORDER_ITEM_SEQ",
         ),
         "the transform names this column itself",
@@ -248,24 +341,32 @@ NEVER: dict[str, str] = {
 }  # fmt: skip
 
 _RIVAL = (
-    "align align_epochs align_kernel align_learning_rate align_weight aligned_begins finetune_epochs finetune_learning_rate "
-    "gate_rate infonce_subvectors late_weight mmd_bandwidth mmd_estimator mmd_rows mmd_sequences phases pretrained_expert text_rate"
+    "align align_epochs align_kernel align_learning_rate align_weight aligned_begins "
+    "finetune_epochs finetune_learning_rate "
+    "gate_rate infonce_subvectors late_weight mmd_bandwidth mmd_estimator mmd_rows mmd_sequences "
+    "phases pretrained_expert text_rate"
 )
 _ATTENTION = "attn_dropout_prob hidden_act initializer_range layer_norm_eps norm_first"
 _SOFTMAX = "label_smoothing logq loss_precision negative_source softmax target_decay target_horizon"
 _IDS = "id_init_std rare_smoothing smoothing_buckets unseen_id"
 _CODE_BOOKS = "code_levels code_size"
-_TUNING = "text_tuning text_tuning_learning_rate text_tuning_steps text_tuning_temperature text_tuning_width text_tuning_window"
+_TUNING = (
+    "text_tuning text_tuning_learning_rate text_tuning_steps text_tuning_temperature "
+    "text_tuning_width text_tuning_window"
+)
 
 #: Model -> keys that come with the settings it extends and that it never reads.
 UNREAD: dict[str, frozenset[str]] = {
     name: frozenset(keys.split())
     for name, keys in {
-        "PRECISE-TT": "alternate alternate_freeze alternate_patience alternate_rate alternate_share",
+        "PRECISE-TT": "alternate alternate_freeze alternate_patience alternate_rate "
+        "alternate_share",
         "Hybrid": f"{_RIVAL} infonce_symmetric infonce_temperature",
-        "MoRec": f"{_RIVAL} infonce_symmetric infonce_temperature fusion id_init_std unseen_id id_dropout",
+        "MoRec": f"{_RIVAL} infonce_symmetric infonce_temperature fusion id_init_std unseen_id "
+        "id_dropout",
         "DisCo": f"{_RIVAL} fusion",
-        "LLM-ESR": f"{_RIVAL} infonce_symmetric infonce_temperature fusion text_dropout text_mlp_layers",
+        "LLM-ESR": f"{_RIVAL} infonce_symmetric infonce_temperature fusion text_dropout "
+        "text_mlp_layers",
         "SASRec-Sampled": _ATTENTION,
         "gSASRec": _SOFTMAX,
         "GRU4Rec-CE": f"{_ATTENTION} inner_size n_heads",
@@ -303,7 +404,9 @@ def idle(key: str, situation: Situation) -> str:
 
 
 def asks_nothing(value: Any, default: Any) -> bool:
-    """Whether a value asks for nothing that would not be so anyway: the default, or one that stands for nothing."""
+    """Whether a value asks for nothing that would not be so anyway: the default, or one that stands
+    for nothing.
+    """
     if value is None or value == default:
         return True
     if isinstance(value, bool):
@@ -311,7 +414,9 @@ def asks_nothing(value: Any, default: Any) -> bool:
     if value in (0, "none", "") or (isinstance(value, (list, tuple, dict)) and not value):
         return True  # what is switched off does nothing wherever it stands
     if isinstance(default, (list, tuple)) != isinstance(value, (list, tuple)):
-        return [value] == default or value == [default]  # one name is written with and without brackets
+        return [value] == default or value == [
+            default
+        ]  # one name is written with and without brackets
     try:
         return str(value) == str(default)
     except ValueError:  # a number of more digits than Python prints
@@ -320,7 +425,8 @@ def asks_nothing(value: Any, default: Any) -> bool:
 
 #: Of keys without a default of ours: what RecBole's launcher takes them to be.
 LAUNCH_DEFAULTS: dict[str, Any] = {
-    "nproc": 1, "world_size": -1, "ip": "localhost", "port": "5678", "offset": 0, "group_offset": 0, "saved": True,
+    "nproc": 1, "world_size": -1, "ip": "localhost", "port": "5678", "offset": 0, "group_offset": 0,
+    "saved": True,
 }  # fmt: skip
 
 

@@ -1,4 +1,6 @@
-"""Whether what a user asked for is heeded: by the model, by RecBole's transforms and optimizers, and by this machine."""
+"""Whether what a user asked for is heeded: by the model, by RecBole's transforms and optimizers,
+and by this machine.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,8 @@ def check_heeded(
     """Refuse what the user asked for and nothing would read, or this machine cannot serve.
 
     Args:
-        asked: settings that the user chose; those that a search drew, or that a finished run repeats, are not among them.
+        asked: settings that the user chose; those that a search drew, or that a finished run
+            repeats, are not among them.
         defaults: their values without the user.
         where: key -> where its value comes from, in words.
         shared: as in `check_effects`.
@@ -47,11 +50,18 @@ def check_heeded(
     _check_learner(settings, model_class, where)
     bigger = asked.get("valid_metric_bigger")
     if bigger is not None and bigger != _is_bigger_better(settings["valid_metric"]):
-        raise ConfigError(f"valid_metric_bigger: {bigger} ({where('valid_metric_bigger')}) does nothing: whether more is better follows from valid_metric.")
+        raise ConfigError(
+            f"valid_metric_bigger: {bigger} ({where('valid_metric_bigger')}) does nothing: "
+            "whether more is better follows from valid_metric."
+        )
     copy = Path(str(asked.get("data_path") or ""), BUNDLED, f"{BUNDLED}.inter")
-    if dataset == BUNDLED and "data_path" in asked and copy.is_file():
-        if not filecmp.cmp(copy, folder_of(settings, BUNDLED) / copy.name, shallow=False):
-            raise DataError(f"'{copy}' differs from the {BUNDLED} that RecBole carries and reads whatever data_path says: give the folder and its files another name.")
+    if dataset != BUNDLED or "data_path" not in asked or not copy.is_file():
+        return
+    if not filecmp.cmp(copy, folder_of(settings, BUNDLED) / copy.name, shallow=False):
+        raise DataError(
+            f"'{copy}' differs from the {BUNDLED} that RecBole carries and reads whatever "
+            "data_path says: give the folder and its files another name."
+        )
 
 
 def situation_of(settings: Mapping[str, Any], entry: Entry, model_class: type) -> Situation:
@@ -72,7 +82,9 @@ def situation_of(settings: Mapping[str, Any], entry: Entry, model_class: type) -
 
 
 def _is_labelled(settings: Mapping[str, Any], entry: Entry, model_class: type) -> bool:
-    """Whether a model learns from the labels of the data's own rows: no negatives are drawn, and no pairs compared."""
+    """Whether a model learns from the labels of the data's own rows: no negatives are drawn, and no
+    pairs compared.
+    """
     sampling = settings.get("train_neg_sample_args") or {}
     if sampling.get("distribution") not in (None, "none", "None"):
         return False
@@ -96,32 +108,60 @@ _TRANSFORMS = {
 
 def _check_transform(situation: Situation, where: Callable[[str], str]) -> None:
     """The columns that a transform adds to a batch are those that the model reads."""
-    chosen, named = situation["transform"], f"transform: {situation['transform']} ({where('transform')})"
-    wanted = next((name for name, (column, _) in _TRANSFORMS.items() if not situation.ours and column in situation.reads), None)
+    chosen, named = (
+        situation["transform"],
+        f"transform: {situation['transform']} ({where('transform')})",
+    )
+    wanted = next(
+        (
+            name
+            for name, (column, _) in _TRANSFORMS.items()
+            if not situation.ours and column in situation.reads
+        ),
+        None,
+    )
     if wanted is not None and chosen != wanted:
-        raise ConfigError(f"{named}: {situation.model} reads what transform: {wanted} adds to a batch; leave transform out.")
-    if chosen is None or chosen == wanted and where("transform") == "default":
+        raise ConfigError(
+            f"{named}: {situation.model} reads what transform: {wanted} adds to a batch; leave "
+            "transform out."
+        )
+    if chosen is None or (chosen == wanted and where("transform") == "default"):
         return
     if chosen == "user_defined":
         if not _transform_is_written():
-            raise ConfigError(f"{named} needs RecBole's class UserDefinedTransform to be written first: its __call__ returns nothing yet.")
+            raise ConfigError(
+                f"{named} needs RecBole's class UserDefinedTransform to be written first: its "
+                "__call__ returns nothing yet."
+            )
         return
     column, key = _TRANSFORMS[chosen]
     if wanted is None:
-        raise ConfigError(f"{named} does nothing for {situation.model}, which does not read the column that it adds ({column}); leave it out.")
+        raise ConfigError(
+            f"{named} does nothing for {situation.model}, which does not read the column that it "
+            f"adds ({column}); leave it out."
+        )
     if key is not None and situation[key] is None:
-        raise ConfigError(f"{named} needs {key}, how much of a sequence it changes, such as {key}: 0.2.")
+        raise ConfigError(
+            f"{named} needs {key}, how much of a sequence it changes, such as {key}: 0.2."
+        )
 
 
 def _transform_is_written() -> bool:
     """Whether RecBole's placeholder for a transform of the user's own does anything."""
     try:
         return UserDefinedTransform({})(None, {}) is not None
-    except Exception:  # noqa: BLE001 - whatever is written there wants a real batch
+    except Exception:
         return True
 
 
-def _check_learner(settings: Mapping[str, Any], model_class: type, where: Callable[[str], str]) -> None:
+def _check_learner(
+    settings: Mapping[str, Any], model_class: type, where: Callable[[str], str]
+) -> None:
     """SparseAdam takes sparse gradients alone."""
-    if str(settings.get("learner")).lower() == "sparse_adam" and "sparse=True" not in source_of(model_class):
-        raise ConfigError(f"learner: sparse_adam ({where('learner')}) needs a model with sparse gradients, and those of {model_class.__name__} are dense; take adam or adamw.")
+    if str(settings.get("learner")).lower() == "sparse_adam" and "sparse=True" not in source_of(
+        model_class
+    ):
+        raise ConfigError(
+            f"learner: sparse_adam ({where('learner')}) needs a model with sparse gradients, and "
+            f"those of {model_class.__name__} are dense; take adam or adamw."
+        )

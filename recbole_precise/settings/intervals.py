@@ -1,4 +1,6 @@
-"""Intervals as RecBole writes them, "[5,inf)" or "[1,2);[5,inf)", read strictly: what cannot be read is an error."""
+"""Intervals as RecBole writes them, "[5,inf)" or "[1,2);[5,inf)", read strictly: what cannot be
+read is an error.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,8 @@ def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
     """The intervals of a text or of a pair of numbers in a YAML list, in their order.
 
     Args:
-        value: text such as "[5,inf)", several with ';' between them, or a pair: a list is closed, a tuple open.
+        value: text such as "[5,inf)", several with ';' between them, or a pair: a list is closed, a
+            tuple open.
         example: what the message offers.
 
     Raises:
@@ -55,7 +58,9 @@ def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
         low, high = _bound(match[2]), _bound(match[3])
         if low is None or high is None:
             bad = match[2] if low is None else match[3]
-            raise ValueError(f"has the bound {shown(bad)}, which is no number: write it as in {example}")
+            raise ValueError(
+                f"has the bound {shown(bad)}, which is no number: write it as in {example}"
+            )
         found.append(_checked(Interval(low, high, match[1] == "[", match[4] == "]"), part.strip()))
     return found
 
@@ -66,9 +71,17 @@ def _fault(part: str, example: str) -> str:
     comparison = re.match(r"\s*(>=|<=|>|<|==?)\s*([-+.\w]+)\s*$", part)
     if comparison:
         sign, number = comparison.groups()
-        forms = {">=": f"[{number},inf)", ">": f"({number},inf)", "<=": f"(-inf,{number}]", "<": f"(-inf,{number})"}
+        forms = {
+            ">=": f"[{number},inf)",
+            ">": f"({number},inf)",
+            "<=": f"(-inf,{number}]",
+            "<": f"(-inf,{number})",
+        }
         return f"is a comparison, not an interval: write {forms.get(sign, f'[{number},{number}]')}"
-    return f"cannot be read as an interval: it needs two brackets and two bounds with a comma between, as in {example}"
+    return (
+        "cannot be read as an interval: it needs two brackets and two bounds with a comma "
+        f"between, as in {example}"
+    )
 
 
 def _bound(value: Any) -> float | None:
@@ -85,14 +98,19 @@ def _checked(interval: Interval, text: str) -> Interval:
     """The interval, or a ValueError when no number lies in it."""
     closed = interval.with_low and interval.with_high
     if interval.low > interval.high or (interval.low == interval.high and not closed):
-        raise ValueError(f"holds no number, because {text} ends before it begins; turn its bounds round or close it with [ and ]")
+        raise ValueError(
+            f"holds no number, because {text} ends before it begins; turn its bounds round or "
+            "close it with [ and ]"
+        )
     if interval.low == math.inf or interval.high == -math.inf:
         raise ValueError(f"holds no number, because nothing lies beyond the bound of {text}")
     return interval
 
 
 def as_text(value: Any) -> Any:
-    """An interval as RecBole reads it: a pair, which YAML makes of [6,inf] and Python of (5,30), as the text that it was."""
+    """An interval as RecBole reads it: a pair, which YAML makes of [6,inf] and Python of (5,30), as
+    the text that it was.
+    """
     if not isinstance(value, (list, tuple)):
         return value
     inside = ",".join(str(part) for part in value)
@@ -100,7 +118,9 @@ def as_text(value: Any) -> Any:
 
 
 def check_interval(name: str, value: Any, where: str, example: str = "[5,inf)") -> None:
-    """Raise a ConfigError that names key, value and place when a value is no interval that can be filtered by."""
+    """Raise a ConfigError that names key, value and place when a value is no interval that can be
+    filtered by.
+    """
     try:
         parse_intervals(value, example)
     except ValueError as error:
@@ -114,11 +134,17 @@ def check_count_interval(name: str, value: Any, where: str) -> None:
     for interval in parse_intervals(value):
         first = max(1, math.ceil(min(interval.low, most)))
         if not any(interval.holds(count) for count in (first, first + 1)):
-            raise ConfigError(f"{name}: {shown(value)} ({where}) holds no number of events from 1 on; write it as in [5,inf).")
+            raise ConfigError(
+                f"{name}: {shown(value)} ({where}) holds no number of events from 1 on; write it "
+                "as in [5,inf)."
+            )
 
 
-def check_value_intervals(value: Mapping[Any, Any], where: str, types: Mapping[str, str] | None) -> None:
-    """Check `val_interval`: intervals of numeric columns, lists of the values to keep of token columns.
+def check_value_intervals(
+    value: Mapping[Any, Any], where: str, types: Mapping[str, str] | None
+) -> None:
+    """Check `val_interval`: intervals of numeric columns, lists of the values to keep of token
+    columns.
 
     Args:
         types: column -> type of the columns that are loaded; None where they are not known.
@@ -129,7 +155,8 @@ def check_value_intervals(value: Mapping[Any, Any], where: str, types: Mapping[s
         if kind is not None and kind.startswith("token"):
             if not isinstance(wanted, (list, tuple)) or not wanted:
                 raise ConfigError(
-                    f"{name}: {shown(wanted)} ({where}) must be a list of the values to keep, as in [a, b], because the "
+                    f"{name}: {shown(wanted)} ({where}) must be a list of the values to keep, as "
+                    "in [a, b], because the "
                     f"column '{column}' holds tokens."
                 )
         elif kind is not None or not isinstance(wanted, (list, tuple)):

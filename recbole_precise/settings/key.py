@@ -9,10 +9,12 @@ from typing import Any
 from recbole_precise.errors import ConfigError, nearest, shown
 
 _TYPES: dict[str, tuple[type, ...]] = {
-    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "list": (list, tuple), "dict": (dict,),
+    "int": (int,), "float": (int, float), "bool": (bool,), "str": (str,), "list": (list, tuple),
+    "dict": (dict,),
 }  # fmt: skip
 _WORDS = {
-    "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text", "list": "a list", "dict": "a mapping",
+    "int": "a whole number", "float": "a number", "bool": "True or False", "str": "text",
+    "list": "a list", "dict": "a mapping",
 }  # fmt: skip
 
 
@@ -20,8 +22,10 @@ _WORDS = {
 class Key:
     """The values that a key takes.
 
-    `kinds`: its types, as in the comments of the YAML files: "int", "float or str", ... `low` and `high` bound numbers,
-    `above` and `below` bound them without the bound itself. `choices` are compared without case when `any_case`. `infinite`: whether numbers in a list may be infinite.
+    `kinds`: its types, as in the comments of the YAML files: "int", "float or str", ... `low` and
+        `high` bound numbers,
+    `above` and `below` bound them without the bound itself. `choices` are compared without case
+        when `any_case`. `infinite`: whether numbers in a list may be infinite.
     """
 
     kinds: str
@@ -45,14 +49,22 @@ class Key:
                 raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not empty.")
             return
         if not self._has_type(value):
-            raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {shown(value)}.{_hint(self, value)}")
+            raise ConfigError(
+                f"{name} ({where}) must be {self.wanted()}, not {shown(value)}.{_hint(self, value)}"
+            )
         fault = "" if self.infinite else unusable_number(value)
         if fault:
-            raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {shown(value)}, {fault}.")
+            raise ConfigError(
+                f"{name} ({where}) must be {self.wanted()}, not {shown(value)}, {fault}."
+            )
         if self.choices is not None:
             for part in value if isinstance(value, (list, tuple)) else (value,):
                 self._check_choice(name, part, where)
-        elif isinstance(value, (int, float)) and not isinstance(value, bool) and not self._in_range(value):
+        elif (
+            isinstance(value, (int, float))
+            and not isinstance(value, bool)
+            and not self._in_range(value)
+        ):
             raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {shown(value)}.")
 
     def wanted(self) -> str:
@@ -88,7 +100,13 @@ class Key:
             upper = f"at most {_digits(self.high)}"
         elif self.below is not None:
             upper = f"below {_digits(self.below)}"
-        return f" {lower} and {upper}" if lower and upper else f" {lower or upper}" if lower or upper else ""
+        return (
+            f" {lower} and {upper}"
+            if lower and upper
+            else f" {lower or upper}"
+            if lower or upper
+            else ""
+        )
 
     def _check_choice(self, name: str, value: Any, where: str) -> None:
         known = {choice.lower() if self.any_case else choice for choice in self.choices or ()}
@@ -105,7 +123,10 @@ _LARGEST_FLOAT = 3.4e38
 
 
 def unusable_number(value: Any) -> str:
-    """Why nothing can be computed with a number, or with one in a list or mapping; empty where there is no such number."""
+    """Why nothing can be computed with a number, or with one in a list or mapping.
+
+    Empty where there is no such number.
+    """
     if isinstance(value, (list, tuple)):
         return next((fault for fault in map(unusable_number, value) if fault), "")
     if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -126,5 +147,8 @@ def _hint(key: Key, value: Any) -> str:
     if "str" in key.types and isinstance(value, dict):
         return ' Text with braces is written in quotes: "{title}".'
     if key.types == ("dict",) and isinstance(value, str) and value.strip().startswith("{"):
-        return ' It cannot be read; text with brackets in it is written in quotes: {rating: "[3,inf)"}.'
+        return (
+            " It cannot be read; text with brackets in it is written in quotes: {rating: "
+            '"[3,inf)"}.'
+        )
     return ""

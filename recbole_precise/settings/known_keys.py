@@ -1,4 +1,6 @@
-"""Which keys a model reads: those that RecBole lists, those of the model's YAML file, and those that its source names."""
+"""Which keys a model reads: those that RecBole lists, those of the model's YAML file, and those
+that its source names.
+"""
 
 from __future__ import annotations
 
@@ -33,8 +35,14 @@ def recbole_keys() -> frozenset[str]:
         if isinstance(values, list):
             keys.update(values)
     folder = _recbole_properties()
-    # url.yaml lists downloads and ml-100k.yaml settings like any other; both are data sets, not keys of their own.
-    for file in (folder / "overall.yaml", folder / "dataset" / "sample.yaml", folder / "dataset" / "ml-100k.yaml", *(folder / "quick_start_config").glob("*.yaml")):
+    # url.yaml lists downloads and ml-100k.yaml settings like any other; both are data sets, not
+    # keys of their own.
+    for file in (
+        folder / "overall.yaml",
+        folder / "dataset" / "sample.yaml",
+        folder / "dataset" / "ml-100k.yaml",
+        *(folder / "quick_start_config").glob("*.yaml"),
+    ):
         keys.update(read_settings(file))
     return frozenset(keys)
 
@@ -48,14 +56,19 @@ def our_keys() -> frozenset[str]:
 @functools.cache
 def downloads() -> dict[str, str]:
     """Data sets that RecBole's authors offer, and where."""
-    return {str(name): str(url) for name, url in read_settings(_recbole_properties() / "dataset" / "url.yaml").items()}
+    return {
+        str(name): str(url)
+        for name, url in read_settings(_recbole_properties() / "dataset" / "url.yaml").items()
+    }
 
 
 def keys_of_model(entry: Entry, model_class: type) -> dict[str, Any]:
     """Keys that one model reads and their defaults (None where only the source names a key)."""
     if entry.ours:
         unread = UNREAD.get(entry.name, frozenset())
-        return {key: value for key, value in model_settings(entry.settings).items() if key not in unread}
+        return {
+            key: value for key, value in model_settings(entry.settings).items() if key not in unread
+        }
     keys: dict[str, Any] = dict.fromkeys(_READS.findall(source_of(model_class)))
     file = _recbole_properties() / "model" / f"{entry.settings}.yaml"
     if file.is_file():
@@ -65,7 +78,9 @@ def keys_of_model(entry: Entry, model_class: type) -> dict[str, Any]:
 
 @functools.cache
 def source_of(model_class: type) -> str:
-    """The source of the modules that a model class and its base classes are written in, torch's left out."""
+    """The source of the modules that a model class and its base classes are written in, torch's
+    left out.
+    """
     sources = []
     for cls in model_class.__mro__:
         # RecBole's recommenders read keys in the base classes of their module too.

@@ -1,4 +1,6 @@
-"""What a machine can hold and run: counts of workers and threads, and tables of parameters, refused before they are asked for."""
+"""What a machine can hold and run: counts of workers and threads, and tables of parameters, refused
+before they are asked for.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,10 @@ def cores() -> int:
 
 
 def most_processes() -> int:
-    """Processes that a machine of so many cores runs at most; beyond it a count is taken to be a mistake."""
+    """Processes that a machine of so many cores runs at most.
+
+    Beyond it a count is taken to be a mistake.
+    """
     return max(16, 4 * cores())
 
 
@@ -48,18 +53,27 @@ def check_limits(settings: Mapping[str, Any], where: Callable[[str], str]) -> No
     for key, most in (("worker", most_processes()), ("threads", max(64, 8 * cores()))):
         count = settings.get(key)
         if count is not None and count > most:
-            raise ConfigError(f"{key} ({where(key)}) must be at most {most} on this machine of {cores()} cores, not {shown(count)}.")
+            raise ConfigError(
+                f"{key} ({where(key)}) must be at most {most} on this machine of {cores()} "
+                f"cores, not {shown(count)}."
+            )
     for key in ("embedding_size", "hidden_size", "inner_size"):
         width = settings.get(key)
         if isinstance(width, (int, float)) and width > _WIDEST:
-            raise ConfigError(f"{key} ({where(key)}) must be at most {_WIDEST}, not {shown(width)}.")
+            raise ConfigError(
+                f"{key} ({where(key)}) must be at most {_WIDEST}, not {shown(width)}."
+            )
     width, layers = settings.get("embedding_size"), settings.get("n_layers")
     if isinstance(width, int) and isinstance(layers, int) and "n_heads" in settings:
-        needed = _FLOAT * _COPIES * 4 * width * width * max(layers, 1)  # queries, keys, values and their sum
+        needed = (
+            _FLOAT * _COPIES * 4 * width * width * max(layers, 1)
+        )  # queries, keys, values and their sum
         if needed > machine_memory():
             raise ConfigError(
-                f"embedding_size {width} ({where('embedding_size')}) with n_layers {layers} needs at least {_in_words(needed)} for the attention "
-                f"layers alone, and this machine has {_in_words(machine_memory())}: choose a smaller one."
+                f"embedding_size {width} ({where('embedding_size')}) with n_layers {layers} "
+                f"needs at least {_in_words(needed)} for the attention "
+                f"layers alone, and this machine has {_in_words(machine_memory())}: choose a "
+                "smaller one."
             )
 
 
@@ -67,36 +81,55 @@ def check_against_data(config: Any, items: int) -> None:
     """Refuse settings that do not fit a catalogue of so many items (the padding counted).
 
     Raises:
-        ConfigError: for tables beyond the machine's memory, and for cut-offs beyond the catalogue in RecBole's evaluator.
+        ConfigError: for tables beyond the machine's memory, and for cut-offs beyond the catalogue
+            in RecBole's evaluator.
     """
     width = config["embedding_size"]
     if isinstance(width, (int, float)) and not isinstance(width, bool):
         needed = int(_FLOAT * _COPIES * items * width)
         if needed > machine_memory():
             raise ConfigError(
-                f"embedding_size {width} for {items} items needs at least {_in_words(needed)} while it is trained, and this machine has "
+                f"embedding_size {width} for {items} items needs at least {_in_words(needed)} "
+                "while it is trained, and this machine has "
                 f"{_in_words(machine_memory())}: choose a smaller embedding_size."
             )
     ranked = getattr(config["eval_type"], "name", "") == "RANKING"
     most = max(config["topk"] or [0])
     if ranked and config["evaluator"] == "recbole" and most > items:
-        raise ConfigError(f"topk {most} is more than the {items - 1} items of the catalogue: choose a smaller cut-off.")
+        raise ConfigError(
+            f"topk {most} is more than the {items - 1} items of the catalogue: choose a smaller "
+            "cut-off."
+        )
 
 
 @contextlib.contextmanager
 def built_with(model: str, of_recbole: bool) -> Iterator[None]:
-    """Turn what fails while a model is built into a sentence: memory that runs out, and what a model of RecBole does not take."""
+    """Turn what fails while a model is built into a sentence: memory that runs out, and what a
+    model of RecBole does not take.
+    """
     try:
         yield
     except MemoryError as error:
         raise _no_memory(model) from error
     except RuntimeError as error:
-        if any(words in str(error) for words in ("allocate", "out of memory", "not enough memory", "Storage size")):
+        if any(
+            words in str(error)
+            for words in ("allocate", "out of memory", "not enough memory", "Storage size")
+        ):
             raise _no_memory(model) from error
         if of_recbole:
             raise _refused(model, error) from error
         raise
-    except (TypeError, ValueError, AssertionError, ZeroDivisionError, IndexError, KeyError, AttributeError, OverflowError) as error:
+    except (
+        TypeError,
+        ValueError,
+        AssertionError,
+        ZeroDivisionError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        OverflowError,
+    ) as error:
         if of_recbole:
             raise _refused(model, error) from error
         raise
@@ -104,14 +137,18 @@ def built_with(model: str, of_recbole: bool) -> Iterator[None]:
 
 def _no_memory(model: str) -> ConfigError:
     return ConfigError(
-        f"{model} does not fit into memory ({_in_words(machine_memory())}): choose smaller widths (embedding_size, inner_size), fewer layers "
+        f"{model} does not fit into memory ({_in_words(machine_memory())}): choose smaller "
+        "widths (embedding_size, inner_size), fewer layers "
         "or a shorter MAX_ITEM_LIST_LENGTH."
     )
 
 
 def _refused(model: str, error: Exception) -> ConfigError:
     said = " ".join(str(error).split()) or type(error).__name__
-    return ConfigError(f"{model} of RecBole cannot be built with these settings: {said[:300]} ({type(error).__name__}).")
+    return ConfigError(
+        f"{model} of RecBole cannot be built with these settings: {said[:300]} "
+        f"({type(error).__name__})."
+    )
 
 
 def _in_words(size: float) -> str:

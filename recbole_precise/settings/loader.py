@@ -1,4 +1,6 @@
-"""YAML as settings are written: plain values alone, bounded in size and depth, each fault with its line."""
+"""YAML as settings are written: plain values alone, bounded in size and depth, each fault with its
+line.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,12 @@ _PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class SettingsLoader(yaml.SafeLoader):
-    """YAML as RecBole reads it (`1e-3` is a number), without Python objects, dates, and keys that are given twice.
+    """YAML as RecBole reads it (`1e-3` is a number), without Python objects, dates, and keys that
+    are given twice.
 
-    A date such as 2024-01-31 stays the text that it is. Tags other than those of plain values are refused, and so is
-    what would take unbounded time or memory: deep nesting, and aliases that grow or refer to themselves.
+    A date such as 2024-01-31 stays the text that it is. Tags other than those of plain values are
+    refused, and so is what would take unbounded time or memory: deep nesting, and aliases that grow
+        or refer to themselves.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -32,7 +36,9 @@ class SettingsLoader(yaml.SafeLoader):
         self._level += 1
         if self._level > MOST_LEVELS:
             mark = self.peek_event().start_mark
-            raise yaml.composer.ComposerError(None, None, f"nested more than {MOST_LEVELS} levels deep", mark)
+            raise yaml.composer.ComposerError(
+                None, None, f"nested more than {MOST_LEVELS} levels deep", mark
+            )
         try:
             return super().compose_node(parent, index)
         finally:
@@ -59,7 +65,10 @@ class SettingsLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A value; a ConstructorError that names the line where a tag asks for a value that the text is not."""
+        """A value.
+
+        A ConstructorError that names the line where a tag asks for a value that the text is not.
+        """
         try:
             return super().construct_object(node, deep)
         except (ValueError, KeyError, TypeError, OverflowError, AttributeError) as error:
@@ -72,7 +81,9 @@ class SettingsLoader(yaml.SafeLoader):
 
 def _refuse_tag(loader: SettingsLoader, node: yaml.Node) -> None:
     tag = node.tag.replace(_TAG, "!!")
-    problem = f"the tag {tag} is not taken in settings: write plain text, numbers, lists and mappings"
+    problem = (
+        f"the tag {tag} is not taken in settings: write plain text, numbers, lists and mappings"
+    )
     raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
 
 
@@ -83,7 +94,9 @@ def _check_growth(root: yaml.Node) -> None:
 
     def size(node: yaml.Node, level: int) -> int:
         if id(node) in open_nodes:
-            raise yaml.composer.ComposerError(None, None, "an alias refers to what contains it", node.start_mark)
+            raise yaml.composer.ComposerError(
+                None, None, "an alias refers to what contains it", node.start_mark
+            )
         if level > 2 * MOST_LEVELS:
             problem = f"aliases nest more than {MOST_LEVELS} levels deep"
             raise yaml.composer.ComposerError(None, None, problem, node.start_mark)

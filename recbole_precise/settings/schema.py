@@ -1,10 +1,13 @@
-"""What a key may hold: its types, choices and range, for our keys and for RecBole's that are worth checking."""
+"""What a key may hold: its types, choices and range, for our keys and for RecBole's that are worth
+checking.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
 from recbole_precise.settings.key import Key
+
 
 def _positive(kinds: str = "float", **more: Any) -> Key:
     return Key(kinds, above=0, **more)
@@ -19,7 +22,9 @@ def _count(low: int = 1, **more: Any) -> Key:
 
 
 def _size(**more: Any) -> Key:
-    """A width of a layer: what no machine multiplies is refused before the memory for it is asked for."""
+    """A width of a layer: what no machine multiplies is refused before the memory for it is asked
+    for.
+    """
     return Key("int", low=1, high=2**20, **more)
 
 
@@ -68,7 +73,11 @@ OVERALL: dict[str, Key] = {
     "evaluator": _one_of("exact", "recbole"),
     "mask_history": _SWITCH,
     "score_budget_mb": _positive(),
-    "slices": Key("list", choices=("frequency", "popularity", "buckets", "history", "repeat", "holdout"), nullable=True),
+    "slices": Key(
+        "list",
+        choices=("frequency", "popularity", "buckets", "history", "repeat", "holdout"),
+        nullable=True,
+    ),
     "holdout_items": Key("float", above=0, below=1, nullable=True),
     "holdout_users": Key("float", above=0, below=1, nullable=True),
     "holdout_by": _one_of("random", "first_seen"),
@@ -170,7 +179,9 @@ MODEL: dict[str, Key] = {
     "finetune_learning_rate": _positive(),
     "align": _one_of("none", "non_anchored", "anchored", "anchored_frozen"),
     "align_weight": Key("float", low=0),
-    "align_kernel": _one_of("gaussian", "laplacian", "linear", "cosine", "cosine_author", "infonce"),
+    "align_kernel": _one_of(
+        "gaussian", "laplacian", "linear", "cosine", "cosine_author", "infonce"
+    ),
     "mmd_estimator": _one_of("biased", "unbiased", "linear", "author"),
     "mmd_bandwidth": _one_of("mean", "median"),
     "mmd_rows": _one_of("unique_real", "author"),
@@ -224,7 +235,6 @@ RECBOLE: dict[str, Key] = {
     "ft_ratio": Key("float", low=0, high=1, nullable=True),
     "eta": Key("float", above=0, high=1, nullable=True),
     "beta": Key("float", nullable=True),
-    "tail_ratio": Key("float", above=0, nullable=True),
     "discretization": Key("dict", nullable=True),
     "preload_weight": Key("dict", nullable=True),
     "alias_of_user_id": Key("list", nullable=True),
@@ -241,7 +251,12 @@ RECBOLE: dict[str, Key] = {
     "worker": _count(0),
     "use_gpu": _SWITCH,
     "seed": Key("int", low=0, high=2**32 - 1),  # NumPy takes no more
-    "state": Key("str", choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"), any_case=True, nullable=True),
+    "state": Key(
+        "str",
+        choices=("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"),
+        any_case=True,
+        nullable=True,
+    ),
     "reproducibility": _SWITCH,
     "data_path": _TEXT,
     "checkpoint_dir": _TEXT,
@@ -255,7 +270,9 @@ RECBOLE: dict[str, Key] = {
     "shuffle": _SWITCH,
     "epochs": _count(0),
     "train_batch_size": _count(),
-    "learner": Key("str", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"), any_case=True),
+    "learner": Key(
+        "str", choices=("adam", "adamw", "sgd", "adagrad", "rmsprop", "sparse_adam"), any_case=True
+    ),
     "learning_rate": _positive(high=1e36),
     "train_neg_sample_args": Key("dict", nullable=True),
     "eval_step": _count(0),
@@ -266,7 +283,14 @@ RECBOLE: dict[str, Key] = {
     "require_pow": _SWITCH,
     "enable_amp": _SWITCH,
     "enable_scaler": _SWITCH,
-    "transform": _one_of("mask_itemseq", "inverse_itemseq", "crop_itemseq", "reorder_itemseq", "user_defined", nullable=True),
+    "transform": _one_of(
+        "mask_itemseq",
+        "inverse_itemseq",
+        "crop_itemseq",
+        "reorder_itemseq",
+        "user_defined",
+        nullable=True,
+    ),
     "eval_args": Key("dict"),
     "repeatable": _SWITCH,
     "metrics": Key("list or str"),
@@ -299,21 +323,72 @@ RECBOLE: dict[str, Key] = {
     "rm_dup_inter": _one_of("first", "last", nullable=True),
     "val_interval": Key("dict", nullable=True),
     "filter_inter_by_user_or_item": _SWITCH,
-    "user_inter_num_interval": Key("str or list", nullable=True, infinite=True),  # "[5,inf)", or [5, 30] as YAML reads it
+    "user_inter_num_interval": Key(
+        "str or list", nullable=True, infinite=True
+    ),  # "[5,inf)", or [5, 30] as YAML reads it
     "item_inter_num_interval": Key("str or list", nullable=True, infinite=True),
     "normalize_field": Key("list", nullable=True),
     "normalize_all": Key("bool", nullable=True),
     "benchmark_filename": Key("list", nullable=True),
 }
 
-#: Keys that RecBole reads without listing them: its launcher's, those of transforms, metrics and deprecated settings.
+#: Keys that RecBole reads without listing them: its launcher's, those of transforms, metrics and
+#: deprecated settings.
 RECBOLE_UNLISTED: frozenset[str] = frozenset(
-    "model dataset config_file config_files saved nproc world_size ip port offset group_offset local_rank device "
-    "CROP_ITEM_SEQ CROP_ITEM_SEQ_LEN INVERSE_ITEM_SEQ MASK_INDEX MASK_ITEM_SEQ NEG_ITEMS POS_ITEMS REORDER_ITEM_SEQ "
-    "mask_ratio ft_ratio crop_eta gamma beta convert_token_to_onehot token_num_threshold encoding discretization "
-    "embedding_size numerical_features double_tower tail_ratio alias_of_user_id alias_of_item_id alias_of_entity_id "
-    "eta alias_of_relation_id preload_weight kg_reverse_r entity_kg_num_interval relation_kg_num_interval url wandb_project "
-    "worker shuffle eval_type neg_sampling training_neg_sample_num loss_type reg_weight".split()
+    [
+        "model",
+        "dataset",
+        "config_file",
+        "config_files",
+        "saved",
+        "nproc",
+        "world_size",
+        "ip",
+        "port",
+        "offset",
+        "group_offset",
+        "local_rank",
+        "device",
+        "CROP_ITEM_SEQ",
+        "CROP_ITEM_SEQ_LEN",
+        "INVERSE_ITEM_SEQ",
+        "MASK_INDEX",
+        "MASK_ITEM_SEQ",
+        "NEG_ITEMS",
+        "POS_ITEMS",
+        "REORDER_ITEM_SEQ",
+        "mask_ratio",
+        "ft_ratio",
+        "crop_eta",
+        "gamma",
+        "beta",
+        "convert_token_to_onehot",
+        "token_num_threshold",
+        "encoding",
+        "discretization",
+        "embedding_size",
+        "numerical_features",
+        "double_tower",
+        "tail_ratio",
+        "alias_of_user_id",
+        "alias_of_item_id",
+        "alias_of_entity_id",
+        "eta",
+        "alias_of_relation_id",
+        "preload_weight",
+        "kg_reverse_r",
+        "entity_kg_num_interval",
+        "relation_kg_num_interval",
+        "url",
+        "wandb_project",
+        "worker",
+        "shuffle",
+        "eval_type",
+        "neg_sampling",
+        "training_neg_sample_num",
+        "loss_type",
+        "reg_weight",
+    ]
 )
 
 
@@ -323,7 +398,10 @@ def known_key(name: str) -> Key | None:
 
 
 def like(default: Any) -> Key | None:
-    """The entry that a default value suggests, for keys of models that are listed nowhere; None when it suggests nothing."""
+    """The entry that a default value suggests, for keys of models that are listed nowhere.
+
+    None when it suggests nothing.
+    """
     if isinstance(default, bool):
         return Key("bool")
     if isinstance(default, (int, float)):
@@ -336,9 +414,11 @@ def like(default: Any) -> Key | None:
 
 
 def entry_for(name: str, ours: bool, default: Any) -> Key | None:
-    """What a key of a model takes: the listed entry, or for keys of models that are listed nowhere what the default suggests.
+    """What a key of a model takes: the listed entry, or for keys of models that are listed nowhere
+    what the default suggests.
 
-    RecBole's models give names such as `score` or `n_layers` meanings of their own, so MODEL serves `ours` alone.
+    RecBole's models give names such as `score` or `n_layers` meanings of their own, so MODEL serves
+    `ours` alone.
     """
     listed = OVERALL.get(name) or RECBOLE.get(name) or (MODEL.get(name) if ours else None)
     return listed or like(default)

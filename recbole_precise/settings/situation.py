@@ -49,11 +49,16 @@ class Situation:
 
     @property
     def is_one_phase_of_several(self) -> bool:
-        """Whether a run of experts trains some of the phases alone: the runs of one model share their settings then."""
+        """Whether a run of experts trains some of the phases alone: the runs of one model share
+        their settings then.
+        """
         return self.towers and set(self["phases"] or ()) != {"pretrain", "align", "finetune"}
 
     def has(self, *experts: str) -> bool:
-        """Whether a model of experts has one of those named; true for other models, which are not made of experts."""
+        """Whether a model of experts has one of those named.
+
+        True for other models, which are not made of experts.
+        """
         return not self.towers or bool(set(experts) & set(self["experts"] or ()))
 
     def phase(self, name: str) -> bool:

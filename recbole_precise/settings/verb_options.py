@@ -1,4 +1,6 @@
-"""The options of each verb, which are no settings of a run: what `VERB --help` lists and what the verb takes."""
+"""The options of each verb, which are no settings of a run: what `VERB --help` lists and what the
+verb takes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Option:
-    """`value`: its default, or a word for what it takes; `meaning`: one line. One whose value is True or False may stand alone."""
+    """`value`: its default, or a word for what it takes; `meaning`: one line.
+
+    One whose value is True or False may stand alone.
+    """
 
     value: str
     meaning: str
@@ -20,13 +25,18 @@ class Option:
 
 _PLOTS = Option("True", "False: draw nothing, and need no matplotlib")
 _RUN_DIR = Option("RUN", "directory of a finished run")
-_NEW_ITEMS = Option("FILE", "items that came after training: .item, .tsv, .csv or .jsonl with item_id and the columns of the run's texts")
+_NEW_ITEMS = Option(
+    "FILE",
+    "items that came after training: .item, .tsv, .csv or .jsonl with item_id and the columns of "
+    "the run's texts",
+)
 
 VERB_OPTIONS: dict[str, dict[str, Option]] = {
     "run": {
         "model": Option("NAME", "a model of ours or of RecBole"),
         "dataset": Option("NAME", "a data set: a folder of atomic files, or ml-100k"),
-        "config_files": Option('"a.yaml b.yaml"', "files of settings; the command line goes before them"),
+        "config_files": Option('"a.yaml b.yaml"', "files of settings; the command line goes "
+                                                  "before them"),
         "nproc": Option("1", "processes on this machine that train together"),
         "world_size": Option("N", "processes on all machines; default: nproc"),
         "group_offset": Option("0", "number of this machine's first process among all"),
@@ -39,7 +49,8 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
         "config_files": Option('"a.yaml b.yaml"', "files of settings"),
     },
     "convert": {
-        "source": Option("NAME", "amazon-2014, amazon-2018, amazon-2023, kaggle-books, mind, movielens, pad, csv or parquet"),
+        "source": Option("NAME", "amazon-2014, amazon-2018, amazon-2023, kaggle-books, mind, "
+                                 "movielens, pad, csv or parquet"),
         "input": Option("DOWNLOAD", "the raw files: a folder, or one file for csv and parquet"),
         "output": Option("dataset/NAME", "folder of the atomic files and the data set's YAML"),
         "overwrite": Option("False", "replace a data set that is there already"),
@@ -55,7 +66,8 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
         "tie_seed": Option("2020", "seed of that order"),
         "scene": Option("COLUMN", "what becomes the scene of an event"),
         "scene_rating": Option("4.0", "rating from which on the scene is high, for scene: rating"),
-        "skip_bad_rows": Option("False", "leave out rows that cannot be used, and list them, instead of refusing the files"),
+        "skip_bad_rows": Option("False", "leave out rows that cannot be used, and list them, "
+                                         "instead of refusing the files"),
         "clicks": Option("history", "mind: history, or impressions"),
         "unescape": Option("True", "pad: turn HTML entities in titles into characters"),
         "user": Option("COLUMN", "csv, parquet: the users"),
@@ -70,34 +82,46 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
         "time_format": Option("FORMAT", "csv, parquet: of times that are text, such as %d/%m/%Y"),
     },
     "tune": {
-        "params_file": Option("FILE.hyper", "the space; default: the one that comes with the model"),
-        "trials": Option("30", "trials in all, over all processes and sessions; for a grid all of its points"),
+        "params_file": Option("FILE.hyper", "the space; default: the one that comes with the "
+                                            "model"),
+        "trials": Option("30", "trials in all, over all processes and sessions; for a grid all "
+                               "of its points"),
         "hours": Option("H", "hours of trials in all; without it no limit"),
         "sampler": Option("tpe", "tpe, random, or grid"),
-        "start": Option("settings", "first trial: settings (as they are), or drawn; default for random: drawn"),
-        "pruner": Option("median", "median: end trials that are below the others at their epoch; or none"),
+        "start": Option("settings", "first trial: settings (as they are), or drawn; default for "
+                                    "random: drawn"),
+        "pruner": Option("median", "median: end trials that are below the others at their epoch; "
+                                   "or none"),
         "prune_after": Option("5", "epochs that every trial gets"),
-        "metric": Option("NDCG@10", "what is searched for on validation data, and what stops a trial early"),
+        "metric": Option("NDCG@10", "what is searched for on validation data, and what stops a "
+                                    "trial early"),
         "study": Option("MODEL-DATASET", "name of the study"),
-        "storage": Option("FILE", "journal or .db file of the study; processes that name the same one share it"),
+        "storage": Option("FILE", "journal or .db file of the study; processes that name the "
+                                  "same one share it"),
     },
     "audit": {
         "output": Option("saved/audit-DATASET", "folder of audit.md, audit.json and the plots"),
         "text": Option("words", "likeness of texts: words, encoder, or none"),
         "shuffles": Option("299", "random copies that each figure is set beside"),
-        "most_events": Option("500000", "copies are made of random users with at most so many events"),
+        "most_events": Option("500000", "copies are made of random users with at most so many "
+                                        "events"),
         "plots": _PLOTS,
     },
     "benchmark": {
-        "plan": Option("NAME_OR_YAML", "a shipped plan or a file of one; may stand without --plan="),
-        "datasets": Option('"A B"', "data sets of the plan, or one that it names on request alone; default: all but those"),
-        "models": Option("\"A 'B C'\"", "rows of the plan, names with spaces in quotes; default: all"),
+        "plan": Option("NAME_OR_YAML", "a shipped plan or a file of one; may stand without "
+                                       "--plan="),
+        "datasets": Option('"A B"', "data sets of the plan, or one that it names on request "
+                                    "alone; default: all but those"),
+        "models": Option("\"A 'B C'\"", "rows of the plan, names with spaces in quotes; default: "
+                                        "all"),
         "seeds": Option('"1 2"', "seeds; default: the plan's"),
         "against": Option("ROW", "row that every other one is paired with; default: the plan's"),
-        "runs": Option("saved/benchmark", "folder of the runs; what is finished there is not run again"),
+        "runs": Option("saved/benchmark", "folder of the runs; what is finished there is not run "
+                                          "again"),
         "output": Option("RUNS/report-PLAN", "folder of the report"),
         "jobs": Option("2", "cells at a time; 1 on one core"),
-        "memory_gb": Option("2.0", "memory that a cell needs as long as none of its row is finished; 0: do not look at memory"),
+        "memory_gb": Option("2.0", "memory that a cell needs as long as none of its row is "
+                                   "finished; 0: do not look at memory"),
         "dry_run": Option("False", "print the commands alone"),
         "report_only": Option("False", "tables of what is finished, and run nothing"),
         "plots": _PLOTS,
@@ -117,9 +141,11 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
         "text_cache_dir": Option("FOLDER", "where the cached texts lie now"),
         "split": Option("test", "test, or valid; discrepancy and separation: valid"),
         "seed": Option("0", "of what is drawn"),
-        "reference": Option("id", "discrepancy, separation: the space that others are held against, of the first run that has it"),
+        "reference": Option("id", "discrepancy, separation: the space that others are held "
+                                  "against, of the first run that has it"),
         "spaces": Option('"id text"', "discrepancy, separation: these others; default: all"),
-        "pairs": Option("200000", "discrepancy, separation: pairs of items at most, in each bucket"),
+        "pairs": Option("200000", "discrepancy, separation: pairs of items at most, in each "
+                                  "bucket"),
         "distance": Option("cosine", "discrepancy, separation: cosine, or euclidean"),
         "negatives": Option("0", "discrepancy: random items beside each target"),
         "trained_only": Option("False", "discrepancy: leave out items that were never trained"),
@@ -151,9 +177,11 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
     },
     "recommend": {
         "run_dir": _RUN_DIR,
-        "users": Option('"u1 u2"', 'users by name; a name with blanks in quotes, or all as a JSON list'),
+        "users": Option('"u1 u2"', 'users by name; a name with blanks in quotes, or all as a '
+                                   'JSON list'),
         "users_file": Option("FILE", "a user a line"),
-        "history": Option('"i1 i2"', 'items instead of a user, the oldest first; names as for --users'),
+        "history": Option('"i1 i2"', 'items instead of a user, the oldest first; names as for '
+                                     '--users'),
         "topk": Option("10", "items for each user"),
         "items": _NEW_ITEMS,
         "only_new": Option("False", "rank the new items among themselves"),

@@ -1,7 +1,16 @@
-"""Item texts: reading and rendering (`corpus`), encoding (`encoder`, `sources`), ragged states on disk (`cache`)."""
+"""Item texts: reading and rendering (`corpus`), encoding (`encoder`, `sources`), ragged states on
+disk (`cache`).
+"""
 
 from recbole_precise.text.cache import encode_cached
-from recbole_precise.text.corpus import AlignReport, Table, align, read_table, read_text_file, render
+from recbole_precise.text.corpus import (
+    AlignReport,
+    Table,
+    align,
+    read_table,
+    read_text_file,
+    render,
+)
 from recbole_precise.text.sources import EncoderSource, resolve_encoder
 from recbole_precise.text.states import TokenStates
 

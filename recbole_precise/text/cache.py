@@ -1,9 +1,9 @@
 """Token states on disk: encoded once for the same texts, encoder and settings, then memory-mapped.
 
-An entry is the folder `<cache_dir>/states-<key>` with states.npy, token_ids.npy, offsets.npy, digests.npy (which text
-is where) and meta.json. The key is a digest of the set of texts, of the encoder's files and of the settings that
-change states; the batch size is not among them. `store` builds an entry aside and renames it, so a reader never meets
-half of one.
+An entry is the folder `<cache_dir>/states-<key>` with states.npy, token_ids.npy, offsets.npy,
+digests.npy (which text is where) and meta.json. The key is a digest of the set of texts, of the
+encoder's files and of the settings that change states; the batch size is not among them. `store`
+builds an entry aside and renames it, so a reader never meets half of one.
 """
 
 from __future__ import annotations
@@ -64,7 +64,8 @@ def encode_cached(
         dtype: arithmetic of the encoder (float32, bf16, fp16); states are kept as float16.
         device: torch device of the encoder, default the CPU.
         cache_dir: default `default_cache_dir()`.
-        layers: of the encoder that are read, from the first on; None: all. A loaded model keeps its own.
+        layers: of the encoder that are read, from the first on; None: all. A loaded model keeps its
+            own.
         raw: as they enter the next layer, see `HfEncoder`.
         progress: show a progress bar.
         shard_seconds: work that a killed run may lose.
@@ -81,13 +82,23 @@ def encode_cached(
         raise ConfigError(f"{name} must be at least 1, not {min(max_tokens, batch_size)}.")
     loaded = encoder if isinstance(encoder, HfEncoder) else None
     dtype = torch_dtype_name(dtype) if loaded is None else loaded.dtype_name
-    settings = {"max_tokens": int(max_tokens), "dtype": dtype, **({} if layers is None else {"layers": int(layers)}), **({"raw": True} if raw else {})}
+    settings = {
+        "max_tokens": int(max_tokens),
+        "dtype": dtype,
+        **({} if layers is None else {"layers": int(layers)}),
+        **({"raw": True} if raw else {}),
+    }
     if not judge:
         settings["judged"] = False
     position: dict[str, int] = {}
-    index = [position.setdefault(text, len(position)) if text.strip() else -1 for text in map(_clean, texts)]
+    index = [
+        position.setdefault(text, len(position)) if text.strip() else -1
+        for text in map(_clean, texts)
+    ]
     if not position:
-        raise TextError(f"All {len(index)} item texts are empty; let item_text name columns that hold text.")
+        raise TextError(
+            f"All {len(index)} item texts are empty; let item_text name columns that hold text."
+        )
     if loaded is not None:
         source = loaded.source
     else:
@@ -117,7 +128,9 @@ def encode_cached(
 
 
 def _clean(text: str) -> str:
-    """The text as tokenizers can take it: half a surrogate pair becomes the replacement character."""
+    """The text as tokenizers can take it: half a surrogate pair becomes the replacement
+    character.
+    """
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -125,7 +138,9 @@ def _clean(text: str) -> str:
 
 def _text_digests(texts: Sequence[str]) -> np.ndarray:
     """One digest per text, uint8 [N, 16]."""
-    joined = b"".join(hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest() for text in texts)
+    joined = b"".join(
+        hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest() for text in texts
+    )
     return np.frombuffer(joined, dtype=np.uint8).reshape(-1, _DIGEST_BYTES)
 
 
@@ -153,7 +168,11 @@ def _usable(
         return _open(entry, key, digests, source)
     except _Damaged as damage:
         if warn:
-            _log.warning("%s: the cached token states are damaged (%s); encoding the texts again.", entry, damage)
+            _log.warning(
+                "%s: the cached token states are damaged (%s); encoding the texts again.",
+                entry,
+                damage,
+            )
         return None
 
 
@@ -168,7 +187,10 @@ def _open(entry: Path, key: str, digests: np.ndarray, source: EncoderSource) -> 
         offsets, stored = arrays["offsets.npy"], arrays["digests.npy"]
         shapes = (states.shape, ids.shape, offsets.shape, stored.shape)
         count, total, hidden = len(digests), int(meta["tokens"]), int(meta["hidden_size"])
-        if shapes != ((total, hidden), (total,), (count + 1,), digests.shape) or states.dtype != np.float16:
+        if (
+            shapes != ((total, hidden), (total,), (count + 1,), digests.shape)
+            or states.dtype != np.float16
+        ):
             raise _Damaged(f"shapes {shapes} do not fit {META}")
         encoder = {"name": source.name, "sha256": source.fingerprint, "settings": meta["settings"]}
         found = TokenStates(
@@ -203,7 +225,10 @@ def _open_array(path: Path, expected: dict[str, object]) -> np.ndarray:
 
 @contextlib.contextmanager
 def _locked(entry: Path) -> Iterator[None]:
-    """Hold the right to build `entry`. The system drops the lock of a process that dies, so none can go stale."""
+    """Hold the right to build `entry`.
+
+    The system drops the lock of a process that dies, so none can go stale.
+    """
     from filelock import FileLock, Timeout
 
     entry.parent.mkdir(parents=True, exist_ok=True)
@@ -211,9 +236,13 @@ def _locked(entry: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except NotImplementedError:
-        raise TextError(f"{entry.parent}: this disk knows no file locks; set text_cache_dir to a local disk.") from None
+        raise TextError(
+            f"{entry.parent}: this disk knows no file locks; set text_cache_dir to a local disk."
+        ) from None
     except Timeout:
-        _log.info("Another process is encoding the same texts; waiting for it (%s).", lock.lock_file)
+        _log.info(
+            "Another process is encoding the same texts; waiting for it (%s).", lock.lock_file
+        )
         lock.acquire()
     try:
         yield

@@ -1,7 +1,9 @@
-"""Item texts: reading tables without losing a character, templates over their columns, alignment with item ids.
+"""Item texts: reading tables without losing a character, templates over their columns, alignment
+with item ids.
 
-pandas is not used on purpose: it reads a title `None` or `NA` as a missing value and takes a single quote
-mark for the beginning of a quoted field. Here a field is the text between two separators, nothing else.
+pandas is not used on purpose: it reads a title `None` or `NA` as a missing value and takes a single
+quote mark for the beginning of a quoted field. Here a field is the text between two separators,
+nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ _GAP_AND_SPACE = re.compile(rf"[ ]*{_GAP}")
 class Table:
     """A table of texts: unpacks as `(columns, rows)`.
 
-    `rows` holds one dict column -> text per line; `lines` the line number of each row, for messages.
+    `rows` holds one dict column -> text per line; `lines` the line number of each row, for
+    messages.
     """
 
     path: Path
@@ -43,11 +46,13 @@ class Table:
     def by(self, id_column: str) -> dict[str, dict[str, str]]:
         """The rows keyed by `id_column`, in file order.
 
-        Raises DataError when the column does not exist, an id is empty or two rows have the same id.
+        Raises DataError when the column does not exist, an id is empty or two rows have the same
+        id.
         """
         if id_column not in self.columns:
             raise DataError(
-                f"{self.path}: there is no column '{id_column}' (columns: {', '.join(self.columns)})."
+                f"{self.path}: there is no column '{id_column}' (columns: "
+                f"{', '.join(self.columns)})."
                 f"{did_you_mean(id_column, self.columns)}"
             )
         keyed: dict[str, dict[str, str]] = {}
@@ -58,7 +63,9 @@ class Table:
             if not key:
                 faults.append(f"line {line} has no {id_column}")
             elif key in first_line:
-                faults.append(f"lines {first_line[key]} and {line} both describe {id_column} '{key}'")
+                faults.append(
+                    f"lines {first_line[key]} and {line} both describe {id_column} '{key}'"
+                )
             else:
                 first_line[key], keyed[key] = line, row
         _raise_faults(self.path, faults, "Keep one row for each item.")
@@ -67,7 +74,9 @@ class Table:
 
 @dataclass(frozen=True)
 class AlignReport:
-    """What `align` found: how many items have text, which have none, which texts belong to no item."""
+    """What `align` found: how many items have text, which have none, which texts belong to
+    no item.
+    """
 
     items: int
     with_text: int
@@ -79,7 +88,10 @@ class AlignReport:
     def __str__(self) -> str:
         parts = [f"{self.with_text} of {self.items} items have text"]
         if self.without_text:
-            parts.append(f"{self.without_text} have none ({_examples(self.without_text_examples, self.without_text)})")
+            parts.append(
+                f"{self.without_text} have none "
+                f"({_examples(self.without_text_examples, self.without_text)})"
+            )
         if self.unknown:
             parts.append(
                 f"{self.unknown} texts belong to no item of the data set "
@@ -89,19 +101,23 @@ class AlignReport:
 
 
 def read_table(path: str | Path, *, separator: str = "\t", encoding: str = "utf-8") -> Table:
-    """Read a separated table whose fields are never quoted, such as RecBole's atomic files.
+    r"""Read a separated table whose fields are never quoted, such as RecBole's atomic files.
 
-    The header may carry types (`title:token_seq`); they are dropped from the column names. Lines end with
-    `\\n` or `\\r\\n`; other characters that Unicode counts as line ends stay in their field. Blank lines are skipped.
+    The header may carry types (`title:token_seq`); they are dropped from the column names. Lines
+    end with `\n` or `\r\n`; other characters that Unicode counts as line ends stay in their
+    field. Blank lines are skipped.
 
-    Raises DataError (file, line, how to mend) when the file is missing, not text or has rows with a wrong
-    number of fields; all faults of the file come in one message.
+    Raises DataError (file, line, how to mend) when the file is missing, not text or has rows with a
+    wrong number of fields; all faults of the file come in one message.
     """
     path = Path(path)
     lines = _decoded(path, encoding).split("\n")
     header = lines[0].rstrip("\r")
     if not header.strip():
-        raise DataError(f"{path}: the first line is empty; it must name the columns (for example `item_id:token`).")
+        raise DataError(
+            f"{path}: the first line is empty; it must name the columns (for example "
+            "`item_id:token`)."
+        )
     columns = _column_names(path, header.split(separator))
     rows, numbers, faults = [], [], []
     for number, line in enumerate(lines[1:], start=2):
@@ -127,9 +143,11 @@ def read_table(path: str | Path, *, separator: str = "\t", encoding: str = "utf-
 def read_text_file(
     path: str | Path, *, id_column: str = "item_id", encoding: str = "utf-8"
 ) -> dict[str, dict[str, str]]:
-    """Read item texts from a file of their own: `.jsonl`, `.csv` (quoted) or `.tsv`/`.item` (never quoted).
+    """Read item texts from a file of their own: `.jsonl`, `.csv` (quoted) or `.tsv`/`.item` (never
+    quoted).
 
-    Returns a dict item token -> {column: text} in file order. Raises DataError as `read_table` and `Table.by`.
+    Returns a dict item token -> {column: text} in file order. Raises DataError as `read_table` and
+    `Table.by`.
     """
     path = Path(path)
     suffix = path.suffix.lower()
@@ -148,12 +166,12 @@ def render(item_text: str | Sequence[str], records: Sequence[Mapping[str, str]])
     """One text for each record.
 
     Args:
-        item_text: a template (`"{title} ({year})"`, braces doubled to be kept), the name of one column, or a list of
-            columns whose non-empty values are joined by a space.
+        item_text: a template (`"{title} ({year})"`, braces doubled to be kept), the name of one
+            column, or a list of columns whose non-empty values are joined by a space.
         records: dicts column -> text; an empty dict (the padding item) gives `""`.
 
-    An empty value also removes the brackets around it; a record whose values are all empty gives `""`. The values
-    themselves are not changed, but for white space at the ends of the result.
+    An empty value also removes the brackets around it; a record whose values are all empty gives
+    `""`. The values themselves are not changed, but for white space at the ends of the result.
 
     Raises ConfigError for an unknown column or a malformed template.
     """
@@ -175,7 +193,8 @@ def render(item_text: str | Sequence[str], records: Sequence[Mapping[str, str]])
 def align(
     texts_by_token: Mapping[str, str], tokens: Sequence[str], *, padding: str | None = PADDING_TOKEN
 ) -> tuple[list[str], AlignReport]:
-    """Texts in the order of the vocabulary `tokens`, `""` where there is none, and a report of what did not match.
+    """Texts in the order of the vocabulary `tokens`, `""` where there is none, and a report of what
+    did not match.
 
     The token `padding` gets `""` and is not counted as an item.
     """
@@ -199,11 +218,17 @@ def align(
 def _parse(item_text: str | Sequence[str], columns: Sequence[str]) -> list[tuple[bool, str]]:
     """The template as parts `(is_column, column or literal text)`."""
     if not isinstance(item_text, str):
-        if not isinstance(item_text, Sequence) or not all(isinstance(name, str) for name in item_text):
-            raise ConfigError(f"item_text must be a template or a list of columns, not {item_text!r}.")
+        if not isinstance(item_text, Sequence) or not all(
+            isinstance(name, str) for name in item_text
+        ):
+            raise ConfigError(
+                f"item_text must be a template or a list of columns, not {item_text!r}."
+            )
         names = list(item_text)
         if not names:
-            raise ConfigError(f"item_text is an empty list; name at least one column of: {', '.join(columns)}.")
+            raise ConfigError(
+                f"item_text is an empty list; name at least one column of: {', '.join(columns)}."
+            )
         parts = [(True, names[0])]
         for name in names[1:]:
             parts += [(False, " "), (True, name)]
@@ -218,7 +243,8 @@ def _parse(item_text: str | Sequence[str], columns: Sequence[str]) -> list[tuple
             parts.append((False, match.group()[0]))
         elif match.group(1) is None:
             raise ConfigError(
-                f"item_text: '{match.group()}' at character {match.start() + 1} of {item_text!r} has no partner; "
+                f"item_text: '{match.group()}' at character {match.start() + 1} of {item_text!r} "
+                "has no partner; "
                 "write {{ or }} for a brace that belongs to the text."
             )
         elif not match.group(1).strip():
@@ -227,7 +253,9 @@ def _parse(item_text: str | Sequence[str], columns: Sequence[str]) -> list[tuple
             parts.append((True, match.group(1).strip()))
     parts.append((False, item_text[end:]))
     if not any(is_column for is_column, _ in parts):
-        raise ConfigError(f"item_text: {item_text!r} names no column, so all items would have the same text.")
+        raise ConfigError(
+            f"item_text: {item_text!r} names no column, so all items would have the same text."
+        )
     return parts
 
 
@@ -235,7 +263,8 @@ def _fill(parts: list[tuple[bool, str]], wanted: list[str], record: Mapping[str,
     if not any(record.get(name, "").strip() for name in wanted):
         return ""
     filled = "".join(
-        (record.get(part, "").replace(_GAP, "").strip() or _GAP) if is_column else part for is_column, part in parts
+        (record.get(part, "").replace(_GAP, "").strip() or _GAP) if is_column else part
+        for is_column, part in parts
     )
     if _GAP in filled:
         filled = _GAP_AND_SPACE.sub("", _EMPTY_BRACKETS.sub("", filled))
@@ -246,9 +275,15 @@ def _decoded(path: Path, encoding: str) -> str:
     try:
         data = path.read_bytes()
     except FileNotFoundError:
-        near = sorted(p.name for p in path.parent.glob("*") if p.is_file()) if path.parent.is_dir() else []
+        near = (
+            sorted(p.name for p in path.parent.glob("*") if p.is_file())
+            if path.parent.is_dir()
+            else []
+        )
         there = did_you_mean(path.name, near) or (
-            f" The folder holds: {', '.join(near[:_SHOWN])}." if near else " Its folder does not exist or is empty."
+            f" The folder holds: {', '.join(near[:_SHOWN])}."
+            if near
+            else " Its folder does not exist or is empty."
         )
         raise DataError(f"{path}: there is no such file.{there}") from None
     except OSError as error:
@@ -273,7 +308,10 @@ def _column_names(path: Path, header: Iterable[str]) -> list[str]:
         names.append(head if colon and kind in FIELD_TYPES else name)
     doubled = sorted({name for name in names if names.count(name) > 1})
     if doubled:
-        raise DataError(f"{path}, line 1: the column '{doubled[0]}' stands there twice; give each column its own name.")
+        raise DataError(
+            f"{path}, line 1: the column '{doubled[0]}' stands there twice; give each column its "
+            "own name."
+        )
     return names
 
 
@@ -296,12 +334,13 @@ def _read_csv(path: Path, encoding: str) -> Table:
                 numbers.append(line)
     except csv.Error as error:
         raise DataError(
-            f"{path}, line {start}: {error}; a quote inside a quoted field must be doubled (\"\")."
+            f'{path}, line {start}: {error}; a quote inside a quoted field must be doubled ("").'
         ) from None
     _raise_faults(
         path,
         faults,
-        f"The header has {_fields(len(columns))} ({', '.join(columns)}); quote the fields that hold a comma.",
+        f"The header has {_fields(len(columns))} ({', '.join(columns)}); quote the fields that "
+        "hold a comma.",
     )
     return Table(path, columns, rows, numbers)
 
@@ -333,8 +372,15 @@ def _read_jsonl(path: Path, encoding: str) -> Table:
         columns.update(dict.fromkeys(row))
         rows.append(row)
         numbers.append(number)
-    _raise_faults(path, faults, "Each line must be one object such as {\"item_id\": \"1\", \"title\": \"...\"}.")
-    return Table(path, list(columns), [{name: row.get(name, "") for name in columns} for row in rows], numbers)
+    _raise_faults(
+        path, faults, 'Each line must be one object such as {"item_id": "1", "title": "..."}.'
+    )
+    return Table(
+        path,
+        list(columns),
+        [{name: row.get(name, "") for name in columns} for row in rows],
+        numbers,
+    )
 
 
 def _as_text(value: object) -> str | None:
@@ -356,7 +402,9 @@ def _fields(count: int) -> str:
 
 
 def _examples(examples: Sequence[str], total: int) -> str:
-    return ", ".join(f"'{example}'" for example in examples) + (", ..." if total > len(examples) else "")
+    return ", ".join(f"'{example}'" for example in examples) + (
+        ", ..." if total > len(examples) else ""
+    )
 
 
 def _raise_faults(path: Path, faults: list[str], mend: str) -> None:

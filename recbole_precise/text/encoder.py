@@ -1,6 +1,7 @@
 """Text encoders: the last hidden states of batches of texts, through Hugging Face's AutoModel.
 
-Nothing here imports torch or transformers before a model is truly needed, so that a cached run starts fast.
+Nothing here imports torch or transformers before a model is truly needed, so that a cached run
+starts fast.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from recbole_precise.errors import ConfigError, TextError, did_you_mean
-from recbole_precise.text.words import WordCounter, WordCounts
 from recbole_precise.text.sources import VOCABULARIES, EncoderSource, resolve_encoder
+from recbole_precise.text.words import WordCounter, WordCounts
 
 __all__ = ["EncoderSource", "HfEncoder", "plan_batches", "resolve_encoder", "torch_dtype_name"]
 
@@ -29,35 +30,47 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def torch_dtype_name(dtype: str) -> str:
-    """The torch name of a dtype option (`bf16` -> `bfloat16`). Raises ConfigError for an unknown one."""
+    """The torch name of a dtype option (`bf16` -> `bfloat16`).
+
+    Raises ConfigError for an unknown one.
+    """
     if str(dtype).lower() not in DTYPES:
         raise ConfigError(
-            f"text_dtype: '{dtype}' is not known; use float32, bf16 or fp16.{did_you_mean(str(dtype), DTYPES)}"
+            f"text_dtype: '{dtype}' is not known; use float32, bf16 or "
+            f"fp16.{did_you_mean(str(dtype), DTYPES)}"
         )
     return DTYPES[str(dtype).lower()]
 
 
 class HfEncoder:
-    """A Hugging Face encoder or decoder with its tokenizer, from a local folder, without code from that folder.
+    """A Hugging Face encoder or decoder with its tokenizer, from a local folder, without code from
+    that folder.
 
     Args:
         source: from `resolve_encoder`.
         dtype: float32, bf16 or fp16, the arithmetic of the model.
-        layers: how many of its layers are read, from the first on; None: all. 0 leaves the embeddings of tokens and places.
+        layers: how many of its layers are read, from the first on; None: all. 0 leaves the
+            embeddings of tokens and places.
         device: torch device, default the CPU.
         progress: let transformers show its own loading bar.
-        raw: states as they enter the layer after the last one read, which is there to be gone on with: without the norm that
-            some models put behind their last layer.
+        raw: states as they enter the layer after the last one read, which is there to be gone on
+            with: without the norm that some models put behind their last layer.
 
     Attributes:
         n_layers: layers that are read; None where they cannot be read in part.
 
-    Raises TextError when the folder cannot be loaded; ConfigError for an unknown dtype, a device that is not there, and more
-    layers than the model has.
+    Raises TextError when the folder cannot be loaded; ConfigError for an unknown dtype, a device
+    that is not there, and more layers than the model has.
     """
 
     def __init__(
-        self, source: EncoderSource, dtype: str = "float32", device: object = None, progress: bool = False, layers: int | None = None, raw: bool = False
+        self,
+        source: EncoderSource,
+        dtype: str = "float32",
+        device: object = None,
+        progress: bool = False,
+        layers: int | None = None,
+        raw: bool = False,
     ) -> None:
         import torch
 
@@ -66,22 +79,30 @@ class HfEncoder:
         self.dtype = getattr(torch, self.dtype_name)
         self.device = _torch_device(device)
         self._raw = layers if raw else None
-        self.tokenizer, self.model, there = _load(source, self.dtype, progress, layers + 1 if raw else layers)
+        self.tokenizer, self.model, there = _load(
+            source, self.dtype, progress, layers + 1 if raw else layers
+        )
         self.n_layers = layers if raw else there
         self.model.to(self.device)
         embeddings = self.model.get_input_embeddings()
         self.vocab_size = int(embeddings.weight.shape[0])
-        # Tokenizers may bring a padding token that the model has no row for; masked positions can hold any other.
+        # Tokenizers may bring a padding token that the model has no row for; masked positions can
+        # hold any other.
         padding = getattr(self.tokenizer, "pad_token_id", None)
         self.padding_id = padding if padding is not None and padding < self.vocab_size else 0
-        self.special_token_ids = tuple(i for i in _special_ids(self.tokenizer) if i < self.vocab_size)
+        self.special_token_ids = tuple(
+            i for i in _special_ids(self.tokenizer) if i < self.vocab_size
+        )
         self.hidden_size = int(self.encode_batch([np.zeros(1, dtype=np.int32)]).shape[1])
 
     @property
     def longest(self) -> int | None:
         """Most tokens that the model reads, None when it does not say."""
         config = self.model.config
-        limits = [getattr(config, "max_position_embeddings", None), getattr(self.tokenizer, "model_max_length", None)]
+        limits = [
+            getattr(config, "max_position_embeddings", None),
+            getattr(self.tokenizer, "model_max_length", None),
+        ]
         limits = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
         return min(limits) if limits else None
 
@@ -90,7 +111,8 @@ class HfEncoder:
         return batch_tokens(wanted, self.device.type)
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids of all texts, int32 [total], and their lengths, int64 [N]; at most max_tokens each.
+        """Token ids of all texts, int32 [total], and their lengths, int64 [N]; at most max_tokens
+        each.
 
         As `tokenize_and_count`, without the counts.
         """
@@ -110,7 +132,8 @@ class HfEncoder:
     def tokenize_and_count(
         self, texts: Sequence[str], max_tokens: int
     ) -> tuple[np.ndarray, np.ndarray, WordCounts]:
-        """Token ids of all texts, int32 [total], their lengths, int64 [N], and counts of their words.
+        """Token ids of all texts, int32 [total], their lengths, int64 [N], and counts of their
+        words.
 
         A text that spells a special token ("[SEP]") is read as these characters, not as the token.
         Raises ConfigError when max_tokens leaves no room for text or is more than the model reads,
@@ -119,16 +142,20 @@ class HfEncoder:
         around = self.tokenizer.num_special_tokens_to_add(pair=False)
         if max_tokens <= around:
             raise ConfigError(
-                f"text_max_tokens: {max_tokens} leaves no room for text, the tokenizer of {self.source.name} adds "
+                f"text_max_tokens: {max_tokens} leaves no room for text, the tokenizer of "
+                f"{self.source.name} adds "
                 f"{around} tokens of its own; use at least {around + 1}."
             )
         if self.longest is not None and max_tokens > self.longest:
             raise ConfigError(
-                f"text_max_tokens: {max_tokens} is more than {self.source.name} reads; use at most {self.longest}."
+                f"text_max_tokens: {max_tokens} is more than {self.source.name} reads; use at "
+                f"most {self.longest}."
             )
         ids, lengths = [], []
         counter = WordCounter(self.tokenizer, self.special_token_ids)
-        for first in range(0, len(texts), 8192):  # bounds the Python lists, each some 10 times the array
+        for first in range(
+            0, len(texts), 8192
+        ):  # bounds the Python lists, each some 10 times the array
             chunk = list(texts[first : first + 8192])
             try:
                 encoded = self.tokenizer(
@@ -153,16 +180,18 @@ class HfEncoder:
         flat = np.concatenate(ids) if ids else np.zeros(0, dtype=np.int32)
         if len(flat) and int(flat.max()) >= self.vocab_size:
             raise TextError(
-                f"{self.source.folder}: the tokenizer knows token {int(flat.max())}, but the model only "
+                f"{self.source.folder}: the tokenizer knows token {int(flat.max())}, but the "
+                "model only "
                 f"{self.vocab_size} tokens; they do not belong together."
             )
         return flat, np.asarray(lengths, dtype=np.int64), counter.counts()
 
     def encode_batch(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Last hidden states of a batch of texts, float16 [sum of lengths, hidden], without padding.
+        """Last hidden states of a batch of texts, float16 [sum of lengths, hidden], without
+        padding.
 
-        `token_ids` holds one int array [length] per text. Padding is on the right and masked, so that it changes
-        neither a bidirectional nor a causal model.
+        `token_ids` holds one int array [length] per text. Padding is on the right and masked, so
+        that it changes neither a bidirectional nor a causal model.
         """
         import torch
 
@@ -178,17 +207,32 @@ class HfEncoder:
         on_device = torch.from_numpy(mask).to(self.device)
         with torch.inference_mode():
             try:
-                inputs = {"input_ids": torch.from_numpy(input_ids).to(self.device), "attention_mask": on_device}
-                output = self.model(**inputs) if self._raw is None else self.model(**inputs, output_hidden_states=True)
+                inputs = {
+                    "input_ids": torch.from_numpy(input_ids).to(self.device),
+                    "attention_mask": on_device,
+                }
+                output = (
+                    self.model(**inputs)
+                    if self._raw is None
+                    else self.model(**inputs, output_hidden_states=True)
+                )
             except (RuntimeError, IndexError, TypeError, ValueError) as error:
                 reason = (str(error).strip() or type(error).__name__).splitlines()[0]
                 raise TextError(
-                    f"{self.source.name} fails on {mask.shape[0]} texts of {mask.shape[1]} tokens ({reason}); "
+                    f"{self.source.name} fails on {mask.shape[0]} texts of {mask.shape[1]} "
+                    f"tokens ({reason}); "
                     "a smaller text_batch_size or text_max_tokens may help."
                 ) from error
-            states = getattr(output, "last_hidden_state", None) if self._raw is None else output.hidden_states[self._raw]
+            states = (
+                getattr(output, "last_hidden_state", None)
+                if self._raw is None
+                else output.hidden_states[self._raw]
+            )
             if states is None:
-                raise TextError(f"{self.source.folder}: a {type(self.model).__name__} gives no hidden states of tokens.")
+                raise TextError(
+                    f"{self.source.folder}: a {type(self.model).__name__} gives no hidden states "
+                    "of tokens."
+                )
             states = states.flatten(0, 1) if even else states[on_device.bool()]
             limit = torch.finfo(torch.float16).max
             states = states.float()
@@ -196,13 +240,16 @@ class HfEncoder:
             flat = states.clamp_(-limit, limit).half().cpu().numpy()
         if not finite:
             raise TextError(
-                f"{self.source.name} gives states that are not numbers in {self.dtype_name}; set text_dtype: float32."
+                f"{self.source.name} gives states that are not numbers in {self.dtype_name}; set "
+                "text_dtype: float32."
             )
         return flat
 
 
 def batch_tokens(wanted: int, device_type: str) -> int:
-    """Tokens in a batch: those wanted, on a CPU no more than 2,048 a thread (larger ones leave its cache)."""
+    """Tokens in a batch: those wanted, on a CPU no more than 2,048 a thread (larger ones leave its
+    cache).
+    """
     import torch
 
     return min(wanted, 2048 * torch.get_num_threads()) if device_type == "cpu" else wanted
@@ -211,9 +258,11 @@ def batch_tokens(wanted: int, device_type: str) -> int:
 def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[tuple[int, int]]:
     """Cut texts sorted by falling length into batches `(first, last + 1)`.
 
-    A batch holds at most `budget` tokens, its padding included, and at least one text. Texts of another length begin a
-    new batch unless that saves no work: padding of up to `padding` tokens costs less than a further call of the model.
-    The cuts before position i do not depend on what follows, so a run that goes on at a cut makes the same batches.
+    A batch holds at most `budget` tokens, its padding included, and at least one text. Texts of
+    another length begin a new batch unless that saves no work: padding of up to `padding` tokens
+        costs less than a further call of the model.
+    The cuts before position i do not depend on what follows, so a run that goes on at a cut makes
+    the same batches.
     """
     batches, first, waste = [], 0, 0
     for i in range(1, len(lengths)):
@@ -221,11 +270,14 @@ def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[t
         if waste > padding or (i + 1 - first) * int(lengths[first]) > budget:
             batches.append((first, i))
             first, waste = i, 0
-    return batches + [(first, len(lengths))] if len(lengths) else batches
+    return [*batches, (first, len(lengths))] if len(lengths) else batches
 
 
 def _special_ids(tokenizer) -> tuple[int, ...]:
-    around = {getattr(tokenizer, f"{kind}_token_id", None) for kind in ("bos", "eos", "cls", "sep", "pad", "mask")}
+    around = {
+        getattr(tokenizer, f"{kind}_token_id", None)
+        for kind in ("bos", "eos", "cls", "sep", "pad", "mask")
+    }
     ids = set(tokenizer.all_special_ids)
     unknown = getattr(tokenizer, "unk_token_id", None)
     return tuple(sorted(ids - ({unknown} - around)))
@@ -240,7 +292,10 @@ def _torch_device(device: object):
             torch.empty(1, device=found)
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0]
-        raise ConfigError(f"text_device: '{device}' cannot be used ({reason}); use cpu or a device of this machine.") from None
+        raise ConfigError(
+            f"text_device: '{device}' cannot be used ({reason}); use cpu or a device of this "
+            "machine."
+        ) from None
     return found
 
 
@@ -248,7 +303,10 @@ def _with_layers(config, layers: int, source: EncoderSource):
     """The model's config with its first `layers` layers alone."""
     there = getattr(config, "num_hidden_layers", None)
     if there is None or getattr(config, "is_encoder_decoder", False):
-        raise ConfigError(f"text_layers: {source.name} does not say how many layers it has (num_hidden_layers); leave text_layers out.")
+        raise ConfigError(
+            f"text_layers: {source.name} does not say how many layers it has "
+            "(num_hidden_layers); leave text_layers out."
+        )
     if layers > there:
         raise ConfigError(f"text_layers: {source.name} has {there} layers, not {layers}.")
     config.num_hidden_layers = layers
@@ -278,7 +336,9 @@ def _check_keys(folder: str, info: dict, layers: int | None, whole: bool) -> Non
 
 
 def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = None):
-    """(tokenizer, model with its first `layers` layers or all, how many it has or None) of a folder; of a model with a decoder its encoder."""
+    """(tokenizer, model with its first `layers` layers or all, how many it has or None) of a
+    folder; of a model with a decoder its encoder.
+    """
     if importlib.util.find_spec("transformers") is None:
         raise TextError("Encoding text needs the package transformers; `pip install transformers`.")
     import transformers
@@ -295,7 +355,9 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, **options)
         if layers is not None:
-            options["config"] = _with_layers(AutoConfig.from_pretrained(folder, **options), layers, source)
+            options["config"] = _with_layers(
+                AutoConfig.from_pretrained(folder, **options), layers, source
+            )
         options |= {"dtype" if new else "torch_dtype": dtype, "output_loading_info": True}
         try:
             model, info = AutoModel.from_pretrained(folder, attn_implementation="sdpa", **options)
@@ -305,7 +367,8 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
             model, info = AutoModel.from_pretrained(folder, **options)
     except ConfigError:
         raise
-    except Exception as error:  # many libraries below, each with its own errors; all mean that the folder is unusable
+    # many libraries below, each with its own errors; all mean that the folder is unusable
+    except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise TextError(f"{folder}: transformers cannot load this model ({reason}).") from error
     finally:

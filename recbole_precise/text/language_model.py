@@ -1,4 +1,6 @@
-"""A text encoder to be trained: all of it, or its last layers over the states that the layers below give, which are cached."""
+"""A text encoder to be trained: all of it, or its last layers over the states that the layers below
+give, which are cached.
+"""
 
 from __future__ import annotations
 
@@ -9,13 +11,16 @@ from recbole_precise.text.encoder import HfEncoder
 
 
 class LanguageModel(nn.Module):
-    """Tokens to their last hidden states, with a gradient; what only other uses of the model need (a pooler) is left out.
+    """Tokens to their last hidden states, with a gradient; what only other uses of the model need
+    (a pooler) is left out.
 
-    Its dropout stays off: an item has one vector in a step, and the cached states below have no dropout either.
+    Its dropout stays off: an item has one vector in a step, and the cached states below have no
+        dropout either.
 
     Args:
         encoder: loaded in float32; its model is taken over and changed.
-        top: train its last `top` layers alone, with the norm behind them if there is one; None: all of it, embeddings included.
+        top: train its last `top` layers alone, with the norm behind them if there is one; None: all
+            of it, embeddings included.
 
     Raises ValueError when the model does not have so many layers, or not in a list of their own.
     """
@@ -38,7 +43,8 @@ class LanguageModel(nn.Module):
         """Last hidden states `[texts, length, hidden]`.
 
         Args:
-            tokens: vocabulary ids `[texts, length]`; with `reads_states` the states that enter the layers, `[texts, length, hidden]`.
+            tokens: vocabulary ids `[texts, length]`; with `reads_states` the states that enter the
+                layers, `[texts, length, hidden]`.
             mask: bool `[texts, length]`, False in the padding, which is on the right.
         """
         name = "inputs_embeds" if self.reads_states else "input_ids"
@@ -56,10 +62,20 @@ def _keep_last(model: nn.Module, top: int, encoder: HfEncoder) -> None:
     """Leave of `model` its last `top` layers and what comes after them."""
     name, count = encoder.source.name, encoder.n_layers
     if count is not None and not 1 <= top <= count:
-        raise ValueError(f"tuned_layers must lie between 0 and {count}, the layers that are read of {name}, not {top}")
-    lists = [(place, module) for place, module in model.named_modules() if isinstance(module, nn.ModuleList) and len(module) == count]
+        raise ValueError(
+            f"tuned_layers must lie between 0 and {count}, the layers that are read of {name}, "
+            f"not {top}"
+        )
+    lists = [
+        (place, module)
+        for place, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == count
+    ]
     if not lists:
-        raise ValueError(f"the layers of {name}, a {type(model).__name__}, cannot be told apart, so its last {top} cannot be trained alone; train all of it")
+        raise ValueError(
+            f"the layers of {name}, a {type(model).__name__}, cannot be told apart, so its last "
+            f"{top} cannot be trained alone; train all of it"
+        )
     place, layers = lists[0]
     parent, _, attribute = place.rpartition(".")
     setattr(model.get_submodule(parent), attribute, layers[count - top :])
@@ -73,13 +89,18 @@ def _keep_last(model: nn.Module, top: int, encoder: HfEncoder) -> None:
         model.set_input_embeddings(nn.Identity())
 
 
-def load_language_model(source, top: int | None, layers: int | None = None) -> tuple[LanguageModel, int | None]:
-    """(the model, the layer that what it reads enters; None: it reads token ids), in float32 on the CPU; torch's randomness stays as it was.
+def load_language_model(
+    source, top: int | None, layers: int | None = None
+) -> tuple[LanguageModel, int | None]:
+    """(the model, the layer that what it reads enters; None: it reads token ids), in float32 on the
+    CPU; torch's randomness stays as it was.
 
     Args:
-        source: an `EncoderSource`. top: as `LanguageModel`. layers: of the encoder that are read, from the first on; None: all.
+        source: an `EncoderSource`. top: as `LanguageModel`. layers: of the encoder that are read,
+            from the first on; None: all.
 
-    Raises TextError when it cannot be loaded, ConfigError when it has not so many layers, ValueError as `LanguageModel`.
+    Raises TextError when it cannot be loaded, ConfigError when it has not so many layers,
+    ValueError as `LanguageModel`.
     """
     with torch.random.fork_rng(devices=[]):
         encoder = HfEncoder(source, layers=layers)

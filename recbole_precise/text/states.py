@@ -1,4 +1,6 @@
-"""Ragged token states: what an encoder says of each token of each text, read from disk only where it is used."""
+"""Ragged token states: what an encoder says of each token of each text, read from disk only where
+it is used.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +16,15 @@ class TokenStates:
     """The last hidden states of N texts, one after the other without padding.
 
     Attributes:
-        states: float16 [total_tokens, hidden]; a memory map of the cache when the texts stand there in this order.
+        states: float16 [total_tokens, hidden]; a memory map of the cache when the texts stand there
+            in this order.
         token_ids: int32 [total_tokens], the encoder's vocabulary ids.
-        offsets: int64 [N + 1]; text i owns the rows offsets[i] .. offsets[i + 1] - 1, none when it is empty.
+        offsets: int64 [N + 1]; text i owns the rows offsets[i] .. offsets[i + 1] - 1, none when it
+            is empty.
         lengths: int64 [N].
         hidden_size, vocab_size: the encoder's; every token id is below vocab_size.
-        special_token_ids: ids that the tokenizer puts around texts (start, end, padding, mask), not the unknown word.
+        special_token_ids: ids that the tokenizer puts around texts (start, end, padding, mask), not
+            the unknown word.
         encoder: name, sha256 and settings of the encoder, for reports.
     """
 
@@ -34,7 +39,10 @@ class TokenStates:
         special_token_ids: Sequence[int] = (),
         encoder: Mapping[str, object] | None = None,
     ) -> None:
-        """Text i owns rows starts[i] .. starts[i] + lengths[i] - 1 of `states`; texts may share rows."""
+        """Text i owns rows starts[i] .. starts[i] + lengths[i] - 1 of `states`.
+
+        Texts may share rows.
+        """
         self._store, self._store_ids = states, token_ids
         self._starts = np.asarray(starts, dtype=np.int64)
         self.lengths = np.asarray(lengths, dtype=np.int64)
@@ -47,7 +55,10 @@ class TokenStates:
         return len(self.lengths)
 
     def __repr__(self) -> str:
-        return f"TokenStates({len(self)} texts, {int(self.offsets[-1])} tokens, hidden size {self.hidden_size})"
+        return (
+            f"TokenStates({len(self)} texts, {int(self.offsets[-1])} tokens, hidden size "
+            f"{self.hidden_size})"
+        )
 
     @cached_property
     def offsets(self) -> np.ndarray:
@@ -56,21 +67,32 @@ class TokenStates:
     @cached_property
     def states(self) -> np.ndarray:
         """Copied into memory only when the texts do not stand in the store one after the other."""
-        return self._store[self._span] if self._span is not None else self._store[self._rows(slice(None))]
+        return (
+            self._store[self._span]
+            if self._span is not None
+            else self._store[self._rows(slice(None))]
+        )
 
     @cached_property
     def token_ids(self) -> np.ndarray:
-        return self._store_ids[self._span] if self._span is not None else self._store_ids[self._rows(slice(None))]
+        return (
+            self._store_ids[self._span]
+            if self._span is not None
+            else self._store_ids[self._rows(slice(None))]
+        )
 
     def tokens(self, i: int) -> tuple[np.ndarray, np.ndarray]:
         """Token ids [t] and states [t, hidden] of text i."""
         rows = slice(self._starts[i], self._starts[i] + self.lengths[i])
         return self._store_ids[rows], self._store[rows]
 
-    def padded(self, index: Sequence[int] | np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def padded(
+        self, index: Sequence[int] | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Texts `index` [B] as right-padded arrays of their longest length T.
 
-        Returns states float16 [B, T, hidden] (0 in the padding), token ids int64 [B, T] (0) and mask bool [B, T].
+        Returns states float16 [B, T, hidden] (0 in the padding), token ids int64 [B, T] (0) and
+        mask bool [B, T].
         """
         index = np.asarray(index, dtype=np.int64)
         lengths = self.lengths[index]
@@ -99,20 +121,29 @@ class TokenStates:
         return out
 
     def select(self, index: Sequence[int] | np.ndarray) -> TokenStates:
-        """The texts `index` (int [M], repeats allowed, -1 for a text without tokens; or bool [N]); nothing is copied."""
+        """The texts `index` (int [M], repeats allowed, -1 for a text without tokens.
+
+        Or bool [N]); nothing is copied.
+        """
         index = np.asarray(index)
         index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
         if not len(self):
-            return self._with(self._store, self._store_ids, np.zeros_like(index), np.zeros_like(index))
+            return self._with(
+                self._store, self._store_ids, np.zeros_like(index), np.zeros_like(index)
+            )
         lengths = np.where(index < 0, 0, self.lengths[index])
         return self._with(self._store, self._store_ids, self._starts[index], lengths)
 
     def without_special(self) -> TokenStates:
-        """The same texts without the tokens `special_token_ids`; nothing is copied when these stand at the ends."""
+        """The same texts without the tokens `special_token_ids`.
+
+        Nothing is copied when these stand at the ends.
+        """
         keep = ~np.isin(self.token_ids, self.special_token_ids)
         before = np.concatenate(([0], np.cumsum(keep)))
         lengths = before[self.offsets[1:]] - before[self.offsets[:-1]]
-        # Rows before the first kept token of each text, and whether the kept ones follow it without a gap.
+        # Rows before the first kept token of each text, and whether the kept ones follow it without
+        # a gap.
         kept = np.flatnonzero(keep)
         first = np.zeros(len(self), dtype=np.int64)
         gapless = True
@@ -129,7 +160,9 @@ class TokenStates:
 
     @cached_property
     def _span(self) -> slice | None:
-        """The rows of the store that hold the texts one after the other, or None when they do not."""
+        """The rows of the store that hold the texts one after the other, or None when they
+        do not.
+        """
         full = np.flatnonzero(self.lengths)
         if not len(full):
             return slice(0, 0)
@@ -142,9 +175,13 @@ class TokenStates:
         """Rows of the store that belong to the texts `index`, in their order."""
         starts, lengths = self._starts[index], self.lengths[index]
         ends = np.cumsum(lengths)
-        return np.repeat(starts - (ends - lengths), lengths) + np.arange(ends[-1] if len(ends) else 0)
+        return np.repeat(starts - (ends - lengths), lengths) + np.arange(
+            ends[-1] if len(ends) else 0
+        )
 
-    def _with(self, states: np.ndarray, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray) -> TokenStates:
+    def _with(
+        self, states: np.ndarray, ids: np.ndarray, starts: np.ndarray, lengths: np.ndarray
+    ) -> TokenStates:
         return TokenStates(
             states,
             ids,

@@ -1,7 +1,8 @@
 """Building an entry of the cache so that a kill, a full disk or a second process cannot spoil it.
 
-The work happens in `<entry>.partial`: files are allocated in full before the first text is read (a disk too small says
-so at once), each finished shard is noted in a journal with its checksum, and one rename makes the entry appear.
+The work happens in `<entry>.partial`: files are allocated in full before the first text is read (a
+disk too small says so at once), each finished shard is noted in a journal with its checksum, and
+one rename makes the entry appear.
 """
 
 from __future__ import annotations
@@ -43,7 +44,9 @@ def writing(folder: Path, needed: int | None = None) -> Iterator[None]:
         mend = "set text_cache_dir to another folder"
         if error.errno in _FULL:
             raise no_room(folder, needed, error.strerror) from error
-        raise TextError(f"{folder}: token states cannot be cached there ({error.strerror or error}); {mend}.") from error
+        raise TextError(
+            f"{folder}: token states cannot be cached there ({error.strerror or error}); {mend}."
+        ) from error
 
 
 def no_room(folder: Path, needed: int | None, reason: str) -> TextError:
@@ -69,7 +72,9 @@ class EntryBuilder:
         digests: uint8 [N, 16], stored beside the states to find a text again.
     """
 
-    def __init__(self, entry: Path, model: HfEncoder, texts: Sequence[str], digests: np.ndarray) -> None:
+    def __init__(
+        self, entry: Path, model: HfEncoder, texts: Sequence[str], digests: np.ndarray
+    ) -> None:
         self.entry, self.partial = entry, entry.with_name(f"{entry.name}.partial")
         self.model, self.texts, self.digests = model, texts, digests
 
@@ -83,7 +88,8 @@ class EntryBuilder:
         shard_seconds: float = 5.0,
         judge: bool = True,
     ) -> None:
-        """Encode what a killed run has not finished, then let the entry appear with `meta` and more.
+        """Encode what a killed run has not finished, then let the entry appear with `meta` and
+        more.
 
         With `judge`, an encoder that does not read the texts is a TextError, see `soundness`.
         """
@@ -97,21 +103,32 @@ class EntryBuilder:
         self.ids, self.row_bytes = ids, 2 * self.model.hidden_size
         at_limit = int((lengths >= max_tokens).sum())
         if at_limit:
-            _log.info("%d of %d texts fill max_tokens = %d; longer ones are cut.", at_limit, len(lengths), max_tokens)
-        # Longest first: too little memory shows at once, and equal lengths stand together. Equal lengths are ordered
-        # by digest, so that batches, and with them the last bit of a state, do not depend on the order of the items.
+            _log.info(
+                "%d of %d texts fill max_tokens = %d; longer ones are cut.",
+                at_limit,
+                len(lengths),
+                max_tokens,
+            )
+        # Longest first: too little memory shows at once, and equal lengths stand together. Equal
+        # lengths are ordered by digest, so that batches, and with them the last bit of a state, do
+        # not depend on the order of the items.
         tie = self.digests[:, :8].copy().view(">u8").reshape(-1)
         self.order = np.lexsort((tie, -lengths))
         self.order = self.order[: int((lengths > 0).sum())]
 
         if not len(self.order):
-            raise TextError(f"The tokenizer of {self.model.source.name} finds no token in any of the texts.")
+            raise TextError(
+                f"The tokenizer of {self.model.source.name} finds no token in any of the texts."
+            )
 
         done = self._resume_or_allocate()
         budget = self.model.batch_tokens(max_tokens * batch_size)
         try:
             with writing(self.entry.parent, self.needed):
-                with self._states_file() as file, (self.partial / _JOURNAL).open("a", encoding="utf-8") as journal:
+                with (
+                    self._states_file() as file,
+                    (self.partial / _JOURNAL).open("a", encoding="utf-8") as journal,
+                ):
                     self._encode(file, journal, done, budget, progress, shard_seconds)
                 if judge:
                     self._check_states(name, compared)
@@ -141,12 +158,18 @@ class EntryBuilder:
         from tqdm import tqdm
 
         lengths = np.diff(self.offsets)[self.order]
-        batches = [(first + done, last + done) for first, last in plan_batches(lengths[done:], budget)]
-        bar = tqdm(total=len(self.order), initial=done, desc="Encode", unit="text", disable=not progress)
+        batches = [
+            (first + done, last + done) for first, last in plan_batches(lengths[done:], budget)
+        ]
+        bar = tqdm(
+            total=len(self.order), initial=done, desc="Encode", unit="text", disable=not progress
+        )
         begin, started, digest = done, time.monotonic(), hashlib.sha256()
         for number, (first, last) in enumerate(batches):
             rows = self.order[first:last]
-            states = self.model.encode_batch([self.ids[self.offsets[i] : self.offsets[i + 1]] for i in rows])
+            states = self.model.encode_batch(
+                [self.ids[self.offsets[i] : self.offsets[i + 1]] for i in rows]
+            )
             data = memoryview(states.tobytes())
             digest.update(data)
             at = 0
@@ -157,7 +180,9 @@ class EntryBuilder:
             bar.update(last - first)
             if time.monotonic() - started >= shard_seconds or number == len(batches) - 1:
                 _sync(file)  # the journal must not promise what the disk does not hold
-                journal.write(json.dumps({"first": begin, "last": last, "sha256": digest.hexdigest()}) + "\n")
+                journal.write(
+                    json.dumps({"first": begin, "last": last, "sha256": digest.hexdigest()}) + "\n"
+                )
                 journal.flush()
                 _sync(journal)
                 begin, started, digest = last, time.monotonic(), hashlib.sha256()
@@ -166,9 +191,12 @@ class EntryBuilder:
     def _resume_or_allocate(self) -> int:
         """Texts of `order` that a killed run has finished; else 0 and fresh, fully allocated files.
 
-        Sets `header` (bytes before the states in states.npy) and `needed` (bytes of the whole entry).
+        Sets `header` (bytes before the states in states.npy) and `needed` (bytes of the whole
+        entry).
         """
-        tokens = hashlib.sha256(self.ids.tobytes() + self.offsets.tobytes() + self.digests.tobytes()).hexdigest()
+        tokens = hashlib.sha256(
+            self.ids.tobytes() + self.offsets.tobytes() + self.digests.tobytes()
+        ).hexdigest()
         plan = {"tokens": tokens, "hidden_size": self.model.hidden_size}
         shape = (int(self.offsets[-1]), self.model.hidden_size)
         header = _npy_header(shape)
@@ -181,7 +209,12 @@ class EntryBuilder:
                 done, valid = self._finished()
                 if valid:  # drop the line that the kill cut off
                     os.truncate(self.partial / _JOURNAL, valid)
-                _log.info("Going on with %s: %d of %d texts are encoded.", self.partial, done, len(self.order))
+                _log.info(
+                    "Going on with %s: %d of %d texts are encoded.",
+                    self.partial,
+                    done,
+                    len(self.order),
+                )
                 return done
         except (OSError, ValueError):
             pass
@@ -203,7 +236,10 @@ class EntryBuilder:
         return 0
 
     def _finished(self) -> tuple[int, int]:
-        """Texts of `order` in shards whose states on disk have the checksum of the journal; bytes of those lines."""
+        """Texts of `order` in shards whose states on disk have the checksum of the journal.
+
+        Bytes of those lines.
+        """
         done = valid = 0
         journal = self.partial / _JOURNAL
         if not journal.exists():
@@ -220,7 +256,9 @@ class EntryBuilder:
                 digest = hashlib.sha256()
                 for i in self.order[first:last]:
                     file.seek(self.header + int(self.offsets[i]) * self.row_bytes)
-                    digest.update(file.read(int(self.offsets[i + 1] - self.offsets[i]) * self.row_bytes))
+                    digest.update(
+                        file.read(int(self.offsets[i + 1] - self.offsets[i]) * self.row_bytes)
+                    )
                 if digest.hexdigest() != expected:
                     break
                 done, valid = last, valid + len(line)
@@ -229,7 +267,11 @@ class EntryBuilder:
     def _finish(self, meta: dict) -> None:
         import transformers
 
-        small = {"token_ids.npy": self.ids, "offsets.npy": self.offsets, "digests.npy": self.digests}
+        small = {
+            "token_ids.npy": self.ids,
+            "offsets.npy": self.offsets,
+            "digests.npy": self.digests,
+        }
         for name, array in small.items():
             with (self.partial / name).open("wb") as file:
                 np.save(file, array, allow_pickle=False)
@@ -251,7 +293,7 @@ class EntryBuilder:
         _write_text(self.partial / META, json.dumps(meta, indent=1))
         if self.entry.exists():  # a damaged one; readers that mapped it keep their files
             shutil.rmtree(self.entry)
-        os.replace(self.partial, self.entry)
+        Path(self.partial).replace(self.entry)
         _sync_folder(self.entry.parent)
         for name in (_PLAN, _JOURNAL):
             (self.entry / name).unlink(missing_ok=True)

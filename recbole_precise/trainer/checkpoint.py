@@ -1,12 +1,15 @@
-"""Checkpoints that survive a kill at any moment: safetensors beside JSON, written whole or not at all.
+"""Checkpoints that survive a kill at any moment: safetensors beside JSON, written whole or not at
+all.
 
-A checkpoint is a number of parts (nested values with tensors). Each part's tensors stand in a file of their own; the
-state file, written last, is the commit point: it names the tensor files and carries their SHA-256, so that a file cut
-short or changed afterwards is found out and the checkpoint before it is used.
+A checkpoint is a number of parts (nested values with tensors). Each part's tensors stand in a file
+of their own; the state file, written last, is the commit point: it names the tensor files and
+carries their SHA-256, so that a file cut short or changed afterwards is found out and the
+checkpoint before it is used.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -26,15 +29,24 @@ from recbole_precise.trainer.packing import pack, unpack
 FORMAT = 1
 
 
-def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor], what: str = "weights") -> dict[str, Any]:
-    """Write a .safetensors file; returns its name, size and SHA-256 for the file that refers to it."""
+def write_tensors(
+    path: Path, tensors: Mapping[str, torch.Tensor], what: str = "weights"
+) -> dict[str, Any]:
+    """Write a .safetensors file.
+
+    Returns its name, size and SHA-256 for the file that refers to it.
+    """
     seen: set[int] = set()
     plain: dict[str, torch.Tensor] = {}
     for name, tensor in tensors.items():
         tensor = tensor.detach().cpu().contiguous()
         place = tensor.untyped_storage().data_ptr()
         # The format keeps no sharing: tied weights and views are written out one by one.
-        plain[name] = tensor.clone() if place in seen or tensor.untyped_storage().nbytes() != tensor.nbytes else tensor
+        plain[name] = (
+            tensor.clone()
+            if place in seen or tensor.untyped_storage().nbytes() != tensor.nbytes
+            else tensor
+        )
         seen.add(place)
 
     def write(partial: Path) -> None:
@@ -57,15 +69,23 @@ def _as_os_error(error: SafetensorError) -> OSError:
 
 
 def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The tensors of a file that `write_tensors` wrote, on the CPU; a CheckpointError when they are not what was written."""
+    """The tensors of a file that `write_tensors` wrote, on the CPU.
+
+    A CheckpointError when they are not what was written.
+    """
     path = folder / reference["file"]
     if not path.is_file():
         raise CheckpointError(f"'{path}' is missing.")
     size = path.stat().st_size
     if size != reference["bytes"]:
-        raise CheckpointError(f"'{path}' is damaged: it holds {size} bytes instead of {reference['bytes']}.")
+        raise CheckpointError(
+            f"'{path}' is damaged: it holds {size} bytes instead of {reference['bytes']}."
+        )
     if file_digest(path) != reference["sha256"]:
-        raise CheckpointError(f"'{path}' is damaged: its SHA-256 is not the one that was recorded when it was written.")
+        raise CheckpointError(
+            f"'{path}' is damaged: its SHA-256 is not the one that was recorded when it was "
+            "written."
+        )
     return load_tensors(path)
 
 
@@ -85,7 +105,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"'{path}' does not exist.") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"'{path}' is damaged: {error}.") from error
     except RecursionError:
         raise CheckpointError(f"'{path}' is damaged: its values are nested too deeply.") from None
@@ -100,11 +120,17 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unsealed(path: Path) -> dict[str, Any]:
-    """The content of a sealed JSON file; a CheckpointError when the file is damaged or of a newer format."""
+    """The content of a sealed JSON file.
+
+    A CheckpointError when the file is damaged or of a newer format.
+    """
     content = read_json(path)
     version, checksum = content.pop("format", None), content.pop("checksum", None)
     if isinstance(version, int) and version > FORMAT:
-        raise CheckpointError(f"'{path}' was written by a newer version of recbole_precise (format {version}, this one reads {FORMAT}).")
+        raise CheckpointError(
+            f"'{path}' was written by a newer version of recbole_precise (format {version}, this "
+            f"one reads {FORMAT})."
+        )
     if checksum != _checksum(content):
         raise CheckpointError(f"'{path}' is damaged: its content does not match its checksum.")
     return content
@@ -123,14 +149,23 @@ class CheckpointStore:
         self._written: dict[str, Any] = {}
 
     def save(self, parts: Mapping[str, Any], reuse: Collection[str] = ()) -> Path:
-        """Write a checkpoint; parts in `reuse` stay as they were in the last one saved or loaded and are not written again."""
+        """Write a checkpoint.
+
+        Parts in `reuse` stay as they were in the last one saved or loaded and are not written
+        again.
+        """
         number = max(self._numbers(), default=0) + 1
         state = self.folder / f"state-{number:06d}.json"
-        content: dict[str, Any] = {"number": number, "parts": {name: self._written[name] for name in reuse}}
+        content: dict[str, Any] = {
+            "number": number,
+            "parts": {name: self._written[name] for name in reuse},
+        }
         for name, value in parts.items():
             tensors: dict[str, torch.Tensor] = {}
             structure = pack(value, tensors)
-            written = write_tensors(self.folder / f"{name}-{number:06d}.safetensors", tensors, "a checkpoint")
+            written = write_tensors(
+                self.folder / f"{name}-{number:06d}.safetensors", tensors, "a checkpoint"
+            )
             content["parts"][name] = {**written, "structure": structure}
         write_json(state, sealed(content), "a checkpoint")
         self._written = content["parts"]
@@ -140,29 +175,47 @@ class CheckpointStore:
     def load(self, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any] | None:
         """The parts of the newest good checkpoint, None when there never was one.
 
-        A damaged checkpoint is passed over with a warning; when none is good, a CheckpointError names the damage.
+        A damaged checkpoint is passed over with a warning; when none is good, a CheckpointError
+        names the damage.
         """
         damage: list[str] = []
         for number in sorted(self._numbers(), reverse=True):
             try:
                 content = unsealed(self.folder / f"state-{number:06d}.json")
-                loaded = {name: unpack(part["structure"], read_tensors(self.folder, part)) for name, part in content["parts"].items()}
+                loaded = {
+                    name: unpack(part["structure"], read_tensors(self.folder, part))
+                    for name, part in content["parts"].items()
+                }
             except (CheckpointError, KeyError, TypeError) as error:
-                damage.append(str(error) if isinstance(error, CheckpointError) else f"'{self.folder / f'state-{number:06d}.json'}' is damaged: {error!r}.")
+                damage.append(
+                    str(error)
+                    if isinstance(error, CheckpointError)
+                    else f"'{self.folder / f'state-{number:06d}.json'}' is damaged: {error!r}."
+                )
                 continue
             for message in damage:
                 warn(f"{message} Going on from the checkpoint before it.")
             self._written = content["parts"]
             return loaded
         if damage:
-            raise CheckpointError(f"No checkpoint in '{self.folder}' can be used. {' '.join(damage)} Delete the folder to start the run anew.")
+            raise CheckpointError(
+                f"No checkpoint in '{self.folder}' can be used. {' '.join(damage)} Delete the "
+                "folder to start the run anew."
+            )
         return None
 
     def peek(self) -> dict[str, Any] | None:
-        """Structure of the newest readable state file's parts, without tensors: for a look before anything is loaded."""
+        """Structure of the newest readable state file's parts, without tensors: for a look before
+        anything is loaded.
+        """
         for number in sorted(self._numbers(), reverse=True):
             try:
-                return {name: part["structure"] for name, part in unsealed(self.folder / f"state-{number:06d}.json")["parts"].items()}
+                return {
+                    name: part["structure"]
+                    for name, part in unsealed(self.folder / f"state-{number:06d}.json")[
+                        "parts"
+                    ].items()
+                }
             except (CheckpointError, KeyError, TypeError, AttributeError):
                 continue
         return None
@@ -179,10 +232,9 @@ class CheckpointStore:
         for file in sorted(self.folder.iterdir(), key=lambda file: file.suffix != ".json"):
             if file.is_file():
                 file.unlink(missing_ok=True)
-        try:
+        # It stays where somebody put something of theirs there.
+        with contextlib.suppress(OSError):
             self.folder.rmdir()
-        except OSError:
-            pass  # somebody put something of theirs there
 
     def _numbers(self) -> list[int]:
         if not self.folder.is_dir():
@@ -197,7 +249,10 @@ class CheckpointStore:
         needed: set[str] = set()
         for number in numbers[: self.keep]:
             try:
-                needed |= {part["file"] for part in unsealed(self.folder / f"state-{number:06d}.json")["parts"].values()}
+                needed |= {
+                    part["file"]
+                    for part in unsealed(self.folder / f"state-{number:06d}.json")["parts"].values()
+                }
             except (CheckpointError, KeyError, TypeError):
                 continue
         for file in (*self.folder.glob("*.safetensors"), *self.folder.glob(".*.tmp")):
@@ -206,7 +261,10 @@ class CheckpointStore:
 
 
 def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first key in which two identities of a run differ, as 'key: then, now', or None; a missing key is an empty one."""
+    """The first key in which two identities of a run differ, as 'key: then, now', or None.
+
+    A missing key is an empty one.
+    """
     for key in [*saved, *(key for key in now if key not in saved)]:
         then, present = saved.get(key), now.get(key)
         if isinstance(then, Mapping) and isinstance(present, Mapping):
@@ -220,6 +278,6 @@ def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
 
 
 def _checksum(content: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
-
-
+    return hashlib.sha256(
+        json.dumps(content, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()

@@ -1,4 +1,6 @@
-"""TensorBoard events in the run directory, and nowhere when they are not wanted or cannot be written."""
+"""TensorBoard events in the run directory, and nowhere when they are not wanted or cannot be
+written.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,8 @@ from typing import Any
 
 
 class EventWriter:
-    """A SummaryWriter that makes its file when the first value comes, and whose full disk is a warning: results are elsewhere.
+    """A SummaryWriter that makes its file when the first value comes, and whose full disk is a
+    warning: results are elsewhere.
 
     Args:
         folder: where the events go; None writes none. Nothing is written before `open` either.
@@ -26,7 +29,10 @@ class EventWriter:
             self._folder = folder
 
     def open(self, purge_step: int | None = None) -> None:
-        """From now on values are written; those of earlier sessions from `purge_step` on are to be forgotten."""
+        """From now on values are written.
+
+        Those of earlier sessions from `purge_step` on are to be forgotten.
+        """
         self._open, self._purge_step = True, purge_step
 
     def close(self) -> None:
@@ -53,7 +59,9 @@ class EventWriter:
         try:
             write()
         except OSError as error:
-            logging.getLogger().warning(f"TensorBoard events end here ('{self._folder}': {error.strerror or error}).")
+            logging.getLogger().warning(
+                f"TensorBoard events end here ('{self._folder}': {error.strerror or error})."
+            )
             writer, self._writer, self._folder = self._writer, None, None
             if writer is not None:
                 with contextlib.suppress(OSError):
@@ -75,7 +83,9 @@ class EventWriter:
 
 @functools.cache
 def _keep_faults_quiet() -> None:
-    """TensorBoard's thread raises what the disk refuses: printed as a stack trace, beside the same error for the caller."""
+    """TensorBoard's thread raises what the disk refuses: printed as a stack trace, beside the same
+    error for the caller.
+    """
     from tensorboard.summary.writer import event_file_writer
 
     thread = getattr(event_file_writer, "_AsyncWriterThread", None)

@@ -1,4 +1,6 @@
-"""Exact ranks of a split's rows under any model, in the order of the dataset and through the loader's transform."""
+"""Exact ranks of a split's rows under any model, in the order of the dataset and through the
+loader's transform.
+"""
 
 from __future__ import annotations
 
@@ -16,20 +18,24 @@ from recbole_precise.evaluation.draws import seed_block
 from recbole_precise.evaluation.list_metrics import is_list_metric, long_tail
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
 from recbole_precise.evaluation.top_lists import ShownItems
-from recbole_precise.trainer.processes import Processes
+from recbole_precise.trainer.processes import ALONE, Processes
 
 #: Pairs that RecBole's evaluator has rated at once: its own default of eval_batch_size.
 RECBOLES_PAIRS = 4096
 #: What a log says where metrics of lists are computed by RecBole.
 RECBOLES_LIST_METRICS = (
-    "ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and TailPercentage are RecBole's here: the padding item "
-    "counts as an item, each user's first event does not count as training, and the entropy is divided by the number "
-    "of items shown. They are right under evaluator: exact, which ranks the whole catalogue for sequential models."
+    "ItemCoverage, GiniIndex, ShannonEntropy, AveragePopularity and TailPercentage are RecBole's "
+    "here: the padding item "
+    "counts as an item, each user's first event does not count as training, and the entropy is "
+    "divided by the number "
+    "of items shown. They are right under evaluator: exact, which ranks the whole catalogue for "
+    "sequential models."
 )
 
 
 def shown_items(config: Any, dataset: Any, training_part: Any) -> ShownItems | None:
-    """Counters of what is recommended for the rows of an evaluated part, empty yet; None where no metric needs them.
+    """Counters of what is recommended for the rows of an evaluated part, empty yet; None where no
+    metric needs them.
 
     Args:
         dataset: the evaluated part, ours or RecBole's.
@@ -43,7 +49,8 @@ def shown_items(config: Any, dataset: Any, training_part: Any) -> ShownItems | N
     part = dataset if hasattr(dataset, "train_item_counts") else training_part
     if part is None:
         raise ConfigError(
-            f"metrics of popularity need the training data, which {type(dataset).__name__} does not know when it is "
+            f"metrics of popularity need the training data, which {type(dataset).__name__} does "
+            "not know when it is "
             "evaluated: call fit or know_training(train_data) first."
         )
     counts = training_item_counts(part)
@@ -60,15 +67,17 @@ def rank_split(
     seed: int = 0,
     score: Callable[[Any], Tensor] | None = None,
     progress: Callable[[int], object] | None = None,
-    processes: Processes = Processes(),
+    processes: Processes = ALONE,
     rows: int | None = None,
     shown: ShownItems | None = None,
 ) -> Ranks:
-    """Rank the target of every row of a full-sort loader of a sequential dataset, ours or RecBole's.
+    """Rank the target of every row of a full-sort loader of a sequential dataset, ours or
+    RecBole's.
 
     Args:
         loader: RecBole's; its dataset, fields and transform are used, its batches are not.
-        mask_history: leave out all earlier items of the row's user, which our dataset alone can tell.
+        mask_history: leave out all earlier items of the row's user, which our dataset alone can
+            tell.
         budget_bytes: of work space beside a block of scores; it changes no rank.
         seed: what the loader's transform and the model draw follows from it and from the row's
             place in the split alone.
@@ -82,7 +91,10 @@ def rank_split(
     dataset = loader._dataset
     item_field = dataset.iid_field
     if mask_history and not hasattr(dataset, "history"):
-        raise ConfigError(f"mask_history needs recbole_precise's dataset, but got {type(dataset).__name__}: create it with recbole_precise.create_dataset(config).")
+        raise ConfigError(
+            f"mask_history needs recbole_precise's dataset, but got {type(dataset).__name__}: "
+            "create it with recbole_precise.create_dataset(config)."
+        )
 
     def batches(lo: int, hi: int) -> tuple[Any, Tensor, tuple[Tensor, Tensor] | None]:
         rows = np.arange(lo, hi)
@@ -93,7 +105,8 @@ def rank_split(
 
     users = np.asarray(dataset.inter_feat[dataset.uid_field])
     ranks = rank_rows(
-        model, users, batches, n_items=dataset.item_num, budget_bytes=budget_bytes, score=score, progress=progress,
+        model, users, batches, n_items=dataset.item_num, budget_bytes=budget_bytes, score=score,
+        progress=progress,
         share=(processes.rank, processes.count), seed=seed, rows=rows, shown=shown,
     )  # fmt: skip
     if shown is not None:
@@ -131,13 +144,18 @@ def score_by_pairs(model: Any, item_features: Any, n_items: int) -> Callable[[An
 
 
 def rates_pairs(model: Any, base: type) -> bool:
-    """Whether a model rates one item at a time, with no scores for all items but those of `base`."""
+    """Whether a model rates one item at a time, with no scores for all items but those of
+    `base`.
+    """
     own = type(model).full_sort_predict
     return own is base.full_sort_predict and not hasattr(model, "user_vectors")
 
 
 def pair_block(n_items: int) -> tuple[int, int]:
-    """(rows, items) of the pairs that `score_by_pairs` has rated at once; the rows are a block's too."""
+    """(rows, items) of the pairs that `score_by_pairs` has rated at once.
+
+    The rows are a block's too.
+    """
     width = min(n_items, BLOCK_PAIRS)
     return min(block_rows(n_items), 1 << ((BLOCK_PAIRS // width).bit_length() - 1)), width
 

@@ -1,4 +1,6 @@
-"""The manifest of a run directory: SHA-256 of every file that the run left, checked by who reads it."""
+"""The manifest of a run directory: SHA-256 of every file that the run left, checked by who reads
+it.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +57,7 @@ def check_file(folder: Path, name: str) -> None:
         raise CheckpointError(f"'{path}' is missing, though '{manifest}' lists it.")
     if file_digest(path) != files[name]:
         raise CheckpointError(
-            f"'{path}' is not the file that the run left: its SHA-256 is not the one in {MANIFEST}. "
+            f"'{path}' is not the file that the run left: its SHA-256 is not the one in "
+            f"{MANIFEST}. "
             "Restore it from a copy, or run again in another run_dir."
         )

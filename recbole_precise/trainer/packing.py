@@ -1,4 +1,6 @@
-"""Nested Python values as JSON plus tensors, and back, exactly: no pickle, and nothing is run when a file is read."""
+"""Nested Python values as JSON plus tensors, and back, exactly: no pickle, and nothing is run when
+a file is read.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,24 @@ from scipy import sparse
 
 from recbole_precise.errors import CheckpointError
 
-_MARKS = ("__tensor__", "__numpy__", "__sparse__", "__tuple__", "__pairs__", "__float__", "__bytes__")
+_MARKS = (
+    "__tensor__",
+    "__numpy__",
+    "__sparse__",
+    "__tuple__",
+    "__pairs__",
+    "__float__",
+    "__bytes__",
+)
 
 
 def pack(value: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
-    """`value` as plain JSON; its tensors go into `tensors` under their paths (`optimizer/state/0/exp_avg`).
+    """`value` as plain JSON; its tensors go into `tensors` under their paths
+    (`optimizer/state/0/exp_avg`).
 
-    Dictionaries (of any plain keys), lists, tuples, numbers, text, bytes, tensors, numeric arrays and SciPy's sparse
-    matrices are kept; NumPy's numbers become Python's. Anything else is a CheckpointError that names its path.
+    Dictionaries (of any plain keys), lists, tuples, numbers, text, bytes, tensors, numeric arrays
+    and SciPy's sparse matrices are kept; NumPy's numbers become Python's. Anything else is a
+    CheckpointError that names its path.
     """
     if isinstance(value, torch.Tensor):
         return {"__tensor__": _put(value.detach(), tensors, path)}
@@ -42,12 +54,21 @@ def pack(value: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
     if isinstance(value, Mapping):
         keys = list(value)
         if all(isinstance(key, str) for key in keys) and not any(key in _MARKS for key in keys):
-            return {key: pack(value[key], tensors, f"{path}/{key}" if path else key) for key in keys}
-        return {"__pairs__": [[pack(key, tensors, path), pack(value[key], tensors, f"{path}/{key}")] for key in keys]}
+            return {
+                key: pack(value[key], tensors, f"{path}/{key}" if path else key) for key in keys
+            }
+        return {
+            "__pairs__": [
+                [pack(key, tensors, path), pack(value[key], tensors, f"{path}/{key}")]
+                for key in keys
+            ]
+        }
     if isinstance(value, (list, tuple)):
         items = [pack(item, tensors, f"{path}/{index}") for index, item in enumerate(value)]
         return items if isinstance(value, list) else {"__tuple__": items}
-    raise CheckpointError(f"'{path}' is a {type(value).__name__}, which cannot be saved without pickle.")
+    raise CheckpointError(
+        f"'{path}' is a {type(value).__name__}, which cannot be saved without pickle."
+    )
 
 
 def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -91,27 +112,52 @@ def _put(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> s
 
 
 def rng_state(generators: Mapping[str, torch.Generator | None] | None = None) -> dict[str, Any]:
-    """The state of every source of randomness: torch's (CPU and CUDA), NumPy's and Python's global ones, and `generators`."""
+    """The state of every source of randomness: torch's (CPU and CUDA), NumPy's and Python's global
+    ones, and `generators`.
+    """
     name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
     version, numbers, gauss_next = random.getstate()
     return {
         "torch": _hex(torch.get_rng_state()),
-        "cuda": [_hex(state) for state in torch.cuda.get_rng_state_all()] if torch.cuda.is_available() else [],
-        "numpy": {"name": name, "keys": keys.tobytes().hex(), "position": position, "has_gauss": has_gauss, "gauss": gauss},
-        "python": {"version": version, "numbers": np.asarray(numbers, dtype=np.uint32).tobytes().hex(), "gauss": gauss_next},
-        "generators": {key: _hex(generator.get_state()) for key, generator in (generators or {}).items() if generator is not None},
+        "cuda": [_hex(state) for state in torch.cuda.get_rng_state_all()]
+        if torch.cuda.is_available()
+        else [],
+        "numpy": {
+            "name": name,
+            "keys": keys.tobytes().hex(),
+            "position": position,
+            "has_gauss": has_gauss,
+            "gauss": gauss,
+        },
+        "python": {
+            "version": version,
+            "numbers": np.asarray(numbers, dtype=np.uint32).tobytes().hex(),
+            "gauss": gauss_next,
+        },
+        "generators": {
+            key: _hex(generator.get_state())
+            for key, generator in (generators or {}).items()
+            if generator is not None
+        },
     }
 
 
-def set_rng_state(state: Mapping[str, Any], generators: Mapping[str, torch.Generator | None] | None = None) -> None:
-    """Put every source of randomness back to where `rng_state` found it; a GPU more or fewer than then is left alone."""
+def set_rng_state(
+    state: Mapping[str, Any], generators: Mapping[str, torch.Generator | None] | None = None
+) -> None:
+    """Put every source of randomness back to where `rng_state` found it.
+
+    A GPU more or fewer than then is left alone.
+    """
     torch.set_rng_state(_tensor(state["torch"]))
     if torch.cuda.is_available():
         for device, cuda_state in zip(range(torch.cuda.device_count()), state["cuda"]):
             torch.cuda.set_rng_state(_tensor(cuda_state), device)
     legacy = state["numpy"]
     keys = np.frombuffer(bytes.fromhex(legacy["keys"]), dtype=np.uint32)
-    np.random.set_state((legacy["name"], keys, legacy["position"], legacy["has_gauss"], legacy["gauss"]))
+    np.random.set_state(
+        (legacy["name"], keys, legacy["position"], legacy["has_gauss"], legacy["gauss"])
+    )
     python = state["python"]
     numbers = np.frombuffer(bytes.fromhex(python["numbers"]), dtype=np.uint32).tolist()
     random.setstate((python["version"], tuple(numbers), python["gauss"]))

@@ -1,4 +1,6 @@
-"""Training in phases with early stopping, checkpoints and resume: the loop around epochs, without RecBole."""
+"""Training in phases with early stopping, checkpoints and resume: the loop around epochs, without
+RecBole.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,12 @@ import torch
 
 from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.result import write_ranks
-from recbole_precise.trainer.identity import catalogue_digest, data_identity, settings_identity, text_identity
+from recbole_precise.trainer.identity import (
+    catalogue_digest,
+    data_identity,
+    settings_identity,
+    text_identity,
+)
 from recbole_precise.trainer.packing import rng_state, set_rng_state
 from recbole_precise.trainer.phases import Phase, check_phases, freeze_for, rate_groups
 from recbole_precise.trainer.processes import RareQuestion
@@ -20,23 +27,27 @@ from recbole_precise.trainer.steps import EarlyStopping, LossSum, Stepper
 from recbole_precise.trainer.views import phase_loaders
 from recbole_precise.trainer.warm_start import warm_start
 
-# A checkpoint at the end of an epoch may cost a twentieth of the time; epochs shorter than that share one.
+# A checkpoint at the end of an epoch may cost a twentieth of the time; epochs shorter than that
+# share one.
 _COST_SHARE = 20
 
 
 class PhasedTraining:
-    """What `PreciseTrainer` adds to RecBole's loop. Everything here is deterministic but for the moments of checkpoints.
+    """What `PreciseTrainer` adds to RecBole's loop. Everything here is deterministic but for the
+    moments of checkpoints.
 
-    A checkpoint holds all that the next batch depends on, so that a killed and resumed run computes, bit for bit on a
-    CPU, what an uninterrupted one does. Inside an epoch the loader is brought back to its place by drawing the batches
-    before it again.
+    A checkpoint holds all that the next batch depends on, so that a killed and resumed run
+    computes, bit for bit on a CPU, what an uninterrupted one does. Inside an epoch the loader is
+    brought back to its place by drawing the batches before it again.
     """
 
     def _begin_phased(self) -> None:
         self.progress = Progress()
         self._phase: Phase | None = None
         self._stepper: Stepper | None = None
-        self._averaged: Callable[[Any, Any], Any] | None = None  # the loss, its gradients averaged over the processes
+        self._averaged: Callable[[Any, Any], Any] | None = (
+            None  # the loss, its gradients averaged over the processes
+        )
         self._best: dict[str, Any] | None = None  # weights, what is kept beside them, ranks
         self._best_is_new = False
         self._tracks_batches, self._saving = False, False
@@ -48,15 +59,35 @@ class PhasedTraining:
         self._checkpoint_due = RareQuestion(self.processes)
         self._ticked = 0.0
 
-    # --- The loop -----------------------------------------------------------------------------------------------------
+    # --- The loop -----------------------------------------------------------------------------
 
-    def _fit_phases(self, train_data, valid_data, verbose: bool, saved: bool, show_progress: bool, callback: Callable | None):
+    def _fit_phases(
+        self,
+        train_data,
+        valid_data,
+        verbose: bool,
+        saved: bool,
+        show_progress: bool,
+        callback: Callable | None,
+    ):
         self._valid_data, self._saving = valid_data, saved
-        phases = check_phases(list(self.model.phases()) if hasattr(self.model, "phases") else self._default_phases())
+        phases = check_phases(
+            list(self.model.phases()) if hasattr(self.model, "phases") else self._default_phases()
+        )
         self._tracks_batches = self._has_own_loop()
         self._use(train_data, valid_data)
-        trainable = {name: parameter.requires_grad for name, parameter in self.model.named_parameters()}
-        self._identity = {**self._settings_identity(), "data": data_identity(train_data._dataset), **text_identity(self.model)} if saved and self.processes.first else {}
+        trainable = {
+            name: parameter.requires_grad for name, parameter in self.model.named_parameters()
+        }
+        self._identity = (
+            {
+                **self._settings_identity(),
+                "data": data_identity(train_data._dataset),
+                **text_identity(self.model),
+            }
+            if saved and self.processes.first
+            else {}
+        )
         parts = None
         if saved and self.config["resume"]:
             if self._read_finished():
@@ -64,7 +95,11 @@ class PhasedTraining:
             parts = self._read_checkpoint()
         if self.config["warm_start"]:
             self._warm_start(train_data._dataset)
-        first = self._weights(copy=True) if any(phase.starts_from is None for phase in phases[1:]) else None
+        first = (
+            self._weights(copy=True)
+            if any(phase.starts_from is None for phase in phases[1:])
+            else None
+        )
         if saved and self.processes.first:
             self.tensorboard.open(self.progress.epoch if parts else None)
         self._last_checkpoint = monotonic()
@@ -90,17 +125,30 @@ class PhasedTraining:
     def _use(self, train_data, valid_data) -> None:
         """The loaders of what comes next: their generators are part of a checkpoint."""
         self._valid_data = valid_data
-        self._generators = {name: getattr(loader, "generator", None) for name, loader in (("train", train_data), ("valid", valid_data))}
+        self._generators = {
+            name: getattr(loader, "generator", None)
+            for name, loader in (("train", train_data), ("valid", valid_data))
+        }
 
     def _warm_start(self, dataset) -> None:
-        found = self.processes.first_does(lambda: warm_start(self.model, self.config["warm_start"], catalogue_digest(dataset)))
+        found = self.processes.first_does(
+            lambda: warm_start(self.model, self.config["warm_start"], catalogue_digest(dataset))
+        )
         self.processes.share(self.model.state_dict().values())
         self.logger.info(f"Warm start from '{self.config['warm_start']}': {found}")
 
-    def _begin_phase(self, phase: Phase, index: int, total: int, trainable, first, parts, verbose: bool) -> None:
-        """Put weights, gradients and optimizer where the phase, or the checkpoint inside it, has them."""
+    def _begin_phase(
+        self, phase: Phase, index: int, total: int, trainable, first, parts, verbose: bool
+    ) -> None:
+        """Put weights, gradients and optimizer where the phase, or the checkpoint inside it, has
+        them.
+        """
         if index and parts is None:
-            load_into(self.model, first if phase.starts_from is None else self._best["weights"], "the phase before")
+            load_into(
+                self.model,
+                first if phase.starts_from is None else self._best["weights"],
+                "the phase before",
+            )
             self._best, self._best_is_new = None, False
         self._phase = phase
         if hasattr(self.model, "set_phase"):
@@ -109,22 +157,43 @@ class PhasedTraining:
         decay = self.weight_decay if phase.weight_decay is None else phase.weight_decay
         trained = freeze_for(phase, self.model, trainable)
         groups = rate_groups(phase, self.model, trained, rate)
-        self.optimizer = self._build_optimizer(params=groups, learning_rate=rate, weight_decay=decay) if trained else None
+        self.optimizer = (
+            self._build_optimizer(params=groups, learning_rate=rate, weight_decay=decay)
+            if trained
+            else None
+        )
         self._stepper = self._averaged = None
         if total > 1 and verbose:
             counted = sum(parameter.numel() for parameter in trained)
-            self.logger.info(f"phase {index + 1} of {total}, {phase.name}: at most {phase.epochs} epochs, learning rate {rate}, {counted} parameters trained")
+            self.logger.info(
+                f"phase {index + 1} of {total}, {phase.name}: at most {phase.epochs} epochs, "
+                f"learning rate {rate}, {counted} parameters trained"
+            )
         if parts is not None:
             self._restore(parts)
         self.best_valid_score = self._early_stopping(phase).best
         self.best_valid_result = self.progress.best_result
 
-    def _run_phase(self, phase: Phase, train_data, valid_data, verbose: bool, show_progress: bool, callback: Callable | None) -> None:
+    def _run_phase(
+        self,
+        phase: Phase,
+        train_data,
+        valid_data,
+        verbose: bool,
+        show_progress: bool,
+        callback: Callable | None,
+    ) -> None:
         progress = self.progress
         eval_step = min(self.config["eval_step"], phase.epochs)
         validates = phase.validate and eval_step > 0 and bool(valid_data)
         self._ticked = self._clock()
-        if validates and phase.validate_start and progress.best_score is None and progress.epoch == progress.phase_start and not progress.batch:
+        if (
+            validates
+            and phase.validate_start
+            and progress.best_score is None
+            and progress.epoch == progress.phase_start
+            and not progress.batch
+        ):
             self._validate_start(phase, valid_data, verbose, show_progress)
         while not progress.stopped and progress.epoch - progress.phase_start < phase.epochs:
             epoch = progress.epoch
@@ -135,15 +204,33 @@ class PhasedTraining:
                 progress.spend("train", perf_counter() - self._epoch_started)
                 progress.train_loss = loss
                 self.train_loss_dict[epoch] = sum(loss) if isinstance(loss, tuple) else loss
-                progress.history.append({"epoch": epoch, "phase": phase.name, "train_loss": loss, "train_seconds": perf_counter() - started})
+                progress.history.append(
+                    {
+                        "epoch": epoch,
+                        "phase": phase.name,
+                        "train_loss": loss,
+                        "train_seconds": perf_counter() - started,
+                    }
+                )
                 self._log_epoch(epoch, perf_counter() - started, loss, verbose)
-                self._checkpoint_if(self.processes.agree(monotonic() - self._last_checkpoint > self._checkpoint_seconds()))
+                self._checkpoint_if(
+                    self.processes.agree(
+                        monotonic() - self._last_checkpoint > self._checkpoint_seconds()
+                    )
+                )
             if validates and (epoch - progress.phase_start + 1) % eval_step == 0:
                 self._validate(phase, valid_data, epoch, verbose, show_progress, callback)
             self._tick()
-            if self.train_minutes and not progress.stopped and self.processes.agree(progress.clock_seconds >= 60 * self.train_minutes):
+            if (
+                self.train_minutes
+                and not progress.stopped
+                and self.processes.agree(progress.clock_seconds >= 60 * self.train_minutes)
+            ):
                 progress.ended = "train_minutes"
-                self.logger.info(f"{self.train_minutes:g} minutes of training (train_minutes) are over after epoch {epoch}")
+                self.logger.info(
+                    f"{self.train_minutes:g} minutes of training (train_minutes) are over after "
+                    f"epoch {epoch}"
+                )
             progress.next_epoch()
             pause = min(_COST_SHARE * self._checkpoint_cost, self._checkpoint_seconds())
             self._checkpoint_if(self.processes.agree(monotonic() - self._last_checkpoint > pause))
@@ -158,9 +245,19 @@ class PhasedTraining:
         progress.spend("evaluate", perf_counter() - started)
         self._keep_best()
         if verbose:
-            self.logger.info(f"{phase.name} starts from {self.valid_metric} {progress.best_score:.6f}")
+            self.logger.info(
+                f"{phase.name} starts from {self.valid_metric} {progress.best_score:.6f}"
+            )
 
-    def _validate(self, phase: Phase, valid_data, epoch: int, verbose: bool, show_progress: bool, callback: Callable | None) -> None:
+    def _validate(
+        self,
+        phase: Phase,
+        valid_data,
+        epoch: int,
+        verbose: bool,
+        show_progress: bool,
+        callback: Callable | None,
+    ) -> None:
         progress, started = self.progress, perf_counter()
         result = self.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
         exact = self.results["valid"]
@@ -170,12 +267,19 @@ class PhasedTraining:
         improved, stopped = stopping.update(score)
         if stopped:
             progress.ended = "stopping_step"
-        progress.best_score, progress.waited = self.best_valid_score, self.cur_step = stopping.best, stopping.waited
+        progress.best_score, progress.waited = self.best_valid_score, self.cur_step = (
+            stopping.best,
+            stopping.waited,
+        )
         progress.history[-1].update(valid_score=score, valid=exact, valid_seconds=seconds)
         self._log_validation(epoch, seconds, score, result, progress.evaluations, verbose)
         progress.evaluations += 1
         if improved:
-            progress.best_epoch, progress.best_result, progress.best_exact = epoch, dict(result), exact
+            progress.best_epoch, progress.best_result, progress.best_exact = (
+                epoch,
+                dict(result),
+                exact,
+            )
             self.best_valid_result = result
             self._keep_best()
         if callback:
@@ -185,7 +289,9 @@ class PhasedTraining:
             self.logger.info(f"Finished training, best eval result in epoch {progress.best_epoch}")
 
     def _finish(self, valid_data, verbose: bool, show_progress: bool) -> None:
-        """After the last phase: a validation if there was none, and the files that a finished training leaves."""
+        """After the last phase: a validation if there was none, and the files that a finished
+        training leaves.
+        """
         progress = self.progress
         if progress.best_result is None and valid_data and self.config["eval_step"] > 0:
             # A model without training, or a last phase that does not look at the validation data.
@@ -193,10 +299,16 @@ class PhasedTraining:
             result = self.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
             progress.spend("evaluate", perf_counter() - started)
             progress.best_result, progress.best_exact = dict(result), self.results["valid"]
-            self.best_valid_score, self.best_valid_result = self.results["valid"][self.valid_metric], result
+            self.best_valid_score, self.best_valid_result = (
+                self.results["valid"][self.valid_metric],
+                result,
+            )
             progress.best_score = self.best_valid_score
             if verbose:
-                self.logger.info("valid result: \n" + "    ".join(f"{name} : {value}" for name, value in result.items()))
+                self.logger.info(
+                    "valid result: \n"
+                    + "    ".join(f"{name} : {value}" for name, value in result.items())
+                )
             if self._best is not None:
                 self._best["ranks"] = self.ranks.get("valid")
         if self._best is None:
@@ -204,8 +316,16 @@ class PhasedTraining:
         if not self._saving or not self.processes.first:
             return
         if self._best["ranks"] is not None:
-            write_ranks(self.run_folder.path / "ranks.npz", {"valid": self._best["ranks"]}, valid_data._dataset)
-        state = {"progress": progress.state(), "identity": self._identity, "rng": rng_state(self._generators)}
+            write_ranks(
+                self.run_folder.path / "ranks.npz",
+                {"valid": self._best["ranks"]},
+                valid_data._dataset,
+            )
+        state = {
+            "progress": progress.state(),
+            "identity": self._identity,
+            "rng": rng_state(self._generators),
+        }
         self.run_folder.save_final(self._best["weights"], self._best["other"], state)
         if verbose:
             self.logger.info(f"Saved the best weights: {self.run_folder.weights}")
@@ -228,21 +348,35 @@ class PhasedTraining:
         return stopping
 
     def _has_own_loop(self) -> bool:
-        """Whether the epoch is ours; RecBole's trainers of single models make several passes that have one position each."""
+        """Whether the epoch is ours.
+
+        RecBole's trainers of single models make several passes that have one position each.
+        """
         return type(self)._train_epoch.__module__ == "recbole_precise.trainer.trainer"
 
-    # --- Checkpoints --------------------------------------------------------------------------------------------------
+    # --- Checkpoints --------------------------------------------------------------------------
 
     def _weights(self, copy: bool = False) -> dict[str, torch.Tensor]:
         state = self.model.state_dict()
-        return {name: value.detach().cpu().clone() for name, value in state.items()} if copy else dict(state)
+        return (
+            {name: value.detach().cpu().clone() for name, value in state.items()}
+            if copy
+            else dict(state)
+        )
 
     def _keep_best(self) -> None:
-        self._best = {"weights": self._weights(copy=True), "other": self._other_parameter(), "ranks": self.ranks.get("valid")}
+        self._best = {
+            "weights": self._weights(copy=True),
+            "other": self._other_parameter(),
+            "ranks": self.ranks.get("valid"),
+        }
         self._best_is_new = True
 
     def _settings_identity(self) -> dict[str, Any]:
-        return {"model_class": type(self.model).__name__, "settings": settings_identity(self.config.final_config_dict)}
+        return {
+            "model_class": type(self.model).__name__,
+            "settings": settings_identity(self.config.final_config_dict),
+        }
 
     def _checkpoint_seconds(self) -> float:
         seconds = self.config["checkpoint_seconds"]
@@ -250,7 +384,9 @@ class PhasedTraining:
 
     def _maybe_checkpoint(self, losses: LossSum) -> None:
         """Inside an epoch: write a checkpoint when the last one is old enough."""
-        if not self._saving or not self._checkpoint_due.ask(lambda: monotonic() - self._last_checkpoint > self._checkpoint_seconds()):
+        if not self._saving or not self._checkpoint_due.ask(
+            lambda: monotonic() - self._last_checkpoint > self._checkpoint_seconds()
+        ):
             return
         self.progress.loss = losses.state()  # raises when training has diverged: NaN is never saved
         self.progress.spend("train", perf_counter() - self._epoch_started)
@@ -269,8 +405,11 @@ class PhasedTraining:
             "other": self._other_parameter(),
             "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
             "scaler": self._stepper.scaler_state() if self._stepper is not None else None,
-            # Each process has randomness and a sum of losses of its own; all else is the same in all.
-            "processes": self.processes.gather({"rng": rng_state(self._generators), "loss": self.progress.loss}),
+            # Each process has randomness and a sum of losses of its own; all else is the same in
+            # all.
+            "processes": self.processes.gather(
+                {"rng": rng_state(self._generators), "loss": self.progress.loss}
+            ),
         }
         if self.processes.first:
             self._write_checkpoint(training)
@@ -282,24 +421,40 @@ class PhasedTraining:
         parts, reuse = {"training": training}, ()
         if self._best is not None and self._best_is_new:
             ranks = self._best["ranks"]
-            parts["best"] = {**self._best, "ranks": None if ranks is None else [ranks.user_id, ranks.target, ranks.rank]}
+            parts["best"] = {
+                **self._best,
+                "ranks": None if ranks is None else [ranks.user_id, ranks.target, ranks.rank],
+            }
         elif self._best is not None:
             reuse = ("best",)
         self.run_folder.store.save(parts, reuse)
 
     def _read_checkpoint(self) -> dict[str, Any] | None:
-        parts = self.processes.first_does(lambda: self.run_folder.load_checkpoint(self._identity, self.logger.warning))
+        parts = self.processes.first_does(
+            lambda: self.run_folder.load_checkpoint(self._identity, self.logger.warning)
+        )
         if parts is None:
-            self.logger.info(f"'{self.run_folder.path}' holds no checkpoint yet: training begins at the beginning.")
+            self.logger.info(
+                f"'{self.run_folder.path}' holds no checkpoint yet: training begins at the "
+                "beginning."
+            )
             return None
         self.progress = progress = Progress.from_state(parts["training"]["progress"])
         progress.loss = self._own(parts["training"])["loss"]
-        self.train_loss_dict = {record["epoch"]: record["train_loss"] for record in progress.history}
-        self.logger.info(f"Checkpoint loaded. Resume training from epoch {progress.epoch}, batch {progress.batch}")
+        self.train_loss_dict = {
+            record["epoch"]: record["train_loss"] for record in progress.history
+        }
+        self.logger.info(
+            f"Checkpoint loaded. Resume training from epoch {progress.epoch}, batch "
+            f"{progress.batch}"
+        )
         return parts
 
     def _restore(self, parts: dict[str, Any]) -> None:
-        """Weights, optimizer, best weights and randomness of a checkpoint; the phase is set up already."""
+        """Weights, optimizer, best weights and randomness of a checkpoint.
+
+        The phase is set up already.
+        """
         from recbole_precise.evaluation.ranking import Ranks
 
         training = parts["training"]
@@ -317,7 +472,10 @@ class PhasedTraining:
         set_rng_state(self._resumed_rng, self._generators)
 
     def _own(self, training: dict[str, Any]) -> dict[str, Any]:
-        """What a checkpoint holds for this process alone; those of one process once held it among the rest."""
+        """What a checkpoint holds for this process alone.
+
+        Those of one process once held it among the rest.
+        """
         if "processes" in training:
             return training["processes"][self.processes.rank]
         return {"rng": training["rng"], "loss": training["progress"]["loss"]}
@@ -331,7 +489,9 @@ class PhasedTraining:
         self.best_valid_result = self.progress.best_result
         if self.progress.best_score is not None:
             self.best_valid_score = self.progress.best_score
-        self.train_loss_dict = {record["epoch"]: record["train_loss"] for record in self.progress.history}
+        self.train_loss_dict = {
+            record["epoch"]: record["train_loss"] for record in self.progress.history
+        }
         set_rng_state(state["rng"], self._generators)
         self.logger.info(f"The training in '{self.run_folder.path}' is finished: nothing to train.")
         return True

@@ -1,8 +1,10 @@
-"""The processes that train one model together, by torch.distributed alone; with one process every call is a plain value.
+"""The processes that train one model together, by torch.distributed alone; with one process every
+call is a plain value.
 
-What a clock, a file or a floating-point sum decides is decided in process 0 and told to all, so that no two of them ever
-take different turns. Numbers of a step go through the group that RecBole's launch made (NCCL on GPUs); Python values go
-through a gloo group of their own, which needs no GPU memory.
+What a clock, a file or a floating-point sum decides is decided in process 0 and told to all, so
+that no two of them ever take different turns. Numbers of a step go through the group that RecBole's
+launch made (NCCL on GPUs); Python values go through a gloo group of their own, which needs no GPU
+memory.
 """
 
 from __future__ import annotations
@@ -10,7 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
 
@@ -21,7 +23,8 @@ from torch import Tensor, distributed, nn
 from recbole_precise.errors import UserError
 
 _Value = TypeVar("_Value")
-#: One process may read texts or save weights for hours while the others wait; one that dies is noticed at once all the same.
+#: One process may read texts or save weights for hours while the others wait; one that dies is
+#: noticed at once all the same.
 _PATIENCE = timedelta(days=7)
 
 
@@ -37,11 +40,14 @@ class Processes:
 
     rank: int = 0
     count: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
     def of(cls, config: Any) -> Processes:
-        """Those that joined a process group when `config` was made; one alone where it made none."""
+        """Those that joined a process group when `config` was made.
+
+        One alone where it made none.
+        """
         if config["single_spec"] is not False:
             return cls()
         return cls(distributed.get_rank(), distributed.get_world_size(), config["device"])
@@ -59,7 +65,10 @@ class Processes:
         return box[0]
 
     def first_does(self, work: Callable[[], _Value]) -> _Value:
-        """What `work()` gives in process 0 alone, in every process; a UserError there is one everywhere."""
+        """What `work()` gives in process 0 alone, in every process.
+
+        A UserError there is one everywhere.
+        """
         if self.count == 1:
             return work()
         outcome: Any = None
@@ -90,7 +99,10 @@ class Processes:
         return tensor.cpu().numpy()
 
     def mean(self, losses: Any) -> Any:
-        """Mean over the processes of a loss, or of each part of a tuple of them; None stays None."""
+        """Mean over the processes of a loss, or of each part of a tuple of them.
+
+        None stays None.
+        """
         if self.count == 1 or losses is None:
             return losses
         parts = losses if isinstance(losses, tuple) else (losses,)
@@ -107,9 +119,13 @@ class Processes:
             if tensor.is_sparse or not tensor.numel():
                 continue
             received = tensor.detach().contiguous().clone().reshape(-1)
-            distributed.broadcast(received.view(torch.uint8), 0)  # as bytes: backends differ in the types that they know
+            distributed.broadcast(
+                received.view(torch.uint8), 0
+            )  # as bytes: backends differ in the types that they know
             if not self.first:
-                tensor.copy_(received.view_as(tensor))  # not in place of the copy: who caches by version must see the change
+                tensor.copy_(
+                    received.view_as(tensor)
+                )  # not in place of the copy: who caches by version must see the change
 
 
 @functools.lru_cache(maxsize=1)
@@ -126,7 +142,9 @@ def leave() -> None:
 
 
 class _Call(nn.Module):
-    """A model whose forward is any function of it: DistributedDataParallel averages gradients of its own forward alone."""
+    """A model whose forward is any function of it: DistributedDataParallel averages gradients of
+    its own forward alone.
+    """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -137,25 +155,33 @@ class _Call(nn.Module):
 
 
 def averaged(model: nn.Module, processes: Processes) -> Callable[[Any, Any], Any]:
-    """`call(loss_function, batch)`: the loss function of `model`, whose gradients `backward` averages over the processes.
+    """`call(loss_function, batch)`: the loss function of `model`, whose gradients `backward`
+    averages over the processes.
 
     It holds for the parameters that are trained now: another phase needs another one.
     """
     if processes.count == 1:
         return lambda function, batch: function(batch)
-    # Which parameters a step leaves out is not known beforehand: PRECISE's head has no part in universal training, experts
-    # are chosen by the batch, and RecBole's models keep unused layers. Looking for them costs a walk over the graph, and
-    # leaves the gradient of a parameter that no process used at None, as in one process.
-    # Buffers are shared once an epoch (`share`), not at every step: tables of token ids are among them.
+    # Which parameters a step leaves out is not known beforehand: PRECISE's head has no part in
+    # universal training, experts are chosen by the batch, and RecBole's models keep unused layers.
+    # Looking for them costs a walk over the graph, and leaves the gradient of a parameter that no
+    # process used at None, as in one process. Buffers are shared once an epoch (`share`), not at
+    # every step: tables of token ids are among them.
     parallel = nn.parallel.DistributedDataParallel
-    buffers = "forward_sync_buffers" if "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters else "broadcast_buffers"  # torch 2.12's name
+    buffers = (
+        "forward_sync_buffers"
+        if "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters
+        else "broadcast_buffers"
+    )  # torch 2.12's name
     return parallel(_Call(model), find_unused_parameters=True, **{buffers: False})
 
 
 class RareQuestion:
-    """Asks process 0 a question about the clock seldom enough that asking costs nothing beside the steps between.
+    """Asks process 0 a question about the clock seldom enough that asking costs nothing beside the
+    steps between.
 
-    After a yes it asks after 1, 2, 4, ... steps, and every `longest` steps at last. In one process it asks each time.
+    After a yes it asks after 1, 2, 4, ... steps, and every `longest` steps at last. In one process
+    it asks each time.
     """
 
     def __init__(self, processes: Processes, longest: int = 32) -> None:
@@ -163,7 +189,10 @@ class RareQuestion:
         self._gap = self._left = 1
 
     def ask(self, answer: Callable[[], bool]) -> bool:
-        """Process 0's answer, the same in all; no without asking while it is too early. Every process must call this once a step."""
+        """Process 0's answer, the same in all; no without asking while it is too early.
+
+        Every process must call this once a step.
+        """
         if self._processes.count == 1:
             return answer()
         self._left -= 1
@@ -173,3 +202,7 @@ class RareQuestion:
         self._gap = 1 if said else min(2 * self._gap, self._longest)
         self._left = self._gap
         return said
+
+
+#: A process that works by itself.
+ALONE = Processes()

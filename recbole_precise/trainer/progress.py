@@ -1,4 +1,6 @@
-"""Where a training stands: everything between two batches that the next one depends on, beside weights and randomness."""
+"""Where a training stands: everything between two batches that the next one depends on, beside
+weights and randomness.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +18,14 @@ class Progress:
         batch: batches trained in this epoch; `loss`: their sum (`LossSum.state`).
         epoch_generator: state of the loader's generator when the epoch began.
         train_loss: of this epoch when all its batches are done and its evaluation is not.
-        ended: the key that ends the phase: epochs, or stopping_step or train_minutes once they have ended it early.
-        best_score, waited: early stopping's state. best_epoch, best_result, best_exact: of the best evaluation of the
-            phase; rounded as RecBole prints it, and exact.
+        ended: the key that ends the phase: epochs, or stopping_step or train_minutes once they have
+            ended it early.
+        best_score, waited: early stopping's state. best_epoch, best_result, best_exact: of the best
+            evaluation of the phase; rounded as RecBole prints it, and exact.
         evaluations: validations so far, in all phases.
         history: one record per epoch. phases: one record per finished phase.
-        seconds: spent on training and on evaluation; `phase_seconds`: on both, in this phase; `clock_seconds`: the same on the
-            clock of `train_minutes`.
+        seconds: spent on training and on evaluation; `phase_seconds`: on both, in this phase;
+            `clock_seconds`: the same on the clock of `train_minutes`.
     """
 
     phase: int = 0
@@ -61,14 +64,23 @@ class Progress:
         return cls(**{key: value for key, value in state.items() if key in known})
 
     def curve(self) -> list[dict[str, Any]]:
-        """One record per epoch for result.json: number, phase, summed training loss, validation metrics (None without), and
-        the seconds of training and validation since the beginning."""
+        """One record per epoch for result.json: number, phase, summed training loss, validation
+        metrics (None without), and the seconds of training and validation since the beginning.
+        """
         records, spent = [], 0.0
         for record in self.history:
             spent += record["train_seconds"] + record.get("valid_seconds", 0.0)
             loss = record["train_loss"]
             total = sum(loss) if isinstance(loss, (tuple, list)) else loss
-            records.append({"epoch": record["epoch"], "phase": record["phase"], "train_loss": total, "valid": record.get("valid"), "seconds": spent})
+            records.append(
+                {
+                    "epoch": record["epoch"],
+                    "phase": record["phase"],
+                    "train_loss": total,
+                    "valid": record.get("valid"),
+                    "seconds": spent,
+                }
+            )
         return records
 
     def spend(self, kind: str, seconds: float) -> None:
@@ -84,8 +96,27 @@ class Progress:
     def next_phase(self, name: str, last: bool) -> None:
         """The phase under way is done: record it and, unless it was the last, forget its best."""
         best = None if self.best_epoch is None else self.best_epoch - self.phase_start
-        self.phases.append({"name": name, "epochs": self.epoch - self.phase_start, "best_epoch": best, "ended": self.ended, "seconds": self.phase_seconds})
+        self.phases.append(
+            {
+                "name": name,
+                "epochs": self.epoch - self.phase_start,
+                "best_epoch": best,
+                "ended": self.ended,
+                "seconds": self.phase_seconds,
+            }
+        )
         self.phase += 1
-        self.phase_start, self.phase_seconds, self.clock_seconds, self.ended = self.epoch, 0.0, 0.0, "epochs"
+        self.phase_start, self.phase_seconds, self.clock_seconds, self.ended = (
+            self.epoch,
+            0.0,
+            0.0,
+            "epochs",
+        )
         if not last:
-            self.waited, self.best_score, self.best_epoch, self.best_result, self.best_exact = 0, None, None, None, None
+            self.waited, self.best_score, self.best_epoch, self.best_result, self.best_exact = (
+                0,
+                None,
+                None,
+                None,
+                None,
+            )

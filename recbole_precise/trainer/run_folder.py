@@ -1,4 +1,6 @@
-"""The directory of a run: who may write there, its checkpoints, and the weights and state that it leaves behind."""
+"""The directory of a run: who may write there, its checkpoints, and the weights and state that it
+leaves behind.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ from recbole_precise.trainer.packing import pack, unpack
 from recbole_precise.trainer.vocabulary import FILES as VOCABULARY
 
 WEIGHTS, STATE, RESULT, CHECKPOINTS = "model.safetensors", "state.json", "result.json", "checkpoint"
-#: Settings that tell how many processes train: they change the result of a training, and not that of an evaluation.
+#: Settings that tell how many processes train: they change the result of a training, and not that
+#: of an evaluation.
 LAUNCH = ("single_spec", "world_size")
 #: What a finished training leaves.
 TRAINED = ("config.yaml", *VOCABULARY, WEIGHTS, STATE)
@@ -58,7 +61,9 @@ class RunFolder:
 
     @classmethod
     def made(cls, parent: Path, name: str) -> RunFolder:
-        """`named`, made at once, so that of two runs that begin in the same second each has its own."""
+        """`named`, made at once, so that of two runs that begin in the same second each has its
+        own.
+        """
         return cls.made_at(cls.named(parent, name).path)
 
     @classmethod
@@ -71,9 +76,13 @@ class RunFolder:
                 return cls(free)
             except FileExistsError as error:
                 if not free.exists():  # a file is in the place of a parent
-                    raise CheckpointError(f"'{short(free)}' cannot be made: {error.strerror}.") from error
+                    raise CheckpointError(
+                        f"'{short(free)}' cannot be made: {error.strerror}."
+                    ) from error
             except OSError as error:
-                raise CheckpointError(f"'{short(free)}' cannot be made: {error.strerror}.") from error
+                raise CheckpointError(
+                    f"'{short(free)}' cannot be made: {error.strerror}."
+                ) from error
 
     def hold(self) -> AbstractContextManager[None]:
         """The right to write here, for one process at a time; see `locking.exclusive`."""
@@ -98,26 +107,46 @@ class RunFolder:
         if not resume:
             for name in (RESULT, STATE, WEIGHTS):
                 if (self.path / name).exists():
-                    raise CheckpointError(f"run_dir '{self.path}' holds a finished run ({name}). Choose another run_dir, or set resume: True to read its result.")
+                    raise CheckpointError(
+                        f"run_dir '{self.path}' holds a finished run ({name}). Choose another "
+                        "run_dir, or set resume: True to read its result."
+                    )
             if self.store.exists():
-                raise CheckpointError(f"run_dir '{self.path}' holds an unfinished run. Set resume: True to go on with it, or choose another run_dir.")
+                raise CheckpointError(
+                    f"run_dir '{self.path}' holds an unfinished run. Set resume: True to go on "
+                    "with it, or choose another run_dir."
+                )
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise CheckpointError(f"run_dir '{short(self.path)}' cannot be made: {error.strerror}.") from error
+            raise CheckpointError(
+                f"run_dir '{short(self.path)}' cannot be made: {error.strerror}."
+            ) from error
         for file in self.path.glob(".*.tmp"):  # left by a process that was killed while it wrote
             if _PARTIAL.fullmatch(file.name):
                 file.unlink(missing_ok=True)
 
-    def save_final(self, weights: Mapping[str, torch.Tensor], other: Mapping[str, Any], state: Mapping[str, Any]) -> None:
-        """Leave the weights and, as the commit point, the state of a finished training; then drop the checkpoints."""
+    def save_final(
+        self,
+        weights: Mapping[str, torch.Tensor],
+        other: Mapping[str, Any],
+        state: Mapping[str, Any],
+    ) -> None:
+        """Leave the weights and, as the commit point, the state of a finished training.
+
+        Then drop the checkpoints.
+        """
         tensors = dict(weights)
         beside: dict[str, torch.Tensor] = {}
         structure = pack(dict(other), beside)
         tensors.update({_OTHER + name: tensor for name, tensor in beside.items()})
         written = write_tensors(self.weights, tensors, "the weights")
         plain = pack(dict(state), {}, "state")
-        write_json(self.path / STATE, sealed({"weights": written, "other_parameter": structure, "state": plain}), "the state of the run")
+        write_json(
+            self.path / STATE,
+            sealed({"weights": written, "other_parameter": structure, "state": plain}),
+            "the state of the run",
+        )
         self.store.clear()
         write_manifest(self.path, TRAINED)
 
@@ -137,38 +166,61 @@ class RunFolder:
         return unpack(unsealed(self.path / STATE)["state"], {})
 
     def load_finished(self, identity: Mapping[str, Any]) -> dict[str, Any] | None:
-        """`load_final`, or a CheckpointError when it is another run's; how many processes trained it does not matter any more."""
+        """`load_final`, or a CheckpointError when it is another run's.
+
+        How many processes trained it does not matter any more.
+        """
         state = self.load_final()
         if state is not None:
             self.check_identity(_without_launch(state["identity"]), _without_launch(identity))
         return state
 
     def load_weights(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """(state_dict, what the model keeps beside it) of a finished training, checked against their checksum."""
+        """(state_dict, what the model keeps beside it) of a finished training, checked against
+        their checksum.
+        """
         if not (self.path / STATE).exists():
-            raise CheckpointError(f"'{self.path}' holds no finished training: '{self.path / STATE}' is missing.{self._hint()}")
+            raise CheckpointError(
+                f"'{self.path}' holds no finished training: '{self.path / STATE}' is "
+                f"missing.{self._hint()}"
+            )
         content = unsealed(self.path / STATE)
         tensors = read_tensors(self.path, content["weights"])
-        beside = {name.removeprefix(_OTHER): tensors.pop(name) for name in list(tensors) if name.startswith(_OTHER)}
+        beside = {
+            name.removeprefix(_OTHER): tensors.pop(name)
+            for name in list(tensors)
+            if name.startswith(_OTHER)
+        }
         return tensors, unpack(content["other_parameter"], beside)
 
-    def load_checkpoint(self, identity: Mapping[str, Any], warn: Callable[[str], None]) -> dict[str, Any] | None:
-        """The parts of the newest good checkpoint, None without one; a CheckpointError when it is another run's."""
+    def load_checkpoint(
+        self, identity: Mapping[str, Any], warn: Callable[[str], None]
+    ) -> dict[str, Any] | None:
+        """The parts of the newest good checkpoint, None without one.
+
+        A CheckpointError when it is another run's.
+        """
         parts = self.store.load(warn)
         if parts is not None:
             self.check_identity(parts["training"]["identity"], identity)
         return parts
 
     def check_identity(self, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """A CheckpointError that names the first difference between the run in this directory and the one under way."""
+        """A CheckpointError that names the first difference between the run in this directory and
+        the one under way.
+        """
         if "text_encoder" not in saved:  # of a version that did not write it down
             now = {key: value for key, value in now.items() if key != "text_encoder"}
         difference = differing_key(saved, now)
         if difference is not None:
-            raise CheckpointError(f"run_dir '{self.path}' holds another run: {difference}. Resume with its settings (config.yaml there), or choose another run_dir.")
+            raise CheckpointError(
+                f"run_dir '{self.path}' holds another run: {difference}. Resume with its "
+                "settings (config.yaml there), or choose another run_dir."
+            )
 
     def check_settings(self, now: Mapping[str, Any]) -> None:
-        """`check_identity` of the settings alone, before data is read; what is damaged is left for `load_checkpoint` to tell.
+        """`check_identity` of the settings alone, before data is read; what is damaged is left for
+        `load_checkpoint` to tell.
 
         Only settings that both have: data and models of RecBole's add some while they are built.
         """
@@ -176,15 +228,29 @@ class RunFolder:
         parts = {"training": finished} if finished is not None else self.store.peek()
         if parts is not None:
             then = parts["training"]["identity"]["settings"]
-            common = [key for key in then if key in now and not (finished is not None and key in LAUNCH)]
-            self.check_identity({"settings": {key: then[key] for key in common}}, {"settings": {key: now[key] for key in common}})
+            common = [
+                key for key in then if key in now and not (finished is not None and key in LAUNCH)
+            ]
+            self.check_identity(
+                {"settings": {key: then[key] for key in common}},
+                {"settings": {key: now[key] for key in common}},
+            )
 
     def _hint(self) -> str:
-        return " Its training was interrupted: run it again with resume: True." if self.store.exists() else ""
+        return (
+            " Its training was interrupted: run it again with resume: True."
+            if self.store.exists()
+            else ""
+        )
 
 
 def _without_launch(identity: Mapping[str, Any]) -> dict[str, Any]:
-    return {**identity, "settings": {key: value for key, value in identity["settings"].items() if key not in LAUNCH}}
+    return {
+        **identity,
+        "settings": {
+            key: value for key, value in identity["settings"].items() if key not in LAUNCH
+        },
+    }
 
 
 def free_name(path: Path) -> Path:
@@ -197,36 +263,53 @@ def free_name(path: Path) -> Path:
 
 
 def find_run(path: str | os.PathLike) -> RunFolder:
-    """The run of a path to its directory or to a file in it; a CheckpointError when there is none."""
+    """The run of a path to its directory or to a file in it.
+
+    A CheckpointError when there is none.
+    """
     path = Path(path)
     folder = path if path.is_dir() else path.parent
     if not path.exists():
         raise CheckpointError(f"'{path}' does not exist.")
     run = RunFolder(folder)
     if not (folder / STATE).exists():
-        raise CheckpointError(f"'{folder}' is no run directory: '{folder / STATE}' is missing.{run._hint()}")
+        raise CheckpointError(
+            f"'{folder}' is no run directory: '{folder / STATE}' is missing.{run._hint()}"
+        )
     return run
 
 
 def load_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], source: object) -> None:
-    """`model.load_state_dict`, strictly; a CheckpointError that names the first tensor that does not fit."""
+    """`model.load_state_dict`, strictly.
+
+    A CheckpointError that names the first tensor that does not fit.
+    """
     own = model.state_dict()
     for name, tensor in own.items():
         if name not in weights:
-            raise CheckpointError(f"'{source}' has no tensor '{name}', which {type(model).__name__} needs: it belongs to another model or other settings.")
+            raise CheckpointError(
+                f"'{source}' has no tensor '{name}', which {type(model).__name__} needs: it "
+                "belongs to another model or other settings."
+            )
         if weights[name].shape != tensor.shape:
             raise CheckpointError(
-                f"'{source}': tensor '{name}' has the shape {list(weights[name].shape)}, but {type(model).__name__} needs {list(tensor.shape)}: "
+                f"'{source}': tensor '{name}' has the shape {list(weights[name].shape)}, but "
+                f"{type(model).__name__} needs {list(tensor.shape)}: "
                 "it belongs to another data set or other settings."
             )
     for name in weights:
         if name not in own:
-            raise CheckpointError(f"'{source}' has a tensor '{name}' that {type(model).__name__} does not know: it belongs to another model or other settings.")
+            raise CheckpointError(
+                f"'{source}' has a tensor '{name}' that {type(model).__name__} does not know: it "
+                "belongs to another model or other settings."
+            )
     model.load_state_dict(weights)
 
 
 def read_weights(file: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights of a run directory, of the model.safetensors in one, or of any other safetensors file."""
+    """Weights of a run directory, of the model.safetensors in one, or of any other safetensors
+    file.
+    """
     path = Path(file)
     if path.is_dir() or (path.name == WEIGHTS and (path.parent / STATE).exists()):
         return find_run(path).load_weights()

@@ -1,4 +1,6 @@
-"""Learning rate over a phase, as a function of the step alone: nothing to save, nothing to lose on resume."""
+"""Learning rate over a phase, as a function of the step alone: nothing to save, nothing to lose on
+resume.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,9 @@ import math
 SCHEDULES = ("constant", "cosine", "linear")
 
 
-def learning_rate_factor(schedule: str, step: int, total_steps: int, warmup_steps: int = 0) -> float:
+def learning_rate_factor(
+    schedule: str, step: int, total_steps: int, warmup_steps: int = 0
+) -> float:
     """What the phase's learning rate is multiplied by at `step` (counted from 0).
 
     Args:

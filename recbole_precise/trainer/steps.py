@@ -1,4 +1,6 @@
-"""The inside of a training step: autocast, loss scaling, clipping, and the sum of losses without waiting for the device."""
+"""The inside of a training step: autocast, loss scaling, clipping, and the sum of losses without
+waiting for the device.
+"""
 
 from __future__ import annotations
 
@@ -48,10 +50,14 @@ class Stepper:
         if self.scaler is not None and scaler_state:
             self.scaler.load_state_dict(dict(scaler_state))
 
-    def step(self, loss_function: Callable[[Any], Tensor | tuple[Tensor, ...]], batch: Any) -> Tensor | tuple[Tensor, ...]:
+    def step(
+        self, loss_function: Callable[[Any], Tensor | tuple[Tensor, ...]], batch: Any
+    ) -> Tensor | tuple[Tensor, ...]:
         """One step on a batch; returns what `loss_function(batch)` gave."""
         self.optimizer.zero_grad()
-        with torch.autocast(device_type=self.device.type, dtype=self.dtype, enabled=self.dtype is not None):
+        with torch.autocast(
+            device_type=self.device.type, dtype=self.dtype, enabled=self.dtype is not None
+        ):
             losses = loss_function(batch)
         loss = sum(losses) if isinstance(losses, tuple) else losses
         if self.scaler is None:
@@ -85,7 +91,9 @@ class LossSum:
         parts: sums to go on with, from `state()`.
     """
 
-    def __init__(self, device: torch.device, about: str, state: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, device: torch.device, about: str, state: Mapping[str, Any] | None = None
+    ) -> None:
         # The sum of RecBole: Python floats, which are float64. Apple's GPUs have none.
         self._dtype = torch.float32 if device.type == "mps" else torch.float64
         self._device, self._about = device, about
@@ -94,24 +102,39 @@ class LossSum:
         if state:
             self._tuple, self._steps = state["tuple"], state["steps"]
             if state["parts"] is not None:
-                self._parts = [torch.tensor(part, dtype=self._dtype, device=device) for part in state["parts"]]
+                self._parts = [
+                    torch.tensor(part, dtype=self._dtype, device=device) for part in state["parts"]
+                ]
 
     def add(self, losses: Tensor | tuple[Tensor, ...]) -> None:
         """Add the losses of a step."""
         self._tuple = isinstance(losses, tuple)
         values = [loss.detach().to(self._dtype) for loss in (losses if self._tuple else (losses,))]
-        self._parts = values if self._parts is None else [total + value for total, value in zip(self._parts, values)]
+        self._parts = (
+            values
+            if self._parts is None
+            else [total + value for total, value in zip(self._parts, values)]
+        )
         self._steps += 1
         if self._device.type == "cpu" or self._steps % _NAN_STRIDE == 0:
             self.check()
 
     def check(self) -> None:
         """Raise DivergedError when a loss so far was NaN (a sum stays NaN once it is)."""
-        if self._parts is not None and bool(torch.isnan(torch.stack([part.reshape(()) for part in self._parts])).any()):
-            raise DivergedError(f"The training loss became NaN in {self._about}, at step {self._steps} or shortly before. A lower learning_rate or clip_grad_norm: {{max_norm: 5}} may help.")
+        if self._parts is not None and bool(
+            torch.isnan(torch.stack([part.reshape(()) for part in self._parts])).any()
+        ):
+            raise DivergedError(
+                f"The training loss became NaN in {self._about}, at step {self._steps} or "
+                "shortly before. A lower learning_rate or clip_grad_norm: {max_norm: 5} may "
+                "help."
+            )
 
     def total(self) -> float | tuple[float, ...] | None:
-        """The sum over the epoch, one for each part of the loss where the model gives several; None before any step."""
+        """The sum over the epoch, one for each part of the loss where the model gives several.
+
+        None before any step.
+        """
         if self._parts is None:
             return None
         self.check()
@@ -126,14 +149,16 @@ class LossSum:
 
 
 def grad_scaler(device: torch.device) -> Any:
-    """torch's GradScaler under the name that the version at hand gives it."""
+    """Torch's GradScaler under the name that the version at hand gives it."""
     if hasattr(torch, "amp") and hasattr(torch.amp, "GradScaler"):
         return torch.amp.GradScaler(device.type)
     return torch.cuda.amp.GradScaler()
 
 
 class EarlyStopping:
-    """RecBole's rule: a tie is an improvement, and training stops at more than `patience` evaluations without one."""
+    """RecBole's rule: a tie is an improvement, and training stops at more than `patience`
+    evaluations without one.
+    """
 
     def __init__(self, patience: int, bigger: bool = True) -> None:
         self.patience, self.bigger = patience, bigger

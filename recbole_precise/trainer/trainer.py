@@ -26,7 +26,12 @@ from tqdm import tqdm
 from recbole_precise.data.preparation import described
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.draws import own_draws
-from recbole_precise.evaluation.list_metrics import LIST_METRICS, exact_metrics, is_exact_metric, is_list_metric
+from recbole_precise.evaluation.list_metrics import (
+    LIST_METRICS,
+    exact_metrics,
+    is_exact_metric,
+    is_list_metric,
+)
 from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.result import write_settings
@@ -34,7 +39,12 @@ from recbole_precise.trainer import judging
 from recbole_precise.trainer.checkpoint import write_atomically
 from recbole_precise.trainer.events import EventWriter
 from recbole_precise.trainer.memory import keep_freed_memory
-from recbole_precise.trainer.packing import generator_state, rng_state, set_generator_state, set_rng_state
+from recbole_precise.trainer.packing import (
+    generator_state,
+    rng_state,
+    set_generator_state,
+    set_rng_state,
+)
 from recbole_precise.trainer.phased import PhasedTraining
 from recbole_precise.trainer.phases import Phase
 from recbole_precise.trainer.processes import Processes, averaged
@@ -48,38 +58,63 @@ _GPU_REPORT = 20  # steps between two readings of the GPU's memory for the progr
 
 
 class PreciseTrainer(PhasedTraining, Trainer):
-    """Trains and evaluates our models and RecBole's; the arithmetic of a step and of early stopping is RecBole's.
+    """Trains and evaluates our models and RecBole's; the arithmetic of a step and of early stopping
+    is RecBole's.
 
     Beside RecBole's attributes:
         run_folder: the directory of the run; made when `fit` first saves.
         ranks: split ('valid', 'test') -> `Ranks` of the last evaluation of it.
         results: split -> metrics of that evaluation, not rounded.
         progress: epochs, losses and phases so far (`Progress`).
-        processes: this process among those that train the model; 0 writes the files and decides what a clock decides.
+        processes: this process among those that train the model; 0 writes the files and decides
+            what a clock decides.
     """
 
     def __init__(self, config, model) -> None:
-        # Not Trainer's own __init__: it makes directories wherever the process happens to run, and of several processes it
-        # knows those with GPUs and one phase alone.
+        # Not Trainer's own __init__: it makes directories wherever the process happens to run, and
+        # of several processes it knows those with GPUs and one phase alone.
         self.config, self.model, self.processes = config, model, Processes.of(config)
         if self.processes.count > 1:
             if config["device"].type == "cuda":
                 self.model = model = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model)
-            self.processes.share([*model.parameters(), *model.buffers()])  # each was built with a seed of its own
+            self.processes.share(
+                [*model.parameters(), *model.buffers()]
+            )  # each was built with a seed of its own
         self.logger = getLogger()
         self.run_folder = self._choose_folder()
-        self.checkpoint_dir, self.saved_model_file = str(self.run_folder.path), str(self.run_folder.weights)
-        self.tensorboard = EventWriter(self.run_folder.path if config["tensorboard"] is not False else None)
+        self.checkpoint_dir, self.saved_model_file = (
+            str(self.run_folder.path),
+            str(self.run_folder.weights),
+        )
+        self.tensorboard = EventWriter(
+            self.run_folder.path if config["tensorboard"] is not False else None
+        )
         self.wandblogger = WandbLogger(config)
-        self.learner, self.learning_rate, self.weight_decay = config["learner"], config["learning_rate"], config["weight_decay"]
-        self.epochs, self.stopping_step, self.train_minutes = config["epochs"], config["stopping_step"], config["train_minutes"]
+        self.learner, self.learning_rate, self.weight_decay = (
+            config["learner"],
+            config["learning_rate"],
+            config["weight_decay"],
+        )
+        self.epochs, self.stopping_step, self.train_minutes = (
+            config["epochs"],
+            config["stopping_step"],
+            config["train_minutes"],
+        )
         self.eval_step = min(config["eval_step"], self.epochs)
         self.clip_grad_norm = config["clip_grad_norm"]
-        self.valid_metric, self.valid_metric_bigger = config["valid_metric"].lower(), config["valid_metric_bigger"]
-        self.test_batch_size = judging.RECBOLES_PAIRS  # not eval_batch_size, which would change last bits
+        self.valid_metric, self.valid_metric_bigger = (
+            config["valid_metric"].lower(),
+            config["valid_metric_bigger"],
+        )
+        self.test_batch_size = (
+            judging.RECBOLES_PAIRS
+        )  # not eval_batch_size, which would change last bits
         self.device = config["device"]
         self.gpu_available = torch.cuda.is_available() and self.device.type == "cuda"
-        self.enable_amp, self.enable_scaler = config["enable_amp"], torch.cuda.is_available() and config["enable_scaler"]
+        self.enable_amp, self.enable_scaler = (
+            config["enable_amp"],
+            torch.cuda.is_available() and config["enable_scaler"],
+        )
         self.start_epoch = self.cur_step = 0
         self.best_valid_score = -np.inf if self.valid_metric_bigger else np.inf
         self.best_valid_result = None
@@ -98,15 +133,29 @@ class PreciseTrainer(PhasedTraining, Trainer):
 
     def _choose_folder(self) -> RunFolder:
         config = self.config
-        folder = RunFolder(Path(config["run_dir"])) if config["run_dir"] else RunFolder.named(Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}")
+        folder = (
+            RunFolder(Path(config["run_dir"]))
+            if config["run_dir"]
+            else RunFolder.named(
+                Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}"
+            )
+        )
         return RunFolder(self.processes.agree(folder.path))
 
     def _make_folder(self, train_set, held: ExitStack) -> None:
-        """Make the run directory, held until `held` ends; of two runs that chose one name in the same second, the second takes another."""
+        """Make the run directory, held until `held` ends.
+
+        Of two runs that chose one name in the same second, the second takes another.
+        """
         if not self.config["run_dir"]:
             path = self.run_folder.path
-            self.run_folder = RunFolder(self.processes.first_does(lambda: RunFolder.made_at(path).path))
-            self.checkpoint_dir, self.saved_model_file = str(self.run_folder.path), str(self.run_folder.weights)
+            self.run_folder = RunFolder(
+                self.processes.first_does(lambda: RunFolder.made_at(path).path)
+            )
+            self.checkpoint_dir, self.saved_model_file = (
+                str(self.run_folder.path),
+                str(self.run_folder.weights),
+            )
             self.tensorboard.move(self.run_folder.path)
 
         def claim() -> None:
@@ -124,7 +173,10 @@ class PreciseTrainer(PhasedTraining, Trainer):
         config = self.config
         if config["MODEL_TYPE"] != ModelType.SEQUENTIAL or config["evaluator"] == "recbole":
             if config["mask_history"] and config["MODEL_TYPE"] == ModelType.SEQUENTIAL:
-                raise ConfigError("mask_history needs evaluator: exact; RecBole's own evaluator never leaves out the history of a sequential model.")
+                raise ConfigError(
+                    "mask_history needs evaluator: exact; RecBole's own evaluator never leaves "
+                    "out the history of a sequential model."
+                )
             return False
         for metric in config["metrics"]:
             if not is_exact_metric(metric):
@@ -134,10 +186,13 @@ class PreciseTrainer(PhasedTraining, Trainer):
                 )
         for split, mode in config["eval_args"]["mode"].items():
             if mode != "full":
-                raise ConfigError(f"eval_args: mode '{mode}' of {split} samples candidates, exact ranks are over all items: set evaluator: recbole, or mode: full.")
+                raise ConfigError(
+                    f"eval_args: mode '{mode}' of {split} samples candidates, exact ranks are "
+                    "over all items: set evaluator: recbole, or mode: full."
+                )
         return True
 
-    # --- Training -----------------------------------------------------------------------------------------------------
+    # --- Training -----------------------------------------------------------------------------
 
     def fit(
         self,
@@ -148,7 +203,8 @@ class PreciseTrainer(PhasedTraining, Trainer):
         show_progress: bool = False,
         callback_fn: Callable[[int, float], Any] | None = None,
     ) -> tuple[float, dict[str, float] | None]:
-        """Train all phases; returns the best validation score (exact) and result (rounded as RecBole prints it).
+        """Train all phases; returns the best validation score (exact) and result (rounded as
+        RecBole prints it).
 
         Args:
             saved: write checkpoints, and the best weights at the end, into the run directory.
@@ -156,18 +212,24 @@ class PreciseTrainer(PhasedTraining, Trainer):
         """
         if self.device.type == "cpu" and self.config["keep_freed_memory"] is not False:
             keep_freed_memory()
-        # Importing RecBole's sequential models switches anomaly detection on for the whole process (sine.py): every backward
-        # pass is slower for it, and a NaN is a stack trace. Losses are looked at here anyway.
+        # Importing RecBole's sequential models switches anomaly detection on for the whole process
+        # (sine.py): every backward pass is slower for it, and a NaN is a stack trace. Losses are
+        # looked at here anyway.
         with ExitStack() as held, torch.autograd.set_detect_anomaly(False):
             if saved:
                 self._make_folder(train_data._dataset, held)
             self.know_training(train_data)
             if self.config["train_neg_sample_args"].get("dynamic", False):
                 train_data.get_model(self.model)
-            return self._fit_phases(train_data, valid_data, verbose, saved, show_progress, callback_fn)
+            return self._fit_phases(
+                train_data, valid_data, verbose, saved, show_progress, callback_fn
+            )
 
     def know_training(self, train_data) -> None:
-        """Take what metrics need of the training data; `fit` does so, and a finished run is evaluated after it."""
+        """Take what metrics need of the training data.
+
+        `fit` does so, and a finished run is evaluated after it.
+        """
         self._training_part = train_data._dataset
         if not self.exact:
             self.eval_collector.data_collect(train_data)
@@ -176,12 +238,21 @@ class PreciseTrainer(PhasedTraining, Trainer):
         return [Phase(name="train", epochs=self.epochs)]
 
     def _train_epoch(self, train_data, epoch_idx: int, loss_func=None, show_progress: bool = False):
-        """One pass over the training data, from the batch where a resumed run stood; returns the sum of the losses."""
+        """One pass over the training data, from the batch where a resumed run stood.
+
+        Returns the sum of the losses.
+        """
         self.model.train()
         loss_func = loss_func or self.model.calculate_loss
         progress = self.progress if self._tracks_batches else None
-        rate = self.optimizer.param_groups[0].get("initial_lr", self.optimizer.param_groups[0]["lr"])
-        losses = LossSum(self.device, f"epoch {epoch_idx} (learning_rate {rate:g})", progress.loss if progress else None)
+        rate = self.optimizer.param_groups[0].get(
+            "initial_lr", self.optimizer.param_groups[0]["lr"]
+        )
+        losses = LossSum(
+            self.device,
+            f"epoch {epoch_idx} (learning_rate {rate:g})",
+            progress.loss if progress else None,
+        )
         stepper = self._stepper_of(self.optimizer)
         generator = getattr(train_data, "generator", None)
         done = progress.batch if progress else 0
@@ -197,32 +268,49 @@ class PreciseTrainer(PhasedTraining, Trainer):
         if done:
             set_rng_state(self._resumed_rng, self._generators)
         title = set_color(f"Train {epoch_idx:>5}", "pink")
-        with tqdm(total=total, initial=done, ncols=100, desc=title) if show_progress else nullcontext() as bar:
+        with (
+            tqdm(total=total, initial=done, ncols=100, desc=title)
+            if show_progress
+            else nullcontext() as bar
+        ):
             for number, interaction in enumerate(batches, start=done):
                 self._schedule(number, total)
-                losses.add(stepper.step(functools.partial(self._averaged, loss_func), self._to_device(interaction)))
+                losses.add(
+                    stepper.step(
+                        functools.partial(self._averaged, loss_func), self._to_device(interaction)
+                    )
+                )
                 if progress:
                     progress.batch = number + 1
                     self._maybe_checkpoint(losses)
                 if bar is not None:
                     bar.update()
                     if self.gpu_available and number % _GPU_REPORT == 0:
-                        bar.set_postfix_str(set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow"))
-        self.processes.share(self.model.buffers())  # running statistics, which each process has of its own rows
+                        bar.set_postfix_str(
+                            set_color("GPU RAM: " + get_gpu_usage(self.device), "yellow")
+                        )
+        self.processes.share(
+            self.model.buffers()
+        )  # running statistics, which each process has of its own rows
         return self.processes.mean(losses.total())
 
     def _stepper_of(self, optimizer: torch.optim.Optimizer) -> Stepper:
         """The stepper of an optimizer; fp16's scale is kept as long as the optimizer is."""
         if self._stepper is None or self._stepper.optimizer is not optimizer:
             amp_dtype = (self.config["amp_dtype"] or "bf16") if self.enable_amp else None
-            self._stepper = Stepper(self.model, optimizer, self.device, amp_dtype=amp_dtype, clip=self.clip_grad_norm)
+            self._stepper = Stepper(
+                self.model, optimizer, self.device, amp_dtype=amp_dtype, clip=self.clip_grad_norm
+            )
         if self._averaged is None:
             self._averaged = averaged(self.model, self.processes)
         return self._stepper
 
     def _schedule(self, batch: int, batches: int) -> None:
         """Set the learning rate of the step; without schedule and warm-up nothing is touched."""
-        schedule, warmup = self.config["lr_schedule"] or "constant", self.config["warmup_steps"] or 0
+        schedule, warmup = (
+            self.config["lr_schedule"] or "constant",
+            self.config["warmup_steps"] or 0,
+        )
         if self._phase is None or (schedule == "constant" and not warmup):
             return
         step = (self.progress.epoch - self.progress.phase_start) * batches + batch
@@ -235,24 +323,47 @@ class PreciseTrainer(PhasedTraining, Trainer):
         """A batch on the model's device; copies to a GPU do not wait for it."""
         if self.device.type != "cuda":
             return interaction.to(self.device)
-        return Interaction({name: value.pin_memory().to(self.device, non_blocking=True) for name, value in interaction.interaction.items()})
+        return Interaction(
+            {
+                name: value.pin_memory().to(self.device, non_blocking=True)
+                for name, value in interaction.interaction.items()
+            }
+        )
 
     def resume_checkpoint(self, resume_file) -> None:
-        """RecBole's way to go on, which starts anew from the best epoch; ours goes on where the run stopped."""
-        raise CheckpointError(f"To go on with '{resume_file}', set run_dir to its directory and resume: True; fit then continues the run.")
+        """RecBole's way to go on, which starts anew from the best epoch.
 
-    # --- Weights ------------------------------------------------------------------------------------------------------
+        Ours goes on where the run stopped.
+        """
+        raise CheckpointError(
+            f"To go on with '{resume_file}', set run_dir to its directory and resume: True; fit "
+            "then continues the run."
+        )
+
+    # --- Weights ------------------------------------------------------------------------------
 
     def _other_parameter(self) -> dict[str, Any]:
-        """What RecBole's models keep beside their weights; modules among it are in the state_dict already."""
-        return {name: value for name, value in self.model.other_parameter().items() if not isinstance(value, torch.nn.Module)}
+        """What RecBole's models keep beside their weights.
+
+        Modules among it are in the state_dict already.
+        """
+        return {
+            name: value
+            for name, value in self.model.other_parameter().items()
+            if not isinstance(value, torch.nn.Module)
+        }
 
     def _save_checkpoint(self, epoch: int, verbose: bool = True, **kwargs) -> None:
         """Save the weights as they are: for RecBole's own loops (trainers of single models)."""
         if not self.processes.first:
             return
         folder = RunFolder(Path(kwargs.get("saved_model_file", self.saved_model_file)).parent)
-        state = {"epoch": epoch, "progress": self.progress.state(), "identity": self._settings_identity(), "rng": rng_state()}
+        state = {
+            "epoch": epoch,
+            "progress": self.progress.state(),
+            "identity": self._settings_identity(),
+            "rng": rng_state(),
+        }
         folder.save_final(self._weights(), self._other_parameter(), state)
         if verbose:
             self.logger.info(set_color("Saving current", "blue") + f": {folder.weights}")
@@ -265,7 +376,10 @@ class PreciseTrainer(PhasedTraining, Trainer):
         self.logger.info(f"Loading model structure and parameters from {file}")
 
     def _read_best(self, file: Path, own: bool) -> dict[str, Any]:
-        """Load the weights of `file` (or, of an `own` one that was not saved, the best in memory); returns what stands beside them."""
+        """Load the weights of `file` (or, of an `own` one that was not saved, the best in memory).
+
+        Returns what stands beside them.
+        """
         if file.suffix == ".pth":
             from recbole_precise.compat.checkpoints import (
                 check_other_parameter,
@@ -278,21 +392,28 @@ class PreciseTrainer(PhasedTraining, Trainer):
         elif own and not file.exists() and self._best is not None:
             weights, other = self._best["weights"], self._best["other"]  # trained with saved=False
         elif not file.exists():
-            raise CheckpointError(f"'{file}' does not exist: train with saved=True first, or give load_best_model=False or a model_file.")
+            raise CheckpointError(
+                f"'{file}' does not exist: train with saved=True first, or give "
+                "load_best_model=False or a model_file."
+            )
         else:
             weights, other = read_weights(file)
         load_into(self.model, weights, file)
         return other
 
-    # --- Evaluation ---------------------------------------------------------------------------------------------------
+    # --- Evaluation ---------------------------------------------------------------------------
 
     @torch.no_grad()
-    def evaluate(self, eval_data, load_best_model: bool = True, model_file=None, show_progress: bool = False) -> OrderedDict | None:
-        """Metrics of a split, named and rounded as RecBole does; exact ones in `results`, ranks in `ranks`.
+    def evaluate(
+        self, eval_data, load_best_model: bool = True, model_file=None, show_progress: bool = False
+    ) -> OrderedDict | None:
+        """Metrics of a split, named and rounded as RecBole does; exact ones in `results`, ranks in
+        `ranks`.
 
         Args:
-            load_best_model: evaluate the best weights of the run, or those in `model_file` (a run directory, its
-                model.safetensors, or a .pth of RecBole's), and leave them in the model.
+            load_best_model: evaluate the best weights of the run, or those in `model_file` (a run
+                directory, its model.safetensors, or a .pth of RecBole's), and leave them in the
+                model.
         """
         if not eval_data:
             return None
@@ -315,7 +436,9 @@ class PreciseTrainer(PhasedTraining, Trainer):
         return phase if phase in ("valid", "test") else "test"
 
     def _evaluate_like_recbole(self, eval_data, show_progress: bool) -> OrderedDict:
-        """RecBole's evaluator, in process 0: its means over processes count padded rows twice, and sums like coverage have none."""
+        """RecBole's evaluator, in process 0: its means over processes count padded rows twice, and
+        sums like coverage have none.
+        """
         was_training, result = self.model.training, None
         if self.processes.first:
             self.model.eval()
@@ -326,7 +449,9 @@ class PreciseTrainer(PhasedTraining, Trainer):
         return self.processes.agree(result)
 
     def _collect_like_recbole(self, eval_data, show_progress: bool) -> OrderedDict:
-        """RecBole's loop of `evaluate`, over batches whose size and draws follow from no setting."""
+        """RecBole's loop of `evaluate`, over batches whose size and draws follow from no
+        setting.
+        """
         dataset = eval_data._dataset
         full = isinstance(eval_data, FullSortEvalDataLoader)
         if full and self.item_tensor is None:
@@ -353,17 +478,27 @@ class PreciseTrainer(PhasedTraining, Trainer):
             rows = judging.pair_block(dataset.item_num)[0]
         shown = judging.shown_items(config, dataset, self._training_part)
         title = set_color("Evaluate   ", "pink")
-        with tqdm(total=len(dataset), ncols=100, desc=title) if show_progress else nullcontext() as bar:
+        with (
+            tqdm(total=len(dataset), ncols=100, desc=title)
+            if show_progress
+            else nullcontext() as bar
+        ):
             ranks = judging.rank_split(
-                self.model, eval_data, self.device, mask_history=bool(config["mask_history"]), seed=config["seed"],
-                budget_bytes=int((config["score_budget_mb"] or 64) * 2**20), score=score, progress=bar.update if bar is not None else None,
+                self.model, eval_data, self.device, mask_history=bool(config["mask_history"]),
+                seed=config["seed"],
+                budget_bytes=int((config["score_budget_mb"] or 64) * 2**20), score=score,
+                progress=bar.update if bar is not None else None,
                 processes=self.processes, rows=rows, shown=shown,
             )  # fmt: skip
-        exact = self.processes.agree(exact_metrics(ranks.rank, shown, config["metrics"], config["topk"]))
+        exact = self.processes.agree(
+            exact_metrics(ranks.rank, shown, config["metrics"], config["topk"])
+        )
         self.ranks[split], self.results[split] = ranks, exact
         places = config["metric_decimal_place"]
         # NumPy's rounding, which is RecBole's, differs from Python's in rare last digits.
-        result = OrderedDict((name, float(np.float64(value).round(places))) for name, value in exact.items())
+        result = OrderedDict(
+            (name, float(np.float64(value).round(places))) for name, value in exact.items()
+        )
         self.wandblogger.log_eval_metrics(result, head="eval")
         return result
 
@@ -371,19 +506,33 @@ class PreciseTrainer(PhasedTraining, Trainer):
         if verbose:
             self.logger.info(self._generate_train_loss_output(epoch, 0.0, seconds, loss))
         self._add_train_loss_to_tensorboard(epoch, loss)
-        self.wandblogger.log_metrics({"epoch": epoch, "train_loss": loss, "train_step": epoch}, head="train")
+        self.wandblogger.log_metrics(
+            {"epoch": epoch, "train_loss": loss, "train_step": epoch}, head="train"
+        )
 
-    def _log_validation(self, epoch: int, seconds: float, score: float, result: dict, number: int, verbose: bool) -> None:
+    def _log_validation(
+        self, epoch: int, seconds: float, score: float, result: dict, number: int, verbose: bool
+    ) -> None:
         if verbose:
-            title = set_color("epoch %d evaluating", "green") + " [" + set_color("time", "blue") + ": %.2fs, " + set_color("valid_score", "blue") + ": %f]"
+            title = (
+                set_color("epoch %d evaluating", "green")
+                + " ["
+                + set_color("time", "blue")
+                + ": %.2fs, "
+                + set_color("valid_score", "blue")
+                + ": %f]"
+            )
             self.logger.info(title % (epoch, seconds, score))
             self.logger.info(set_color("valid result", "blue") + ": \n" + dict2str(result))
-        self.tensorboard.add_scalar("Vaild_score", score, epoch)  # RecBole's spelling: its dashboards stay comparable
+        self.tensorboard.add_scalar(
+            "Vaild_score", score, epoch
+        )  # RecBole's spelling: its dashboards stay comparable
         self.wandblogger.log_metrics({**result, "valid_step": number}, head="valid")
 
 
 def get_trainer(config) -> type:
-    """The trainer class for a configured model: ours, below a trainer that RecBole has for this model alone (S3Rec).
+    """The trainer class for a configured model: ours, below a trainer that RecBole has for this
+    model alone (S3Rec).
 
     A model with a trainer outside RecBole's Trainer (XGBoost, LightGBM) keeps it.
     """
@@ -409,13 +558,26 @@ def combined(own: type) -> type:
     if hasattr(own, "save_pretrained_model"):
 
         def save_pretrained_model(self, epoch, saved_model_file) -> None:
-            """As RecBole's, into the run directory and in the pickle protocol of its other checkpoints."""
+            """As RecBole's, into the run directory and in the pickle protocol of its other
+            checkpoints.
+            """
             if self.processes.first:
-                state = {"config": self.config, "epoch": epoch, "state_dict": self.model.state_dict(), "other_parameter": self._other_parameter()}
+                state = {
+                    "config": self.config,
+                    "epoch": epoch,
+                    "state_dict": self.model.state_dict(),
+                    "other_parameter": self._other_parameter(),
+                }
                 state["optimizer"] = self.optimizer.state_dict()
-                content = io.BytesIO()  # torch says nothing that a reader understands of a disk that is full
+                content = (
+                    io.BytesIO()
+                )  # torch says nothing that a reader understands of a disk that is full
                 torch.save(state, content, pickle_protocol=4)
-                write_atomically(Path(saved_model_file), lambda partial: partial.write_bytes(content.getbuffer()), "the pretrained model")
+                write_atomically(
+                    Path(saved_model_file),
+                    lambda partial: partial.write_bytes(content.getbuffer()),
+                    "the pretrained model",
+                )
             self.saved_model_file = saved_model_file
 
         members["save_pretrained_model"] = save_pretrained_model

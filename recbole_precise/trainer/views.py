@@ -1,4 +1,6 @@
-"""The loaders of a phase: the same split under another view of the data, or with another kind of training rows."""
+"""The loaders of a phase: the same split under another view of the data, or with another kind of
+training rows.
+"""
 
 from __future__ import annotations
 
@@ -20,23 +22,34 @@ def phase_loaders(phase: Phase, train_data: Any, valid_data: Any) -> tuple[Any, 
     """
     if phase.scene_view is None and phase.train_rows is None and phase.train_batch_size is None:
         return train_data, valid_data
-    train = _loader(train_data, _view(train_data._dataset, phase.scene_view, phase.train_rows, phase.name), phase.train_batch_size)
+    train = _loader(
+        train_data,
+        _view(train_data._dataset, phase.scene_view, phase.train_rows, phase.name),
+        phase.train_batch_size,
+    )
     if not valid_data or phase.scene_view is None:
         return train, valid_data
-    return train, _loader(valid_data, _view(valid_data._dataset, phase.scene_view, None, phase.name), None)
+    return train, _loader(
+        valid_data, _view(valid_data._dataset, phase.scene_view, None, phase.name), None
+    )
 
 
 def _view(part: Any, scene_view: str | None, train_rows: str | None, phase: str) -> Any:
     if scene_view is None and train_rows is None:
         return part
     if not hasattr(part, "view"):
-        raise ConfigError(f"phase '{phase}' needs recbole_precise's dataset, but got {type(part).__name__}: create it with recbole_precise.create_dataset(config).")
+        raise ConfigError(
+            f"phase '{phase}' needs recbole_precise's dataset, but got {type(part).__name__}: "
+            "create it with recbole_precise.create_dataset(config)."
+        )
     return part.view(scene_view=scene_view, train_rows=train_rows)
 
 
 def _loader(like: Any, part: Any, batch_size: int | None) -> Any:
     """A loader of RecBole's kind over `part`, with a generator of its own."""
-    config = like.config if batch_size is None else _changed(like.config, train_batch_size=batch_size)
+    config = (
+        like.config if batch_size is None else _changed(like.config, train_batch_size=batch_size)
+    )
     return type(like)(config, part, like._sampler, shuffle=like.shuffle)
 
 
@@ -47,13 +60,17 @@ def _changed(config: Any, **settings: Any) -> Any:
 
 
 def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
-    """Put a training loader of RecBole's at the beginning of an epoch: windows shifted anew, rows in the epoch's order.
+    """Put a training loader of RecBole's at the beginning of an epoch: windows shifted anew, rows
+    in the epoch's order.
 
     Args:
-        generator: of the loader; it stands at the same place in every process, and so do the windows.
+        generator: of the loader; it stands at the same place in every process, and so do the
+            windows.
     """
     load_in_order(loader)
-    rows = vars(loader).get("dataset")  # the list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing
+    rows = vars(loader).get(
+        "dataset"
+    )  # the list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing
     if getattr(loader._dataset, "shift_windows", lambda _: False)(generator):
         rows[:] = range(len(loader._dataset))
     sampler = getattr(loader, "sampler", None)
@@ -61,7 +78,9 @@ def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
         sampler.dataset = rows
         sampler.num_samples = -(-len(rows) // sampler.num_replicas)
         sampler.total_size = sampler.num_samples * sampler.num_replicas
-        sampler.seed = loader.config["seed"]  # RecBole leaves it at 0: runs with different seeds would meet the rows in one order
+        sampler.seed = loader.config[
+            "seed"
+        ]  # RecBole leaves it at 0: runs with different seeds would meet the rows in one order
         sampler.set_epoch(epoch)
 
 

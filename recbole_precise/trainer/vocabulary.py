@@ -235,7 +235,9 @@ def _item_columns(vocabulary: Vocabulary) -> dict[str, pa.Array]:
 
 
 def _clean(text: str) -> str:
-    """A text that can be written as UTF-8: half a surrogate pair is replaced, as before encoding."""
+    """A text that can be written as UTF-8: half a surrogate pair is replaced, as before
+    encoding.
+    """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 

@@ -1,4 +1,6 @@
-"""What a study found: a table for the terminal and as Markdown, the trials as JSON, the best settings as YAML."""
+"""What a study found: a table for the terminal and as Markdown, the trials as JSON, the best
+settings as YAML.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,10 @@ SHOWN = 10
 
 @dataclass(frozen=True)
 class Row:
-    """A trial as the outputs show it; `state` is complete, cut, pruned, failed, lost or under way."""
+    """A trial as the outputs show it.
+
+    `state` is complete, cut, pruned, failed, lost or under way.
+    """
 
     number: int
     state: str
@@ -61,39 +66,97 @@ class Report:
         """The first rows under the summary."""
         shown = [row for row in self.rows if row.state not in ("lost", "under way")]
         rest = f"\n... and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
-        return f"{self.summary}\n\n{text_table(self._header(), [self._cells(row) for row in shown[:SHOWN]])}{rest}" if shown else self.summary
+        return (
+            f"{self.summary}\n\n"
+            f"{text_table(self._header(), [self._cells(row) for row in shown[:SHOWN]])}{rest}"
+            if shown
+            else self.summary
+        )
 
     def markdown(self) -> str:
         """All rows, and why trials failed."""
         header = self._header()
-        lines = [f"# {self.model} on {self.dataset}", "", self.summary, "", _pipes(header), _pipes(["---"] * len(header))]
+        lines = [
+            f"# {self.model} on {self.dataset}",
+            "",
+            self.summary,
+            "",
+            _pipes(header),
+            _pipes(["---"] * len(header)),
+        ]
         lines += [_pipes(self._cells(row)) for row in self.rows]
         failed = [row for row in self.rows if row.reason]
         if failed:
-            lines += ["", "## Why trials failed", "", *(f"- trial {row.number}: {row.reason}" for row in failed)]
+            lines += [
+                "",
+                "## Why trials failed",
+                "",
+                *(f"- trial {row.number}: {row.reason}" for row in failed),
+            ]
         return "\n".join(lines) + "\n"
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
         trials = [vars(row) for row in self.rows]
-        return numbers({"model": self.model, "dataset": self.dataset, "metric": self.metric, "summary": self.summary, "trials": trials})
+        return numbers(
+            {
+                "model": self.model,
+                "dataset": self.dataset,
+                "metric": self.metric,
+                "summary": self.summary,
+                "trials": trials,
+            }
+        )
 
     def _header(self) -> list[str]:
-        return ["trial", f"validation {self.metric}", "best epoch", "epochs", "seconds", "state", *self.keys]
+        return [
+            "trial",
+            f"validation {self.metric}",
+            "best epoch",
+            "epochs",
+            "seconds",
+            "state",
+            *self.keys,
+        ]
 
     def _cells(self, row: Row) -> list[str]:
         value = "-" if row.value is None else f"{row.value:.4f}"
         epochs = ["-" if number is None else str(number) for number in (row.best_epoch, row.epochs)]
-        return [str(row.number), value, *epochs, f"{row.seconds:.0f}", row.state, *(shown(row.settings[key]) if key in row.settings else "-" for key in self.keys)]
+        return [
+            str(row.number),
+            value,
+            *epochs,
+            f"{row.seconds:.0f}",
+            row.state,
+            *(shown(row.settings[key]) if key in row.settings else "-" for key in self.keys),
+        ]
 
 
 def report_of(study: SharedStudy, model: str, dataset: str, metric: str) -> Report:
     """The report of a study as its storage holds it now, with the trials of all processes."""
     plan, trials = study.plan, study.trials()
-    rows = [_row(trial, plan.space.values(trial.params)) for trial in trials if trial.state.name != "WAITING"]
+    rows = [
+        _row(trial, plan.space.values(trial.params))
+        for trial in trials
+        if trial.state.name != "WAITING"
+    ]
     places = {"complete": 0, "cut": 0, "pruned": 1, "failed": 2, "lost": 3, "under way": 4}
-    rows.sort(key=lambda row: (places[row.state], _by_value(row, plan.bigger) if places[row.state] == 0 else 0.0, row.number))
-    return Report(model, dataset, metric, plan.bigger, plan.space.names, rows, _summary(study, rows, trials, metric))
+    rows.sort(
+        key=lambda row: (
+            places[row.state],
+            _by_value(row, plan.bigger) if places[row.state] == 0 else 0.0,
+            row.number,
+        )
+    )
+    return Report(
+        model,
+        dataset,
+        metric,
+        plan.bigger,
+        plan.space.names,
+        rows,
+        _summary(study, rows, trials, metric),
+    )
 
 
 def write_report(folder: Path, report: Report, given: Mapping[str, Any]) -> list[Path]:
@@ -103,12 +166,20 @@ def write_report(folder: Path, report: Report, given: Mapping[str, Any]) -> list
         given: settings of the best trial that are no defaults, as its Config was given them.
     """
     files = [folder / "trials.md", folder / "trials.json"]
-    write_atomically(files[0], lambda partial: partial.write_text(report.markdown(), encoding="utf-8"), "the table of trials")
+    write_atomically(
+        files[0],
+        lambda partial: partial.write_text(report.markdown(), encoding="utf-8"),
+        "the table of trials",
+    )
     write_json(files[1], report.plain(), "the trials")
     if report.best is not None:
         files.append(folder / "best.yaml")
         text = best_yaml(report, given)
-        write_atomically(files[-1], lambda partial: partial.write_text(text, encoding="utf-8"), "the best settings")
+        write_atomically(
+            files[-1],
+            lambda partial: partial.write_text(text, encoding="utf-8"),
+            "the best settings",
+        )
     return files
 
 
@@ -116,13 +187,23 @@ def best_yaml(report: Report, given: Mapping[str, Any]) -> str:
     """The best settings as a file for `--config_files`."""
     best = report.best
     assert best is not None
-    settings = {key: value for key, value in given.items() if key not in HARMLESS and key not in ("model", "dataset")}
+    settings = {
+        key: value
+        for key, value in given.items()
+        if key not in HARMLESS and key not in ("model", "dataset")
+    }
     where = f" --data_path={given['data_path']}" if "data_path" in given else ""
-    cut = "\n# The end of the budget cut this trial: trained to its end it may differ." if best.state == "cut" else ""
+    cut = (
+        "\n# The end of the budget cut this trial: trained to its end it may differ."
+        if best.state == "cut"
+        else ""
+    )
     return (
         f"# {report.summary}\n"
-        f"# Trial {best.number}: validation {report.metric} {best.value!r}, and the test data not looked at.{cut}\n"
-        f"# Run it with: recbole-precise --model={report.model} --dataset={report.dataset}{where} --config_files=best.yaml\n"
+        f"# Trial {best.number}: validation {report.metric} {best.value!r}, and the test data "
+        f"not looked at.{cut}\n"
+        f"# Run it with: recbole-precise --model={report.model} "
+        f"--dataset={report.dataset}{where} --config_files=best.yaml\n"
     ) + settings_text(settings)
 
 
@@ -138,9 +219,23 @@ def shown(value: Any) -> str:
 
 def _row(trial: FrozenTrial, settings: Mapping[str, Any]) -> Row:
     kept = trial.user_attrs
-    state = {"COMPLETE": "cut" if kept.get("cut") else "complete", "PRUNED": "pruned", "FAIL": "lost" if was_lost(trial) else "failed"}.get(trial.state.name, "under way")
+    state = {
+        "COMPLETE": "cut" if kept.get("cut") else "complete",
+        "PRUNED": "pruned",
+        "FAIL": "lost" if was_lost(trial) else "failed",
+    }.get(trial.state.name, "under way")
     value = trial.value if state in ("complete", "cut", "pruned") else None
-    return Row(trial.number, state, value, settings, kept.get("best_epoch"), kept.get("epochs"), kept.get("seconds", 0.0), kept.get("valid", {}), kept.get("reason", ""))
+    return Row(
+        trial.number,
+        state,
+        value,
+        settings,
+        kept.get("best_epoch"),
+        kept.get("epochs"),
+        kept.get("seconds", 0.0),
+        kept.get("valid", {}),
+        kept.get("reason", ""),
+    )
 
 
 def _by_value(row: Row, bigger: bool) -> float:
@@ -148,15 +243,26 @@ def _by_value(row: Row, bigger: bool) -> float:
     return -value if bigger else value
 
 
-def _summary(study: SharedStudy, rows: Sequence[Row], trials: Sequence[FrozenTrial], metric: str) -> str:
+def _summary(
+    study: SharedStudy, rows: Sequence[Row], trials: Sequence[FrozenTrial], metric: str
+) -> str:
     states = [row.state for row in rows]
-    parts = [f"{states.count(state)} {state}" for state in ("complete", "cut", "pruned", "failed", "lost", "under way") if state in states]
+    parts = [
+        f"{states.count(state)} {state}"
+        for state in ("complete", "cut", "pruned", "failed", "lost", "under way")
+        if state in states
+    ]
     total = len([state for state in states if state != "lost"])
     best = best_of(trials, study.plan.bigger)
-    chosen = f"best validation {metric} {best.value:.4f} in trial {best.number}" if best is not None else "no trial is complete"
+    chosen = (
+        f"best validation {metric} {best.value:.4f} in trial {best.number}"
+        if best is not None
+        else "no trial is complete"
+    )
     plan = study.plan
     return (
-        f"{total} trials ({', '.join(parts)}) in {_duration(seconds_of(trials))} of trials, sampler {plan.sampler}, pruner {plan.pruner}, "
+        f"{total} trials ({', '.join(parts)}) in {_duration(seconds_of(trials))} of trials, "
+        f"sampler {plan.sampler}, pruner {plan.pruner}, "
         f"seed {plan.seed}: {chosen}. Chosen on validation data alone."
     )
 

@@ -1,4 +1,6 @@
-"""One process's share of a study: trial after trial until the budget is used, a line on the screen for each."""
+"""One process's share of a study: trial after trial until the budget is used, a line on the screen
+for each.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +20,17 @@ if TYPE_CHECKING:
 HOPELESS = 5
 
 
-def work(study: SharedStudy, task: Task, data: PreparedData, metric: str, say: Callable[[str], None] = print) -> None:
+def work(
+    study: SharedStudy,
+    task: Task,
+    data: PreparedData,
+    metric: str,
+    say: Callable[[str], None] = print,
+) -> None:
     """Run trials of `study` in this process until there is none left to run.
 
-    A process that is interrupted gives its trial back, so that its point is tried again. Raises ConfigError when the
-    first `HOPELESS` trials of the study have all failed.
+    A process that is interrupted gives its trial back, so that its point is tried again. Raises
+    ConfigError when the first `HOPELESS` trials of the study have all failed.
     """
     while (trial := study.begin()) is not None:
         values = study.plan.space.values(trial.params)
@@ -52,27 +60,50 @@ def _record(study: SharedStudy, trial: Trial, outcome: Outcome) -> None:
     if outcome.stopped == "pruned":
         study.prune(trial, outcome.found)
     elif outcome.value is not None and math.isfinite(outcome.value):
-        study.finish(trial, outcome.value, {**outcome.found, "cut": True} if outcome.stopped == "cut" else outcome.found)
+        study.finish(
+            trial,
+            outcome.value,
+            {**outcome.found, "cut": True} if outcome.stopped == "cut" else outcome.found,
+        )
     else:
         outcome.found.setdefault("reason", "There was no validation score.")
         study.fail(trial, outcome.found)
 
 
 def _line(study: SharedStudy, trial: Trial, outcome: Outcome, metric: str) -> str:
-    found, of = outcome.found, f" of {study.budget.trials}" if study.budget.trials is not None else ""
+    found, of = (
+        outcome.found,
+        f" of {study.budget.trials}" if study.budget.trials is not None else "",
+    )
     if "reason" in found:
         came = f"failed: {found['reason']}"
     else:
-        end = {"": "", "pruned": ", pruned", "cut": ", cut by the end of the budget"}[outcome.stopped]
-        epochs = f" (best epoch {found['best_epoch']}, {found['epochs']} run)" if "best_epoch" in found else ""
+        end = {"": "", "pruned": ", pruned", "cut": ", cut by the end of the budget"}[
+            outcome.stopped
+        ]
+        epochs = (
+            f" (best epoch {found['best_epoch']}, {found['epochs']} run)"
+            if "best_epoch" in found
+            else ""
+        )
         came = f"{metric} {outcome.value:.4f}{epochs}, {found['seconds']:.0f} s{end}"
     best = best_of(study.trials(), study.plan.bigger)
     so_far = f" | best {best.value:.4f} (trial {best.number})" if best is not None else ""
-    return f"trial {trial.number}{of}: {came} | {settings_line(study.plan.space.values(trial.params))}{so_far}"
+    return (
+        f"trial {trial.number}{of}: {came} | "
+        f"{settings_line(study.plan.space.values(trial.params))}{so_far}"
+    )
 
 
 def _check_hope(study: SharedStudy) -> None:
     trials = study.trials()
-    failed = [trial for trial in trials if trial.state.name == "FAIL" and "reason" in trial.user_attrs]
-    if len(failed) >= HOPELESS and not any(trial.state.name in ("COMPLETE", "PRUNED") for trial in trials):
-        raise ConfigError(f"The first {len(failed)} trials have all failed, the last one so: {failed[-1].user_attrs['reason']}")
+    failed = [
+        trial for trial in trials if trial.state.name == "FAIL" and "reason" in trial.user_attrs
+    ]
+    if len(failed) >= HOPELESS and not any(
+        trial.state.name in ("COMPLETE", "PRUNED") for trial in trials
+    ):
+        raise ConfigError(
+            f"The first {len(failed)} trials have all failed, the last one so: "
+            f"{failed[-1].user_attrs['reason']}"
+        )

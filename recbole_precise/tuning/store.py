@@ -1,9 +1,9 @@
 """A study on disk: Optuna's storage in one file, and locks by which processes know of each other.
 
-A journal (the default) only ever grows by whole lines and needs no server: processes on one machine share it, and
-machines share it through a common folder whose file system has locks (a local disk, NFS 4). SQLite (`.db`) is for one
-machine. The operating system frees the lock of a process that has died, however it died, so that its trial is known to
-be lost at once.
+A journal (the default) only ever grows by whole lines and needs no server: processes on one machine
+share it, and machines share it through a common folder whose file system has locks (a local disk,
+NFS 4). SQLite (`.db`) is for one machine. The operating system frees the lock of a process that has
+died, however it died, so that its trial is known to be lost at once.
 """
 
 from __future__ import annotations
@@ -26,32 +26,52 @@ SQLITE = (".db", ".sqlite", ".sqlite3")
 
 
 def open_storage(path: Path) -> BaseStorage:
-    """Optuna's storage in a file, made when it is not there; a ConfigError when the file is none."""
-    from sqlalchemy.exc import SQLAlchemyError
+    """Optuna's storage in a file, made when it is not there.
 
+    A ConfigError when the file is none.
+    """
     from optuna.exceptions import StorageInternalError
     from optuna.storages import JournalStorage, RDBStorage
+    from sqlalchemy.exc import SQLAlchemyError
 
     if re.match(r"\w{2,}:/", str(path)):
-        raise ConfigError(f"storage is a file, not the address '{path}': name a journal, or a .db file for SQLite.")
+        raise ConfigError(
+            f"storage is a file, not the address '{path}': name a journal, or a .db file for "
+            "SQLite."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix in SQLITE:
-            return RDBStorage(f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": {"timeout": 60}})
+            return RDBStorage(
+                f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
+            )
         return JournalStorage(_whole_lines()(str(path)))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SQLAlchemyError, StorageInternalError, RuntimeError) as error:
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        SQLAlchemyError,
+        StorageInternalError,
+        RuntimeError,
+    ) as error:
         kind = "database of studies" if path.suffix in SQLITE else "journal of studies"
-        raise ConfigError(f"storage '{path}' is no {kind} or cannot be used: {str(error).splitlines()[0] if str(error) else type(error).__name__}.") from error
+        raise ConfigError(
+            f"storage '{path}' is no {kind} or cannot be used: "
+            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}."
+        ) from error
 
 
 def _whole_lines() -> type:
     from filelock import FileLock
-
     from optuna.storages.journal import JournalFileBackend
 
     class Guard:
-        """Optuna's interface of a lock over one that the operating system frees. Optuna's own locks are files that outlive a
-        killed process, and its test of their age never ends when the journal's path is relative."""
+        """Optuna's interface of a lock over one that the operating system frees. Optuna's own locks
+        are files that outlive a killed process, and its test of their age never ends when the
+        journal's path is relative.
+        """
 
         def __init__(self, file: str) -> None:
             self._lock = FileLock(f"{file}.lock")
@@ -64,7 +84,9 @@ def _whole_lines() -> type:
             self._lock.release()
 
     class WholeLines(JournalFileBackend):
-        """Optuna's journal file, which a line cut short (a full disk, a power cut) does not spoil."""
+        """Optuna's journal file, which a line cut short (a full disk, a power cut) does
+        not spoil.
+        """
 
         def __init__(self, file: str) -> None:
             self._journal = Path(file)
@@ -75,8 +97,12 @@ def _whole_lines() -> type:
             self._guard.acquire()
             try:
                 self._drop_torn_line()
-                with open(self._journal, "ab") as file:
-                    file.write("".join(json.dumps(log, separators=(",", ":")) + "\n" for log in logs).encode("utf-8"))
+                with Path(self._journal).open("ab") as file:
+                    file.write(
+                        "".join(
+                            json.dumps(log, separators=(",", ":")) + "\n" for log in logs
+                        ).encode("utf-8")
+                    )
                     file.flush()
                     os.fsync(file.fileno())
             finally:
@@ -85,11 +111,11 @@ def _whole_lines() -> type:
         def _drop_torn_line(self) -> None:
             """What stands behind the last line break was never acknowledged to anyone."""
             if not self._ends_whole():
-                with open(self._journal, "rb+") as file:
+                with Path(self._journal).open("rb+") as file:
                     file.truncate(file.read().rfind(b"\n") + 1)
 
         def _ends_whole(self) -> bool:
-            with open(self._journal, "rb") as file:
+            with Path(self._journal).open("rb") as file:
                 if not file.seek(0, os.SEEK_END):
                     return True
                 file.seek(-1, os.SEEK_END)
@@ -113,7 +139,9 @@ class Workers:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"storage '{storage}': the folder '{self._folder}' cannot be made: {error}.") from error
+            raise ConfigError(
+                f"storage '{storage}': the folder '{self._folder}' cannot be made: {error}."
+            ) from error
         self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
         self.turn: BaseFileLock = FileLock(self._folder / "turn")
         self._own: BaseFileLock = FileLock(self._folder / self.name)

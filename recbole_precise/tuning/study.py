@@ -1,7 +1,9 @@
-"""A study that processes share: which point is tried next, what was found, and what a killed process left behind.
+"""A study that processes share: which point is tried next, what was found, and what a killed
+process left behind.
 
-Points are a function of the seed, their number and, for TPE, the trials before them, whichever process asks. A
-trial whose process died is marked and its point is handed out again, at most `ATTEMPTS` times in all.
+Points are a function of the seed, their number and, for TPE, the trials before them, whichever
+process asks. A trial whose process died is marked and its point is handed out again, at most
+`ATTEMPTS` times in all.
 """
 
 from __future__ import annotations
@@ -32,7 +34,10 @@ _LOST = ("killed", "interrupted")
 
 @dataclass(frozen=True)
 class Budget:
-    """What a study may spend in all, over all processes: `trials`, and `seconds` of trials; None for no limit."""
+    """What a study may spend in all, over all processes: `trials`, and `seconds` of trials.
+
+    None for no limit.
+    """
 
     trials: int | None = None
     seconds: float | None = None
@@ -62,14 +67,25 @@ class Plan:
     def identity(self) -> dict[str, Any]:
         """Plain values that tell this plan from another one."""
         space = {parameter.name: parameter.describe() for parameter in self.space.parameters}
-        plan = {"sampler": self.sampler, "pruner": self.pruner, "prune_after": self.prune_after, "seed": self.seed}
-        return {**plan, "space": space, "start": dict(self.start) if self.start is not None else None, **self.task}
+        plan = {
+            "sampler": self.sampler,
+            "pruner": self.pruner,
+            "prune_after": self.prune_after,
+            "seed": self.seed,
+        }
+        return {
+            **plan,
+            "space": space,
+            "start": dict(self.start) if self.start is not None else None,
+            **self.task,
+        }
 
 
 class SharedStudy:
     """One process's hold on a study in `storage`.
 
-    Raises ConfigError: when `storage` cannot be used, or holds a study of that name with another plan.
+    Raises ConfigError: when `storage` cannot be used, or holds a study of that name with another
+        plan.
     """
 
     def __init__(self, storage: Path, name: str, plan: Plan, budget: Budget) -> None:
@@ -83,8 +99,17 @@ class SharedStudy:
         self._workers = Workers(storage)
         with self._workers.turn:
             if name not in optuna.get_all_study_names(self._store):
-                optuna.create_study(storage=self._store, study_name=name, direction="maximize" if plan.bigger else "minimize")
-            self.study = optuna.load_study(storage=self._store, study_name=name, sampler=self._sampler(0), pruner=self._pruner())
+                optuna.create_study(
+                    storage=self._store,
+                    study_name=name,
+                    direction="maximize" if plan.bigger else "minimize",
+                )
+            self.study = optuna.load_study(
+                storage=self._store,
+                study_name=name,
+                sampler=self._sampler(0),
+                pruner=self._pruner(),
+            )
             self._same_plan(storage)
 
     def _same_plan(self, storage: Path) -> None:
@@ -93,9 +118,12 @@ class SharedStudy:
             self.study.set_user_attr("plan", now)
         elif (difference := differing_key(then, now)) is not None:
             self.leave()
-            raise ConfigError(f"study '{self.name}' in '{storage}' cannot go on with these settings ({difference}): its trials would not compare. Choose another --study.")
+            raise ConfigError(
+                f"study '{self.name}' in '{storage}' cannot go on with these settings "
+                f"({difference}): its trials would not compare. Choose another --study."
+            )
 
-    # --- Handing out --------------------------------------------------------------------------------------------------
+    # --- Handing out --------------------------------------------------------------------------
 
     def begin(self) -> Trial | None:
         """The next trial of this process, None when the budget is used or the grid is through."""
@@ -111,10 +139,15 @@ class SharedStudy:
                     return None
                 if self.plan.start is not None and not trials:
                     self.study.enqueue_trial(dict(self.plan.start))
-            # Points are numbered without their further attempts, so that a kill changes no later point.
-            self.study.sampler = self._sampler(sum("again" not in trial.user_attrs for trial in trials))
+            # Points are numbered without their further attempts, so that a kill changes no later
+            # point.
+            self.study.sampler = self._sampler(
+                sum("again" not in trial.user_attrs for trial in trials)
+            )
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # choices that are None, and TPE's experimental arguments
+                warnings.simplefilter(
+                    "ignore"
+                )  # choices that are None, and TPE's experimental arguments
                 trial = self.study.ask(fixed_distributions=self._distributions)
             trial.set_user_attr("worker", self._workers.name)
             return trial
@@ -131,9 +164,12 @@ class SharedStudy:
         from optuna.trial import TrialState
 
         for trial in self.trials():
-            # A trial is given its worker before `turn` is: one without has lost its process in between.
+            # A trial is given its worker before `turn` is: one without has lost its process in
+            # between.
             worker = trial.user_attrs.get("worker")
-            if trial.state == TrialState.RUNNING and (worker is None or not self._workers.alive(worker)):
+            if trial.state == TrialState.RUNNING and (
+                worker is None or not self._workers.alive(worker)
+            ):
                 self._store.set_trial_user_attr(trial._trial_id, "ended", "killed")
                 self.study.tell(trial.number, state=TrialState.FAIL)
         trials = self.trials()
@@ -141,10 +177,15 @@ class SharedStudy:
         for trial in trials:
             attempt = trial.user_attrs.get("attempt", 1)
             if was_lost(trial) and trial.number not in again and attempt < ATTEMPTS:
-                self.study.enqueue_trial(point_of(trial), user_attrs={"again": trial.number, "attempt": attempt + 1})
+                self.study.enqueue_trial(
+                    point_of(trial), user_attrs={"again": trial.number, "attempt": attempt + 1}
+                )
 
     def _sampler(self, number: int) -> BaseSampler:
-        """Draws for the point of that number; one generator for all would draw the same points in every process."""
+        """Draws for the point of that number.
+
+        One generator for all would draw the same points in every process.
+        """
         from optuna.samplers import RandomSampler, TPESampler
 
         seed = int(np.random.SeedSequence([self.plan.seed, number]).generate_state(1)[0])
@@ -152,15 +193,20 @@ class SharedStudy:
             return RandomSampler(seed=seed)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            # Lying about the trials under way keeps processes apart; good settings depend on each other.
+            # Lying about the trials under way keeps processes apart; good settings depend on each
+            # other.
             return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
     def _pruner(self) -> Any:
         from optuna.pruners import MedianPruner, NopPruner
 
-        return NopPruner() if self.plan.pruner == "none" else MedianPruner(n_startup_trials=5, n_warmup_steps=self.plan.prune_after - 1)
+        return (
+            NopPruner()
+            if self.plan.pruner == "none"
+            else MedianPruner(n_startup_trials=5, n_warmup_steps=self.plan.prune_after - 1)
+        )
 
-    # --- Taking back --------------------------------------------------------------------------------------------------
+    # --- Taking back --------------------------------------------------------------------------
 
     def spend(self, trial: Trial, seconds: float) -> None:
         """The seconds of a trial so far; the budget counts what was last said."""
@@ -179,7 +225,9 @@ class SharedStudy:
         self.study.tell(trial, state=TrialState.PRUNED)
 
     def fail(self, trial: Trial, found: Mapping[str, Any]) -> None:
-        """A trial has no value: `found["reason"]` says why, or `found["ended"]` that its point is to be tried again."""
+        """A trial has no value: `found["reason"]` says why, or `found["ended"]` that its point is
+        to be tried again.
+        """
         from optuna.trial import TrialState
 
         self._keep(trial, found)
@@ -193,7 +241,7 @@ class SharedStudy:
         """This process takes no more trials."""
         self._workers.leave()
 
-    # --- Looking ------------------------------------------------------------------------------------------------------
+    # --- Looking ------------------------------------------------------------------------------
 
     def trials(self) -> list[FrozenTrial]:
         """All trials so far, of all processes, in the order of their numbers."""
@@ -230,4 +278,8 @@ def point_of(trial: FrozenTrial) -> dict[str, Any]:
 def best_of(trials: Sequence[FrozenTrial], bigger: bool) -> FrozenTrial | None:
     """The completed trial with the best value, the earliest of equals."""
     done = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    return min(done, key=lambda trial: (-trial.value if bigger else trial.value, trial.number)) if done else None
+    return (
+        min(done, key=lambda trial: (-trial.value if bigger else trial.value, trial.number))
+        if done
+        else None
+    )

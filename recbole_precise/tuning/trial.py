@@ -1,4 +1,6 @@
-"""One trial in this process: the training and validation of a run, without its test and without a run directory."""
+"""One trial in this process: the training and validation of a run, without its test and without a
+run directory.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ from recbole_precise.quick_start import train_model
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of a study share: the model, the data set, config files, and `--key=value` of the command line."""
+    """What all trials of a study share: the model, the data set, config files, and `--key=value` of
+    the command line.
+    """
 
     model: str
     dataset: str
@@ -28,13 +32,23 @@ class Task:
     arguments: tuple[str, ...] = ()
 
     def config(self, values: Mapping[str, Any] | None = None) -> Config:
-        """The settings of a trial; `values` go before config files, and the command line before `values`."""
+        """The settings of a trial.
+
+        `values` go before config files, and the command line before `values`.
+        """
         with command_line(self.arguments):
-            return Config(self.model, self.dataset, list(self.config_files), dict(values or {}), drawn=values or ())
+            return Config(
+                self.model,
+                self.dataset,
+                list(self.config_files),
+                dict(values or {}),
+                drawn=values or (),
+            )
 
 
 class PreparedData:
-    """Loaders for trials. Data is read anew only when a setting differs that was looked at while it was read and split.
+    """Loaders for trials. Data is read anew only when a setting differs that was looked at while it
+    was read and split.
 
     Each trial has loaders and row tables of its own, so that none sees what another did to them.
     """
@@ -55,7 +69,9 @@ class PreparedData:
             self._read = {key: copy.deepcopy(config[key]) for key in keys}
             self._kept = dataset, built
         dataset, built = self._kept
-        return data_preparation(config, _own(dataset, config), [_own(part, config) for part in built])
+        return data_preparation(
+            config, _own(dataset, config), [_own(part, config) for part in built]
+        )
 
 
 def _own(dataset: SequenceDataset, config: Config) -> SequenceDataset:
@@ -94,7 +110,10 @@ def _keys_read(config: Config) -> Iterator[set[str]]:
 
 
 class Stopped(Exception):
-    """Raised by a trial's callback to end it; `how` is "pruned" or "cut" (by the end of the budget)."""
+    """Raised by a trial's callback to end it.
+
+    `how` is "pruned" or "cut" (by the end of the budget).
+    """
 
     def __init__(self, how: str) -> None:
         super().__init__(how)
@@ -108,7 +127,8 @@ class Outcome:
     Attributes:
         value: the best validation score, exact; None when the trial failed.
         stopped: "", "pruned" or "cut".
-        found: `best_epoch`, `epochs` (validated so far), `valid` (metrics at the best epoch), `seconds`; `reason` of a failure.
+        found: `best_epoch`, `epochs` (validated so far), `valid` (metrics at the best epoch),
+            `seconds`; `reason` of a failure.
     """
 
     value: float | None = None
@@ -116,15 +136,23 @@ class Outcome:
     found: dict[str, Any] = field(default_factory=dict)
 
 
-def run_trial(task: Task, values: Mapping[str, Any], data: Callable[[Config], tuple], watch: Callable[[int, float, float], None]) -> Outcome:
-    """Train and validate with `values`; the validation result is bit for bit that of the command with the same settings.
+def run_trial(
+    task: Task,
+    values: Mapping[str, Any],
+    data: Callable[[Config], tuple],
+    watch: Callable[[int, float, float], None],
+) -> Outcome:
+    """Train and validate with `values`; the validation result is bit for bit that of the command
+    with the same settings.
 
     Args:
         data: settings -> loaders, such as `PreparedData()`.
-        watch: called after each validation with (epoch, score, seconds of the trial); it may raise `Stopped`. Seconds are
-            those of the wall, or of the processor where the settings say `train_clock: processor`.
+        watch: called after each validation with (epoch, score, seconds of the trial); it may raise
+            `Stopped`. Seconds are those of the wall, or of the processor where the settings say
+                `train_clock: processor`.
 
-    Returns: an Outcome, also of a trial that fails: a combination that is refused, a loss that is NaN, memory that runs out.
+    Returns: an Outcome, also of a trial that fails: a combination that is refused, a loss that is
+        NaN, memory that runs out.
     """
     outcome, config = Outcome(), None
     started = perf_counter(), process_time()
@@ -151,7 +179,9 @@ def run_trial(task: Task, values: Mapping[str, Any], data: Callable[[Config], tu
         outcome.stopped, outcome.value = stop.how, best[0]
     except UserError as error:
         outcome.found["reason"] = str(error)
-    except Exception as error:  # noqa: BLE001 - a study outlives whatever a model does with a point
-        outcome.found.update(reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+    except Exception as error:
+        outcome.found.update(
+            reason=f"{type(error).__name__}: {error}", traceback=traceback.format_exc()
+        )
     outcome.found["seconds"] = spent()
     return outcome

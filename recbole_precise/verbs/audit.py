@@ -14,11 +14,16 @@ _PATIENCE = 60.0  # seconds to wait for another report that is being written int
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Examine a data set; print the report and write audit.md, audit.json and plots into `--output`."""
+    """Examine a data set.
+
+    Print the report and write audit.md, audit.json and plots into `--output`.
+    """
     own, options, rest = options_beside_a_run("audit", arguments, "it looks at the data alone")
     output = output_folder(own["output"], "--output") if "output" in own else None
     draw = switch(own, "plots", True)
-    counts = {name: whole_number(own, name, None) for name in ("shuffles", "most_events") if name in own}
+    counts = {
+        name: whole_number(own, name, None) for name in ("shuffles", "most_events") if name in own
+    }
     need_recbole()
     from recbole_precise.audit import examine, judge, plots, report
     from recbole_precise.audit.examine import DEFAULT_SHUFFLES, check_shuffles
@@ -32,10 +37,16 @@ def main(arguments: Sequence[str]) -> None:
 
     def progress(done: int) -> None:
         if sys.stderr.isatty():
-            print(f"\rRandom copies: {done} of {shuffles} ", end="\n" if done == shuffles else "", file=sys.stderr, flush=True)
+            print(
+                f"\rRandom copies: {done} of {shuffles} ",
+                end="\n" if done == shuffles else "",
+                file=sys.stderr,
+                flush=True,
+            )
 
     audit = examine(
-        loaded.data, orders=loaded.orders, text_vectors=loaded.text_vectors, mask_history=loaded.mask_history,
+        loaded.data, orders=loaded.orders, text_vectors=loaded.text_vectors,
+        mask_history=loaded.mask_history,
         seed=loaded.seed, progress=progress, **counts,
     )  # fmt: skip
     verdict = judge(audit)
@@ -43,6 +54,11 @@ def main(arguments: Sequence[str]) -> None:
     folder = output or loaded.folder
     with exclusive(folder, "--output", wait=_PATIENCE):
         pictures = plots.write(folder / "plots", loaded.name, audit) if draw else []
-        report.write(folder, loaded.name, audit, verdict, facts, [f"plots/{file.name}" for file in pictures])
+        report.write(
+            folder, loaded.name, audit, verdict, facts, [f"plots/{file.name}" for file in pictures]
+        )
     print(report.to_text(report.sections(loaded.name, audit, verdict, facts)))
-    print(f"\nWritten: {folder / 'audit.md'}, audit.json" + (" and plots/ (PNG and SVG)" if draw else ""))
+    print(
+        f"\nWritten: {folder / 'audit.md'}, audit.json"
+        + (" and plots/ (PNG and SVG)" if draw else "")
+    )

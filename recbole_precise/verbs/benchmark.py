@@ -1,4 +1,7 @@
-"""`benchmark`: models by data sets by seeds, each cell a run of its own; tables, tests and plots of what came out."""
+"""`benchmark`: models by data sets by seeds, each cell a run of its own.
+
+Tables, tests and plots of what came out.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,10 @@ _PATIENCE = 60.0  # seconds to wait for another report that is being written int
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Run what a plan still lacks, write its report and print its tables; CellsFailed when a cell failed."""
+    """Run what a plan still lacks, write its report and print its tables.
+
+    CellsFailed when a cell failed.
+    """
     named, rest = positional(arguments)
     settings = parse_arguments(rest, strict=True)
     if named[1:] or (named and "plan" in settings):
@@ -32,17 +38,27 @@ def main(arguments: Sequence[str]) -> None:
     if plan_name is None:
         from recbole_precise.benchmark.plan import shipped_plans
 
-        raise ConfigError(f"benchmark needs --plan: one of {', '.join(shipped_plans())}, or a YAML file.")
+        raise ConfigError(
+            f"benchmark needs --plan: one of {', '.join(shipped_plans())}, or a YAML file."
+        )
     runs = output_folder(own.get("runs", _RUNS), "--runs")
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    jobs, memory_gb, seeds = whole_number(own, "jobs", min(2, cores)), number(own, "memory_gb", 2.0), whole_numbers(own, "seeds")
-    plots, dry_run, report_only = (switch(own, key, default) for key, default in (("plots", True), ("dry_run", False), ("report_only", False)))
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    jobs, memory_gb, seeds = (
+        whole_number(own, "jobs", min(2, cores)),
+        number(own, "memory_gb", 2.0),
+        whole_numbers(own, "seeds"),
+    )
+    plots, dry_run, report_only = (
+        switch(own, key, default)
+        for key, default in (("plots", True), ("dry_run", False), ("report_only", False))
+    )
     models, datasets = (_names(own, key) for key in ("models", "datasets"))
     against, output = own.get("against"), own.get("output")
     if output is not None:
         output_folder(output, "--output")  # before anything runs
     need_recbole()
-    from recbole_precise.benchmark import plots as pictures
     from recbole_precise.benchmark.cells import make_cells
     from recbole_precise.benchmark.plan import read_plan
     from recbole_precise.benchmark.running import CellsFailed, Outcome, Runner
@@ -55,14 +71,21 @@ def main(arguments: Sequence[str]) -> None:
     cells = make_cells(plan, runs, settings, threads)
     if dry_run:
         for cell in cells:
-            print(f"{'finished' if cell.finished else 'to run  '}  {cell.name}: recbole-precise {shlex.join(cell.arguments())}")
+            print(
+                f"{'finished' if cell.finished else 'to run  '}  {cell.name}: recbole-precise "
+                f"{shlex.join(cell.arguments())}"
+            )
         return
-    folder = output_folder(output, "--output") if output is not None else runs / f"report-{plan.name}"
+    folder = (
+        output_folder(output, "--output") if output is not None else runs / f"report-{plan.name}"
+    )
     command = "recbole-precise benchmark " + shlex.join(arguments)
     if report_only:
         outcomes = [Outcome(cell, "finished" if cell.finished else "waiting") for cell in cells]
     else:
-        runner = Runner(cells, jobs, memory_gb, threads or whole_number(settings, "threads", 1), say=_say)
+        runner = Runner(
+            cells, jobs, memory_gb, threads or whole_number(settings, "threads", 1), say=_say
+        )
         try:
             outcomes = runner.run()
         except KeyboardInterrupt as interrupt:
@@ -74,12 +97,17 @@ def main(arguments: Sequence[str]) -> None:
     failed = [outcome for outcome in outcomes if outcome.status == "failed"]
     if failed:
         raise CellsFailed(
-            f"{len(failed)} of {len(cells)} cells failed, the first {failed[0].cell.name}: {failed[0].words} The others stand in '{folder}'; the same command tries again what failed."
+            f"{len(failed)} of {len(cells)} cells failed, the first {failed[0].cell.name}: "
+            f"{failed[0].words} The others stand in '{folder}'; the same command tries again "
+            "what failed."
         )
 
 
 def write_report(plan, outcomes, folder: Path, command: str, plots: bool) -> str:
-    """Write table.md, table.csv, table-<data set>.tex, results.json and plots; returns what to print."""
+    """Write table.md, table.csv, table-<data set>.tex, results.json and plots.
+
+    Returns what to print.
+    """
     from recbole_precise.benchmark import plots as pictures
     from recbole_precise.benchmark import tables
     from recbole_precise.benchmark.summary import summarize
@@ -87,10 +115,18 @@ def write_report(plan, outcomes, folder: Path, command: str, plots: bool) -> str
 
     summary = summarize(plan, outcomes, command)
     texts = {"table.md": tables.markdown(summary), "table.csv": tables.csv_text(summary)}
-    texts |= {f"table-{dataset}.tex": tables.latex(summary, dataset) for dataset, part in summary["datasets"].items() if part["rows"]}
+    texts |= {
+        f"table-{dataset}.tex": tables.latex(summary, dataset)
+        for dataset, part in summary["datasets"].items()
+        if part["rows"]
+    }
     write_json(folder / "results.json", summary, "the results of the benchmark")
     for name, text in texts.items():
-        write_atomically(folder / name, lambda partial, text=text: partial.write_text(text, encoding="utf-8"), "a table")
+        write_atomically(
+            folder / name,
+            lambda partial, text=text: partial.write_text(text, encoding="utf-8"),
+            "a table",
+        )
     drawn = pictures.draw(summary, folder / "plots") if plots else []
     files = ", ".join([*texts, "results.json", *(f"plots/{file.name}" for file in drawn)])
     return f"{texts['table.md']}\nWritten to '{folder}': {files}"
@@ -101,14 +137,18 @@ def _say(line: str) -> None:
 
 
 def _names(options: Mapping[str, str], key: str) -> list[str] | None:
-    """`options[key]` as names with blanks between them, None where it is missing; a name with a blank in it stands in quotes."""
+    """`options[key]` as names with blanks between them, None where it is missing.
+
+    A name with a blank in it stands in quotes.
+    """
     if key not in options:
         return None
     try:
         names = shlex.split(options[key])
     except ValueError:
         raise ConfigError(
-            f"--{key}: a quote in {options[key]} is never closed; a name with a blank stands in quotes, as in --{key}=\"Pop 'two words'\"."
+            f"--{key}: a quote in {options[key]} is never closed; a name with a blank stands in "
+            f"quotes, as in --{key}=\"Pop 'two words'\"."
         ) from None
     if not names or not all(names):
         raise ConfigError(f"--{key} names nothing; leave it out for all of the plan's.")

@@ -14,17 +14,32 @@ from recbole_precise.verbs import need_recbole
 MODELS = ("PRECISE-UT", "Pop", "Transition", "GraphHeuristic", "GraphForward")
 DATASET = "ml-100k"
 
-#: Settings of the first run that hold for the floors too: where things lie, what is shown, how items become text.
+#: Settings of the first run that hold for the floors too: where things lie, what is shown, how
+#: items become text.
 _SHARED = frozenset(
-    "data_path checkpoint_dir load_col item_text text_file text_encoder text_cache_dir threads show_progress state tensorboard gpu_id use_gpu".split()
+    [
+        "data_path",
+        "checkpoint_dir",
+        "load_col",
+        "item_text",
+        "text_file",
+        "text_encoder",
+        "text_cache_dir",
+        "threads",
+        "show_progress",
+        "state",
+        "tensorboard",
+        "gpu_id",
+        "use_gpu",
+    ]
 )
 
 
 def demo(arguments: Sequence[str] = (), models: Sequence[str] = MODELS) -> str:
     """Train PRECISE-UT, evaluate the floors, and return a table of the four.
 
-    Each run leaves its own run directory. `arguments` are settings of the PRECISE-UT run, as on a command line; the floors
-    share those of `_SHARED`.
+    Each run leaves its own run directory. `arguments` are settings of the PRECISE-UT run, as on a
+    command line; the floors share those of `_SHARED`.
     """
     from recbole_precise.config import command_line
     from recbole_precise.quick_start import run_recbole
@@ -37,7 +52,9 @@ def demo(arguments: Sequence[str] = (), models: Sequence[str] = MODELS) -> str:
         for model in models:
             own = settings if model == models[0] else shared
             file = Path(own.get("result_file", Path(folder, f"{model}.json")))
-            with command_line([f"--{key}={value}" for key, value in {**own, "result_file": file}.items()]):
+            with command_line(
+                [f"--{key}={value}" for key, value in {**own, "result_file": file}.items()]
+            ):
                 run_recbole(model=model, dataset=dataset)
             results.append(json.loads(file.read_text(encoding="utf-8")))
     return "\n" + results_table(results)

@@ -12,7 +12,8 @@ from recbole_precise.verbs import need_recbole, run_options
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print what is wrong with the files of a data set; with `--fix=FOLDER` write mended copies into FOLDER/<data set>.
+    """Print what is wrong with the files of a data set; with `--fix=FOLDER` write mended copies
+    into FOLDER/<data set>.
 
     Raises DataError when there are errors, or when the mended copies still have some.
     """
@@ -40,14 +41,30 @@ def main(arguments: Sequence[str]) -> None:
     print(seen.to_text())
     if fix is None:
         if seen.errors:
-            raise DataError(f"{plan.name}: {_errors(seen.errors)}. --fix=FOLDER writes mended copies of the files.")
+            raise DataError(
+                f"{plan.name}: {_errors(seen.errors)}. --fix=FOLDER writes mended copies of the "
+                "files."
+            )
         return
     with stopped_like_interrupted():
         copy, done, ways = mend(seen, Path(fix))
     again = examine(copy)
-    print("\n".join(["", f"Mended copies: {copy.folder}", *(f"  {part}" for part in [*done, *ways]), "", again.to_text()]))
+    print(
+        "\n".join(
+            [
+                "",
+                f"Mended copies: {copy.folder}",
+                *(f"  {part}" for part in [*done, *ways]),
+                "",
+                again.to_text(),
+            ]
+        )
+    )
     if again.errors:
-        raise DataError(f"{copy.folder}: {_errors(again.errors)} left that cannot be mended by dropping or changing rows.")
+        raise DataError(
+            f"{copy.folder}: {_errors(again.errors)} left that cannot be mended by dropping or "
+            "changing rows."
+        )
     print(f"\nUse it with --dataset={shlex.quote(plan.name)} --data_path={shlex.quote(fix)}")
 
 

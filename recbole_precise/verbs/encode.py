@@ -23,7 +23,13 @@ def main(arguments: Sequence[str]) -> None:
         tokens = create_dataset(config).token_states()
     except KeyboardInterrupt as interrupt:
         command = shlex.join(["recbole-precise", "encode", *arguments])
-        report(interrupt, f"Interrupted. The same command goes on with the texts that are left: {command}")
+        report(
+            interrupt,
+            f"Interrupted. The same command goes on with the texts that are left: {command}",
+        )
         raise
     with_text = int((tokens.lengths > 0).sum())
-    print(f"{config['dataset']}: {with_text} texts, {int(tokens.lengths.sum())} tokens of width {tokens.hidden_size}, read by {tokens.encoder['name']}")
+    print(
+        f"{config['dataset']}: {with_text} texts, {int(tokens.lengths.sum())} tokens of width "
+        f"{tokens.hidden_size}, read by {tokens.encoder['name']}"
+    )

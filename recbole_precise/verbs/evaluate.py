@@ -1,4 +1,6 @@
-"""`evaluate`: a finished run once more, under other metrics or masks, on the other split, or with items that came after training."""
+"""`evaluate`: a finished run once more, under other metrics or masks, on the other split, or with
+items that came after training.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +24,17 @@ _PATIENCE = 30.0  # seconds to wait for another evaluation that is being written
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print the metrics and write them, beside the run's own result, as evaluation-<split>.json or to `--output`."""
+    """Print the metrics and write them, beside the run's own result, as evaluation-<split>.json or
+    to `--output`.
+    """
     given = parse_arguments(arguments, strict=True)
     own = take_own("evaluate", given)
     settings: dict[str, Any] = settings_of("evaluate", given)
     if not own.get("run_dir"):
-        raise ConfigError(f"evaluate needs --run_dir, the directory of a finished run: recbole-precise {VERBS['evaluate'].usage}.")
+        raise ConfigError(
+            "evaluate needs --run_dir, the directory of a finished run: recbole-precise "
+            f"{VERBS['evaluate'].usage}."
+        )
     split, cold = one_of(own, "split", ("test", "valid")), switch(own, "cold", True)
     from recbole_precise.finished import load_finished
     from recbole_precise.result import RESULT, numbers
@@ -40,7 +47,10 @@ def main(arguments: Sequence[str]) -> None:
         with exclusive(folder, "run_dir", wait=_PATIENCE):
             pass  # whoever trains there says so now, not after the evaluation
     elif output.name == RESULT and output.resolve().parent.joinpath("state.json").exists():
-        raise ConfigError(f"--output '{output}' is the result of a run, which evaluate never writes over; choose another name.")
+        raise ConfigError(
+            f"--output '{output}' is the result of a run, which evaluate never writes over; "
+            "choose another name."
+        )
     run = load_finished(own["run_dir"], _with_valid_metric(settings, folder), own.get("items"))
     report = evaluate(run, split, cold=cold)
     report["run_dir"] = str(own["run_dir"])
@@ -49,18 +59,29 @@ def main(arguments: Sequence[str]) -> None:
         report["data"] = run.difference.to_dict()
         print(run.difference.in_words())
     places = run.config["metric_decimal_place"]
-    print(f"{split} result: {({name: round(value, places) for name, value in report[split].items()})}")
+    print(
+        f"{split} result: "
+        f"{ ({name: round(value, places) for name, value in report[split].items()}) }"
+    )
     if "new_items" in report:
         new = report["new_items"]
-        print(f"new items: {new['items']} ({new['readable']} with a text that the model can read), {100 * new['share_of_top_10']:.2f}% of the places in the top 10 of these rows")
+        print(
+            f"new items: {new['items']} ({new['readable']} with a text that the model can read), "
+            f"{100 * new['share_of_top_10']:.2f}% of the places in the top 10 of these rows"
+        )
     for protocol, part in report.get("cold", {}).items():
         if isinstance(part, dict):
-            metrics = {name: {metric: round(value["mean"], places) for metric, value in row.items()} for name, row in part["metrics"].items()}
+            metrics = {
+                name: {metric: round(value["mean"], places) for metric, value in row.items()}
+                for name, row in part["metrics"].items()
+            }
             print(f"held-out items among themselves ({protocol}, {part['cases']} cases): {metrics}")
     if output is not None:
         write_json(output, numbers(report), "the evaluation")
     else:
-        with exclusive(folder, "run_dir", wait=_PATIENCE):  # of two evaluations each takes a name of its own
+        with exclusive(
+            folder, "run_dir", wait=_PATIENCE
+        ):  # of two evaluations each takes a name of its own
             output = _free(folder, f"evaluation-{split}")
             write_json(output, numbers(report), "the evaluation")
     print(f"Written: {output}")
@@ -76,19 +97,30 @@ def _free(folder: Path, name: str) -> Path:
 
 
 def _with_valid_metric(settings: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """The metric of early stopping must be among those computed, though nothing is stopped here: name one that is."""
+    """The metric of early stopping must be among those computed, though nothing is stopped here:
+    name one that is.
+    """
     from recbole_precise.settings import parse_value, read_settings
 
     if not {"metrics", "topk"} & settings.keys():
         return settings
     then = read_settings(folder / "config.yaml") if (folder / "config.yaml").is_file() else {}
-    metrics, topk = (parse_value(str(settings[key]), ("list",)) if key in settings else then.get(key) for key in ("metrics", "topk"))
-    first = [value[0] if isinstance(value, (list, tuple)) and value else value for value in (metrics, topk)]
+    metrics, topk = (
+        parse_value(str(settings[key]), ("list",)) if key in settings else then.get(key)
+        for key in ("metrics", "topk")
+    )
+    first = [
+        value[0] if isinstance(value, (list, tuple)) and value else value
+        for value in (metrics, topk)
+    ]
     return {**settings, "valid_metric": f"{first[0]}@{first[1]}"}
 
 
 def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dict[str, Any]:
-    """The report of a split: protocol, metrics, slices; of the new items; and, where the run held items out, the cold report."""
+    """The report of a split: protocol, metrics, slices.
+
+    Of the new items; and, where the run held items out, the cold report.
+    """
     from recbole_precise.result import metrics_of, protocol_of
     from recbole_precise.trainer.trainer import get_trainer
 
@@ -100,7 +132,10 @@ def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dic
     trainer = get_trainer(config)(config, run.model)
     exact = getattr(trainer, "exact", False)
     if len(run.readable) and not exact:
-        raise ConfigError("--items needs exact ranks over the whole catalogue (evaluator: exact), which this run was not evaluated by.")
+        raise ConfigError(
+            "--items needs exact ranks over the whole catalogue (evaluator: exact), which this "
+            "run was not evaluated by."
+        )
     if hasattr(trainer, "know_training"):
         trainer.know_training(run.loaders[0])
     rounded = trainer.evaluate(loader, load_best_model=False, show_progress=config["show_progress"])
@@ -116,11 +151,23 @@ def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dic
         "slices": _slices(run, next(iter(ranks.values())), loader._dataset, split) if ranks else {},
     }
     if len(run.readable):
-        report["new_items"] = {"items": len(run.readable), "readable": int(run.readable.sum()), "share_of_top_10": _share_of_top(run, loader, 10)}
-    if cold and exact and getattr(train_set, "held_out", None) is not None and run.loaders[2] is not None:
+        report["new_items"] = {
+            "items": len(run.readable),
+            "readable": int(run.readable.sum()),
+            "share_of_top_10": _share_of_top(run, loader, 10),
+        }
+    if (
+        cold
+        and exact
+        and getattr(train_set, "held_out", None) is not None
+        and run.loaders[2] is not None
+    ):
         from recbole_precise.trainer.cold_report import cold_ranks, cold_report
 
-        report["cold"] = cold_report(cold_ranks(run.model, train_set, run.loaders[2]._dataset, config), int(train_set.held_out.sum()))
+        report["cold"] = cold_report(
+            cold_ranks(run.model, train_set, run.loaders[2]._dataset, config),
+            int(train_set.held_out.sum()),
+        )
     return report
 
 
@@ -131,7 +178,12 @@ def _slices(run: FinishedRun, ranks: Any, dataset: Any, split: str) -> dict[str,
     config, train_set = run.config, run.loaders[0]._dataset
     if not config["slices"] or not hasattr(train_set, "train_item_counts"):
         return {}
-    cases = Cases.of(ranks.target, dataset.history(slice(None)), train_set.train_item_counts(), getattr(train_set, "held_out", None))
+    cases = Cases.of(
+        ranks.target,
+        dataset.history(slice(None)),
+        train_set.train_item_counts(),
+        getattr(train_set, "held_out", None),
+    )
     names = rank_metric_names(config["metrics"])
     return slice_report(ranks, row_slices(cases, config["slices"]), names, config["topk"], split)
 

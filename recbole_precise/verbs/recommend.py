@@ -1,4 +1,7 @@
-"""`recommend`: the top items of users, or of a history typed in, from a finished run; also among items that came after training."""
+"""`recommend`: the top items of users, or of a history typed in, from a finished run.
+
+Also among items that came after training.
+"""
 
 from __future__ import annotations
 
@@ -46,12 +49,18 @@ def main(arguments: Sequence[str]) -> None:
     else:
         from recbole_precise.report import text_table
 
-        shown = [[str(row[column]) if column != "score" else f"{row[column]:.6g}" for column in COLUMNS] for row in rows]
+        shown = [
+            [str(row[column]) if column != "score" else f"{row[column]:.6g}" for column in COLUMNS]
+            for row in rows
+        ]
         print(text_table(list(COLUMNS), shown))
 
 
 def settings_of(verb: str, given: dict[str, str]) -> dict[str, str]:
-    """The settings that a finished run may be asked with; a ConfigError for any other and for a missing --run_dir."""
+    """The settings that a finished run may be asked with.
+
+    A ConfigError for any other and for a missing --run_dir.
+    """
     need_recbole()
     from recbole_precise.finished import ASKABLE
 
@@ -59,7 +68,8 @@ def settings_of(verb: str, given: dict[str, str]) -> dict[str, str]:
     for key in given:
         if key not in ASKABLE:
             raise ConfigError(
-                f"--{key} is no option of {verb} and no setting that a finished run can be asked with.{did_you_mean(key, [*own, *ASKABLE])} "
+                f"--{key} is no option of {verb} and no setting that a finished run can be asked "
+                f"with.{did_you_mean(key, [*own, *ASKABLE])} "
                 f"Options: {', '.join('--' + name for name in own)}."
             )
     return dict(given)
@@ -68,7 +78,10 @@ def settings_of(verb: str, given: dict[str, str]) -> dict[str, str]:
 def _checked(own: dict[str, str]) -> tuple[int, bool, str]:
     """(topk, only_new, seen), or a ConfigError for the first option that is wrong."""
     if not own.get("run_dir"):
-        raise ConfigError(f"recommend needs --run_dir, the directory of a finished run: recbole-precise {VERBS['recommend'].usage}.")
+        raise ConfigError(
+            "recommend needs --run_dir, the directory of a finished run: recbole-precise "
+            f"{VERBS['recommend'].usage}."
+        )
     topk, only_new = whole_number(own, "topk", 10), switch(own, "only_new", False)
     if only_new and "items" not in own:
         raise ConfigError("--only_new needs --items, the file with the new items.")
@@ -82,55 +95,92 @@ def _wanted(own: dict[str, str]) -> dict[str, list[str]]:
     """{"users": names} or {"history": item names}."""
     given = [key for key in ("users", "users_file", "history") if key in own]
     if len(given) != 1:
-        raise ConfigError("recommend needs one of --users=\"u1 u2\", --users_file=FILE (a name a line) and --history=\"i1 i2\"" + (", not several." if given else "."))
+        raise ConfigError(
+            'recommend needs one of --users="u1 u2", --users_file=FILE (a name a line) and '
+            '--history="i1 i2"' + (", not several." if given else ".")
+        )
     if given == ["users_file"]:
         try:
             lines = Path(own["users_file"]).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"--users_file '{own['users_file']}' cannot be read: {error}.") from error
+            raise DataError(
+                f"--users_file '{own['users_file']}' cannot be read: {error}."
+            ) from error
         names = [line.strip() for line in lines if line.strip()]
     else:
         names = words(own[given[0]], given[0])
     if not names:
-        raise ConfigError(f"--{given[0]} names nobody." if given != ["history"] else "--history names no item.")
+        raise ConfigError(
+            f"--{given[0]} names nobody." if given != ["history"] else "--history names no item."
+        )
     return {"history" if given == ["history"] else "users": names}
 
 
-def recommend(run: FinishedRun, wanted: dict[str, list[str]], k: int, *, only_new: bool = False, seen: str = "exclude") -> Iterator[dict[str, Any]]:
-    """One mapping of `COLUMNS` for each recommended item: best first, equal scores in the order of the catalogue.
+def recommend(
+    run: FinishedRun,
+    wanted: dict[str, list[str]],
+    k: int,
+    *,
+    only_new: bool = False,
+    seen: str = "exclude",
+) -> Iterator[dict[str, Any]]:
+    """One mapping of `COLUMNS` for each recommended item: best first, equal scores in the order of
+    the catalogue.
 
     Args:
-        wanted: {"users": names}, whose whole histories are read, or {"history": item names}, oldest first, which may be new items.
-        only_new: new items alone are candidates. seen: `exclude` or `include` what is in the history.
+        wanted: {"users": names}, whose whole histories are read, or {"history": item names}, oldest
+            first, which may be new items.
+        only_new: new items alone are candidates. seen: `exclude` or `include` what is in the
+            history.
     """
     import torch
 
     from recbole_precise.serving.top import top_items
 
     if not hasattr(run.dataset, "store"):
-        raise ConfigError(f"recommend reads histories, but {run.config['model']} is no sequential model.")
+        raise ConfigError(
+            f"recommend reads histories, but {run.config['model']} is no sequential model."
+        )
     allowed = torch.ones(len(run.tokens), dtype=torch.bool)
     if only_new:
         allowed[: run.first_new] = False
     names, histories, batches = _histories(run, wanted)
     budget = int((run.config["score_budget_mb"] or 64) * 2**20)
-    step = 512 if hasattr(run.model, "user_vectors") else max(1, min(512, budget // (8 * len(run.tokens))))
+    step = (
+        512
+        if hasattr(run.model, "user_vectors")
+        else max(1, min(512, budget // (8 * len(run.tokens))))
+    )
     texts = run.texts()
     for low in range(0, len(names), step):
         rows = np.arange(low, min(low + step, len(names)))
         excluded = None
         if seen == "exclude":
             row = np.repeat(np.arange(len(rows)), [len(histories[r]) for r in rows])
-            excluded = torch.from_numpy(row), torch.from_numpy(np.concatenate([histories[r] for r in rows]))
+            excluded = (
+                torch.from_numpy(row),
+                torch.from_numpy(np.concatenate([histories[r] for r in rows])),
+            )
         device = run.config["device"]
         if excluded is not None:
             excluded = tuple(part.to(device) for part in excluded)
-        found = top_items(run.model, batches(rows), k, allowed=allowed, excluded=excluded, budget_bytes=budget)
-        for name, items, scores in zip((names[r] for r in rows), found.items.tolist(), found.scores.tolist()):
+        found = top_items(
+            run.model, batches(rows), k, allowed=allowed, excluded=excluded, budget_bytes=budget
+        )
+        for name, items, scores in zip(
+            (names[r] for r in rows), found.items.tolist(), found.scores.tolist()
+        ):
             for rank, (item, score) in enumerate(zip(items, scores), start=1):
                 if score == -float("inf"):
                     break
-                yield {"user": name, "rank": rank, "item": str(run.tokens[item]), "score": score, "new": item >= run.first_new, "text": texts[item]}
+                yield {
+                    "user": name,
+                    "rank": rank,
+                    "item": str(run.tokens[item]),
+                    "score": score,
+                    "new": item >= run.first_new,
+                    "text": texts[item],
+                }
 
 
 def _histories(
@@ -179,9 +229,7 @@ def _typed_in(run: FinishedRun, history: np.ndarray) -> dict[str, torch.Tensor]:
     last = history[-length:]
     padded = torch.zeros(1, length, dtype=torch.int64)
     padded[0, : len(last)] = torch.from_numpy(last)
-    item_list = next(
-        name for name, source in names.lists.items() if source == dataset.iid_field
-    )
+    item_list = next(name for name, source in names.lists.items() if source == dataset.iid_field)
     batch = {
         names.user: torch.zeros(1, dtype=torch.int64),
         item_list: padded,
@@ -194,7 +242,10 @@ def _known(numbers: Any, token: str, kind: str) -> int:
     """The id of a user's or an item's name; a DataError with the nearest name."""
     number = numbers.get(token)
     if not number:  # 0 is the padding
-        raise DataError(f"There is no {kind} '{token}' in the run.{did_you_mean(token, [name for name in numbers if name != '[PAD]'])}")
+        raise DataError(
+            f"There is no {kind} '{token}' in the "
+            f"run.{did_you_mean(token, [name for name in numbers if name != '[PAD]'])}"
+        )
     return int(number)
 
 
@@ -208,4 +259,8 @@ def _write(path: Path, rows: list[dict[str, Any]]) -> None:
         columns = [*COLUMNS, *(["data"] if any("data" in row for row in rows) else [])]
         cells = ([str(row[column]).translate(plain) for column in columns] for row in rows)
         lines = ["\t".join(line) for line in (columns, *cells)]
-    write_atomically(path, lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"), "the recommendations")
+    write_atomically(
+        path,
+        lambda partial: partial.write_text("\n".join(lines) + "\n", encoding="utf-8"),
+        "the recommendations",
+    )

@@ -1,4 +1,6 @@
-"""`replay`: train period by period in the order of time, with and without reloading the universal weights (PRECISE Sec. IV-E1)."""
+"""`replay`: train period by period in the order of time, with and without reloading the universal
+weights (PRECISE Sec. IV-E1).
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,27 @@ from recbole_precise.settings.verb_options import own_of
 from recbole_precise.verbs import need_recbole, options_beside_a_run
 from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers
 
-#: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would let the future in.
-_DEFAULTS = {"epochs": 2, "targeted_epochs": 1, "targeted_rows": "prefixes", "targeted_view": "target", "neighbour_transitions": 0.0, "tensorboard": False, "show_progress": False}
+#: `epochs` and `targeted_epochs` count for each period here; transitions of the whole file would
+#: let the future in.
+_DEFAULTS = {
+    "epochs": 2,
+    "targeted_epochs": 1,
+    "targeted_rows": "prefixes",
+    "targeted_view": "target",
+    "neighbour_transitions": 0.0,
+    "tensorboard": False,
+    "show_progress": False,
+}
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Replay a data set; print the table and write table.md, results.json and the plot into `--output`."""
-    own, run, rest = options_beside_a_run("replay", arguments, "it trains PRECISE-UT and PRECISE-TT")
+    """Replay a data set.
+
+    Print the table and write table.md, results.json and the plot into `--output`.
+    """
+    own, run, rest = options_beside_a_run(
+        "replay", arguments, "it trains PRECISE-UT and PRECISE-TT"
+    )
     given = parse_arguments(rest, strict=True)
     options, seeds = _options(own), whole_numbers(own, "seeds")
     plots = switch(own, "plots", True)
@@ -39,22 +55,38 @@ def main(arguments: Sequence[str]) -> None:
     replays, folder, held = [], output, ExitStack()
     with held:
         for seed in seeds or [None]:
-            config = _config({**run, "model": TARGETED}, rest if seed is None else [*rest, f"--seed={seed}"], given)
+            config = _config(
+                {**run, "model": TARGETED},
+                rest if seed is None else [*rest, f"--seed={seed}"],
+                given,
+            )
             if not replays:
                 folder = output or Path(config["checkpoint_dir"], f"replay-{config['dataset']}")
                 held.enter_context(exclusive(folder, "--output"))
             replay = Replay(config, Options(**options), folder / f"seed-{config['seed']}")
             try:
-                replay.run(lambda line, number=config["seed"]: print(f"seed {number}: {line}", file=sys.stderr, flush=True))
+                replay.run(
+                    lambda line, number=config["seed"]: print(
+                        f"seed {number}: {line}", file=sys.stderr, flush=True
+                    )
+                )
             except KeyboardInterrupt as interrupt:
                 command = shlex.join(["recbole-precise", "replay", *arguments])
-                report_interrupt(interrupt, f"Interrupted. The same command goes on after the last finished period: {command}")
+                report_interrupt(
+                    interrupt,
+                    "Interrupted. The same command goes on after the last finished period: "
+                    f"{command}",
+                )
                 raise
             replays.append(replay)
         summary = report.summarise(replays)
         report.write(folder, summary, plots)
     print(report.to_text(summary))
-    print(f"\nWritten: {folder / 'table.md'}, results.json" + (", replay.png and replay.svg" if plots else "") + ", and the models of the last period in seed-*/")
+    print(
+        f"\nWritten: {folder / 'table.md'}, results.json"
+        + (", replay.png and replay.svg" if plots else "")
+        + ", and the models of the last period in seed-*/"
+    )
 
 
 def _config(run: dict[str, Any], rest: list[str], given: Mapping[str, str]) -> Any:
@@ -62,12 +94,21 @@ def _config(run: dict[str, Any], rest: list[str], given: Mapping[str, str]) -> A
     from recbole_precise.settings import read_settings
 
     in_files = {key for file in run["config_file_list"] or () for key in read_settings(file)}
-    defaults = {key: value for key, value in _DEFAULTS.items() if key not in in_files and key not in given}
+    defaults = {
+        key: value for key, value in _DEFAULTS.items() if key not in in_files and key not in given
+    }
     with command_line(rest):
         try:
             config = Config(**run, config_dict=defaults, drawn=list(defaults))
         except ConfigError as error:
-            wrong = next((key for key in given if f"'{key}'" in str(error) and str(error).startswith("Unknown key")), None)
+            wrong = next(
+                (
+                    key
+                    for key in given
+                    if f"'{key}'" in str(error) and str(error).startswith("Unknown key")
+                ),
+                None,
+            )
             near = did_you_mean(wrong, own_of("replay")) if wrong else ""
             if not near:
                 raise
@@ -87,6 +128,8 @@ def _options(own: Mapping[str, str]) -> dict[str, Any]:
         "time_unit": one_of(own, "time_unit", tuple(UNITS)),
         "cases": one_of(own, "cases", ("all", "first")),
         "reload_every": whole_number(own, "reload_every", 1),
-        "memory": None if own.get("memory", "all") == "all" else whole_number(own, "memory", None, other=" or 'all'"),
+        "memory": None
+        if own.get("memory", "all") == "all"
+        else whole_number(own, "memory", None, other=" or 'all'"),
         "blend": number(own, "blend", 1.0, above=0, most=1),
     }

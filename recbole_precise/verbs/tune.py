@@ -1,4 +1,6 @@
-"""`tune`: search for the settings of a model on validation data, alone or with other processes that share the study."""
+"""`tune`: search for the settings of a model on validation data, alone or with other processes that
+share the study.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ def main(arguments: Sequence[str]) -> None:
     need_recbole()
     for package in _PACKAGES:
         if importlib.util.find_spec(package) is None:
-            raise ConfigError(f"tune needs the package '{package}': run `pip install {' '.join(_PACKAGES)}`.")
+            raise ConfigError(
+                f"tune needs the package '{package}': run `pip install {' '.join(_PACKAGES)}`."
+            )
     settings = dict(argument[2:].split("=", 1) for argument in rest)
     own = take_own("tune", settings)  # all others are settings of every trial
     if run["model"] is None:
@@ -43,7 +47,13 @@ def main(arguments: Sequence[str]) -> None:
     _tune(registry.resolve(str(run["model"])), run, settings, own, arguments)
 
 
-def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict[str, str], arguments: Sequence[str]) -> None:
+def _tune(
+    entry: Entry,
+    run: dict[str, Any],
+    settings: dict[str, str],
+    own: dict[str, str],
+    arguments: Sequence[str],
+) -> None:
     import torch
 
     from recbole_precise.trainer.identity import data_identity, settings_identity
@@ -54,7 +64,9 @@ def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict
     from recbole_precise.tuning.trial import PreparedData
 
     sampler, pruner = one_of(own, "sampler", SAMPLERS), one_of(own, "pruner", PRUNERS)
-    start = one_of(own, "start", ("settings", "drawn"), default="settings" if sampler == "tpe" else "drawn")
+    start = one_of(
+        own, "start", ("settings", "drawn"), default="settings" if sampler == "tpe" else "drawn"
+    )
     task, config = _task(entry, run, settings, own.get("metric"))
     metric = config["valid_metric"].lower()
     space = _space(entry, own.get("params_file"), config, settings)
@@ -64,26 +76,53 @@ def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict
         first = space.labels(config.final_config_dict)
         if first is None:
             outside = [p.name for p in space.parameters if not p.holds(config[p.name])]
-            print(f"The settings as they are lie outside the space ({', '.join(f'{name} {config[name]}' for name in outside)}): the first trial is drawn.")
+            print(
+                "The settings as they are lie outside the space "
+                f"({', '.join(f'{name} {config[name]}' for name in outside)}): the first trial "
+                "is drawn."
+            )
     name = own.get("study") or f"{entry.name}-{config['dataset']}"
     storage = Path(config["checkpoint_dir"], "tune", f"{name}.journal")
     if "storage" in own:
-        storage = Path(own["storage"]) if "://" in own["storage"] else output_file(own["storage"], "--storage")
+        storage = (
+            Path(own["storage"])
+            if "://" in own["storage"]
+            else output_file(own["storage"], "--storage")
+        )
     prune_after = whole_number(own, "prune_after", PRUNE_AFTER)
-    identity = {key: value for key, value in settings_identity(config.final_config_dict).items() if key not in space.names}
+    identity = {
+        key: value
+        for key, value in settings_identity(config.final_config_dict).items()
+        if key not in space.names
+    }
     if config["threads"]:
         torch.set_num_threads(config["threads"])
     data = PreparedData()
     found = data_identity(data(config)[0]._dataset)
-    plan = Plan(space, sampler, pruner, config["seed"], bool(config["valid_metric_bigger"]), prune_after, first, {"settings": identity, "data": found})
+    plan = Plan(
+        space,
+        sampler,
+        pruner,
+        config["seed"],
+        bool(config["valid_metric_bigger"]),
+        prune_after,
+        first,
+        {"settings": identity, "data": found},
+    )
     study = SharedStudy(storage, name, plan, budget)
     folder = storage.parent / name
-    print(f"Study '{name}' in {storage}: {', '.join(space.names)}; {_budget_line(budget)}; {metric} on validation data.", flush=True)
+    print(
+        f"Study '{name}' in {storage}: {', '.join(space.names)}; {_budget_line(budget)}; "
+        f"{metric} on validation data.",
+        flush=True,
+    )
     try:
         work(study, task, data, metric, say=lambda line: print(line, flush=True))
     except KeyboardInterrupt as interrupt:
         command_line = shlex.join(["recbole-precise", "tune", *arguments])
-        report_interrupt(interrupt, f"Interrupted. The same command goes on with the study: {command_line}")
+        report_interrupt(
+            interrupt, f"Interrupted. The same command goes on with the study: {command_line}"
+        )
         raise
     finally:
         study.leave()
@@ -96,25 +135,39 @@ def _tune(entry: Entry, run: dict[str, Any], settings: dict[str, str], own: dict
         raise ConfigError(f"No trial is complete; '{folder / 'trials.md'}' says why.")
 
 
-def _task(entry: Entry, run: dict[str, Any], settings: dict[str, str], metric: str | None) -> tuple[Any, Config]:
+def _task(
+    entry: Entry, run: dict[str, Any], settings: dict[str, str], metric: str | None
+) -> tuple[Any, Config]:
     """What all trials share, and the settings as they are without a space."""
     from recbole_precise.tuning.trial import Task
 
-    if metric is not None:
-        if settings.setdefault("valid_metric", metric) != metric:
-            raise ConfigError(f"--metric={metric} and --valid_metric={settings['valid_metric']} are two names of one setting: give one.")
+    if metric is not None and settings.setdefault("valid_metric", metric) != metric:
+        raise ConfigError(
+            f"--metric={metric} and --valid_metric={settings['valid_metric']} are two names "
+            "of one setting: give one."
+        )
     settings.setdefault("show_progress", "False")
     for key in ("run_dir", "result_file", "resume"):
         if key in settings:
-            raise ConfigError(f"tune takes no --{key}: trials leave no run directory; the study is kept in --storage.")
+            raise ConfigError(
+                f"tune takes no --{key}: trials leave no run directory; the study is kept in "
+                "--storage."
+            )
     files = tuple(run["config_file_list"] or ())
 
     def task_of() -> Task:
-        return Task(entry.name, run["dataset"], files, tuple(f"--{key}={value}" for key, value in settings.items()))
+        return Task(
+            entry.name,
+            run["dataset"],
+            files,
+            tuple(f"--{key}={value}" for key, value in settings.items()),
+        )
 
     config = task_of().config()
     if "valid_metric" not in config.external_config_dict:
-        settings["valid_metric"] = METRIC  # RecBole's models would be stopped by MRR@10 and ours by NDCG@10
+        settings["valid_metric"] = (
+            METRIC  # RecBole's models would be stopped by MRR@10 and ours by NDCG@10
+        )
         config = task_of().config()
     if not config["eval_step"]:
         raise ConfigError("tune needs validation after epochs: eval_step must be at least 1.")
@@ -129,10 +182,17 @@ def _space(entry: Entry, file: str | None, config: Config, settings: dict[str, s
 
     if file is None:
         folder = properties_folder() / "tune"
-        shipped = [path for name in (entry.name, entry.settings) if (path := folder / f"{name}.hyper").is_file()]
+        shipped = [
+            path
+            for name in (entry.name, entry.settings)
+            if (path := folder / f"{name}.hyper").is_file()
+        ]
         if not shipped:
             at_hand = ", ".join(sorted(path.stem for path in folder.glob("*.hyper")))
-            raise ConfigError(f"There is no space for {entry.name} (there is for {at_hand}): write one and say --params_file=FILE.hyper.")
+            raise ConfigError(
+                f"There is no space for {entry.name} (there is for {at_hand}): write one and say "
+                "--params_file=FILE.hyper."
+            )
         file = str(shipped[0])
     own = keys_of_model(entry, config.model_class)
     space = read_space(file).checked(
@@ -142,10 +202,15 @@ def _space(entry: Entry, file: str | None, config: Config, settings: dict[str, s
     )
     fixed = [name for name in space.names if name in settings or name in entry.preset]
     if fixed:
-        print(f"Not searched, because it is fixed: {', '.join(f'{name} {config[name]}' for name in fixed)}.")
+        print(
+            "Not searched, because it is fixed: "
+            f"{', '.join(f'{name} {config[name]}' for name in fixed)}."
+        )
     space = space.without(fixed)
     if not space.parameters:
-        raise ConfigError(f"{space.file} has nothing to search that is not fixed already ({', '.join(fixed)}).")
+        raise ConfigError(
+            f"{space.file} has nothing to search that is not fixed already ({', '.join(fixed)})."
+        )
     return space
 
 
@@ -154,7 +219,10 @@ def _budget(own: dict[str, str], trials: int) -> Budget:
     from recbole_precise.tuning.study import Budget
 
     hours = number(own, "hours", None, above=0)
-    return Budget(whole_number(own, "trials", trials if hours is None else None), None if hours is None else 3600 * hours)
+    return Budget(
+        whole_number(own, "trials", trials if hours is None else None),
+        None if hours is None else 3600 * hours,
+    )
 
 
 def _budget_line(budget: Budget) -> str:

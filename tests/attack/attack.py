@@ -1,4 +1,6 @@
-"""What an attack is: a command line, and the files that it meets in a working directory of its own."""
+"""What an attack is: a command line, and the files that it meets in a working directory of
+its own.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-#: New bytes of a file; None: the file is removed; a function: of the bytes that are there, to those that are to be.
+#: New bytes of a file; None: the file is removed; a function: of the bytes that are there, to those
+#: that are to be.
 Content = bytes | None | Callable[[bytes], bytes]
 
 
@@ -15,15 +18,18 @@ Content = bytes | None | Callable[[bytes], bytes]
 class Attack:
     """One command over bad input.
 
-    In the working directory lies a good data set (`data/shop/`); for `runs_inputs` also a good run of it (`run/`), another
-    one (`good/`), a run that was killed while it trained (`part/`), and a checkpoint as RecBole writes it (`model.pth`).
-    See `workplace.py`.
+    In the working directory lies a good data set (`data/shop/`); for `runs_inputs` also a good run
+    of it (`run/`), another one (`good/`), a run that was killed while it trained (`part/`), and a
+    checkpoint as RecBole writes it (`model.pth`). See `workplace.py`.
 
     Attributes:
         name: what is bad, in a few words.
-        arguments: of the command `recbole-precise`, which runs in the working directory; `{folder}` is its full path.
-        files: path in the working directory -> its content; one that ends in `/` is an empty folder.
-        may_change: patterns (of fnmatch) of paths that the command may change; what is new there is always allowed.
+        arguments: of the command `recbole-precise`, which runs in the working directory; `{folder}`
+            is its full path.
+        files: path in the working directory -> its content; one that ends in `/` is an empty
+            folder.
+        may_change: patterns (of fnmatch) of paths that the command may change; what is new there is
+            always allowed.
     """
 
     name: str

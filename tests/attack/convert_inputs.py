@@ -21,7 +21,8 @@ HEADER = ["who", "what", "when", "stars", "title", "brand", "shop"]
 ODD_TEXTS = [
     "", " ", "NA", "nan", "None", "[PAD]", "-", "0", "-1", "inf", "-inf", "1e999", "9" * 400,
     "0x10", "1_000", "½", "a\tb", "a\x00b", "\x1a", "\ufeff", "\u2028", "\u202eabc", "\ud7ff", "'",
-    '"', '""', '"x', "{title}", "[", "=1+1", "x" * 5000, "日本語", "e\u0301", "😀", "\\", "%s", "../x", "$HOME",
+    '"', '""', '"x', "{title}", "[", "=1+1", "x" * 5000, "日本語", "e\u0301", "😀", "\\", "%s",
+    "../x", "$HOME",
     "\x7f", "<NA>", "#N/A",
 ]  # fmt: skip
 ODD_TIMES = [
@@ -629,7 +630,8 @@ def pad(draw: random.Random) -> Drawn:
 
 def kaggle_books(draw: random.Random) -> Drawn:
     lines = [
-        "Id,Title,Price,User_id,profileName,review/helpfulness,review/score,review/time,review/summary,review/text"
+        "Id,Title,Price,User_id,profileName,review/helpfulness,review/score,review/time,"
+        "review/summary,review/text"
     ]
     for _ in range(draw.randint(1, 15)):
         cells = ["B1", "Title", "", "A1", "n", "0/0", "5.0", "9", "s", "t"]

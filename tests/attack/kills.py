@@ -1,10 +1,12 @@
-"""Commands that are killed again and again, from a seed: gone on with, they end at the same bits as one that nobody killed.
+"""Commands that are killed again and again, from a seed: gone on with, they end at the same bits as
+one that nobody killed.
 
     python tests/attack/kills.py --seed=1 --kills=200
 
-Each command runs in a fork. `run`, `replay` and `tune` are killed (SIGKILL) at the n-th call of a Python function, so at
-any place between two of them: in a step, an evaluation, between a file and its name. `benchmark`, whose cells are
-processes of their own, is killed when a cell has left so many checkpoints, and its cells with it.
+Each command runs in a fork. `run`, `replay` and `tune` are killed (SIGKILL) at the n-th call of a
+Python function, so at any place between two of them: in a step, an evaluation, between a file and
+its name. `benchmark`, whose cells are processes of their own, is killed when a cell has left so
+many checkpoints, and its cells with it.
 """
 
 from __future__ import annotations
@@ -28,14 +30,27 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-from attack import SHOP  # noqa: E402 - the paths come first
+from attack import SHOP  # noqa: E402
 from workplace import preload, write_shop  # noqa: E402
 
 #: Settings of small models, by name.
 MODELS = {
     "SASRec-CE": ["--embedding_size=8", "--n_layers=1"],
-    "PRECISE-UT": ["--variant=id", "--embedding_size=8", "--token_size=8", "--n_layers=1", "--softmax=sampled", "--n_negatives=8"],
-    "PAD": ["--item_text={title}", "--embedding_size=8", "--n_layers=1", "--prefix_batch_size=20", "--text_cache_dir=cache"],
+    "PRECISE-UT": [
+        "--variant=id",
+        "--embedding_size=8",
+        "--token_size=8",
+        "--n_layers=1",
+        "--softmax=sampled",
+        "--n_negatives=8",
+    ],
+    "PAD": [
+        "--item_text={title}",
+        "--embedding_size=8",
+        "--n_layers=1",
+        "--prefix_batch_size=20",
+        "--text_cache_dir=cache",
+    ],
     "BERT4Rec": ["--hidden_size=8", "--inner_size=8", "--n_layers=1", "--mask_ratio=0.5"],
     "GRU4Rec": ["--embedding_size=8", "--hidden_size=8", "--num_layers=1"],
 }
@@ -69,7 +84,11 @@ class Scenario:
 
 def _without_clock(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _without_clock(inner) for key, inner in value.items() if key not in _CLOCK and not key.endswith("_seconds")}
+        return {
+            key: _without_clock(inner)
+            for key, inner in value.items()
+            if key not in _CLOCK and not key.endswith("_seconds")
+        }
     return [_without_clock(inner) for inner in value] if isinstance(value, list) else value
 
 
@@ -80,56 +99,145 @@ def outcome_of_run(folder: Path) -> dict[str, Any]:
     with np.load(folder / "ranks.npz", allow_pickle=False) as arrays:
         ranks = {name: arrays[name].tolist() for name in arrays.files}
     result = _without_clock(json.loads((folder / "result.json").read_text()))
-    return {"weights": (folder / "model.safetensors").read_bytes(), "result": result, "ranks": ranks}
+    return {
+        "weights": (folder / "model.safetensors").read_bytes(),
+        "result": result,
+        "ranks": ranks,
+    }
 
 
 def _outcome_of_replay(folder: Path) -> dict[str, Any]:
-    weights = {path.parent.name: path.read_bytes() for path in sorted(folder.rglob("model.safetensors"))}
+    weights = {
+        path.parent.name: path.read_bytes() for path in sorted(folder.rglob("model.safetensors"))
+    }
     return {"results": json.loads((folder / "results.json").read_text()), "weights": weights}
 
 
 def _outcome_of_tune(folder: Path) -> list[Any]:
-    """Value and settings of the trials that ended by themselves; a lost one stands beside the one that took its place."""
+    """Value and settings of the trials that ended by themselves.
+
+    A lost one stands beside the one that took its place.
+    """
     (file,) = folder.rglob("trials.json")
     rows = [row for row in json.loads(file.read_text())["trials"] if row["state"] == "complete"]
     return sorted((json.dumps(row["settings"], sort_keys=True), row["value"]) for row in rows)
 
 
 def _outcome_of_benchmark(folder: Path) -> dict[str, Any]:
-    return {path.parent.relative_to(folder).as_posix(): outcome_of_run(path.parent) for path in sorted(folder.glob("shop/*/seed-*/result.json"))}
+    return {
+        path.parent.relative_to(folder).as_posix(): outcome_of_run(path.parent)
+        for path in sorted(folder.glob("shop/*/seed-*/result.json"))
+    }
 
 
 def scenarios(place: Path, kills: int, seed: int) -> list[Scenario]:
     """The commands, with `kills` among them by `_SHARES`."""
-    shop = [argument for argument in SHOP if not argument.startswith(("--data_path", "--epochs", "--load_col"))] + [f"--data_path={place / 'data'}", "--state=ERROR"]
+    shop = [
+        argument
+        for argument in SHOP
+        if not argument.startswith(("--data_path", "--epochs", "--load_col"))
+    ] + [f"--data_path={place / 'data'}", "--state=ERROR"]
     every = [*shop, "--epochs=3", f"--seed={2000 + seed}", "--checkpoint_seconds=0"]
     count = {name: round(share * kills) for name, share in _SHARES.items()}
     found = []
     for number, (model, own) in enumerate(MODELS.items()):
         share = count["run"] // len(MODELS) + (number < count["run"] % len(MODELS))
-        columns = "{inter: [user_id, item_id, timestamp], item: [item_id]}" if model == "PAD" else "{inter: [user_id, item_id, timestamp]}"
+        columns = (
+            "{inter: [user_id, item_id, timestamp], item: [item_id]}"
+            if model == "PAD"
+            else "{inter: [user_id, item_id, timestamp]}"
+        )
         command = [f"--model={model}", *every, f"--load_col={columns}", *own, "--resume=True"]
-        found.append(Scenario(model, share, lambda folder, command=command: [*command, f"--run_dir={folder}"], outcome_of_run))
-    shop, every = [*shop, "--load_col={inter: [user_id, item_id, timestamp]}"], [*every, "--load_col={inter: [user_id, item_id, timestamp]}"]
-    precise = [word for word in MODELS["PRECISE-UT"] if not word.startswith(("--softmax", "--n_negatives"))]
-    replay = ["replay", *shop, "--period=day", "--plots=False", "--epochs=1", f"--seed={2000 + seed}", *precise]
-    found.append(Scenario("replay", count["replay"], lambda folder: [*replay, f"--output={folder}"], _outcome_of_replay))
+        found.append(
+            Scenario(
+                model,
+                share,
+                lambda folder, command=command: [*command, f"--run_dir={folder}"],
+                outcome_of_run,
+            )
+        )
+    shop, every = (
+        [*shop, "--load_col={inter: [user_id, item_id, timestamp]}"],
+        [*every, "--load_col={inter: [user_id, item_id, timestamp]}"],
+    )
+    precise = [
+        word for word in MODELS["PRECISE-UT"] if not word.startswith(("--softmax", "--n_negatives"))
+    ]
+    replay = [
+        "replay",
+        *shop,
+        "--period=day",
+        "--plots=False",
+        "--epochs=1",
+        f"--seed={2000 + seed}",
+        *precise,
+    ]
+    found.append(
+        Scenario(
+            "replay",
+            count["replay"],
+            lambda folder: [*replay, f"--output={folder}"],
+            _outcome_of_replay,
+        )
+    )
     (place / "space.hyper").write_text("learning_rate choice [0.01, 0.003, 0.001, 0.0003]\n")
-    tune = ["tune", "--model=SASRec-CE", *[word for word in every if not word.startswith("--checkpoint_seconds")], *MODELS["SASRec-CE"], f"--params_file={place / 'space.hyper'}", "--sampler=grid", "--pruner=none"]
+    tune = [
+        "tune",
+        "--model=SASRec-CE",
+        *[word for word in every if not word.startswith("--checkpoint_seconds")],
+        *MODELS["SASRec-CE"],
+        f"--params_file={place / 'space.hyper'}",
+        "--sampler=grid",
+        "--pruner=none",
+    ]
     # A point whose process has died three times is left by design.
-    found.append(Scenario("tune", count["tune"], lambda folder: [*tune, f"--storage={folder / 'study.journal'}"], _outcome_of_tune, in_a_row=2))
+    found.append(
+        Scenario(
+            "tune",
+            count["tune"],
+            lambda folder: [*tune, f"--storage={folder / 'study.journal'}"],
+            _outcome_of_tune,
+            in_a_row=2,
+        )
+    )
     plan = {
-        "datasets": {"shop": {"data_path": str(place / "data")}}, "seeds": [1], "metrics": ["ndcg@10"], "against": "Pop", "resamples": 99,
-        "models": {"Pop": None, "SASRec-CE": {"settings": {"embedding_size": 8, "n_layers": 1, "epochs": 60, "stopping_step": 100, "checkpoint_seconds": 0}}},
+        "datasets": {"shop": {"data_path": str(place / "data")}}, "seeds": [1],
+        "metrics": ["ndcg@10"], "against": "Pop", "resamples": 99,
+        "models": {"Pop": None, "SASRec-CE": {"settings": {"embedding_size": 8, "n_layers": 1,
+            "epochs": 60, "stopping_step": 100, "checkpoint_seconds": 0}}},
     }  # fmt: skip
     (place / "plan.yaml").write_text(json.dumps(plan))
-    common = [argument for argument in shop if not argument.startswith(("--data_path", "--dataset", "--threads"))]
-    benchmark = ["benchmark", f"--plan={place / 'plan.yaml'}", "--plots=False", "--jobs=1", "--threads=1", "--memory_gb=0", *common]
-    found.append(Scenario("benchmark", count["benchmark"], lambda folder: [*benchmark, f"--runs={folder}"], _outcome_of_benchmark))
+    common = [
+        argument
+        for argument in shop
+        if not argument.startswith(("--data_path", "--dataset", "--threads"))
+    ]
+    benchmark = [
+        "benchmark",
+        f"--plan={place / 'plan.yaml'}",
+        "--plots=False",
+        "--jobs=1",
+        "--threads=1",
+        "--memory_gb=0",
+        *common,
+    ]
+    found.append(
+        Scenario(
+            "benchmark",
+            count["benchmark"],
+            lambda folder: [*benchmark, f"--runs={folder}"],
+            _outcome_of_benchmark,
+        )
+    )
     return found
 
 
-def run_fork(arguments: list[str], log: Path, kill_at: int | None = None, until: Callable[[], bool] | None = None) -> tuple[int, int]:
+def run_fork(
+    arguments: list[str],
+    log: Path,
+    kill_at: int | None = None,
+    until: Callable[[], bool] | None = None,
+) -> tuple[int, int]:
     """Run a command in a fork; (its exit status, function calls that it made where it was counted).
 
     Args:
@@ -183,7 +291,7 @@ def _forked(arguments: list[str], log: Path, kill_at: int | None, counts: int | 
         sys.setprofile(None)
         if counts is not None:
             os.write(counts, str(calls).encode())
-    except BaseException:  # noqa: BLE001 - the fork must not go on as its parent
+    except BaseException:
         import traceback
 
         traceback.print_exc()
@@ -192,14 +300,20 @@ def _forked(arguments: list[str], log: Path, kill_at: int | None, counts: int | 
 
 
 def try_scenario(scenario: Scenario, place: Path, seed: int) -> list[str]:
-    """Kill a command as often as it is to be, in one history after the other; return what is wrong."""
+    """Kill a command as often as it is to be, in one history after the other.
+
+    Return what is wrong.
+    """
     draw, started = random.Random(f"kills-{seed}-{scenario.name}"), time.monotonic()
     folder = place / scenario.name
     folder.mkdir()
     log = folder / "log"
     status, calls = run_fork(scenario.command(folder / "straight"), log)
     if status:
-        return [f"{scenario.name}: the straight command ended with status {status}: {log.read_text()[-2000:]}"]
+        return [
+            f"{scenario.name}: the straight command ended with status {status}: "
+            f"{log.read_text()[-2000:]}"
+        ]
     expected = scenario.outcome(folder / "straight")
     faults: list[str] = []
     killed = histories = 0
@@ -207,29 +321,47 @@ def try_scenario(scenario: Scenario, place: Path, seed: int) -> list[str]:
         history, moments = folder / f"history-{histories}", []
         histories += 1
         while True:
-            left = killed < scenario.kills and (scenario.in_a_row is None or len(moments) < scenario.in_a_row)
+            left = killed < scenario.kills and (
+                scenario.in_a_row is None or len(moments) < scenario.in_a_row
+            )
             if scenario.name == "benchmark":
                 moment = _checkpoints(history) + draw.randrange(1, 30)
-                status, _ = run_fork(scenario.command(history), log, until=(lambda: _checkpoints(history) >= moment) if left else None)
+                status, _ = run_fork(
+                    scenario.command(history),
+                    log,
+                    until=(lambda: _checkpoints(history) >= moment) if left else None,
+                )
             else:
                 moment = draw.randrange(int(scenario.longest * calls))
-                status, _ = run_fork(scenario.command(history), log, kill_at=moment if left else None)
+                status, _ = run_fork(
+                    scenario.command(history), log, kill_at=moment if left else None
+                )
             if status != -signal.SIGKILL:
                 break
             moments.append(moment)
             killed += 1
         if status:
-            faults.append(f"{scenario.name}, killed at {moments}: then status {status}: {log.read_text()[-1500:]}")
+            faults.append(
+                f"{scenario.name}, killed at {moments}: then status {status}: "
+                f"{log.read_text()[-1500:]}"
+            )
         elif scenario.outcome(history) != expected:
             faults.append(f"{scenario.name}, killed at {moments}: another outcome")
     minutes = (time.monotonic() - started) / 60
-    print(f"{scenario.name:<12} {killed:>4} kills in {histories:>3} histories, {len(faults)} faults, {minutes:.1f} min", flush=True)
+    print(
+        f"{scenario.name:<12} {killed:>4} kills in {histories:>3} histories, {len(faults)} "
+        f"faults, {minutes:.1f} min",
+        flush=True,
+    )
     return faults
 
 
 def _checkpoints(folder: Path) -> int:
     """Number of the newest checkpoint of any cell."""
-    numbers = [int(path.stem.removeprefix("state-")) for path in folder.glob("shop/*/*/checkpoint/state-*.json")]
+    numbers = [
+        int(path.stem.removeprefix("state-"))
+        for path in folder.glob("shop/*/*/checkpoint/state-*.json")
+    ]
     return max(numbers, default=0)
 
 
@@ -248,7 +380,11 @@ def main() -> int:
         place = Path(folder)
         write_shop(place / "data" / "shop")
         os.chdir(place)
-        waiting = [each for each in scenarios(place, options.kills, options.seed) if options.only in (None, each.name)]
+        waiting = [
+            each
+            for each in scenarios(place, options.kills, options.seed)
+            if options.only in (None, each.name)
+        ]
         running: set[int] = set()
         while waiting or running:
             while waiting and len(running) < options.jobs:
@@ -265,7 +401,10 @@ def main() -> int:
             pid, status = os.wait()
             running.discard(pid)
             failed += status != 0
-    print(f"{failed} scenarios with faults" if failed else "every history ended at the same bits", f"({time.monotonic() - started:.0f} s, seed {options.seed})")
+    print(
+        f"{failed} scenarios with faults" if failed else "every history ended at the same bits",
+        f"({time.monotonic() - started:.0f} s, seed {options.seed})",
+    )
     return 1 if failed else 0
 
 

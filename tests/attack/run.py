@@ -1,11 +1,12 @@
 """Bad input by the hundreds, from a seed: no stack trace, no hang, no crash, and nothing lost.
 
     python tests/attack/run.py --seed=1 --count=1000            all generators, 1,000 attacks in all
-    python tests/attack/run.py --seed=1 --only=runs --number=17 one attack again, with what it printed
+    python tests/attack/run.py --seed=1 --only=runs --number=17 one attack again, with what it
+    printed
 
-The package is imported once; each attack is a fork that runs the command in a working directory of its own. An attack
-holds when the command ends with status 0 or 2 (130 and 143 after signals) in time, prints no stack trace, leaves every
-file that it was given as it was, and no temporary file.
+The package is imported once; each attack is a fork that runs the command in a working directory of
+its own. An attack holds when the command ends with status 0 or 2 (130 and 143 after signals) in
+time, prints no stack trace, leaves every file that it was given as it was, and no temporary file.
 """
 
 from __future__ import annotations
@@ -31,12 +32,19 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path[:0] = [str(HERE), str(ROOT)]
 
-from attack import Attack  # noqa: E402 - the paths come first
+import contextlib  # noqa: E402
+
+from attack import Attack  # noqa: E402
 from workplace import place, preload, prepare  # noqa: E402
 
 GENERATORS = ("settings", "data", "convert", "runs")
 ALLOWED = (0, 2, 130, 143)
-_BAD_WORDS = ("Traceback (most recent call last)", "Fatal Python error", "--- Logging error ---", "Exception ignored in")
+_BAD_WORDS = (
+    "Traceback (most recent call last)",
+    "Fatal Python error",
+    "--- Logging error ---",
+    "Exception ignored in",
+)
 _LEFT = (".*.tmp", "*.partial", ".convert-*", ".lock")
 #: Files that a command may add to: the log of a run, and what the caches of libraries keep.
 _GROWING = ("*/train.log", "*/.lock", "cache/*", "home/*")
@@ -146,12 +154,24 @@ class Arena:
         after = _digests(each.folder / "work")
         free = (*each.case.attack.may_change, *_GROWING)
         for name, digest in each.before.items():
-            if after.get(name) != digest and not any(fnmatch.fnmatch(name, pattern) for pattern in free):
+            if after.get(name) != digest and not any(
+                fnmatch.fnmatch(name, pattern) for pattern in free
+            ):
                 faults.append(f"{'changed' if name in after else 'removed'}: {name}")
         if not hangs and status >= 0:
             new = [name for name in after if name not in each.before]
-            faults += [f"left behind: {name}" for name in new if any(fnmatch.fnmatch(part, pattern) for part in name.split("/") for pattern in _LEFT)]
-        faults += [f"outside of the working directory: {path.name}" for path in each.folder.iterdir() if path.name not in ("work", "said")]
+            faults += [
+                f"left behind: {name}"
+                for name in new
+                if any(
+                    fnmatch.fnmatch(part, pattern) for part in name.split("/") for pattern in _LEFT
+                )
+            ]
+        faults += [
+            f"outside of the working directory: {path.name}"
+            for path in each.folder.iterdir()
+            if path.name not in ("work", "said")
+        ]
         return Outcome(each.case, status, faults, said, seconds)
 
 
@@ -167,35 +187,37 @@ def _attacked(arguments: list[str], folder: Path) -> None:
         os.dup2(out, 1)
         os.dup2(out, 2)
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        sys.stdout = open(1, "w", encoding="utf-8", errors="backslashreplace", closefd=False)  # noqa: SIM115
-        sys.stderr = open(2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1)  # noqa: SIM115
+        sys.stdout = open(  # noqa: SIM115
+            1, "w", encoding="utf-8", errors="backslashreplace", closefd=False
+        )
+        sys.stderr = open(
+            2, "w", encoding="utf-8", errors="backslashreplace", closefd=False, buffering=1
+        )
         os.chdir(folder / "work")
-        os.environ.update(HOME=str(folder / "work" / "home"), RECBOLE_PRECISE_CACHE=str(folder / "work" / "cache"))
+        os.environ.update(
+            HOME=str(folder / "work" / "home"), RECBOLE_PRECISE_CACHE=str(folder / "work" / "cache")
+        )
         sys.argv = ["recbole-precise", *arguments]
         from recbole_precise.cli import main
 
         status = main(arguments)
     except SystemExit as end:
         status = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001 - as the interpreter would end
+    except BaseException:
         import traceback
 
         traceback.print_exc()
     finally:
         for stream in (sys.stdout, sys.stderr):
-            try:
+            with contextlib.suppress(OSError, ValueError):
                 stream.flush()
-            except (OSError, ValueError):
-                pass
         os._exit(status)
 
 
 def _end_group(pid: int) -> None:
     """Processes that a command started and left."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
 
 
 def _digests(folder: Path) -> dict[str, str]:
@@ -203,23 +225,40 @@ def _digests(folder: Path) -> dict[str, str]:
     found = {}
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            found[path.relative_to(folder).as_posix()] = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+            found[path.relative_to(folder).as_posix()] = hashlib.blake2b(
+                path.read_bytes(), digest_size=16
+            ).hexdigest()
     return found
 
 
 def _surroundings() -> dict[str, list[str]]:
     """Names in places where no command of an attack has any business."""
     places = [Path("/"), ROOT, Path.home()]
-    return {str(path): sorted(entry.name for entry in path.iterdir() if entry.name != "__pycache__") for path in places if path.is_dir()}
+    return {
+        str(path): sorted(entry.name for entry in path.iterdir() if entry.name != "__pycache__")
+        for path in places
+        if path.is_dir()
+    }
 
 
 def table(outcomes: list[Outcome]) -> str:
     """Counts by generator."""
-    lines = [f"{'generator':<10} {'attacks':>8} {'refused':>8} {'accepted':>9} {'faults':>7} {'slowest':>9}"]
+    lines = [
+        f"{'generator':<10} {'attacks':>8} {'refused':>8} {'accepted':>9} {'faults':>7} "
+        f"{'slowest':>9}"
+    ]
     for kind in dict.fromkeys(outcome.case.kind for outcome in outcomes):
         own = [outcome for outcome in outcomes if outcome.case.kind == kind]
-        counts = [len(own), sum(outcome.status == 2 for outcome in own), sum(outcome.status == 0 for outcome in own), sum(bool(outcome.faults) for outcome in own)]
-        lines.append(f"{kind:<10} {counts[0]:>8} {counts[1]:>8} {counts[2]:>9} {counts[3]:>7} {max(outcome.seconds for outcome in own):>7.1f} s")
+        counts = [
+            len(own),
+            sum(outcome.status == 2 for outcome in own),
+            sum(outcome.status == 0 for outcome in own),
+            sum(bool(outcome.faults) for outcome in own),
+        ]
+        lines.append(
+            f"{kind:<10} {counts[0]:>8} {counts[1]:>8} {counts[2]:>9} {counts[3]:>7} "
+            f"{max(outcome.seconds for outcome in own):>7.1f} s"
+        )
     return "\n".join(lines)
 
 
@@ -227,9 +266,18 @@ def show(outcome: Outcome, seed: int, count: int, whole: bool) -> str:
     """A case in words: what was tried, what is wrong, the last words, and how to try it again."""
     case, lines = outcome.case, outcome.said.strip().splitlines()
     words = "\n".join(f"    | {line[:300]}" for line in (lines if whole else lines[-6:]))
-    again = f"python tests/attack/run.py --seed={seed} --count={count} --only={case.kind} --number={case.number}"
-    arguments = " ".join(re.sub(r"\s+", " ", repr(argument))[:120] for argument in case.attack.arguments)
-    return f"{case.kind} {case.number}: {case.attack.name}\n    {arguments[:600]}\n    status {outcome.status}; {'; '.join(outcome.faults) or 'holds'}\n{words}\n    again: {again}"
+    again = (
+        f"python tests/attack/run.py --seed={seed} --count={count} --only={case.kind} "
+        f"--number={case.number}"
+    )
+    arguments = " ".join(
+        re.sub(r"\s+", " ", repr(argument))[:120] for argument in case.attack.arguments
+    )
+    return (
+        f"{case.kind} {case.number}: {case.attack.name}\n    {arguments[:600]}\n    status "
+        f"{outcome.status}; {'; '.join(outcome.faults) or 'holds'}\n{words}\n    again: "
+        f"{again}"
+    )
 
 
 def main() -> int:
@@ -237,7 +285,12 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=1000, help="attacks in all")
-    parser.add_argument("--only", choices=GENERATORS, action="append", help="this generator alone, which then gets the share that it has among all")
+    parser.add_argument(
+        "--only",
+        choices=GENERATORS,
+        action="append",
+        help="this generator alone, which then gets the share that it has among all",
+    )
     parser.add_argument("--number", type=int, help="this attack of the generator alone")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds that a command may take")
@@ -248,7 +301,12 @@ def main() -> int:
     if not Path(recbole_precise.__file__).is_relative_to(ROOT):
         raise SystemExit(f"the package comes from {recbole_precise.__file__}, not from {ROOT}")
     waiting = cases(list(GENERATORS), options.seed, options.count)
-    wanted = (case for case in waiting if (options.only is None or case.kind in options.only) and options.number in (None, case.number))
+    wanted = (
+        case
+        for case in waiting
+        if (options.only is None or case.kind in options.only)
+        and options.number in (None, case.number)
+    )
     around, started = _surroundings(), time.monotonic()
     outcomes: list[Outcome] = []
     with tempfile.TemporaryDirectory(prefix="attack-") as folder:
@@ -258,11 +316,21 @@ def main() -> int:
         for outcome in arena.run(wanted, options.jobs):
             outcomes.append(outcome)
             if outcome.faults or options.number is not None:
-                print(show(outcome, options.seed, options.count, whole=options.number is not None), flush=True)
+                print(
+                    show(outcome, options.seed, options.count, whole=options.number is not None),
+                    flush=True,
+                )
     if not outcomes:
         raise SystemExit("there is no such attack")
-    print(f"\n{table(outcomes)}\n{len(outcomes)} attacks in {time.monotonic() - started:.0f} s, seed {options.seed}")
-    strays = {path: sorted(set(names) - set(around[path])) for path, names in _surroundings().items() if set(names) - set(around[path])}
+    print(
+        f"\n{table(outcomes)}\n{len(outcomes)} attacks in {time.monotonic() - started:.0f} s, "
+        f"seed {options.seed}"
+    )
+    strays = {
+        path: sorted(set(names) - set(around[path]))
+        for path, names in _surroundings().items()
+        if set(names) - set(around[path])
+    }
     for path, names in strays.items():
         print(f"new in {path}: {', '.join(names)}")
     failed = sum(bool(outcome.faults) for outcome in outcomes)

@@ -1,4 +1,6 @@
-"""The runner of attacks itself: it judges as it should, draws the same attacks from the same seed, and ends well with some."""
+"""The runner of attacks itself: it judges as it should, draws the same attacks from the same seed,
+and ends well with some.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-import run as runner  # noqa: E402 - the path comes first
+import run as runner  # noqa: E402
 import runs_inputs  # noqa: E402
 from attack import Attack  # noqa: E402
 
@@ -22,9 +24,14 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="forks")
 
 def test_a_seed_names_its_attacks() -> None:
     first, again, other = (list(runs_inputs.inputs(seed, 60)) for seed in (1, 1, 2))
-    plain = [[(attack.name, attack.arguments, sorted(attack.files)) for attack in attacks] for attacks in (first, again, other)]
+    plain = [
+        [(attack.name, attack.arguments, sorted(attack.files)) for attack in attacks]
+        for attacks in (first, again, other)
+    ]
     assert plain[0] == plain[1] != plain[2] and len(plain[0]) == 60
-    assert plain[0][:9] == [(each.name, each.arguments, sorted(each.files)) for each in runs_inputs.inputs(1, 9)]  # a number means the same in any count
+    assert plain[0][:9] == [
+        (each.name, each.arguments, sorted(each.files)) for each in runs_inputs.inputs(1, 9)
+    ]  # a number means the same in any count
 
 
 def _write(path: Path, text: str) -> None:
@@ -38,17 +45,51 @@ FAULTS: list[tuple[str, Callable[[Path], object], int, bool, str]] = [
     ("a crash", lambda folder: None, -11, False, "crash: SIGSEGV"),
     ("a hang", lambda folder: None, -9, True, "hangs"),
     ("silence", lambda folder: _write(folder / "said", " \n"), 2, False, "without a word"),
-    ("a trace", lambda folder: _write(folder / "said", "Traceback (most recent call last):\n"), 2, False, "it printed 'Traceback"),
+    (
+        "a trace",
+        lambda folder: _write(folder / "said", "Traceback (most recent call last):\n"),
+        2,
+        False,
+        "it printed 'Traceback",
+    ),
     ("a loss", lambda folder: (folder / "work" / "data").unlink(), 0, False, "removed: data"),
-    ("a change", lambda folder: _write(folder / "work" / "data", "other"), 0, False, "changed: data"),
-    ("a change that may be", lambda folder: _write(folder / "work" / "log", "longer"), 0, False, ""),
-    ("a leftover", lambda folder: _write(folder / "work" / ".a.json.7.tmp", ""), 2, False, "left behind: .a.json.7.tmp"),
-    ("a stray", lambda folder: _write(folder / "elsewhere", ""), 0, False, "outside of the working directory: elsewhere"),
+    (
+        "a change",
+        lambda folder: _write(folder / "work" / "data", "other"),
+        0,
+        False,
+        "changed: data",
+    ),
+    (
+        "a change that may be",
+        lambda folder: _write(folder / "work" / "log", "longer"),
+        0,
+        False,
+        "",
+    ),
+    (
+        "a leftover",
+        lambda folder: _write(folder / "work" / ".a.json.7.tmp", ""),
+        2,
+        False,
+        "left behind: .a.json.7.tmp",
+    ),
+    (
+        "a stray",
+        lambda folder: _write(folder / "elsewhere", ""),
+        0,
+        False,
+        "outside of the working directory: elsewhere",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("name", "act", "status", "hangs", "fault"), FAULTS, ids=[fault[0] for fault in FAULTS])
-def test_what_is_wrong_is_seen(tmp_path: Path, name: str, act: Callable, status: int, hangs: bool, fault: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "act", "status", "hangs", "fault"), FAULTS, ids=[fault[0] for fault in FAULTS]
+)
+def test_what_is_wrong_is_seen(
+    tmp_path: Path, name: str, act: Callable, status: int, hangs: bool, fault: str
+) -> None:
     work = tmp_path / "work"
     work.mkdir()
     (tmp_path / "said").write_text("words\n")
@@ -64,8 +105,18 @@ def test_what_is_wrong_is_seen(tmp_path: Path, name: str, act: Callable, status:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("script", "more"), [("run.py", ["--count=60"]), ("kills.py", ["--kills=16"])])
+@pytest.mark.parametrize(
+    ("script", "more"), [("run.py", ["--count=60"]), ("kills.py", ["--kills=16"])]
+)
 def test_some_of_each(script: str, more: list[str], tmp_path: Path) -> None:
-    """Some attacks and some kills, with another seed than that of `make attack` and `make kills`."""
-    done = subprocess.run([sys.executable, str(HERE / script), "--seed=11", *more], capture_output=True, text=True, env={**os.environ, "TMPDIR": str(tmp_path)}, timeout=3000)
+    """Some attacks and some kills, with another seed than that of `make attack` and `make
+    kills`.
+    """
+    done = subprocess.run(
+        [sys.executable, str(HERE / script), "--seed=11", *more],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        timeout=3000,
+    )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

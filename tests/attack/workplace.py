@@ -1,4 +1,6 @@
-"""The good files that every attack starts from: a data set, two finished runs, an unfinished one, a checkpoint of RecBole."""
+"""The good files that every attack starts from: a data set, two finished runs, an unfinished one, a
+checkpoint of RecBole.
+"""
 
 from __future__ import annotations
 
@@ -13,14 +15,20 @@ from pathlib import Path
 
 from attack import SHOP, TRAIN, Attack
 
-
-#: What commands import when they need it, and what each fork would import again: torch._dynamo alone takes seconds.
+#: What commands import when they need it, and what each fork would import again: torch._dynamo
+#: alone takes seconds.
 _LATE = (
-    "torch._dynamo", "torch.utils.data", "optuna", "optuna.storages.journal", "sqlalchemy", "filelock", "scipy.stats", "pandas", "transformers",
-    "recbole_precise.cli", "recbole_precise.quick_start", "recbole_precise.finished", "recbole_precise.serving.top", "recbole_precise.benchmark.pairing", "recbole_precise.benchmark.running",
-    "recbole_precise.audit", "recbole_precise.audit.load", "recbole_precise.data.doctor", "recbole_precise.data.convert", "recbole_precise.inspection.gains",
-    "recbole_precise.replay.engine", "recbole_precise.replay.report", "recbole_precise.tuning.session", "recbole_precise.verbs.replay", "recbole_precise.verbs.tune",
-    "recbole.model.sequential_recommender", "recbole.model.general_recommender", "recbole_precise.model.sasrec", "recbole_precise.model.precise", "recbole_precise.model.pad",
+    "torch._dynamo", "torch.utils.data", "optuna", "optuna.storages.journal", "sqlalchemy",
+    "filelock", "scipy.stats", "pandas", "transformers",
+    "recbole_precise.cli", "recbole_precise.quick_start", "recbole_precise.finished",
+    "recbole_precise.serving.top", "recbole_precise.benchmark.pairing",
+    "recbole_precise.benchmark.running",
+    "recbole_precise.audit", "recbole_precise.audit.load", "recbole_precise.data.doctor",
+    "recbole_precise.data.convert", "recbole_precise.inspection.gains",
+    "recbole_precise.replay.engine", "recbole_precise.replay.report",
+    "recbole_precise.tuning.session", "recbole_precise.verbs.replay", "recbole_precise.verbs.tune",
+    "recbole.model.sequential_recommender", "recbole.model.general_recommender",
+    "recbole_precise.model.sasrec", "recbole_precise.model.precise", "recbole_precise.model.pad",
 )  # fmt: skip
 
 
@@ -35,7 +43,10 @@ def preload() -> None:
 
 
 def write_shop(folder: Path) -> None:
-    """Write `shop`: users who walk through 24 items, with ratings; items with a title, a brand and a price."""
+    """Write `shop`: users who walk through 24 items, with ratings.
+
+    Items with a title, a brand and a price.
+    """
     draw = random.Random(5)
     folder.mkdir(parents=True)
     rows = []
@@ -43,17 +54,41 @@ def write_shop(folder: Path) -> None:
         at = draw.randrange(24)
         for time in range(8):
             at = (at + draw.choice([1, 1, 1, 2, 3, 7])) % 24
-            rows.append((f"u{user}", f"i{at}", 1_600_000_000 + 100_000 * time + user, draw.randint(1, 5)))
-    lines = ["user_id:token\titem_id:token\ttimestamp:float\trating:float", *("\t".join(map(str, row)) for row in rows)]
+            rows.append(
+                (f"u{user}", f"i{at}", 1_600_000_000 + 100_000 * time + user, draw.randint(1, 5))
+            )
+    lines = [
+        "user_id:token\titem_id:token\ttimestamp:float\trating:float",
+        *("\t".join(map(str, row)) for row in rows),
+    ]
     folder.joinpath("shop.inter").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    words = "sugar tea salt coffee bread milk rice soap oil corn bean jam".split()
+    words = [
+        "sugar",
+        "tea",
+        "salt",
+        "coffee",
+        "bread",
+        "milk",
+        "rice",
+        "soap",
+        "oil",
+        "corn",
+        "bean",
+        "jam",
+    ]
     lines = ["item_id:token\ttitle:token_seq\tbrand:token\tprice:float"]
-    lines += [f"i{i}\t{words[i % 12]} {words[(i * 5 + 1) % 12]}\tb{i % 4}\t{i % 9 + 0.5}" for i in range(24)]
+    lines += [
+        f"i{i}\t{words[i % 12]} {words[(i * 5 + 1) % 12]}\tb{i % 4}\t{i % 9 + 0.5}"
+        for i in range(24)
+    ]
     folder.joinpath("shop.item").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def prepare(folder: Path) -> None:
-    """Make the good files in an empty folder; each run in a process of its own, so that this one stays fit for forks."""
+    """Make the good files in an empty folder.
+
+    Each run in a process of its own, so that this one stays fit for forks.
+    """
     write_shop(folder / "data" / "shop")
     _in_child(lambda: _command(folder, [*TRAIN, "--run_dir=run", "--seed=1"]))
     _in_child(lambda: _command(folder, [*TRAIN, "--run_dir=good", "--seed=2"]))
@@ -65,7 +100,9 @@ def prepare(folder: Path) -> None:
 
 
 def place(attack: Attack, good: Path, folder: Path, runs: bool) -> None:
-    """Copy the good files to `folder` (its runs with `runs` alone), and put those of the attack over them."""
+    """Copy the good files to `folder` (its runs with `runs` alone), and put those of the attack
+    over them.
+    """
     shutil.copytree(good if runs else good / "data", folder if runs else folder / "data")
     attack.setup(folder)
 
@@ -107,7 +144,13 @@ def _recboles_checkpoint(folder: Path) -> int:
         config = Config("SASRec", "shop")
     train = data_preparation(config, create_dataset(config))[0]
     model = get_model("SASRec")(config, train._dataset)
-    state = {"config": config, "epoch": 1, "cur_step": 0, "best_valid_score": 0.1, "state_dict": model.state_dict()}
+    state = {
+        "config": config,
+        "epoch": 1,
+        "cur_step": 0,
+        "best_valid_score": 0.1,
+        "state_dict": model.state_dict(),
+    }
     torch.save({**state, "other_parameter": None, "optimizer": {}}, "model.pth", pickle_protocol=4)
     return 0
 
@@ -126,4 +169,7 @@ def _in_child(work: Callable[[], int]) -> None:
         os._exit(status)
     _, status = os.waitpid(child, 0)
     if status:
-        raise RuntimeError(f"a good run ended with status {os.waitstatus_to_exitcode(status)}; see the messages above")
+        raise RuntimeError(
+            f"a good run ended with status {os.waitstatus_to_exitcode(status)}; see the messages "
+            "above"
+        )

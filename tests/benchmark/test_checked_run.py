@@ -38,7 +38,10 @@ def change_ranks(folder: Path, **changes: Any) -> None:
     with np.load(folder / "ranks.npz") as arrays:
         content = {name: arrays[name] for name in arrays.files}
     content.update(changes)
-    np.savez(folder / "ranks.npz", **{name: array for name, array in content.items() if array is not None})
+    np.savez(
+        folder / "ranks.npz",
+        **{name: array for name, array in content.items() if array is not None},
+    )
 
 
 def refusal(capsys, *arguments: Any) -> str:
@@ -68,13 +71,23 @@ def without(*path: str | int) -> Callable[[dict[str, Any]], None]:
 
 
 RESULTS = {
-    "a test metric": (set_key("test", "ndcg@10", value=0.9876), ["test ndcg@10 is 0.9876, but the ranks in"]),
-    "a last digit": (lambda c: c["valid"].update({"recall@10": c["valid"]["recall@10"] + 1e-9}), ["valid recall@10 is"]),
-    "a metric that is no number": (set_key("test", "ndcg@10", value=None), ["'test: ndcg@10' must be a number from 0 to 1, not None"]),
+    "a test metric": (set_key("test", "ndcg@10", value=0.9876), [
+            "test ndcg@10 is 0.9876, but "
+            "the ranks in"]),
+    "a last digit": (lambda c: c["valid"].update({"recall@10": c["valid"]["recall@10"] + 1e-9}),
+        ["valid recall@10 is"]),
+    "a metric that is no number": (set_key("test", "ndcg@10", value=None), [
+            "'test: ndcg@10' must be a number "
+            "from 0 to 1, not None"]),
     "NaN": (set_key("test", "ndcg@10", value=float("nan")), ["'test: ndcg@10' must be", "nan"]),
-    "a metric as text": (set_key("test", "ndcg@10", value="0.5"), ["'test: ndcg@10' must be", "'0.5'"]),
-    "a metric above 1": (set_key("test", "hit@10", value=1.5), ["'test: hit@10' must be a number from 0 to 1, not 1.5"]),
-    "a metric below 0": (set_key("test", "itemcoverage@10", value=-0.5), ["'test: itemcoverage@10' must be"]),
+    "a metric as text": (set_key("test", "ndcg@10", value="0.5"), ["'test: ndcg@10' must be",
+        "'0.5'"]),
+    "a metric above 1": (set_key("test", "hit@10", value=1.5), [
+            "'test: hit@10' must be a number "
+            "from 0 to 1, not 1.5"]),
+    "a metric below 0": (set_key("test", "itemcoverage@10", value=-0.5), [
+            "'test: itemcoverage@10' "
+            "must be"]),
     "a metric that ranks cannot have": (set_key("test", "mrr@0", value=0.5), ["'mrr@0'"]),
     "an added metric": (set_key("test", "mrr@10", value=0.5), ["test mrr@10 is 0.5"]),
     "no model": (without("model"), ["the key 'model' is missing"]),
@@ -83,13 +96,25 @@ RESULTS = {
     "no slices": (without("slices"), ["the key 'slices' is missing"]),
     "no epochs": (without("phases", 0, "epochs"), ["the key 'phases[0]: epochs' is missing"]),
     "metrics as a list": (set_key("test", value=[0.5]), ["'test' must be a mapping, not [0.5]"]),
-    "a seed as text": (set_key("seed", value="2020"), ["'seed' must be a whole number, not '2020'"]),
-    "seconds without end": (set_key("seconds", "total", value=float("inf")), ["'seconds' must be a mapping of numbers"]),
-    "a slice as a number": (set_key("slices", "warm", value=0.3), ["'slices' must be a mapping of mappings"]),
-    "a slice's metric": (set_key("slices", "warm", "test", "ndcg@10", value=2.0), ["'slices: warm: test: ndcg@10'"]),
-    "an epoch's metric": (set_key("curve", 0, "valid", "ndcg@10", value=7), ["'curve[0]: valid: ndcg@10'"]),
-    "other test cases": (set_key("test_cases", "sha256", value="0" * 64), ["its test rows are not those of", "sha256"]),
-    "another number of cases": (set_key("test_cases", "rows", value=9), ["its test rows are not those of", "rows 8 and 9"]),
+    "a seed as text": (set_key("seed", value="2020"), ["'seed' must be a whole number, not "
+                                                       "'2020'"]),
+    "seconds without end": (set_key("seconds", "total", value=float("inf")), [
+            "'seconds' must be a mapping "
+            "of numbers"]),
+    "a slice as a number": (set_key("slices", "warm", value=0.3), [
+            "'slices' must be a mapping "
+            "of mappings"]),
+    "a slice's metric": (set_key("slices", "warm", "test", "ndcg@10", value=2.0), [
+            "'slices: warm: test: "
+            "ndcg@10'"]),
+    "an epoch's metric": (set_key("curve", 0, "valid", "ndcg@10", value=7),
+        ["'curve[0]: valid: ndcg@10'"]),
+    "other test cases": (set_key("test_cases", "sha256", value="0" * 64), [
+            "its test rows are not those "
+            "of", "sha256"]),
+    "another number of cases": (set_key("test_cases", "rows", value=9), [
+            "its test rows are not those "
+            "of", "rows 8 and 9"]),
     "no digest": (without("test_cases", "sha256"), ["the key 'test_cases: sha256' is missing"]),
 }  # fmt: skip
 
@@ -97,7 +122,10 @@ RESULTS = {
 @pytest.mark.parametrize("name", RESULTS)
 def test_a_changed_result(leave_run, tmp_path, capsys, name):
     change, said = RESULTS[name]
-    a, b = leave_run(tmp_path / "a", A, history=HISTORY), leave_run(tmp_path / "b", B, "Pop", history=HISTORY)
+    a, b = (
+        leave_run(tmp_path / "a", A, history=HISTORY),
+        leave_run(tmp_path / "b", B, "Pop", history=HISTORY),
+    )
     change_result(a, change)
     for sides in ((a, b), (b, a)):
         text = refusal(capsys, "compare", *sides)
@@ -110,26 +138,39 @@ def test_a_changed_result(leave_run, tmp_path, capsys, name):
 
 
 def test_a_change_that_contradicts_nothing_is_found_by_its_digest(leave_run, tmp_path, capsys):
-    a, b = leave_run(tmp_path / "a", A, history=HISTORY), leave_run(tmp_path / "b", B, "Pop", history=HISTORY)
+    a, b = (
+        leave_run(tmp_path / "a", A, history=HISTORY),
+        leave_run(tmp_path / "b", B, "Pop", history=HISTORY),
+    )
     change_result(a, set_key("seconds", "train", value=1.0))
-    assert f"'{a / 'result.json'}' is not the file that the run left" in refusal(capsys, "compare", a, b)
+    assert f"'{a / 'result.json'}' is not the file that the run left" in refusal(
+        capsys, "compare", a, b
+    )
 
 
 RANKS = {
-    "no rank": ({"test_rank": None, "test_user": None, "test_item": None}, "it holds no ranks of the split 'test'"),
+    "no rank": ({"test_rank": None, "test_user": None, "test_item": None},
+        "it holds no ranks of the split 'test'"),
     "no users": ({"test_user": None}, "the column 'test_user' is missing"),
     "fewer users": ({"test_user": np.array(["u1"])}, "its columns have different lengths"),
     "a rank 0": ({"test_rank": np.array([0, 3, 9, 2, 30, 4, 1, 7])}, "'test_rank' has a rank 0"),
-    "a rank behind all candidates": ({"test_rank": np.array([1, 3, 9, 2, 51, 4, 1, 7])}, "'test_rank' has a rank 51 among 50 candidates"),
-    "half a rank": ({"test_rank": A + 0.5}, "'test_rank' must be a column of whole numbers, not of float64"),
+    "a rank behind all candidates": ({"test_rank": np.array([1, 3, 9, 2, 51, 4, 1, 7])},
+        "'test_rank' has a rank 51 among 50 candidates"),
+    "half a rank": ({"test_rank": A + 0.5}, "'test_rank' must be a column of whole numbers, not "
+                                            "of float64"),
     "a table of ranks": ({"test_rank": A[:, None]}, "in the shape (8, 1)"),
     "ids for tokens": ({"test_item": np.arange(8)}, "'test_item' must be a column of text"),
-    "no name": ({"test_item": np.array(["i2", "", *["i3"] * 6])}, "a row of 'test_item' names nothing"),
-    "padding": ({"test_user": np.array(["[PAD]", *(f"u{n}" for n in range(7))])}, "a row of 'test_user' names nothing"),
-    "a user twice": ({"test_user": np.array(["u1", *(f"u{n}" for n in range(1, 8))])}, "user u1 has 2 rows in the split 'test'"),
+    "no name": ({"test_item": np.array(["i2", "", *["i3"] * 6])},
+        "a row of 'test_item' names nothing"),
+    "padding": ({"test_user": np.array(["[PAD]", *(f"u{n}" for n in range(7))])},
+        "a row of 'test_user' names nothing"),
+    "a user twice": ({"test_user": np.array(["u1", *(f"u{n}" for n in range(1, 8))])},
+        "user u1 has 2 rows in the split 'test'"),
     "better ranks": ({"test_rank": np.ones(8, dtype=np.int64)}, "but the ranks in"),
-    "better ranks of validation": ({"valid_rank": np.ones(8, dtype=np.int64)}, "valid recall@10 is"),
-    "other targets": ({"test_item": np.array([f"i{n}" for n in range(11, 19)])}, "its test rows are not those of"),
+    "better ranks of validation": ({"valid_rank": np.ones(8, dtype=np.int64)},
+        "valid recall@10 is"),
+    "other targets": ({"test_item": np.array([f"i{n}" for n in range(11, 19)])},
+        "its test rows are not those of"),
     "another history": ({"test_history": HISTORY + 1}, "its test rows are not those of"),
     "a history of less than nothing": ({"test_history": HISTORY - 9}, "has a history of -6 events"),
     "no history": ({"test_history": None}, "its test rows are not those of"),
@@ -139,14 +180,19 @@ RANKS = {
 @pytest.mark.parametrize("name", RANKS)
 def test_changed_ranks(leave_run, tmp_path, capsys, name):
     changes, said = RANKS[name]
-    a, b = leave_run(tmp_path / "a", A, history=HISTORY), leave_run(tmp_path / "b", B, "Pop", history=HISTORY)
+    a, b = (
+        leave_run(tmp_path / "a", A, history=HISTORY),
+        leave_run(tmp_path / "b", B, "Pop", history=HISTORY),
+    )
     change_ranks(a, **changes)
     text = refusal(capsys, "compare", a, b)
     assert said in text and str(a) in text, text
 
 
 def test_a_masked_target_stands_behind_all_candidates(leave_run, tmp_path):
-    protocol = json.loads((leave_run(tmp_path / "a", A) / "result.json").read_text())["protocol"] | {"mask_history": True}
+    protocol = json.loads((leave_run(tmp_path / "a", A) / "result.json").read_text())[
+        "protocol"
+    ] | {"mask_history": True}
     for last, fits in ((51, True), (52, False)):
         folder = leave_run(tmp_path / f"{last}", np.append(A, last), protocol=protocol)
         if fits:
@@ -159,7 +205,11 @@ def test_a_masked_target_stands_behind_all_candidates(leave_run, tmp_path):
 def test_several_rows_of_a_user_where_the_protocol_has_them(leave_run, tmp_path):
     protocol = json.loads((leave_run(tmp_path / "a", A) / "result.json").read_text())["protocol"]
     users = [1, 1, 2, 2, 3, 3, 4, 4]
-    read_checked(leave_run(tmp_path / "b", A, users=users, protocol={**protocol, "split": {"RS": [0.8, 0.1, 0.1]}}))
+    read_checked(
+        leave_run(
+            tmp_path / "b", A, users=users, protocol={**protocol, "split": {"RS": [0.8, 0.1, 0.1]}}
+        )
+    )
     before = leave_run(tmp_path / "c", A, users=users)
     with pytest.raises(CheckpointError, match="user u1 has 2 rows"):
         read_checked(before)
@@ -176,13 +226,19 @@ def test_several_rows_of_a_user_where_the_protocol_has_them(leave_run, tmp_path)
         ("mask_history: true", "mask_history is True, but"),
         ("evaluator: recbole", "evaluator is False, but"),
         ("target_scene: buy", "target_scene is 'buy', but"),
-        ("eval_args: {split: {LS: test_only}, order: TO}", "eval_args: split is {'LS': 'test_only'}, but"),
+        (
+            "eval_args: {split: {LS: test_only}, order: TO}",
+            "eval_args: split is {'LS': 'test_only'}, but",
+        ),
         ("seed: [", "it cannot be read"),
     ],
 )
 def test_settings_of_another_run(leave_run, tmp_path, capsys, line, said):
     a, b = leave_run(tmp_path / "a", A), leave_run(tmp_path / "b", B, "Pop")
-    (a / "config.yaml").write_text("model: SASRec\ndataset: shop\nseed: 2020\nmask_history: false\neval_args: {split: {LS: valid_and_test}}\n")
+    (a / "config.yaml").write_text(
+        "model: SASRec\ndataset: shop\nseed: 2020\nmask_history: false\neval_args: {split: {LS: "
+        "valid_and_test}}\n"
+    )
     assert cli.main(["compare", str(a), str(b)]) == 0
     capsys.readouterr()
     (a / "config.yaml").write_text(line + "\n")
@@ -195,21 +251,45 @@ def trained(ring, tmp_path) -> Path:
     """A run of SASRec on the ring, as the package leaves it."""
     from recbole_precise import run_recbole
 
-    small = {**ring, "hidden_size": 16, "inner_size": 16, "n_layers": 1, "epochs": 2, "train_neg_sample_args": None, "show_progress": False}
+    small = {
+        **ring,
+        "hidden_size": 16,
+        "inner_size": 16,
+        "n_layers": 1,
+        "epochs": 2,
+        "train_neg_sample_args": None,
+        "show_progress": False,
+    }
     for model in ("SASRec", "Pop"):
         with command_line([]):
-            run_recbole(model=model, dataset="ring", config_dict={**(small if model == "SASRec" else ring), "run_dir": str(tmp_path / model)})
+            run_recbole(
+                model=model,
+                dataset="ring",
+                config_dict={
+                    **(small if model == "SASRec" else ring),
+                    "run_dir": str(tmp_path / model),
+                },
+            )
     return tmp_path / "SASRec"
 
 
 def test_a_run_that_the_package_left(trained, ring, tmp_path, capsys):
-    """It is believed; one slice, one setting or one copied file is enough that it is not, and a resumed run says so too."""
+    """It is believed.
+
+    One slice, one setting or one copied file is enough that it is not, and a resumed run says so
+    too.
+    """
     run = read_checked(trained)
     cases = run.result["test_cases"]
     assert cases == run.cases.digest() and cases["history_length"] and cases["rows"] == 60
-    lines = [line.split("\t") for line in Path(ring["data_path"], "ring", "ring.inter").read_text().splitlines()[1:]]
+    lines = [
+        line.split("\t")
+        for line in Path(ring["data_path"], "ring", "ring.inter").read_text().splitlines()[1:]
+    ]
     events = {user: sum(line[0] == user for line in lines) for user in run.cases.user}
-    assert run.cases.history.tolist() == [events[user] - 1 for user in run.cases.user]  # not cut at 6
+    assert run.cases.history.tolist() == [
+        events[user] - 1 for user in run.cases.user
+    ]  # not cut at 6
     pop = tmp_path / "Pop"
     assert cli.main(["compare", str(trained), str(pop)]) == 0
     capsys.readouterr()
@@ -234,7 +314,9 @@ def test_a_run_that_the_package_left(trained, ring, tmp_path, capsys):
     (edited / "config.yaml").write_text(yaml.safe_dump({**settings, "data_path": "elsewhere"}))
     read_checked(edited)  # where the data lies decides nothing
     (edited / "config.yaml").write_text(yaml.safe_dump({**settings, "hidden_size": 8}))
-    assert "hidden_size is 8, but the run was trained with 16 (state.json)" in refusal(capsys, "compare", edited, pop)
+    assert "hidden_size is 8, but the run was trained with 16 (state.json)" in refusal(
+        capsys, "compare", edited, pop
+    )
     mixed = tampered("mixed")
     shutil.copy(pop / "ranks.npz", mixed / "ranks.npz")
     assert "but the ranks in" in refusal(capsys, "compare", mixed, pop)
@@ -242,32 +324,58 @@ def test_a_run_that_the_package_left(trained, ring, tmp_path, capsys):
     assert "model is 'SASRec', but" in refusal(capsys, "compare", mixed, pop)
     resumed = tampered("resumed")
     change_result(resumed, set_key("test", "ndcg@10", value=0.9))
-    with command_line([]), pytest.raises(CheckpointError, match="test ndcg@10 is 0.9, but the ranks"):
+    with (
+        command_line([]),
+        pytest.raises(CheckpointError, match="test ndcg@10 is 0.9, but the ranks"),
+    ):
         from recbole_precise import run_recbole
 
-        run_recbole(config_file_list=[str(resumed / "config.yaml")], config_dict={**ring, "run_dir": str(resumed), "resume": True})
+        run_recbole(
+            config_file_list=[str(resumed / "config.yaml")],
+            config_dict={**ring, "run_dir": str(resumed), "resume": True},
+        )
 
 
-# --- Tables ---------------------------------------------------------------------------------------------------------------
+# --- Tables -----------------------------------------------------------------------------------
 
 
 def table(plan, tmp_path: Path) -> dict[str, Any]:
     outcomes = []
     for row in plan.rows:
         for seed in row.seeds:
-            outcomes.append(Outcome(Cell("shop", "shop", row, seed, {}, {}, tmp_path / row.name / f"seed-{seed}"), "finished"))
+            outcomes.append(
+                Outcome(
+                    Cell("shop", "shop", row, seed, {}, {}, tmp_path / row.name / f"seed-{seed}"),
+                    "finished",
+                )
+            )
     return summarize(plan, outcomes)
 
 
 @pytest.fixture
 def plan(write_plan):
-    return read_plan(str(write_plan(datasets=["shop"], seeds=[1, 2], models={"SASRec": {}, "Pop": {"baseline": True}}, against="Pop")))
+    return read_plan(
+        str(
+            write_plan(
+                datasets=["shop"],
+                seeds=[1, 2],
+                models={"SASRec": {}, "Pop": {"baseline": True}},
+                against="Pop",
+            )
+        )
+    )
 
 
 def leave_rows(leave_run, tmp_path: Path, changes: dict[tuple[str, int], dict[str, Any]]) -> None:
     for model, seeds in (("SASRec", (1, 2)), ("Pop", (1,))):
         for seed in seeds:
-            leave_run(tmp_path / model / f"seed-{seed}", A if model == "SASRec" else B, model, seed, **changes.get((model, seed), {}))
+            leave_run(
+                tmp_path / model / f"seed-{seed}",
+                A if model == "SASRec" else B,
+                model,
+                seed,
+                **changes.get((model, seed), {}),
+            )
 
 
 def test_a_table_refuses_a_changed_result(leave_run, tmp_path, plan):
@@ -283,50 +391,88 @@ def test_a_table_refuses_the_run_of_another_cell(leave_run, tmp_path, plan, key,
     leave_rows(leave_run, tmp_path, {})
     change_result(tmp_path / "SASRec" / "seed-1", set_key(key, value=value))
     (tmp_path / "SASRec" / "seed-1" / "manifest.json").unlink()
-    with pytest.raises(CheckpointError, match=f"is of a run with {key} {value!r}, but the directory is that of shop SASRec seed 1"):
+    with pytest.raises(
+        CheckpointError,
+        match=f"is of a run with {key} {value!r}, but the directory is that of shop SASRec seed 1",
+    ):
         table(plan, tmp_path)
 
 
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"history": HISTORY + (np.arange(8) == 3)}, "1 of 8 test cases of 'SASRec' and 1 of 8 of 'Pop' differ, such as user u4 with target i5: 3 earlier events and 4"),
-        ({"targets": np.where(np.arange(8) < 2, 40, 1 + np.arange(1, 9) % 50)}, "2 of 8 test cases of 'SASRec' and 2 of 8 of 'Pop' differ"),
-        ({"users": np.arange(2, 10), "history": np.roll(HISTORY, -1)}, "such as user u1 with target i2, which 'SASRec' alone has"),
-        ({"history": None, "users": np.arange(2, 10)}, "1 of 8 test cases of 'SASRec' and 1 of 8 of 'Pop' differ"),
+        ({"history": HISTORY + (np.arange(8) == 3)}, "1 of 8 test cases of 'SASRec' and 1 of 8 "
+                                                     "of 'Pop' differ, such as user u4 with "
+                                                     "target i5: 3 earlier events and 4"),
+        ({"targets": np.where(np.arange(8) < 2, 40, 1 + np.arange(1, 9) % 50)},
+            "2 of 8 test cases of 'SASRec' and 2 of 8 of 'Pop' differ"),
+        ({"users": np.arange(2, 10), "history": np.roll(HISTORY, -1)},
+            "such as user u1 with target i2, which 'SASRec' alone has"),
+        ({"history": None, "users": np.arange(2, 10)}, "1 of 8 test cases of 'SASRec' and 1 of 8 "
+                                                       "of 'Pop' differ"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("old", [False, True])
 def test_a_table_refuses_rows_of_other_test_cases(leave_run, tmp_path, plan, other, said, old):
     """Of older runs, which have no digest, users and targets are compared."""
     alike = {"history": None if old else HISTORY}
-    changes = {("SASRec", 1): alike, ("SASRec", 2): alike, ("Pop", 1): {**alike, **other, **({"history": None} if old else {})}}
+    changes = {
+        ("SASRec", 1): alike,
+        ("SASRec", 2): alike,
+        ("Pop", 1): {**alike, **other, **({"history": None} if old else {})},
+    }
     leave_rows(leave_run, tmp_path, changes)
     if old and set(other) == {"history"}:
         table(plan, tmp_path)  # the history of the older runs is not known
         return
-    with pytest.raises(DataError, match="'SASRec' and 'Pop' on shop were not tested on the same cases") as error:
+    with pytest.raises(
+        DataError, match="'SASRec' and 'Pop' on shop were not tested on the same cases"
+    ) as error:
         table(plan, tmp_path)
     assert said in str(error.value), error.value
-    assert str(tmp_path / "SASRec" / "seed-1") in str(error.value) and str(tmp_path / "Pop" / "seed-1") in str(error.value)
+    assert str(tmp_path / "SASRec" / "seed-1") in str(error.value) and str(
+        tmp_path / "Pop" / "seed-1"
+    ) in str(error.value)
 
 
 def test_compare_refuses_other_test_cases(leave_run, tmp_path, capsys):
-    a, b = leave_run(tmp_path / "a", A, history=HISTORY), leave_run(tmp_path / "b", B, "Pop", history=HISTORY * 2)
+    a, b = (
+        leave_run(tmp_path / "a", A, history=HISTORY),
+        leave_run(tmp_path / "b", B, "Pop", history=HISTORY * 2),
+    )
     text = refusal(capsys, "compare", a, b)
-    assert "they were not tested on the same cases. 8 of 8 test cases of" in text and "user u1 with target i2: 3 earlier events and 6" in text
+    assert (
+        "they were not tested on the same cases. 8 of 8 test cases of" in text
+        and "user u1 with target i2: 3 earlier events and 6" in text
+    )
 
 
 def test_metrics_beyond_accuracy_in_tables(leave_run, tmp_path, write_plan):
-    """Less is better where it is; percentages of shares alone; no paired test, since they have no value a user."""
+    """Less is better where it is.
+
+    Percentages of shares alone; no paired test, since they have no value a user.
+    """
     metrics = ["ndcg@10", "itemcoverage@10", "giniindex@10", "averagepopularity@10"]
     values = {"SASRec": (0.5, 0.8, 120.0), "Pop": (0.25, 0.9, 150.0), "GRU4Rec": (0.4, 0.7, 100.0)}
     plan = read_plan(
-        str(write_plan(datasets=["shop"], seeds=[1], metrics=metrics, percent=True, against="Pop", models={"SASRec": {}, "Pop": {"baseline": True}, "GRU4Rec": {"baseline": True}}))
+        str(
+            write_plan(
+                datasets=["shop"],
+                seeds=[1],
+                metrics=metrics,
+                percent=True,
+                against="Pop",
+                models={"SASRec": {}, "Pop": {"baseline": True}, "GRU4Rec": {"baseline": True}},
+            )
+        )
     )
     for model, (coverage, gini, popularity) in values.items():
         folder = leave_run(tmp_path / model / "seed-1", B if model == "Pop" else A, model, 1)
-        more = {"itemcoverage@10": coverage, "giniindex@10": gini, "averagepopularity@10": popularity}
+        more = {
+            "itemcoverage@10": coverage,
+            "giniindex@10": gini,
+            "averagepopularity@10": popularity,
+        }
         change_result(folder, lambda content, more=more: content["test"].update(more))
         (folder / "manifest.json").unlink()
     summary = table(plan, tmp_path)
@@ -334,14 +480,25 @@ def test_metrics_beyond_accuracy_in_tables(leave_run, tmp_path, write_plan):
     assert [rows[name]["itemcoverage@10"]["place"] for name in values] == [1, None, 2]
     assert [rows[name]["giniindex@10"]["place"] for name in values] == [2, None, 1]
     best = summary["datasets"]["shop"]["best_baseline"]
-    assert best["itemcoverage@10"] == best["giniindex@10"] == best["averagepopularity@10"] == "GRU4Rec"
+    assert (
+        best["itemcoverage@10"] == best["giniindex@10"] == best["averagepopularity@10"] == "GRU4Rec"
+    )
     assert rows["SASRec"]["itemcoverage@10"]["gain"] == pytest.approx(0.25)
-    assert rows["SASRec"]["averagepopularity@10"]["gain"] == pytest.approx(-0.2)  # a fifth more popular is a fifth worse
+    assert rows["SASRec"]["averagepopularity@10"]["gain"] == pytest.approx(
+        -0.2
+    )  # a fifth more popular is a fifth worse
     assert {test["metric"] for test in summary["significance"]["tests"]} == {"ndcg@10"}
     shown = main_table(summary, "shop")
-    assert "averagepopularity@10 |" in shown and "giniindex@10 % |" in shown and "| **100.0000** |" in shown and "| **70.00** |" in shown
+    assert (
+        "averagepopularity@10 |" in shown
+        and "giniindex@10 % |" in shown
+        and "| **100.0000** |" in shown
+        and "| **70.00** |" in shown
+    )
     assert "of giniindex@10 and averagepopularity@10 less is better" in markdown(summary)
-    assert r"averagepopularity@10 & " in latex(summary, "shop") and "giniindex@10,0.8," in csv_text(summary)
+    assert r"averagepopularity@10 & " in latex(summary, "shop") and "giniindex@10,0.8," in csv_text(
+        summary
+    )
 
 
 def test_plans_that_cannot_have_such_columns(write_plan, ring, tmp_path):
@@ -351,10 +508,25 @@ def test_plans_that_cannot_have_such_columns(write_plan, ring, tmp_path):
         read_plan(str(write_plan(datasets=["ring"], models=["Pop"], metrics=["giniindex@10"])))
     with pytest.raises(ConfigError, match="it names no metric"):
         read_plan(str(write_plan(datasets=["ring"], models=["Pop"], metrics=[])))
-    for settings, fits in (({}, False), ({"metrics": ["NDCG", "GiniIndex"], "topk": [5], "valid_metric": "NDCG@5"}, False), ({"metrics": ["NDCG", "GiniIndex"], "topk": [5, 10]}, True)):
-        plan = read_plan(str(write_plan(datasets=["ring"], models=["Pop"], metrics=["ndcg@10", "giniindex@10"], settings={**ring, **settings})))
+    for settings, fits in (
+        ({}, False),
+        ({"metrics": ["NDCG", "GiniIndex"], "topk": [5], "valid_metric": "NDCG@5"}, False),
+        ({"metrics": ["NDCG", "GiniIndex"], "topk": [5, 10]}, True),
+    ):
+        plan = read_plan(
+            str(
+                write_plan(
+                    datasets=["ring"],
+                    models=["Pop"],
+                    metrics=["ndcg@10", "giniindex@10"],
+                    settings={**ring, **settings},
+                )
+            )
+        )
         if fits:
             assert len(make_cells(plan, tmp_path)) == 1
         else:
-            with pytest.raises(ConfigError, match="row 'Pop' on ring: its runs would not compute giniindex@10"):
+            with pytest.raises(
+                ConfigError, match="row 'Pop' on ring: its runs would not compute giniindex@10"
+            ):
                 make_cells(plan, tmp_path)

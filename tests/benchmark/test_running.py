@@ -1,4 +1,6 @@
-"""Cells as real processes: killed and run again, failing beside others, locked, and started only where there is memory."""
+"""Cells as real processes: killed and run again, failing beside others, locked, and started only
+where there is memory.
+"""
 
 from __future__ import annotations
 
@@ -26,26 +28,60 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals and locks of PO
 
 
 def command(plan: Path, runs: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "recbole_precise", "benchmark", f"--plan={plan}", f"--runs={runs}", "--jobs=2", "--threads=1", "--memory_gb=0.2", *more]
+    return [
+        sys.executable,
+        "-m",
+        "recbole_precise",
+        "benchmark",
+        f"--plan={plan}",
+        f"--runs={runs}",
+        "--jobs=2",
+        "--threads=1",
+        "--memory_gb=0.2",
+        *more,
+    ]
 
 
 def start(arguments: list[str], **more) -> subprocess.Popen:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, start_new_session=True, **more)
+    return subprocess.Popen(
+        arguments,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        start_new_session=True,
+        **more,
+    )
 
 
 def test_killed_halfway_and_run_again(write_plan, ring, tmp_path):
-    """SIGKILL to the benchmark and its cells: what is finished is not touched, what was under way goes on, what fails is told."""
-    small = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "epochs": 15, "stopping_step": 100, "checkpoint_seconds": 0.05}
+    """SIGKILL to the benchmark and its cells: what is finished is not touched, what was under way
+    goes on, what fails is told.
+    """
+    small = {
+        "hidden_size": 16,
+        "inner_size": 16,
+        "n_layers": 1,
+        "epochs": 15,
+        "stopping_step": 100,
+        "checkpoint_seconds": 0.05,
+    }
     plan = write_plan(
-        datasets={"ring": ring}, seeds=[1, 2], metrics=["ndcg@10"], slices=["warm", "cold"], against="Pop", resamples=199,
-        models={"Pop": None, "SASRec": {"settings": small}, "Broken": {"model": "SASRec", "seeds": [1], "settings": {"hidden_size": 16, "n_heads": 3}}},
+        datasets={"ring": ring}, seeds=[1, 2], metrics=["ndcg@10"], slices=["warm", "cold"],
+        against="Pop", resamples=199,
+        models={"Pop": None, "SASRec": {"settings": small}, "Broken": {"model": "SASRec",
+            "seeds": [1], "settings": {"hidden_size": 16, "n_heads": 3}}},
     )  # fmt: skip
     runs = tmp_path / "runs"
     first = start(command(plan, runs))
     while first.poll() is None:
         folders = list(runs.glob("ring/SASRec-*/seed-1"))
-        if list(runs.glob("ring/Pop-*/seed-1/result.json")) and folders and len(list((folders[0] / "checkpoint").glob("state-*.json"))) > 0:
+        if (
+            list(runs.glob("ring/Pop-*/seed-1/result.json"))
+            and folders
+            and len(list((folders[0] / "checkpoint").glob("state-*.json"))) > 0
+        ):
             break
         time.sleep(0.02)
     os.killpg(first.pid, signal.SIGKILL)
@@ -59,70 +95,173 @@ def test_killed_halfway_and_run_again(write_plan, ring, tmp_path):
     assert again.returncode == 2, errors
     assert (pop / "result.json").stat().st_mtime_ns == before
     assert "Resume training from epoch" in (killed / "train.log").read_text()
-    assert "1 of 4 cells are finished already and are not run again" in errors and "ring SASRec seed 1: goes on" in errors
+    assert (
+        "1 of 4 cells are finished already and are not run again" in errors
+        and "ring SASRec seed 1: goes on" in errors
+    )
     assert "[4/4]" in errors or "[3/4]" in errors
-    assert errors.strip().splitlines()[-1].startswith("1 of 4 cells failed, the first ring Broken seed 1: ") and "hidden size (16) is not a multiple" in errors
-    results = {file.parents[1].name.split("-")[0]: json.loads(file.read_text()) for file in runs.glob("ring/*/seed-2/result.json")}
+    assert (
+        errors.strip()
+        .splitlines()[-1]
+        .startswith("1 of 4 cells failed, the first ring Broken seed 1: ")
+        and "hidden size (16) is not a multiple" in errors
+    )
+    results = {
+        file.parents[1].name.split("-")[0]: json.loads(file.read_text())
+        for file in runs.glob("ring/*/seed-2/result.json")
+    }
     assert results["SASRec"]["curve"][-1]["epoch"] == 14
     report = runs / "report-plan"
-    assert {"results.json", "table.md", "table.csv", "table-ring.tex", "plots"} == {path.name for path in report.iterdir()}
+    assert {"results.json", "table.md", "table.csv", "table-ring.tex", "plots"} == {
+        path.name for path in report.iterdir()
+    }
     table = (report / "table.md").read_text()
-    assert out.startswith(table) and "## Failed cells\n\n- ring Broken seed 1" in table and "| SASRec |" in table and "| Broken |" not in table
-    assert {file.name for file in (report / "plots").iterdir()} >= {"ring-time.png", "ring-curves.svg", "ring-slices.png"}
+    assert (
+        out.startswith(table)
+        and "## Failed cells\n\n- ring Broken seed 1" in table
+        and "| SASRec |" in table
+        and "| Broken |" not in table
+    )
+    assert {file.name for file in (report / "plots").iterdir()} >= {
+        "ring-time.png",
+        "ring-curves.svg",
+        "ring-slices.png",
+    }
 
-    plan.write_text(plan.read_text().replace("Broken:", "Pop again:").replace("hidden_size: 16\n      n_heads: 3", "epochs: 0").replace("model: SASRec", "model: Pop"))
+    plan.write_text(
+        plan.read_text()
+        .replace("Broken:", "Pop again:")
+        .replace("hidden_size: 16\n      n_heads: 3", "epochs: 0")
+        .replace("model: SASRec", "model: Pop")
+    )
     third = start(command(plan, runs, "--report_only=True", "--plots=False"))
     out, errors = third.communicate(timeout=600)
     assert (third.returncode, errors) == (0, "") and "## Not run yet\n\n- ring Pop again" in out
 
 
 def test_a_row_begins_with_what_another_has_learnt(write_plan, ring, tmp_path):
-    """Seed by seed, after it has ended; its time counts both, and where the first fails so does what begins after it."""
+    """Seed by seed, after it has ended.
+
+    Its time counts both, and where the first fails so does what begins after it.
+    """
     small = {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "epochs": 2}
     plan = write_plan(
         datasets={"ring": ring}, seeds=[1, 2], metrics=["ndcg@10"], against="first", resamples=199,
         models={
             "first": {"model": "SASRec", "settings": small},
-            "second": {"model": "SASRec", "after": "first", "settings": {**small, "learning_rate": 1e-30}},
+            "second": {"model": "SASRec", "after": "first", "settings": {**small,
+                "learning_rate": 1e-30}},
             "broken": {"model": "SASRec", "seeds": [1], "settings": {**small, "n_heads": 3}},
-            "after the broken one": {"model": "SASRec", "seeds": [1], "after": "broken", "settings": small},
+            "after the broken one": {"model": "SASRec", "seeds": [1], "after": "broken",
+                "settings": small},
         },
     )  # fmt: skip
     runs = tmp_path / "runs"
     out, errors = start(command(plan, runs, "--plots=False")).communicate(timeout=600)
-    assert "ring after the broken one seed 1 FAILED: it begins after ring broken seed 1, which failed." in errors and "2 of 6 cells failed" in errors
+    assert (
+        "ring after the broken one seed 1 FAILED: it begins after ring broken seed 1, which failed."
+        in errors
+        and "2 of 6 cells failed" in errors
+    )
     for seed in (1, 2):
-        (first,), (second,) = runs.glob(f"ring/first-*/seed-{seed}"), runs.glob(f"ring/second-*/seed-{seed}")
+        (first,), (second,) = (
+            runs.glob(f"ring/first-*/seed-{seed}"),
+            runs.glob(f"ring/second-*/seed-{seed}"),
+        )
         assert f"Warm start from '{first}'" in (second / "train.log").read_text()
         one, two = (json.loads((folder / "result.json").read_text()) for folder in (first, second))
         assert one["test"] == pytest.approx(two["test"])  # at that rate nothing is learnt after it
-    rows = {row["name"]: row for row in json.loads((runs / "report-plan" / "results.json").read_text())["datasets"]["ring"]["rows"]}
+    rows = {
+        row["name"]: row
+        for row in json.loads((runs / "report-plan" / "results.json").read_text())["datasets"][
+            "ring"
+        ]["rows"]
+    }
     seconds = {name: rows[name]["seconds"]["train"]["values"] for name in ("first", "second")}
-    assert all(late > early for early, late in zip(seconds["first"], seconds["second"], strict=True)) and rows["second"]["epochs"] == [4, 4]
-    for first, second in zip(rows["first"]["curves"], rows["second"]["curves"], strict=True):  # on one clock: the second begins where the first ended
-        assert second[0]["seconds"] > first[-1]["seconds"] and [record["epoch"] for record in second] == [0, 1]
-    assert "No paired test of second" not in out and "| second on ring |" in out[out.index("against first") :]
-    assert rows["second"]["after"] == "first" and "whose time is counted too: second after first." in out
+    assert all(
+        late > early for early, late in zip(seconds["first"], seconds["second"], strict=True)
+    ) and rows["second"]["epochs"] == [4, 4]
+    for first, second in zip(
+        rows["first"]["curves"], rows["second"]["curves"], strict=True
+    ):  # on one clock: the second begins where the first ended
+        assert second[0]["seconds"] > first[-1]["seconds"] and [
+            record["epoch"] for record in second
+        ] == [0, 1]
+    assert (
+        "No paired test of second" not in out
+        and "| second on ring |" in out[out.index("against first") :]
+    )
+    assert (
+        rows["second"]["after"] == "first"
+        and "whose time is counted too: second after first." in out
+    )
 
 
 def test_floors_of_a_shipped_plan_and_their_comparison(tmp_path, capsys):
-    """ml-100k as it ships: the floors alone, beside each other in the table, and through `compare`."""
+    """ml-100k as it ships: the floors alone, beside each other in the table, and through
+    `compare`.
+    """
     runs = tmp_path / "runs"
-    done = start([sys.executable, "-m", "recbole_precise", "benchmark", "ml-100k", f"--runs={runs}", "--models=Pop Transition", "--against=Pop", "--plots=False"])
+    done = start(
+        [
+            sys.executable,
+            "-m",
+            "recbole_precise",
+            "benchmark",
+            "ml-100k",
+            f"--runs={runs}",
+            "--models=Pop Transition",
+            "--against=Pop",
+            "--plots=False",
+        ]
+    )
     out, errors = done.communicate(timeout=600)
     assert done.returncode == 0, errors
-    assert "| Pop | <u>0.0220</u> |" in out and "**0.0552**\\*" in out and "**0.1092**\\*" in out and "1 (draws nothing)" in out
-    assert cli.main(["compare", f"{runs}/ml-100k/Transition-*/seed-*", f"{runs}/ml-100k/Pop-*/seed-*", "--metric=ndcg@10"]) == 0
-    (test,) = json.loads((runs / "report-ml-100k" / "results.json").read_text())["significance"]["tests"][:1]
+    assert (
+        "| Pop | <u>0.0220</u> |" in out
+        and "**0.0552**\\*" in out
+        and "**0.1092**\\*" in out
+        and "1 (draws nothing)" in out
+    )
+    assert (
+        cli.main(
+            [
+                "compare",
+                f"{runs}/ml-100k/Transition-*/seed-*",
+                f"{runs}/ml-100k/Pop-*/seed-*",
+                "--metric=ndcg@10",
+            ]
+        )
+        == 0
+    )
+    (test,) = json.loads((runs / "report-ml-100k" / "results.json").read_text())["significance"][
+        "tests"
+    ][:1]
     assert f"{test['low']:+.4f} to {test['high']:+.4f}" in capsys.readouterr().out
 
 
-def make_cell(folder: Path, model: str = "SASRec", row: str = "row", seed: int = 1, dataset: str = "ring") -> Cell:
-    return Cell(dataset, dataset, Row(row, model, None, {}, {}, (seed,), False, None), seed, {}, {}, folder / row / f"seed-{seed}")
+def make_cell(
+    folder: Path, model: str = "SASRec", row: str = "row", seed: int = 1, dataset: str = "ring"
+) -> Cell:
+    return Cell(
+        dataset,
+        dataset,
+        Row(row, model, None, {}, {}, (seed,), False, None),
+        seed,
+        {},
+        {},
+        folder / row / f"seed-{seed}",
+    )
 
 
 def test_sigterm_stops_the_cells_too(write_plan, ring, tmp_path):
-    plan, runs = write_plan(datasets={"ring": ring}, models={"SASRec": {"settings": {"epochs": 5000, "stopping_step": 5000}}}), tmp_path / "runs"
+    plan, runs = (
+        write_plan(
+            datasets={"ring": ring},
+            models={"SASRec": {"settings": {"epochs": 5000, "stopping_step": 5000}}},
+        ),
+        tmp_path / "runs",
+    )
     process = start(command(plan, runs))
     while process.poll() is None and not list(runs.glob("ring/SASRec-*/seed-2020/train.log")):
         time.sleep(0.05)
@@ -130,8 +269,15 @@ def test_sigterm_stops_the_cells_too(write_plan, ring, tmp_path):
     assert _lock(folder) is False  # the cell holds it
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=300)
-    assert process.returncode == 143 and "Interrupted. The same command goes on where it stopped: recbole-precise benchmark " in errors.splitlines()[-1]
-    assert "Interrupted. Go on with: recbole-precise --model=SASRec" in (folder / "train.log").read_text().splitlines()[-1]
+    assert (
+        process.returncode == 143
+        and "Interrupted. The same command goes on where it stopped: recbole-precise benchmark "
+        in errors.splitlines()[-1]
+    )
+    assert (
+        "Interrupted. Go on with: recbole-precise --model=SASRec"
+        in (folder / "train.log").read_text().splitlines()[-1]
+    )
     lock = _lock(folder)
     assert lock  # nobody is at work there any more
     _unlock(lock)
@@ -139,7 +285,13 @@ def test_sigterm_stops_the_cells_too(write_plan, ring, tmp_path):
 
 def test_cells_end_with_a_benchmark_that_is_killed(write_plan, ring, tmp_path):
     """SIGKILL to the benchmark alone, which can tell its cells nothing."""
-    plan, runs = write_plan(datasets={"ring": ring}, models={"SASRec": {"settings": {"epochs": 5000, "stopping_step": 5000}}}), tmp_path / "runs"
+    plan, runs = (
+        write_plan(
+            datasets={"ring": ring},
+            models={"SASRec": {"settings": {"epochs": 5000, "stopping_step": 5000}}},
+        ),
+        tmp_path / "runs",
+    )
     process = start(command(plan, runs))
     while process.poll() is None and not list(runs.glob("ring/SASRec-*/seed-2020/train.log")):
         time.sleep(0.05)
@@ -172,7 +324,9 @@ def test_a_cell_at_work_elsewhere_is_waited_for(tmp_path, leave_run):
 
 def test_the_orphan_of_a_killed_benchmark_keeps_its_directory(tmp_path):
     lock = _lock(tmp_path / "cell")
-    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),))
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock.fileno(),)
+    )
     _unlock(lock)  # as the system does when the benchmark dies
     assert _lock(tmp_path / "cell") is False
     child.communicate(b"\n")
@@ -180,8 +334,15 @@ def test_the_orphan_of_a_killed_benchmark_keeps_its_directory(tmp_path):
 
 
 def test_nothing_starts_without_memory(tmp_path, leave_run, monkeypatch):
-    """A cell needs a tenth more than the largest finished one of its row, or what the user says; the guard can be switched off."""
-    done, cell, other = make_cell(tmp_path, seed=1), make_cell(tmp_path, seed=2), make_cell(tmp_path, row="other")
+    """A cell needs a tenth more than the largest finished one of its row, or what the user says.
+
+    The guard can be switched off.
+    """
+    done, cell, other = (
+        make_cell(tmp_path, seed=1),
+        make_cell(tmp_path, seed=2),
+        make_cell(tmp_path, row="other"),
+    )
     leave_run(done.folder, [1, 2], peak_memory_mb=1000.0)
     lines: list[str] = []
     runner = Runner([done, cell, other], memory_gb=2.0, say=lines.append)
@@ -189,7 +350,10 @@ def test_nothing_starts_without_memory(tmp_path, leave_run, monkeypatch):
     monkeypatch.setattr(memory, "free_bytes", lambda: 1_200_000_000)
     assert runner._has_room(cell) and not runner._has_room(other)
     runner._told = -1e9
-    assert not runner._has_room(other) and "ring other seed 1 waits for memory: it may take 2.0 GiB, 1.1 GiB are free" in lines[0]
+    assert (
+        not runner._has_room(other)
+        and "ring other seed 1 waits for memory: it may take 2.0 GiB, 1.1 GiB are free" in lines[0]
+    )
     # A run beside it has taken 100 MB of what it may take.
     monkeypatch.setattr(memory, "resident_bytes", lambda pid: 100_000_000)
     runner.running = [SimpleNamespace(need=200_000_000, process=SimpleNamespace(pid=1))]
@@ -210,9 +374,19 @@ def test_free_memory_knows_the_limits_of_containers(tmp_path):
 
 
 def test_what_remains_is_guessed_from_the_nearest_alike(tmp_path):
-    a1, a2, b1 = make_cell(tmp_path, row="a"), make_cell(tmp_path, row="a", seed=2), make_cell(tmp_path, row="b")
+    a1, a2, b1 = (
+        make_cell(tmp_path, row="a"),
+        make_cell(tmp_path, row="a", seed=2),
+        make_cell(tmp_path, row="b"),
+    )
     floor, unlike = make_cell(tmp_path, "Pop", "floor"), make_cell(tmp_path, "Pop", "floor 2")
     total, each = remaining_seconds([a2, b1, unlike], {a1: 100.0, floor: 2.0})
     assert each == {a2: 100.0, b1: 100.0, unlike: 2.0} and total == 202.0
     assert remaining_seconds([b1, unlike], {floor: 2.0}) == (None, {unlike: 2.0})
-    assert [span(seconds) for seconds in (3.4, 89, 91, 5399, 11_100)] == ["3 s", "89 s", "2 min", "1 h 30 min", "3 h 05 min"]
+    assert [span(seconds) for seconds in (3.4, 89, 91, 5399, 11_100)] == [
+        "3 s",
+        "89 s",
+        "2 min",
+        "1 h 30 min",
+        "3 h 05 min",
+    ]

@@ -1,4 +1,6 @@
-"""Raw files in the formats of their publishers, and the atomic files that came out, read without this package."""
+"""Raw files in the formats of their publishers, and the atomic files that came out, read without
+this package.
+"""
 
 import csv
 import gzip
@@ -13,14 +15,22 @@ from recbole_precise import cli
 
 def convert(capsys, source, path, output, *more):
     """The command in this process: (status, stdout, stderr)."""
-    status = cli.main(["convert", f"--source={source}", f"--input={path}", f"--output={output}", *more])
+    status = cli.main(
+        ["convert", f"--source={source}", f"--input={path}", f"--output={output}", *more]
+    )
     captured = capsys.readouterr()
     return status, captured.out, captured.err
 
 
 def atomic(output, suffix):
     """An atomic file as a frame of texts, read by pandas without quoting rules."""
-    frame = pd.read_csv(Path(output) / f"{Path(output).name}.{suffix}", sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
+    frame = pd.read_csv(
+        Path(output) / f"{Path(output).name}.{suffix}",
+        sep="\t",
+        dtype=str,
+        keep_default_na=False,
+        quoting=csv.QUOTE_NONE,
+    )
     return frame.rename(columns=lambda name: name.split(":")[0])
 
 
@@ -36,7 +46,12 @@ def reviews(seed=0, events=400, users=40, items=30, equal_times=False):
     """Random (user, item, rating, time), in the order of items as Amazon's files are."""
     generator = random.Random(seed)
     rows = [
-        (f"A{generator.randrange(users):03d}", f"B{generator.randrange(items):04d}", generator.randint(1, 5), 1_300_000_000 + generator.randrange(5 if equal_times else 10**7))
+        (
+            f"A{generator.randrange(users):03d}",
+            f"B{generator.randrange(items):04d}",
+            generator.randint(1, 5),
+            1_300_000_000 + generator.randrange(5 if equal_times else 10**7),
+        )
         for _ in range(events)
     ]
     return sorted(rows, key=lambda row: row[1])
@@ -45,14 +60,20 @@ def reviews(seed=0, events=400, users=40, items=30, equal_times=False):
 def review_2018(user, item, rating, time):
     return json.dumps(
         {
-            "overall": float(rating), "verified": True, "reviewTime": "05 20, 2014", "reviewerID": user, "asin": item, "style": {"Size:": " 5 oz"},
-            "reviewerName": "Jo \"J\" Doe", "reviewText": "Good,\tvery good\nindeed", "summary": "Five Stars", "unixReviewTime": time,
+            "overall": float(rating), "verified": True, "reviewTime": "05 20, 2014",
+            "reviewerID": user, "asin": item, "style": {"Size:": " 5 oz"},
+            "reviewerName": "Jo \"J\" Doe", "reviewText": "Good,\tvery good\n"
+                                                          "indeed", "summary": "Five Stars",
+                                                          "unixReviewTime": time,
         }
     )  # fmt: skip
 
 
 def filtered(rows, known=None, min_rating=None, min_user=1, last=None, last_of_longer=None):
-    """What the filters keep of good rows, computed with pandas; columns user, item, rating, time in the order of user and time."""
+    """What the filters keep of good rows, computed with pandas.
+
+    Columns user, item, rating, time in the order of user and time.
+    """
     frame = pd.DataFrame(rows, columns=["user", "item", "rating", "time"])
     if known is not None:
         frame = frame[frame.item.isin(known)]

@@ -16,13 +16,19 @@ INTER = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
 
 
 def eval_args(split):
-    return {"split": SPLITS[split], "order": "TO", "group_by": "none" if split == "RS-none" else "user", "mode": "full"}
+    return {
+        "split": SPLITS[split],
+        "order": "TO",
+        "group_by": "none" if split == "RS-none" else "user",
+        "mode": "full",
+    }
 
 
 def synthetic(name, seed=0):
     """Events (user, item, rating, time) in the order of a file.
 
-    `mixed`: users with 1, 2, 3 and many events; `ties`: repeats and few different times; `milliseconds`: times so large
+    `mixed`: users with 1, 2, 3 and many events; `ties`: repeats and few different times;
+        `milliseconds`: times so large
     that float32 throws many of them together.
     """
     rng = random.Random(seed)

@@ -20,10 +20,24 @@ def load(tmp_path, stock_config):
         folder.mkdir(parents=True, exist_ok=True)
         for suffix, content in (("inter", inter), ("item", item), ("user", user)):
             if content is not None:
-                (folder / f"bad.{suffix}").write_bytes(content if isinstance(content, bytes) else content.encode())
+                (folder / f"bad.{suffix}").write_bytes(
+                    content if isinstance(content, bytes) else content.encode()
+                )
         columns = {"inter": ["user_id", "item_id", "timestamp"]}
-        columns.update({"item": ["item_id"]} if item is not None else {}, **({"user": ["user_id"]} if user is not None else {}))
-        config = stock_config("SASRec", "bad", **{"data_path": str(tmp_path / "dataset"), "load_col": columns, "encoding": "utf-8", **settings})
+        columns.update(
+            {"item": ["item_id"]} if item is not None else {},
+            **({"user": ["user_id"]} if user is not None else {}),
+        )
+        config = stock_config(
+            "SASRec",
+            "bad",
+            **{
+                "data_path": str(tmp_path / "dataset"),
+                "load_col": columns,
+                "encoding": "utf-8",
+                **settings,
+            },
+        )
         dataset = create_dataset(config)
         return dataset, dataset.build()
 
@@ -31,7 +45,9 @@ def load(tmp_path, stock_config):
 
 
 def test_good_files_load(load):
-    dataset, parts = load(item=ITEM + "".join(f"i{i}\tt\n" for i in range(6)), user="user_id:token\nu0\nu1\nu2\n")
+    _dataset, parts = load(
+        item=ITEM + "".join(f"i{i}\tt\n" for i in range(6)), user="user_id:token\nu0\nu1\nu2\n"
+    )
     assert [len(part) for part in parts] == [9, 3, 3]
 
 
@@ -40,45 +56,125 @@ CASES = {
     "empty file": ({"inter": ""}, ["bad.inter", "empty", "user_id:token"]),
     "blank file": ({"inter": "\n\n"}, ["bad.inter", "empty"]),
     "header alone": ({"inter": INTER}, ["bad.inter", "no rows, only a header"]),
-    "header and blank lines": ({"inter": INTER + "\n  \n"}, ["bad.inter", "no rows, only a header"]),
-    "no types": ({"inter": "user_id\titem_id\ttimestamp\nu\ti\t1\n"}, ["bad.inter, line 1", "'user_id' is not of the form name:type"]),
-    "unknown type": ({"inter": GOOD.replace("timestamp:float", "timestamp:int")}, ["line 1", "'timestamp'", "'int'", "token, token_seq, float, float_seq"]),
-    "column twice": ({"inter": GOOD.replace("item_id", "user_id")}, ["line 1", "'user_id' stands there twice"]),
-    "wrong separator": ({"inter": GOOD.replace("\t", ",")}, ["bad.inter, line 1", "separated by '\\t'"]),
-    "times as tokens": ({"inter": GOOD.replace("timestamp:float", "timestamp:token")}, ["line 1", "'timestamp'", "type float"]),
-    "missing column": ({"inter": GOOD.replace("item_id", "itemid")}, ["load_col names the column 'item_id' for .inter", "Did you mean 'itemid'?"]),
-    "column not loaded": ({"load_col": {"inter": ["user_id", "item_id"]}}, ["bad.inter", "'timestamp' is needed", "load_col leaves it out"]),
-    "needed column absent": ({"inter": GOOD.replace("timestamp", "time"), "load_col": None}, ["'timestamp' is needed, but the file has user_id, item_id, time", "Did you mean 'time'?"]),
+    "header and blank lines": (
+        {"inter": INTER + "\n  \n"},
+        ["bad.inter", "no rows, only a header"],
+    ),
+    "no types": (
+        {"inter": "user_id\titem_id\ttimestamp\nu\ti\t1\n"},
+        ["bad.inter, line 1", "'user_id' is not of the form name:type"],
+    ),
+    "unknown type": (
+        {"inter": GOOD.replace("timestamp:float", "timestamp:int")},
+        ["line 1", "'timestamp'", "'int'", "token, token_seq, float, float_seq"],
+    ),
+    "column twice": (
+        {"inter": GOOD.replace("item_id", "user_id")},
+        ["line 1", "'user_id' stands there twice"],
+    ),
+    "wrong separator": (
+        {"inter": GOOD.replace("\t", ",")},
+        ["bad.inter, line 1", "separated by '\\t'"],
+    ),
+    "times as tokens": (
+        {"inter": GOOD.replace("timestamp:float", "timestamp:token")},
+        ["line 1", "'timestamp'", "type float"],
+    ),
+    "missing column": (
+        {"inter": GOOD.replace("item_id", "itemid")},
+        ["load_col names the column 'item_id' for .inter", "Did you mean 'itemid'?"],
+    ),
+    "column not loaded": (
+        {"load_col": {"inter": ["user_id", "item_id"]}},
+        ["bad.inter", "'timestamp' is needed", "load_col leaves it out"],
+    ),
+    "needed column absent": (
+        {"inter": GOOD.replace("timestamp", "time"), "load_col": None},
+        ["'timestamp' is needed, but the file has user_id, item_id, time", "Did you mean 'time'?"],
+    ),
     "load and unload": ({"unload_col": {"inter": ["timestamp"]}}, ["load_col", "unload_col"]),
-    "text as time": ({"inter": GOOD + "u9\ti1\tyesterday\nu9\ti2\t2024-01-01\n"}, ["bad.inter", "'timestamp' must hold finite numbers", "line 20: 'yesterday'; line 21: '2024-01-01'"]),
+    "text as time": (
+        {"inter": GOOD + "u9\ti1\tyesterday\nu9\ti2\t2024-01-01\n"},
+        [
+            "bad.inter",
+            "'timestamp' must hold finite numbers",
+            "line 20: 'yesterday'; line 21: '2024-01-01'",
+        ],
+    ),
     "text as time after blank lines": ({"inter": GOOD + "\n\nu9\ti1\tx\n"}, ["line 22: 'x'"]),
-    "no time": ({"inter": GOOD + "u9\ti1\t\n"}, ["'timestamp' must hold finite numbers", "line 20: no value"]),
+    "no time": (
+        {"inter": GOOD + "u9\ti1\t\n"},
+        ["'timestamp' must hold finite numbers", "line 20: no value"],
+    ),
     "infinite time": ({"inter": GOOD + "u9\ti1\tinf\n"}, ["line 20: 'inf'"]),
     "many bad times": ({"inter": INTER + "u\ti\tx\n" * 20}, ["line 2: 'x'", "and 15 more lines"]),
     "text as number": (
-        {"inter": GOOD.replace("\n", "\t1\n").replace("float\t1", "float\trating:float") + "u\ti\t1\tgood\n", "load_col": {"inter": ["user_id", "item_id", "timestamp", "rating"]}},
+        {
+            "inter": GOOD.replace("\n", "\t1\n").replace("float\t1", "float\trating:float")
+            + "u\ti\t1\tgood\n",
+            "load_col": {"inter": ["user_id", "item_id", "timestamp", "rating"]},
+        },
         ["column 'rating' must hold finite numbers", "line 20: 'good'"],
     ),
-    "too few fields": ({"inter": GOOD + "u9\ti1\n"}, ["bad.inter", "line 20 has 2 fields", "3 columns"]),
-    "too many fields": ({"inter": GOOD + "u9\ti1\t3\t4\nu\n"}, ["line 20 has 4 fields; line 21 has 1 field.", "3 columns"]),
-    "not UTF-8": ({"inter": GOOD.encode() + "u9\tcafé\t3\n".encode("latin-1")}, ["bad.inter", "not text in utf-8", "encoding"]),
+    "too few fields": (
+        {"inter": GOOD + "u9\ti1\n"},
+        ["bad.inter", "line 20 has 2 fields", "3 columns"],
+    ),
+    "too many fields": (
+        {"inter": GOOD + "u9\ti1\t3\t4\nu\n"},
+        ["line 20 has 4 fields; line 21 has 1 field.", "3 columns"],
+    ),
+    "not UTF-8": (
+        {"inter": GOOD.encode() + "u9\tcafé\t3\n".encode("latin-1")},
+        ["bad.inter", "not text in utf-8", "encoding"],
+    ),
     "UTF-16": ({"inter": GOOD.encode("utf-16")}, ["bad.inter", "not text in utf-8"]),
     "NUL bytes": ({"inter": GOOD.encode() + b"\0\0\0"}, ["NUL bytes"]),
     "unknown encoding": ({"encoding": "utf-88"}, ["'utf-88' (key `encoding`)"]),
-    "carriage return in a field": ({"inter": GOOD + "u9\ti\r1\t3\n"}, ["bad.inter", "carriage return"]),
-    "item twice": ({"item": ITEM + "i1\ta\ni2\tb\ni1\tc\n"}, ["bad.item", "lines 2 and 4 both describe item_id 'i1'"]),
-    "items twice": ({"item": ITEM + "i1\ta\ni2\tb\ni1\tc\ni2\td\n"}, ["lines 2 and 4 both describe item_id 'i1'; 1 more stand there twice"]),
-    "user twice": ({"user": "user_id:token\nu0\nu1\nu1\n"}, ["bad.user", "lines 3 and 4 both describe user_id 'u1'"]),
+    "carriage return in a field": (
+        {"inter": GOOD + "u9\ti\r1\t3\n"},
+        ["bad.inter", "carriage return"],
+    ),
+    "item twice": (
+        {"item": ITEM + "i1\ta\ni2\tb\ni1\tc\n"},
+        ["bad.item", "lines 2 and 4 both describe item_id 'i1'"],
+    ),
+    "items twice": (
+        {"item": ITEM + "i1\ta\ni2\tb\ni1\tc\ni2\td\n"},
+        ["lines 2 and 4 both describe item_id 'i1'; 1 more stand there twice"],
+    ),
+    "user twice": (
+        {"user": "user_id:token\nu0\nu1\nu1\n"},
+        ["bad.user", "lines 3 and 4 both describe user_id 'u1'"],
+    ),
     "item header alone": ({"item": ITEM}, ["bad.item", "only a header"]),
-    "item without id": ({"item": "title:token_seq\na\n", "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["title"]}}, ["bad.item", "'item_id' is needed"]),
-    "items of another set": ({"item": ITEM + "x\ta\n"}, ["no row of .inter is left after filtering", "filter_inter_by_user_or_item"]),
+    "item without id": (
+        {
+            "item": "title:token_seq\na\n",
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["title"]},
+        },
+        ["bad.item", "'item_id' is needed"],
+    ),
+    "items of another set": (
+        {"item": ITEM + "x\ta\n"},
+        ["no row of .inter is left after filtering", "filter_inter_by_user_or_item"],
+    ),
     "bad vector": (
-        {"item": "item_id:token\tvector:float_seq\ni1\t1 two\n", "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": "*"}},
+        {
+            "item": "item_id:token\tvector:float_seq\ni1\t1 two\n",
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": "*"},
+        },
         ["bad.item", "'vector' has the type float_seq", "two"],
     ),
-    "users too short": ({"inter": INTER + "".join(f"u{n}\ti{n}\t{n}\n" for n in range(9))}, ["leaves no row", "The longest of 9 users has 1 events"]),
+    "users too short": (
+        {"inter": INTER + "".join(f"u{n}\ti{n}\t{n}\n" for n in range(9))},
+        ["leaves no row", "The longest of 9 users has 1 events"],
+    ),
     "unknown field to normalise": ({"normalize_field": ["price"]}, ["price"]),
-    "two rules of normalising": ({"normalize_field": ["timestamp"], "normalize_all": True}, ["normalize_all"]),
+    "two rules of normalising": (
+        {"normalize_field": ["timestamp"], "normalize_all": True},
+        ["normalize_all"],
+    ),
 }
 
 
@@ -102,8 +198,12 @@ def test_items_without_a_row_in_item_stay_unless_filtered(load):
 
 
 def test_quote_marks_that_recbole_cannot_read(load, caplog):
-    item = ITEM + 'i1\t"Weird Al" Yankovic\n' + "".join(f'i{i}\t5" pan "\n' for i in (0, 2, 3, 4, 5))
-    dataset, parts = load(item=item, load_col={"inter": ["user_id", "item_id", "timestamp"], "item": "*"})
+    item = (
+        ITEM + 'i1\t"Weird Al" Yankovic\n' + "".join(f'i{i}\t5" pan "\n' for i in (0, 2, 3, 4, 5))
+    )
+    dataset, parts = load(
+        item=item, load_col={"inter": ["user_id", "item_id", "timestamp"], "item": "*"}
+    )
     assert [len(part) for part in parts] == [9, 3, 3]
     assert '"Weird' in dataset.field2id_token["title"]
     assert "read as ordinary characters" in caplog.text

@@ -327,7 +327,7 @@ def test_a_limit_on_the_size_of_files(table):
         # With no room at all the message, which goes to a file here, has none either.
         err = (table.parent.parent / "errors").read_text()
         assert process.exitcode == 2 or limit == 8
-        assert limit == 8 or "cannot be written" in err and err.count("\n") == 1
+        assert limit == 8 or ("cannot be written" in err and err.count("\n") == 1)
         assert content(table.parent) == before
 
 

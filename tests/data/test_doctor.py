@@ -1,4 +1,6 @@
-"""The doctor: planted faults are found, all of them and nothing else, and the mended copies load."""
+"""The doctor: planted faults are found, all of them and nothing else, and the mended
+copies load.
+"""
 
 import tempfile
 import tracemalloc
@@ -31,7 +33,10 @@ IN_INTER = [
     ("no id", "user_id", lambda t: b"N/A\ti1\t1\t%d" % t),
     ("no id", "item_id", lambda t: b"u0\t \t1\t%d" % t),
     ("reserved id", "item_id", lambda t: b"u0\t[PAD]\t1\t%d" % t),
-    *(("no number", "timestamp", lambda t, value=value: b"u0\ti1\t1\t" + value) for value in (b"", b"x", b"inf", b"nan", b"1_000", b"2024-01-01", "１".encode(), b"9" * 25)),
+    *(
+        ("no number", "timestamp", lambda t, value=value: b"u0\ti1\t1\t" + value)
+        for value in (b"", b"x", b"inf", b"nan", b"1_000", b"2024-01-01", "１".encode(), b"9" * 25)
+    ),
     ("no number", "rating", lambda t: b"u0\ti1\tgood\t%d" % t),
     ("no value", "rating", lambda t: b"u0\ti1\t\t%d" % t),
     ("encoding", "user_id", lambda t: b"u\xe9\ti1\t1\t%d" % t),
@@ -64,11 +69,21 @@ def write(folder: Path, name: str, **files: bytes) -> None:
 
 
 def plan_of(folder: Path, name: str = "sick", **changes) -> Plan:
-    return Plan(**{"name": name, "folder": folder / name, "load_col": LOAD, "item_text": "{title}", **changes})
+    return Plan(
+        **{
+            "name": name,
+            "folder": folder / name,
+            "load_col": LOAD,
+            "item_text": "{title}",
+            **changes,
+        }
+    )
 
 
 def seen(examination) -> dict:
-    return {(f.kind, f.file.split(".")[-1], f.column): (f.count, f.lines) for f in examination.found}
+    return {
+        (f.kind, f.file.split(".")[-1], f.column): (f.count, f.lines) for f in examination.found
+    }
 
 
 def kinds(examination) -> set[str]:
@@ -76,7 +91,11 @@ def kinds(examination) -> set[str]:
 
 
 def clean_events() -> list[bytes]:
-    return [b"u%d\ti%d\t%d\t%d" % (user, (user + k) % ITEMS, k % 5, 1000 * user + k) for k in range(EVENTS) for user in range(USERS)]
+    return [
+        b"u%d\ti%d\t%d\t%d" % (user, (user + k) % ITEMS, k % 5, 1000 * user + k)
+        for k in range(EVENTS)
+        for user in range(USERS)
+    ]
 
 
 def clean_items() -> list[bytes]:
@@ -92,16 +111,30 @@ places = st.floats(0, 1, exclude_max=True)
 
 @st.composite
 def planted(draw):
-    """(files, expected findings): clean rows with faulty ones, copies, ties and blank lines between them."""
+    """(files, expected findings): clean rows with faulty ones, copies, ties and blank lines between
+    them.
+    """
     end = draw(st.sampled_from([b"\n", b"\r\n"]))
     files, expected = {}, {}
-    for suffix, header, rows, faults in (("inter", INTER, clean_events(), IN_INTER), ("item", ITEM, clean_items(), IN_ITEM)):
+    for suffix, header, rows, faults in (
+        ("inter", INTER, clean_events(), IN_INTER),
+        ("item", ITEM, clean_items(), IN_ITEM),
+    ):
         labelled = [(None, row) for row in rows]
-        for n, (which, place) in enumerate(draw(st.lists(st.tuples(st.integers(0, len(faults) - 1), places), max_size=12))):
+        for n, (which, place) in enumerate(
+            draw(st.lists(st.tuples(st.integers(0, len(faults) - 1), places), max_size=12))
+        ):
             kind, column, make = faults[which]
             # A repeated item must come after the row that it repeats.
-            lowest = next(k for k, (_, row) in enumerate(labelled) if row == rows[0]) + 1 if kind == "row twice" else 0
-            labelled.insert(lowest + int(place * (len(labelled) + 1 - lowest)), ((kind, suffix, column), make(10**6 + n)))
+            lowest = (
+                next(k for k, (_, row) in enumerate(labelled) if row == rows[0]) + 1
+                if kind == "row twice"
+                else 0
+            )
+            labelled.insert(
+                lowest + int(place * (len(labelled) + 1 - lowest)),
+                ((kind, suffix, column), make(10**6 + n)),
+            )
         if suffix == "inter":
             for row in draw(st.lists(st.sampled_from(rows), unique=True, max_size=4)):
                 after = labelled.index((None, row)) + 1
@@ -109,7 +142,15 @@ def planted(draw):
                 if draw(st.booleans()):
                     labelled.insert(after, (("event twice", suffix, ""), row))
                 else:
-                    labelled.insert(after, (("equal times", suffix, "timestamp"), b"\t".join([user, b"i%d" % ((int(item[1:]) + 1) % ITEMS), rating, time])))
+                    labelled.insert(
+                        after,
+                        (
+                            ("equal times", suffix, "timestamp"),
+                            b"\t".join(
+                                [user, b"i%d" % ((int(item[1:]) + 1) % ITEMS), rating, time]
+                            ),
+                        ),
+                    )
         for place in draw(st.lists(places, max_size=2)):
             labelled.insert(int(place * (len(labelled) + 1)), (None, b""))
         for line, (label, _) in enumerate(labelled, start=2):
@@ -141,23 +182,36 @@ def test_mended_copies_have_no_errors_and_all_clean_rows(case):
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), "sick", **files)
         examination = examine(plan_of(Path(folder)))
-        copy, done, ways = mend(examination, Path(folder, "new"))
-        assert {suffix: (Path(folder) / "sick" / f"sick.{suffix}").read_bytes() for suffix in files} == files
+        copy, done, _ways = mend(examination, Path(folder, "new"))
+        assert {
+            suffix: (Path(folder) / "sick" / f"sick.{suffix}").read_bytes() for suffix in files
+        } == files
         again = examine(copy)
         assert not again.errors
         assert not kinds(again) & {"event twice", "quoted id", "open quote"}
         for suffix, rows in (("inter", clean_events()), ("item", clean_items())):
             left = iter(copy.file(suffix).read_bytes().replace(b"\r\n", b"\n").split(b"\n"))
             assert all(row in left for row in rows)  # all of them, in order
-            assert copy.file(suffix).read_bytes().count(b"\r\n") in (0, copy.file(suffix).read_bytes().count(b"\n"))
+            assert copy.file(suffix).read_bytes().count(b"\r\n") in (
+                0,
+                copy.file(suffix).read_bytes().count(b"\n"),
+            )
         if not expected:
-            assert {suffix: copy.file(suffix).read_bytes().replace(b"\r\n\r\n", b"\r\n") for suffix in files} == {
-                suffix: _without_blank_lines(content) for suffix, content in files.items()
-            }
+            assert {
+                suffix: copy.file(suffix).read_bytes().replace(b"\r\n\r\n", b"\r\n")
+                for suffix in files
+            } == {suffix: _without_blank_lines(content) for suffix, content in files.items()}
         for part in done:
-            lines = [line for line in files[part.file.split(".")[-1]].split(b"\n")[1:] if line not in (b"", b"\r")]
+            lines = [
+                line
+                for line in files[part.file.split(".")[-1]].split(b"\n")[1:]
+                if line not in (b"", b"\r")
+            ]
             assert part.rows == len(lines)
-            assert part.rows - part.dropped == copy.file(part.file.split(".")[-1]).read_bytes().count(b"\n") - 1
+            assert (
+                part.rows - part.dropped
+                == copy.file(part.file.split(".")[-1]).read_bytes().count(b"\n") - 1
+            )
 
 
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -169,8 +223,18 @@ def test_mended_copies_load_as_a_run_loads_them(our_config, case):
         write(Path(folder), "sick", **case[0])
         copy, _, _ = mend(examine(plan_of(Path(folder))), Path(folder, "new"))
         again = examine(copy)
-        left = sum(finding.count for finding in again.found if finding.kind == "unknown id")  # a run leaves these out
-        dataset = create_dataset(our_config("SASRec", "sick", data_path=str(copy.folder.parent), load_col=LOAD, item_text="{title}"))
+        left = sum(
+            finding.count for finding in again.found if finding.kind == "unknown id"
+        )  # a run leaves these out
+        dataset = create_dataset(
+            our_config(
+                "SASRec",
+                "sick",
+                data_path=str(copy.folder.parent),
+                load_col=LOAD,
+                item_text="{title}",
+            )
+        )
         assert dataset.inter_num == again.events - left
         assert dataset.item_num == 1 + len(read_table(copy.file("item")).by("item_id"))
         assert all(len(part) for part in dataset.build())
@@ -186,29 +250,62 @@ def test_the_words_for_a_missing_value_are_those_of_pandas():
 
 
 def test_a_file_without_faults_is_copied_byte_for_byte(tmp_path):
-    files = {"inter": join(INTER, clean_events()), "item": join(ITEM, clean_items())[:-1], "link": b"\xff any\n"}
+    files = {
+        "inter": join(INTER, clean_events()),
+        "item": join(ITEM, clean_items())[:-1],
+        "link": b"\xff any\n",
+    }
     write(tmp_path, "sick", **files)
     copy, done, ways = mend(examine(plan_of(tmp_path)), tmp_path / "new")
-    assert {suffix: copy.file(suffix).read_bytes().rstrip(b"\n") for suffix in files} == {suffix: content.rstrip(b"\n") for suffix, content in files.items()}
+    assert {suffix: copy.file(suffix).read_bytes().rstrip(b"\n") for suffix in files} == {
+        suffix: content.rstrip(b"\n") for suffix, content in files.items()
+    }
     assert not ways and all(part.dropped == part.mended == 0 and not part.header for part in done)
 
 
 HEADERS = {
     "no types": (
         b"user_id\titem_id\trating\ttimestamp",
-        {("header", "user_id"), ("header", "item_id"), ("header", "rating"), ("header", "timestamp")},
+        {
+            ("header", "user_id"),
+            ("header", "item_id"),
+            ("header", "rating"),
+            ("header", "timestamp"),
+        },
         "user_id:token\titem_id:token\trating:token\ttimestamp:float",
     ),
     "other types": (
-        INTER.replace(b"timestamp:float", b"timestamp:int").replace(b"rating:float", b"rating:double"),
+        INTER.replace(b"timestamp:float", b"timestamp:int").replace(
+            b"rating:float", b"rating:double"
+        ),
         {("header", "timestamp"), ("header", "rating")},
         INTER.decode(),
     ),
-    "times as tokens": (INTER.replace(b"timestamp:float", b"timestamp:token"), {("type", "timestamp")}, INTER.decode()),
-    "ids as numbers": (INTER.replace(b"user_id:token", b"user_id:float"), {("type", "user_id")}, INTER.decode()),
-    "a name twice": (INTER.replace(b"rating", b"user_id"), {("header", "user_id"), ("missing column", "rating")}, INTER.decode().replace("rating", "user_id_again")),
-    "no name": (INTER.replace(b"rating:", b":"), {("header", "column_3"), ("missing column", "rating")}, INTER.decode().replace("rating", "column_3")),
-    "bytes": (INTER.replace(b"rating", b"r\xe9"), {("header", "r_"), ("missing column", "rating")}, INTER.decode().replace("rating", "r_")),
+    "times as tokens": (
+        INTER.replace(b"timestamp:float", b"timestamp:token"),
+        {("type", "timestamp")},
+        INTER.decode(),
+    ),
+    "ids as numbers": (
+        INTER.replace(b"user_id:token", b"user_id:float"),
+        {("type", "user_id")},
+        INTER.decode(),
+    ),
+    "a name twice": (
+        INTER.replace(b"rating", b"user_id"),
+        {("header", "user_id"), ("missing column", "rating")},
+        INTER.decode().replace("rating", "user_id_again"),
+    ),
+    "no name": (
+        INTER.replace(b"rating:", b":"),
+        {("header", "column_3"), ("missing column", "rating")},
+        INTER.decode().replace("rating", "column_3"),
+    ),
+    "bytes": (
+        INTER.replace(b"rating", b"r\xe9"),
+        {("header", "r_"), ("missing column", "rating")},
+        INTER.decode().replace("rating", "r_"),
+    ),
     "byte order mark": (b"\xef\xbb\xbf" + INTER, set(), "\ufeff" + INTER.decode()),
 }
 
@@ -228,22 +325,38 @@ def test_what_is_missing_is_told_together(tmp_path):
     write(tmp_path, "sick", inter=join(b"userid:token\titem_id:token\twhen:float", [b"u\ti\tx"]))
     examination = examine(plan_of(tmp_path, load_col={**LOAD, "user": ["user_id"]}))
     assert {(f.kind, f.file, f.column) for f in examination.found} == {
-        ("missing column", "sick.inter", "user_id"), ("missing column", "sick.inter", "timestamp"), ("missing column", "sick.inter", "rating"),
-        ("missing file", "sick.item", ""), ("missing file", "sick.user", ""), ("no number", "sick.inter", "when"),
+        ("missing column", "sick.inter", "user_id"), ("missing column", "sick.inter", "timestamp"),
+        ("missing column", "sick.inter", "rating"),
+        ("missing file", "sick.item", ""), ("missing file", "sick.user", ""), ("no number",
+            "sick.inter", "when"),
     }  # fmt: skip
     assert "Did you mean 'userid'?" in examination.to_text()
-    assert {f.severity for f in examination.found if f.kind == "no number"} == {"warning"}  # the column is not loaded
+    assert {f.severity for f in examination.found if f.kind == "no number"} == {
+        "warning"
+    }  # the column is not loaded
 
 
 UNREADABLE = {
     "empty": (b"", "unreadable", "the file is empty"),
     "separator": (join(INTER, clean_events()).replace(b"\t", b","), "separator", "','"),
     "UTF-16": (join(INTER, clean_events()).decode().encode("utf-16"), "unreadable", "UTF-16"),
-    "old line ends": (join(INTER, clean_events()).replace(b"\n", b"\r"), "unreadable", "carriage returns"),
+    "old line ends": (
+        join(INTER, clean_events()).replace(b"\n", b"\r"),
+        "unreadable",
+        "carriage returns",
+    ),
     "header alone": (INTER + b"\n", "no rows", "only a header"),
     "faults alone": (INTER + b"\n" + b"u\ti\t1\tnever\n" * 4, "no rows", "4 rows, all with faults"),
-    "short histories": (join(INTER, [b"u%d\ti1\t1\t1" % n for n in range(9)]), "empty part", "leaves no row for testing; the longest of 9 users has 1 events"),
-    "other items": (join(INTER, [b"u0\tstranger\t1\t%d" % n for n in range(9)]), "empty part", "no event is left"),
+    "short histories": (
+        join(INTER, [b"u%d\ti1\t1\t1" % n for n in range(9)]),
+        "empty part",
+        "leaves no row for testing; the longest of 9 users has 1 events",
+    ),
+    "other items": (
+        join(INTER, [b"u0\tstranger\t1\t%d" % n for n in range(9)]),
+        "empty part",
+        "no event is left",
+    ),
 }
 
 
@@ -252,12 +365,22 @@ def test_sets_that_nothing_can_be_made_of(tmp_path, case):
     content, kind, words = UNREADABLE[case]
     write(tmp_path, "sick", inter=content, item=join(ITEM, clean_items()))
     examination = examine(plan_of(tmp_path))
-    assert kind in {finding.kind for finding in examination.found.of(ERROR)} and words in examination.to_text()
+    assert (
+        kind in {finding.kind for finding in examination.found.of(ERROR)}
+        and words in examination.to_text()
+    )
 
 
 def test_an_encoding_in_which_separators_are_no_single_bytes(tmp_path):
-    files = {"inter": join(INTER, [*clean_events(), b"u0\tNA\t1\t7"]), "item": join(ITEM, clean_items())}
-    write(tmp_path, "sick", **{suffix: content.decode().encode("utf-16") for suffix, content in files.items()})
+    files = {
+        "inter": join(INTER, [*clean_events(), b"u0\tNA\t1\t7"]),
+        "item": join(ITEM, clean_items()),
+    }
+    write(
+        tmp_path,
+        "sick",
+        **{suffix: content.decode().encode("utf-16") for suffix, content in files.items()},
+    )
     examination = examine(plan_of(tmp_path, encoding="utf-16"))
     assert seen(examination) == {("no id", "inter", "item_id"): (1, [USERS * EVENTS + 2])}
     copy, _, _ = mend(examination, tmp_path / "new")
@@ -275,9 +398,15 @@ def test_an_encoding_in_which_separators_are_no_single_bytes(tmp_path):
     ],
 )
 def test_item_texts(tmp_path, template, expected):
-    item = b"item_id:token\ttitle:token_seq\tauthor:token_seq\tempty:token\ni0\ta\tb\t\ni1\t\t\t\ni2\tc\t\t\ni3\t\td\t\ni4\te\t\t\ni5\tf\t\t\n"
+    item = (
+        b"item_id:token\ttitle:token_seq\tauthor:token_seq\tempty:token\ni0\ta\tb\t\n"
+        b"i1\t\t\t\ni2\tc\t\t\ni3\t\td\t\ni4\te\t\t\ni5\tf\t\t\n"
+    )
     write(tmp_path, "sick", inter=join(INTER, clean_events()), item=item)
-    assert {(f.kind, f.count, tuple(f.lines)) for f in examine(plan_of(tmp_path, item_text=template)).found} == expected
+    assert {
+        (f.kind, f.count, tuple(f.lines))
+        for f in examine(plan_of(tmp_path, item_text=template)).found
+    } == expected
 
 
 def test_a_text_file(tmp_path):
@@ -290,10 +419,15 @@ def test_a_text_file(tmp_path):
     assert kinds(examine(plan)) == {"item_text"}
 
 
-@given(counts=st.lists(st.integers(1, 6), min_size=1, max_size=8), mode=st.sampled_from(["valid_and_test", "valid_only", "test_only"]))
+@given(
+    counts=st.lists(st.integers(1, 6), min_size=1, max_size=8),
+    mode=st.sampled_from(["valid_and_test", "valid_only", "test_only"]),
+)
 @settings(max_examples=40)
 def test_short_users_are_those_who_leave_a_part_without_a_target(counts, mode):
-    rows = [b"u%d\ti1\t1\t%d" % (user, k) for user, count in enumerate(counts) for k in range(count)]
+    rows = [
+        b"u%d\ti1\t1\t%d" % (user, k) for user, count in enumerate(counts) for k in range(count)
+    ]
     # Brute force: the last events are left out one by one, as long as a training target remains.
     short = []
     for user, count in enumerate(counts):
@@ -306,18 +440,29 @@ def test_short_users_are_those_who_leave_a_part_without_a_target(counts, mode):
     found = seen(examination).get(("short user", "inter", "user_id"), (0, []))
     assert found == (len(short), short[:SHOWN])
     parts = leave_one_out(np.array(counts) - 1, mode)
-    wanted = [parts[0], *([parts[1]] if "valid" in mode else []), *([parts[2]] if "test" in mode else [])]
+    wanted = [
+        parts[0],
+        *([parts[1]] if "valid" in mode else []),
+        *([parts[2]] if "test" in mode else []),
+    ]
     assert ("empty part" in kinds(examination)) == any(not part.any() for part in wanted)
 
 
 def test_large_times_are_not_thrown_together(tmp_path):
-    rows = [b"u0\ti%d\t1\t%d" % (n % ITEMS, 1_500_000_000_000_000_000 + n // ITEMS) for n in range(2 * ITEMS)]
+    rows = [
+        b"u0\ti%d\t1\t%d" % (n % ITEMS, 1_500_000_000_000_000_000 + n // ITEMS)
+        for n in range(2 * ITEMS)
+    ]
     write(tmp_path, "sick", inter=join(INTER, rows), item=join(ITEM, clean_items()))
-    assert seen(examine(plan_of(tmp_path))) == {("equal times", "inter", "timestamp"): (2 * ITEMS - 2, [3, 4, 5, 6, 7])}
+    assert seen(examine(plan_of(tmp_path))) == {
+        ("equal times", "inter", "timestamp"): (2 * ITEMS - 2, [3, 4, 5, 6, 7])
+    }
 
 
 def test_nothing_is_overwritten(tmp_path):
-    write(tmp_path, "sick", inter=join(INTER, [*clean_events(), b"u"]), item=join(ITEM, clean_items()))
+    write(
+        tmp_path, "sick", inter=join(INTER, [*clean_events(), b"u"]), item=join(ITEM, clean_items())
+    )
     examination = examine(plan_of(tmp_path))
     mend(examination, tmp_path / "new")
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
@@ -331,7 +476,14 @@ def test_nothing_is_overwritten(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_texts_of_a_file(tmp_path):
-    write(tmp_path, "sick", inter=join(INTER, clean_events()), item=join(ITEM, [*clean_items(), *(b"x%d\t%s" % (n, b"word " * 200) for n in range(30_000))]))
+    write(
+        tmp_path,
+        "sick",
+        inter=join(INTER, clean_events()),
+        item=join(
+            ITEM, [*clean_items(), *(b"x%d\t%s" % (n, b"word " * 200) for n in range(30_000))]
+        ),
+    )
     size = (tmp_path / "sick" / "sick.item").stat().st_size
     examine(plan_of(tmp_path))  # imports
     tracemalloc.start()

@@ -1,4 +1,6 @@
-"""Digests of data: equal for equal events, whatever their order and numbering, and for no others."""
+"""Digests of data: equal for equal events, whatever their order and numbering, and for no
+others.
+"""
 
 from __future__ import annotations
 
@@ -82,6 +84,4 @@ def test_tie_keys_are_spread_over_all_orders():
 def test_digests_of_files(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     found = file_digests([tmp_path / "a", tmp_path / "missing"])
-    assert found == {
-        "a": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-    }
+    assert found == {"a": "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"}

@@ -9,10 +9,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.data.frequency import bucket_cuts, by_frequency, frequency_buckets, item_counts, training_share
+from recbole_precise.data.frequency import (
+    bucket_cuts,
+    by_frequency,
+    frequency_buckets,
+    item_counts,
+    training_share,
+)
 
 PANTRY = Path(__file__).resolve().parents[3] / "shared" / "data" / "prime_pantry"
-counts_of = st.lists(st.integers(0, 20), min_size=1, max_size=40).map(lambda counts: torch.tensor([0, *counts]))
+counts_of = st.lists(st.integers(0, 20), min_size=1, max_size=40).map(
+    lambda counts: torch.tensor([0, *counts])
+)
 
 
 def walk(counts, buckets):
@@ -40,7 +48,12 @@ def test_buckets_fall_in_frequency_and_cover_all_items(counts, buckets):
     assert sorted(order.tolist()) == list(range(1, len(counts)))
     assert (found[order].diff() >= 0).all()
     cuts = bucket_cuts(counts, buckets)
-    assert len(cuts) == buckets + 1 and cuts[0] == 0 and cuts[-1] == len(counts) - 1 and cuts == sorted(cuts)
+    assert (
+        len(cuts) == buckets + 1
+        and cuts[0] == 0
+        and cuts[-1] == len(counts) - 1
+        and cuts == sorted(cuts)
+    )
 
 
 def test_counting():
@@ -54,9 +67,17 @@ def test_counting():
 @pytest.mark.skipif(not PANTRY.is_dir(), reason="PAD's files are not at hand")
 def test_prime_pantry_has_the_authors_buckets():
     rows = list(csv.reader(open(PANTRY / "Prime_Pantry_cleaned_history.csv", encoding="utf-8")))[1:]
-    asins = {row[0]: i for i, row in enumerate(list(csv.reader(open(PANTRY / "metadata_Prime_Pantry.csv", encoding="utf-8")))[1:], start=1)}
+    asins = {
+        row[0]: i
+        for i, row in enumerate(
+            list(csv.reader(open(PANTRY / "metadata_Prime_Pantry.csv", encoding="utf-8")))[1:],
+            start=1,
+        )
+    }
     histories = [[asins[asin] for asin in ast.literal_eval(row[2])] for row in rows]
-    counts = item_counts(torch.tensor([item for history in histories for item in history[:-2]]), len(asins) + 1)
+    counts = item_counts(
+        torch.tensor([item for history in histories for item in history[:-2]]), len(asins) + 1
+    )
     # The authors' list ends in 8348, because they count the padding among the items.
     assert bucket_cuts(counts) == [0, 35, 100, 205, 361, 585, 898, 1357, 2074, 3348, 8347]
     buckets = frequency_buckets(counts)

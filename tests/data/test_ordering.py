@@ -9,8 +9,12 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from recbole_precise.data.ordering import sort_keys, stable_order
 
 lengths = array_shapes(max_dims=1, min_side=0, max_side=60)
-floats = st.floats(allow_nan=False, allow_infinity=False, width=64) | st.sampled_from([0.0, -0.0, 1.5, 1e300, -1e-300])
-integers = st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3) | st.sampled_from([2**53, 2**53 + 1])
+floats = st.floats(allow_nan=False, allow_infinity=False, width=64) | st.sampled_from(
+    [0.0, -0.0, 1.5, 1e300, -1e-300]
+)
+integers = (
+    st.integers(-(2**63), 2**63 - 1) | st.integers(-3, 3) | st.sampled_from([2**53, 2**53 + 1])
+)
 
 
 @given(arrays(np.float64, lengths, elements=floats))
@@ -25,7 +29,10 @@ def test_integers_sort_as_numpy_sorts_them(values):
 
 @given(st.data(), st.integers(0, 80))
 def test_several_keys_sort_as_lexsort(data, n):
-    keys = [data.draw(arrays(np.int64, n, elements=st.integers(0, 4))), data.draw(arrays(np.float32, n, elements=st.integers(-2, 2)))]
+    keys = [
+        data.draw(arrays(np.int64, n, elements=st.integers(0, 4))),
+        data.draw(arrays(np.float32, n, elements=st.integers(-2, 2))),
+    ]
     assert (stable_order(keys) == np.lexsort(keys)).all()
 
 

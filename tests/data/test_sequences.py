@@ -7,7 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_precise.data.fingerprint import tie_keys
-from recbole_precise.data.sequences import RowColumns, RowFields, SequenceStore, ranges, train_windows
+from recbole_precise.data.sequences import (
+    RowColumns,
+    RowFields,
+    SequenceStore,
+    ranges,
+    train_windows,
+)
 
 NAMES = RowFields(user="user", length="length", lists={"item_list": "item"})
 
@@ -16,7 +22,9 @@ NAMES = RowFields(user="user", length="length", lists={"item_list": "item"})
 def events(draw):
     """A few users with 1 to 12 events, times with many ties, shuffled as in a file."""
     counts = draw(st.lists(st.integers(1, 12), min_size=1, max_size=6))
-    ids = draw(st.lists(st.integers(1, 50), min_size=len(counts), max_size=len(counts), unique=True))
+    ids = draw(
+        st.lists(st.integers(1, 50), min_size=len(counts), max_size=len(counts), unique=True)
+    )
     user = np.repeat(ids, counts)
     n = len(user)
     user = user[draw(st.permutations(range(n)))]
@@ -34,7 +42,11 @@ def sequences_of(user, item, time):
 
 
 def store_of(user, item, time, **options):
-    fields = {"item": torch.tensor(item), "line": torch.arange(len(user)), "pair": torch.rand(len(user), 2)}
+    fields = {
+        "item": torch.tensor(item),
+        "line": torch.arange(len(user)),
+        "pair": torch.rand(len(user), 2),
+    }
     return SequenceStore.build(fields, torch.tensor(user), time, times=time, **options)
 
 
@@ -88,14 +100,20 @@ def test_random_ties_keep_time_order_and_depend_on_seed_and_names_alone(data, se
 
 def test_random_ties_differ_between_seeds_and_from_the_file():
     data = np.ones(30, dtype=np.int64), np.arange(30), np.zeros(30)
-    orders = {tuple(store_of(*data, tie_key=random_ties(data, seed)).fields["line"].tolist()) for seed in range(5)}
+    orders = {
+        tuple(store_of(*data, tie_key=random_ties(data, seed)).fields["line"].tolist())
+        for seed in range(5)
+    }
     assert len(orders) == 5
     assert tuple(range(30)) not in orders
 
 
 def test_every_order_of_a_tie_comes_up():
     data = np.ones(3, dtype=np.int64), np.arange(3), np.zeros(3)
-    orders = {tuple(store_of(*data, tie_key=random_ties(data, seed)).fields["line"].tolist()) for seed in range(100)}
+    orders = {
+        tuple(store_of(*data, tie_key=random_ties(data, seed)).fields["line"].tolist())
+        for seed in range(100)
+    }
     assert len(orders) == 6
 
 
@@ -181,7 +199,11 @@ def test_prefix_rows_look_like_a_table():
     rows = RowColumns(small_store(), torch.tensor([1, 2, 4]), NAMES, 2)
     assert list(rows) == ["user", "item", "rating", "length", "item_list"]
     assert {name: column.tolist() for name, column in rows.dictionary().items()} == {
-        "user": [1, 1, 2], "item": [5, 6, 8], "rating": [2.0, 3.0, 5.0], "length": [1, 2, 1], "item_list": [[4, 0], [4, 5], [7, 0]],
+        "user": [1, 1, 2],
+        "item": [5, 6, 8],
+        "rating": [2.0, 3.0, 5.0],
+        "length": [1, 2, 1],
+        "item_list": [[4, 0], [4, 5], [7, 0]],
     }
     assert rows["item_list"] is rows["item_list"]
     assert rows.take([2, 0])["item"].tolist() == [8, 5]
@@ -193,7 +215,11 @@ def test_prefix_rows_look_like_a_table():
 def test_window_rows_carry_what_a_model_needs():
     rows = RowColumns(small_store(), torch.tensor([2, 4]), NAMES, 2, stride=2)
     assert {name: column.tolist() for name, column in rows.dictionary().items()} == {
-        "user": [1, 2], "item": [6, 8], "length": [2, 1], "item_list": [[4, 5], [7, 0]], "supervised_length": [2, 1],
+        "user": [1, 2],
+        "item": [6, 8],
+        "length": [2, 1],
+        "item_list": [[4, 5], [7, 0]],
+        "supervised_length": [2, 1],
     }
     assert rows.targets().tolist() == [1, 2, 4]
 

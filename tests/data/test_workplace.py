@@ -1,4 +1,6 @@
-"""Files that are replaced together: after a kill at any step the earlier set or the new one is there."""
+"""Files that are replaced together: after a kill at any step the earlier set or the new one is
+there.
+"""
 
 from __future__ import annotations
 

@@ -19,8 +19,10 @@ from recbole_precise.verbs import run_options
 
 def result(model: str, **changes) -> dict:
     base = {
-        "model": model, "dataset": "shop", "protocol": {"split": "LS", "mask_history": False, "ties": "against"},
-        "test": {"recall@10": 0.125, "ndcg@10": 0.0625, "mrr@10": 0.5}, "parameters": 12345, "seconds": {"train": 3.6},
+        "model": model, "dataset": "shop", "protocol": {"split": "LS", "mask_history": False,
+            "ties": "against"},
+        "test": {"recall@10": 0.125, "ndcg@10": 0.0625, "mrr@10": 0.5}, "parameters": 12345,
+        "seconds": {"train": 3.6},
     }  # fmt: skip
     return base | changes
 
@@ -33,25 +35,47 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 MISTAKES = [
     (["runn"], "Unknown verb 'runn'. Did you mean 'run'?"),
-    (["--model=PRECISE-UD", "--dataset=ml-100k"], "Unknown model 'PRECISE-UD'. Did you mean 'PRECISE-UT'?"),
+    (
+        ["--model=PRECISE-UD", "--dataset=ml-100k"],
+        "Unknown model 'PRECISE-UD'. Did you mean 'PRECISE-UT'?",
+    ),
     (["--model=PRECISE-UT"], "No data set was given"),
     (["--dataset=ml-100k"], "No model was given"),
     (["--model=PRECISE-UT", "--dataset=ml-1000k"], "Did you mean 'ml-100k'?"),
-    (["--model=PRECISE-UT", "--dataset=ml-100k", "--epoch=3"], "Unknown key 'epoch' (on the command line)"),
-    (["--model", "SASRec", "--dataset", "ml-100k", "--epochs", "three"], "epochs (on the command line) must be a whole number"),
+    (
+        ["--model=PRECISE-UT", "--dataset=ml-100k", "--epoch=3"],
+        "Unknown key 'epoch' (on the command line)",
+    ),
+    (
+        ["--model", "SASRec", "--dataset", "ml-100k", "--epochs", "three"],
+        "epochs (on the command line) must be a whole number",
+    ),
     (["--model=SASRec", "--dataset=ml-100k", "stray"], "Unexpected argument 'stray'"),
     (["--model=SASRec", "--dataset=ml-100k", "--seed"], "--seed needs a value"),
-    (["--model=SASRec", "--dataset=ml-100k", "--config_files=nowhere.yaml"], "Config file 'nowhere.yaml' does not exist."),
+    (
+        ["--model=SASRec", "--dataset=ml-100k", "--config_files=nowhere.yaml"],
+        "Config file 'nowhere.yaml' does not exist.",
+    ),
     (["encode", "--dataset=nowhere"], "Data set 'nowhere'"),
-    (["convert", "--source=pod", "--input=a", "--output=b"], "Unknown source 'pod'. Did you mean 'pad'?"),
+    (
+        ["convert", "--source=pod", "--input=a", "--output=b"],
+        "Unknown source 'pod'. Did you mean 'pad'?",
+    ),
     (["convert", "--source=pad", "--output=b"], "convert needs --input"),
-    (["convert", "--source=pad", "--input=a", "--output=b", "--outptu=c"], "Unknown option '--outptu' of convert. Did you mean 'output'?"),
+    (
+        ["convert", "--source=pad", "--input=a", "--output=b", "--outptu=c"],
+        "Unknown option '--outptu' of convert. Did you mean 'output'?",
+    ),
     (["convert", "--source=pad", "--input=nowhere", "--output=b"], "nowhere"),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "message"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
-def test_a_mistake_is_one_line_and_status_2_and_leaves_nothing(arguments, message, capsys, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("arguments", "message"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES]
+)
+def test_a_mistake_is_one_line_and_status_2_and_leaves_nothing(
+    arguments, message, capsys, tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     status, out, err = run(capsys, *arguments)
     assert status == 2 and out == ""
@@ -59,14 +83,30 @@ def test_a_mistake_is_one_line_and_status_2_and_leaves_nothing(arguments, messag
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("command", [[sys.executable, "-m", "recbole_precise"], [sys.executable, str(Path(cli.__file__).parents[1] / "run_recbole_precise.py")]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [sys.executable, "-m", "recbole_precise"],
+        [sys.executable, str(Path(cli.__file__).parents[1] / "run_recbole_precise.py")],
+    ],
+)
 def test_the_command_as_a_process(command, tmp_path, monkeypatch):
     if not Path(command[-1]).exists() and command[-1].endswith(".py"):
         pytest.skip("not in a checkout")
     monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
-    done = subprocess.run([*command, "--model=PRECISE-UT", "--dataset=ml-100k", "--topk=0"], capture_output=True, text=True, cwd=tmp_path, timeout=900, check=False)
+    done = subprocess.run(
+        [*command, "--model=PRECISE-UT", "--dataset=ml-100k", "--topk=0"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        timeout=900,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "topk (on the command line) must be a list or a whole number at least 1, not 0.\n"
+    assert (
+        done.stderr
+        == "topk (on the command line) must be a list or a whole number at least 1, not 0.\n"
+    )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -78,15 +118,27 @@ def test_help(argument, capsys):
 
 @pytest.mark.parametrize("verb", cli.VERBS)
 def test_help_of_a_verb(verb, capsys):
-    """`VERB --help` prints how the verb is called, wherever --help stands, and does nothing else."""
+    """`VERB --help` prints how the verb is called, wherever --help stands, and does
+    nothing else.
+    """
     status, out, err = run(capsys, verb, "--dataset=none", "--help")
-    assert (status, err) == (0, "") and out.startswith(f"usage: recbole-precise {cli.VERBS[verb].usage}\n")
+    assert (status, err) == (0, "") and out.startswith(
+        f"usage: recbole-precise {cli.VERBS[verb].usage}\n"
+    )
 
 
 def test_a_switch_of_a_verb_stands_alone():
     arguments = ["ml-100k", "--dry_run", "--runs=here", "--plots", "False", "--report_only"]
-    assert positional(arguments) == (["ml-100k"], ["--dry_run", "--runs=here", "--plots", "False", "--report_only"])
-    assert parse_arguments(positional(arguments)[1], strict=True) == {"dry_run": "True", "runs": "here", "plots": "False", "report_only": "True"}
+    assert positional(arguments) == (
+        ["ml-100k"],
+        ["--dry_run", "--runs=here", "--plots", "False", "--report_only"],
+    )
+    assert parse_arguments(positional(arguments)[1], strict=True) == {
+        "dry_run": "True",
+        "runs": "here",
+        "plots": "False",
+        "report_only": "True",
+    }
 
 
 @pytest.mark.parametrize("arguments", [["--list_models"], ["run", "--list_models"]])
@@ -94,21 +146,47 @@ def test_list_models_names_every_model_in_its_group(arguments, capsys):
     status, out, err = run(capsys, *arguments)
     assert (status, err) == (0, "")
     groups = dict(block.split(":\n", 1) for block in out.strip().split("\n\n"))
-    assert list(groups)[:2] == ["Models of this package", "Floors, which train nothing"] and len(groups) == 7
-    ours = [line.split()[0] for heading in list(groups)[:2] for line in groups[heading].splitlines()]
-    theirs = [name.strip() for heading in list(groups)[2:] for name in groups[heading].replace("\n", " ").split(",")]
-    assert sorted([*ours, *theirs]) == sorted(registry.model_names()) and len(set(ours)) == len(registry.ENTRIES)
-    assert all(len(line.split(maxsplit=1)) == 2 for heading in list(groups)[:2] for line in groups[heading].splitlines())
-    assert "SASRec" in groups["RecBole's models, sequential"] and "BPR" in groups["RecBole's models, general"]
+    assert (
+        list(groups)[:2] == ["Models of this package", "Floors, which train nothing"]
+        and len(groups) == 7
+    )
+    ours = [
+        line.split()[0] for heading in list(groups)[:2] for line in groups[heading].splitlines()
+    ]
+    theirs = [
+        name.strip()
+        for heading in list(groups)[2:]
+        for name in groups[heading].replace("\n", " ").split(",")
+    ]
+    assert sorted([*ours, *theirs]) == sorted(registry.model_names()) and len(set(ours)) == len(
+        registry.ENTRIES
+    )
+    assert all(
+        len(line.split(maxsplit=1)) == 2
+        for heading in list(groups)[:2]
+        for line in groups[heading].splitlines()
+    )
+    assert (
+        "SASRec" in groups["RecBole's models, sequential"]
+        and "BPR" in groups["RecBole's models, general"]
+    )
 
 
 def test_help_names_the_models_and_neither_imports_what_is_heavy():
     code = (
-        "import sys; from recbole_precise.cli import main; main(['--list_models']); main(['--help']); "
+        "import sys; from recbole_precise.cli import main; main(['--list_models']); "
+        "main(['--help']); "
         "sys.exit(bool({'torch', 'recbole', 'pandas', 'transformers'} & set(sys.modules)))"
     )
     root = str(Path(cli.__file__).parents[1])
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=root, timeout=300, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=root,
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0 and done.stderr == ""
     for name in ("PRECISE-UT", "GraphForward", "GRU4Rec", "LightGBM"):
         assert done.stdout.count(name) >= 2
@@ -121,18 +199,40 @@ def test_version(capsys):
 
 
 def test_arguments_are_told_apart():
-    """Model, data set and files go to run_recbole, the other settings to Config, values with '=' and spaces whole."""
-    options, rest = run_options(["--model", "precise_ut", "--dataset=ml-100k", "--config_files=a.yaml b.yaml", "--item_text={title} = x", "--resume"])
-    assert options == {"model": "precise_ut", "dataset": "ml-100k", "config_file_list": ["a.yaml", "b.yaml"]}
+    """Model, data set and files go to run_recbole, the other settings to Config, values with '='
+    and spaces whole.
+    """
+    options, rest = run_options(
+        [
+            "--model",
+            "precise_ut",
+            "--dataset=ml-100k",
+            "--config_files=a.yaml b.yaml",
+            "--item_text={title} = x",
+            "--resume",
+        ]
+    )
+    assert options == {
+        "model": "precise_ut",
+        "dataset": "ml-100k",
+        "config_file_list": ["a.yaml", "b.yaml"],
+    }
     assert rest == ["--item_text={title} = x", "--resume=True"]
 
 
 def test_text_table():
-    assert text_table(["model", "n"], [["a", "10"], ["bcdefg", "2"]]).splitlines() == ["model    n", "------  --", "a       10", "bcdefg   2"]
+    assert text_table(["model", "n"], [["a", "10"], ["bcdefg", "2"]]).splitlines() == [
+        "model    n",
+        "------  --",
+        "a       10",
+        "bcdefg   2",
+    ]
 
 
 def test_results_table():
-    table = results_table([result("PRECISE-UT"), result("Pop", test={"recall@10": 1 / 3}, parameters=0, seconds={})])
+    table = results_table(
+        [result("PRECISE-UT"), result("Pop", test={"recall@10": 1 / 3}, parameters=0, seconds={})]
+    )
     lines = table.splitlines()
     assert lines[0] == "shop, test split, all items are candidates"
     assert lines[-2].split() == ["PRECISE-UT", "0.1250", "0.0625", "0.5000", "12,345", "4"]
@@ -147,11 +247,25 @@ def test_results_of_different_protocols_are_not_put_side_by_side():
 def test_results_of_different_test_cases_are_not_put_side_by_side():
     def of(*events: int, known: bool = True) -> dict:
         users = np.array([f"u{number}" for number in range(len(events))])
-        return TestCases(users, np.array(["i1"] * len(events)), np.array(events) if known else None).digest()
+        return TestCases(
+            users, np.array(["i1"] * len(events)), np.array(events) if known else None
+        ).digest()
 
-    for cases in (of(1, 2), of(1, 2, known=False)):  # a run that does not know the histories is compared by users and targets
-        assert len(results_table([result("A", test_cases=of(1, 2)), result("B", test_cases=cases)]).splitlines()) == 6
-    results_table([result("A", test_cases=of(1, 2)), result("B")])  # nothing is known of an older run
+    for cases in (
+        of(1, 2),
+        of(1, 2, known=False),
+    ):  # a run that does not know the histories is compared by users and targets
+        assert (
+            len(
+                results_table(
+                    [result("A", test_cases=of(1, 2)), result("B", test_cases=cases)]
+                ).splitlines()
+            )
+            == 6
+        )
+    results_table(
+        [result("A", test_cases=of(1, 2)), result("B")]
+    )  # nothing is known of an older run
     for cases in (of(1, 3), of(1), of(1, 2, 3, known=False)):
         with pytest.raises(DataError, match="B and A on shop were not tested on the same cases"):
             results_table([result("A", test_cases=of(1, 2)), result("B", test_cases=cases)])

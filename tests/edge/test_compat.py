@@ -19,7 +19,13 @@ from recbole_precise.importing import after_import, before_import
 
 
 def run_python(code: str) -> str:
-    result = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=900, check=False)
+    result = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
     assert result.returncode == 0, result.stderr
     return result.stdout
 
@@ -48,7 +54,11 @@ def test_recbole_files_are_untouched():
             import base64
             import hashlib
 
-            digest = base64.urlsafe_b64encode(hashlib.sha256(file.read_binary()).digest()).rstrip(b"=").decode()
+            digest = (
+                base64.urlsafe_b64encode(hashlib.sha256(file.read_binary()).digest())
+                .rstrip(b"=")
+                .decode()
+            )
             assert digest == file.hash.value, file
 
 
@@ -82,7 +92,10 @@ def test_a_ray_that_fails_to_import_is_passed_over(tmp_path):
 def test_a_new_rays_report_outside_a_trial_is_no_error(tmp_path):
     (tmp_path / "ray").mkdir()
     (tmp_path / "ray" / "__init__.py").write_text("")
-    (tmp_path / "ray" / "tune.py").write_text("seen = []\ndef report(metrics):\n    seen.append(metrics)\n    raise RuntimeError('no trial')\n")
+    (tmp_path / "ray" / "tune.py").write_text(
+        "seen = []\ndef report(metrics):\n    seen.append(metrics)\n    raise RuntimeError('no "
+        "trial')\n"
+    )
     folder = tmp_path / "ray-2.9.0.dist-info"
     folder.mkdir()
     (folder / "METADATA").write_text("Metadata-Version: 2.1\nName: ray\nVersion: 2.9.0\n")
@@ -104,7 +117,10 @@ def test_grad_scaler_makes_no_noise():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         scaler = module.amp.GradScaler(enabled=False)
-    assert isinstance(scaler, getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)) and not scaler.is_enabled()
+    assert (
+        isinstance(scaler, getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler))
+        and not scaler.is_enabled()
+    )
 
 
 def test_flops_are_optional(monkeypatch, caplog):
@@ -124,14 +140,23 @@ def test_flops_are_optional(monkeypatch, caplog):
         def __getitem__(self, index):
             return torch.zeros(1)
 
-    flops = recbole.utils.get_flops(Model(), Rows(), torch.device("cpu"), None, lambda _dataset, rows: rows)
+    flops = recbole.utils.get_flops(
+        Model(), Rows(), torch.device("cpu"), None, lambda _dataset, rows: rows
+    )
     assert np.isnan(flops) and "thop" in caplog.text
 
 
 def test_collected_numbers_survive():
     from recbole.evaluator import Collector
 
-    collector = Collector({"metrics": ["ItemCoverage"], "topk": [10], "device": torch.device("cpu"), "eval_args": {"mode": {}}})
+    collector = Collector(
+        {
+            "metrics": ["ItemCoverage"],
+            "topk": [10],
+            "device": torch.device("cpu"),
+            "eval_args": {"mode": {}},
+        }
+    )
     collector.data_struct.set("data.num_items", 7)
     collector.data_struct.set("data.count_items", {1: 2})
     collector.data_struct.update_tensor("rec.items", torch.tensor([[1, 2]]))
@@ -160,7 +185,9 @@ def test_a_generator_for_todays_hyperopt():
     import recbole.trainer.hyper_tuning as module
 
     generator = module.np.random.RandomState(3)
-    draws = [int(generator.integers(4)) for _ in range(50)] + [int(generator.integers(2, 4)) for _ in range(50)]
+    draws = [int(generator.integers(4)) for _ in range(50)] + [
+        int(generator.integers(2, 4)) for _ in range(50)
+    ]
     assert set(draws[:50]) == {0, 1, 2, 3} and set(draws[50:]) == {2, 3}
     assert module.np.prod([2, 3]) == 6 and 0 <= generator.uniform() < 1
 
@@ -179,7 +206,10 @@ class TestPandas:
         file = tmp_path / "x.item"
         file.write_text("item_id:token\tclass:token_seq\tyear:float\na\t\t1\nb\tx y\t\n")
         frame = compat_pandas._FilledReader(pd).read_csv(file, delimiter="\t")
-        assert frame["class:token_seq"].tolist() == ["", "x y"] and frame["year:float"].isna().sum() == 1
+        assert (
+            frame["class:token_seq"].tolist() == ["", "x y"]
+            and frame["year:float"].isna().sum() == 1
+        )
         assert compat_pandas._FilledReader(pd).DataFrame is pd.DataFrame
 
     def test_missing_values_are_filled_as_recbole_means_to(self, write_dataset, stock_config):
@@ -187,16 +217,30 @@ class TestPandas:
 
         events = [(f"u{u}", f"i{i}", 10 * u + i) for u in range(3) for i in range(4)]
         items = [("i0", "a b", "1"), ("i1", "", ""), ("i2", "c", "3"), ("i3", "d", "5")]
-        path = write_dataset("shop", events, items, item_header=("item_id:token", "title:token_seq", "price:float"))
-        config = stock_config("SASRec", "shop", data_path=str(path), load_col={"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title", "price"]})
+        path = write_dataset(
+            "shop", events, items, item_header=("item_id:token", "title:token_seq", "price:float")
+        )
+        config = stock_config(
+            "SASRec",
+            "shop",
+            data_path=str(path),
+            load_col={
+                "inter": ["user_id", "item_id", "timestamp"],
+                "item": ["item_id", "title", "price"],
+            },
+        )
         with warnings.catch_warnings():
             warnings.simplefilter("error", FutureWarning)
             dataset = create_dataset(config)
         dataset.build()
-        prices = dict(zip(dataset.field2id_token["item_id"], dataset.item_feat["price"].tolist(), strict=True))
+        prices = dict(
+            zip(dataset.field2id_token["item_id"], dataset.item_feat["price"].tolist(), strict=True)
+        )
         assert prices["i1"] == pytest.approx(3.0)
         titles = dataset.item_feat["title"]
-        assert (titles[dataset.field2token_id["item_id"]["i1"]] == 0).all() and (titles[dataset.field2token_id["item_id"]["i0"]] > 0).sum() == 2
+        assert (titles[dataset.field2token_id["item_id"]["i1"]] == 0).all() and (
+            titles[dataset.field2token_id["item_id"]["i0"]] > 0
+        ).sum() == 2
 
 
 def test_calls_around_an_import(tmp_path, monkeypatch):
@@ -213,6 +257,6 @@ def test_calls_around_an_import(tmp_path, monkeypatch):
     after_import("watched_module", lambda module: seen.append("at once"))
     assert seen[-1] == "at once"
     del sys.modules["watched_module"]
-    import watched_module  # noqa: F811 - once more: nothing is left to call
+    import watched_module
 
     assert seen.count("before") == 1

@@ -1,4 +1,6 @@
-"""Config: RecBole's precedence and defaults, ours beside them, and what RecBole gets wrong mended."""
+"""Config: RecBole's precedence and defaults, ours beside them, and what RecBole gets wrong
+mended.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from recbole.config import Config as RecBoleConfig
 
 from recbole_precise import registry
 from recbole_precise.config import Config, command_line
@@ -19,7 +20,9 @@ from recbole_precise.settings import model_settings, our_file, our_settings, rea
 
 # GRU4RecKG and KSR read vectors of entities, which ml-100k does not have.
 SEQUENTIAL = [
-    entry.name for entry in registry._recbole_models().values() if ".sequential_recommender." in entry.target and entry.name not in ("GRU4RecKG", "KSR")
+    entry.name
+    for entry in registry._recbole_models().values()
+    if ".sequential_recommender." in entry.target and entry.name not in ("GRU4RecKG", "KSR")
 ]
 OURS = [entry.name for entry in registry.ENTRIES if entry.target.endswith("PRECISEUT")]
 
@@ -30,9 +33,18 @@ def test_precedence(tmp_path: Path, monkeypatch):
     two.write_text("epochs: 2\nseed: 2\nwarmup_steps: 2\n")
     monkeypatch.setattr(sys, "argv", ["script.py", "--epochs=4"])
     config = Config("PRECISE-UT", "ml-100k", [str(one), str(two)], {"epochs": 3, "seed": 3})
-    assert [config[key] for key in ("epochs", "seed", "warmup_steps", "stopping_step")] == [4, 3, 2, 1]
+    assert [config[key] for key in ("epochs", "seed", "warmup_steps", "stopping_step")] == [
+        4,
+        3,
+        2,
+        1,
+    ]
     assert config["n_layers"] == 2
-    assert config.where("epochs") == "on the command line" and str(two) in config.where("warmup_steps") and config.where("n_layers") == "default"
+    assert (
+        config.where("epochs") == "on the command line"
+        and str(two) in config.where("warmup_steps")
+        and config.where("n_layers") == "default"
+    )
 
 
 def test_model_and_data_set_may_stand_in_a_file(tmp_path: Path):
@@ -44,22 +56,39 @@ def test_model_and_data_set_may_stand_in_a_file(tmp_path: Path):
 
 def test_yaml_alone_gives_the_values_of_a_file_their_types(tmp_path: Path):
     file = tmp_path / "run.yaml"
-    file.write_text("item_text: '[not a list'\nwandb_project: 'None'\nUSER_ID_FIELD: 'user_id'\nload_col: {inter: [user_id, item_id, timestamp]}\n")
-    config = Config("PRECISE-UT", "ml-100k", str(file), {"topk": "[5, 10]", "wandb_project": 3, "log_wandb": True})
-    assert config["item_text"] == "[not a list" and config["topk"] == [5, 10] and config["wandb_project"] == "3"
+    file.write_text(
+        "item_text: '[not a list'\nwandb_project: 'None'\nUSER_ID_FIELD: 'user_id'\nload_col: "
+        "{inter: [user_id, item_id, timestamp]}\n"
+    )
+    config = Config(
+        "PRECISE-UT",
+        "ml-100k",
+        str(file),
+        {"topk": "[5, 10]", "wandb_project": 3, "log_wandb": True},
+    )
+    assert (
+        config["item_text"] == "[not a list"
+        and config["topk"] == [5, 10]
+        and config["wandb_project"] == "3"
+    )
 
 
 def test_model_class_instead_of_a_name():
     from recbole.model.sequential_recommender import GRU4Rec
 
     config = Config(GRU4Rec, "ml-100k")
-    assert config["model"] == "GRU4Rec" and config.model_class is GRU4Rec and config["num_layers"] == 1
+    assert (
+        config["model"] == "GRU4Rec" and config.model_class is GRU4Rec and config["num_layers"] == 1
+    )
 
 
-def test_a_model_class_of_the_users_own_has_the_keys_that_its_source_reads(tmp_path: Path, monkeypatch):
+def test_a_model_class_of_the_users_own_has_the_keys_that_its_source_reads(
+    tmp_path: Path, monkeypatch
+):
     (tmp_path / "own_model.py").write_text(
         "from recbole.model.sequential_recommender import SASRec\n"
-        "class Mine(SASRec):\n    def __init__(self, config, dataset):\n        super().__init__(config, dataset)\n        self.depth = config['my_depth']\n"
+        "class Mine(SASRec):\n    def __init__(self, config, dataset):\n        "
+        "super().__init__(config, dataset)\n        self.depth = config['my_depth']\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     from own_model import Mine
@@ -72,14 +101,27 @@ def test_a_model_class_of_the_users_own_has_the_keys_that_its_source_reads(tmp_p
 
 @pytest.mark.parametrize("name", SEQUENTIAL)
 def test_every_sequential_model_of_recbole_keeps_its_own_defaults(name):
-    """Only keys that RecBole does not know, the data set's protocol and what RecBole itself refuses may differ."""
-    from recbole_precise.settings.known_keys import _recbole_properties, our_keys
+    """Only keys that RecBole does not know, the data set's protocol and what RecBole itself refuses
+    may differ.
+    """
     from recbole_precise.settings import our_file
+    from recbole_precise.settings.known_keys import _recbole_properties, our_keys
 
     ours = Config(name, "ml-100k")
     file = _recbole_properties() / "model" / f"{name}.yaml"
-    defaults = read_settings(_recbole_properties() / "overall.yaml") | (read_settings(file) if file.is_file() else {})
-    may_differ = {"train_neg_sample_args", "eval_args", "repeatable", "metrics", "topk", "valid_metric", "data_path", "load_col"} | our_file("dataset", "ml-100k").keys()
+    defaults = read_settings(_recbole_properties() / "overall.yaml") | (
+        read_settings(file) if file.is_file() else {}
+    )
+    may_differ = {
+        "train_neg_sample_args",
+        "eval_args",
+        "repeatable",
+        "metrics",
+        "topk",
+        "valid_metric",
+        "data_path",
+        "load_col",
+    } | our_file("dataset", "ml-100k").keys()
     for key, value in defaults.items():
         if key not in may_differ:
             assert ours[key] == value, key
@@ -103,7 +145,11 @@ def test_cross_entropy_draws_no_negatives():
     bpr = Config("SASRec", "ml-100k", config_dict={"loss_type": "BPR"})["train_neg_sample_args"]
     assert bpr["distribution"] == "uniform"
     with pytest.raises(ConfigError, match="train_neg_sample_args"):
-        Config("SASRec", "ml-100k", config_dict={"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}})
+        Config(
+            "SASRec",
+            "ml-100k",
+            config_dict={"train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
+        )
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -126,7 +172,9 @@ def test_recboles_models_are_left_alone_in_recboles_own_config(stock_config):
 
 def test_naming_the_mode_alone_keeps_the_order_of_time():
     config = Config("SASRec", "ml-100k", config_dict={"eval_args": {"mode": "uni100"}})
-    assert config["eval_args"]["order"] == "TO" and config["eval_args"]["split"] == {"LS": "valid_and_test"}
+    assert config["eval_args"]["order"] == "TO" and config["eval_args"]["split"] == {
+        "LS": "valid_and_test"
+    }
     assert config["evaluator"] == "recbole"
 
 
@@ -169,11 +217,15 @@ def test_the_log_shows_our_keys():
 
 def test_names_may_look_like_numbers(write_dataset):
     path = write_dataset("2020", [("u", "i", 1), ("u", "j", 2)])
-    assert Config("SASRec", config_dict={"dataset": 2020, "data_path": str(path)})["dataset"] == "2020"
+    assert (
+        Config("SASRec", config_dict={"dataset": 2020, "data_path": str(path)})["dataset"] == "2020"
+    )
 
 
 def test_a_foreign_script_may_have_arguments_of_its_own(monkeypatch, caplog):
-    monkeypatch.setattr(sys, "argv", ["pytest", "-q", "tests", "--durations=5", "--n_layers=1", "--lr=0.1"])
+    monkeypatch.setattr(
+        sys, "argv", ["pytest", "-q", "tests", "--durations=5", "--n_layers=1", "--lr=0.1"]
+    )
     with caplog.at_level("WARNING", logger="recbole_precise"):
         config = Config("PRECISE-UT", "ml-100k")
     assert config["n_layers"] == 1 and "durations" not in config and "--lr" in caplog.text
@@ -183,7 +235,10 @@ def test_our_command_knows_no_foreign_arguments(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["script", "--seed=1"])
     with command_line(["--seed=2"]):
         assert Config("PRECISE-UT", "ml-100k")["seed"] == 2
-    with command_line(["--durations=5"]), pytest.raises(ConfigError, match="'durations' \\(on the command line\\)"):
+    with (
+        command_line(["--durations=5"]),
+        pytest.raises(ConfigError, match="'durations' \\(on the command line\\)"),
+    ):
         Config("PRECISE-UT", "ml-100k")
     assert Config("PRECISE-UT", "ml-100k")["seed"] == 1
 
@@ -205,7 +260,9 @@ class TestDevice:
 
     @pytest.mark.parametrize("settings", [{"use_gpu": False}, {"gpu_id": ""}])
     def test_the_cpu_when_asked_for(self, settings):
-        assert Config("PRECISE-UT", "ml-100k", config_dict=settings)["device"] == torch.device("cpu")
+        assert Config("PRECISE-UT", "ml-100k", config_dict=settings)["device"] == torch.device(
+            "cpu"
+        )
 
     def test_several_gpus(self):
         assert Config("PRECISE-UT", "ml-100k", config_dict={"gpu_id": "1,2"})["gpu_id"] == "1,2"
@@ -213,9 +270,22 @@ class TestDevice:
 
 
 def test_what_was_tuned_for_a_model_does_not_overrule_what_one_built_on_it_sets_itself():
-    """PAD's rivals take over what was found for PAD on Prime Pantry, and keep what makes them another model."""
+    """PAD's rivals take over what was found for PAD on Prime Pantry, and keep what makes them
+    another model.
+    """
     tuned = our_file("best/prime-pantry", "PAD")
-    for name, own in (("CTRL", "align_weight"), ("MAKE", "finetune_learning_rate"), ("Hybrid", None)):
-        settings, defaults = our_settings(registry.resolve(name), "prime-pantry"), model_settings(name)
+    for name, own in (
+        ("CTRL", "align_weight"),
+        ("MAKE", "finetune_learning_rate"),
+        ("Hybrid", None),
+    ):
+        settings, defaults = (
+            our_settings(registry.resolve(name), "prime-pantry"),
+            model_settings(name),
+        )
         assert own is None or settings[own] == defaults[own] != tuned[own]
-        assert settings["id_dropout"] == tuned["id_dropout"] != our_settings(registry.resolve(name), "prime-pantry", "default")["id_dropout"]
+        assert (
+            settings["id_dropout"]
+            == tuned["id_dropout"]
+            != our_settings(registry.resolve(name), "prime-pantry", "default")["id_dropout"]
+        )

@@ -1,4 +1,6 @@
-"""No setting does nothing in silence: every key of the schema and of RecBole is read, refused where it is idle, or named here."""
+"""No setting does nothing in silence: every key of the schema and of RecBole is read, refused where
+it is idle, or named here.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +17,46 @@ from recbole_precise.config import Config, command_line
 from recbole_precise.errors import ConfigError, UserError
 from recbole_precise.result import write_settings
 from recbole_precise.settings import model_settings, read_settings, schema
-from recbole_precise.settings.effects import EFFECTS, LAUNCH_DEFAULTS, MODEL_EFFECTS, NEVER, UNREAD, asks_nothing
+from recbole_precise.settings.effects import (
+    EFFECTS,
+    LAUNCH_DEFAULTS,
+    MODEL_EFFECTS,
+    NEVER,
+    UNREAD,
+    asks_nothing,
+)
 from recbole_precise.settings.known_keys import recbole_keys
 
 #: Keys that are taken although a run may not read them, and why that misleads nobody.
 ACCEPTED = {
     **dict.fromkeys(
-        "epochs train_batch_size learner learning_rate weight_decay shuffle clip_grad_norm lr_schedule warmup_steps train_minutes "
-        "checkpoint_seconds eval_step".split(),
+        [
+            "epochs", "train_batch_size", "learner", "learning_rate", "weight_decay",
+            "shuffle", "clip_grad_norm", "lr_schedule", "warmup_steps", "train_minutes",
+            "checkpoint_seconds", "eval_step",
+        ],
         "one file of settings serves a whole table, whose floors train nothing",
     ),
     **dict.fromkeys(
-        "item_text text_file text_encoder text_max_tokens text_batch_size text_layers text_dtype text_device text_cache_dir".split(),
+        [
+            "item_text", "text_file", "text_encoder", "text_max_tokens", "text_batch_size",
+            "text_layers", "text_dtype", "text_device", "text_cache_dir",
+        ],
         "they describe the texts of a data set, which stand beside models with and without texts",
     ),
     **dict.fromkeys(
-        "RATING_FIELD LABEL_FIELD POSITION_FIELD NEG_PREFIX LIST_SUFFIX ITEM_LIST_LENGTH_FIELD HEAD_ENTITY_ID_FIELD "
-        "TAIL_ENTITY_ID_FIELD RELATION_ID_FIELD ENTITY_ID_FIELD seq_separator".split(),
+        [
+            "RATING_FIELD", "LABEL_FIELD", "POSITION_FIELD", "NEG_PREFIX", "LIST_SUFFIX",
+            "ITEM_LIST_LENGTH_FIELD", "HEAD_ENTITY_ID_FIELD", "TAIL_ENTITY_ID_FIELD",
+            "RELATION_ID_FIELD", "ENTITY_ID_FIELD", "seq_separator",
+        ],
         "they name columns and marks of a data set, whichever of them a model reads",
     ),
     **dict.fromkeys(
-        "token_size n_negatives targeted_batch_size targeted_negatives prefix_batch_size".split(),
+        [
+            "token_size", "n_negatives", "targeted_batch_size", "targeted_negatives",
+            "prefix_batch_size",
+        ],
         "sizes of parts that another key chooses: one file of small sizes serves all variants",
     ),
     "MAX_ITEM_LIST_LENGTH": "general models stand beside models of sequences in one table",
@@ -53,36 +74,64 @@ ACCEPTED = {
     "text_tuning_learning_rate": "refused by the rule of text_tuning",
 }  # fmt: skip
 #: Idle values are refused by a rule of their own, with a test in test_mistakes.py or here.
-RULES = set(
-    "clip_grad_norm train_neg_sample_args load_col unload_col unused_col seq_len numerical_features normalize_field normalize_all transform "
-    "learner discretization valid_metric_bigger target_scene text_tuning text_tuning_window text_tuning_temperature text_tuning_steps "
-    "text_tuning_learning_rate text_tuning_width holdout_items holdout_users label_smoothing target_horizon transition_memory backbone_settings "
-    "local_rank model dataset".split()
-)  # fmt: skip
+RULES = {
+    "clip_grad_norm", "train_neg_sample_args", "load_col", "unload_col", "unused_col",
+    "seq_len", "numerical_features", "normalize_field", "normalize_all", "transform",
+    "learner", "discretization", "valid_metric_bigger", "target_scene", "text_tuning",
+    "text_tuning_window", "text_tuning_temperature", "text_tuning_steps",
+    "text_tuning_learning_rate", "text_tuning_width", "holdout_items", "holdout_users",
+    "label_smoothing", "target_horizon", "transition_memory", "backbone_settings",
+    "local_rank", "model", "dataset",
+}  # fmt: skip
 
 
 def all_keys() -> set[str]:
-    keys = set(schema.OVERALL) | set(schema.MODEL) | set(schema.RECBOLE) | set(schema.RECBOLE_UNLISTED)
+    keys = (
+        set(schema.OVERALL) | set(schema.MODEL) | set(schema.RECBOLE) | set(schema.RECBOLE_UNLISTED)
+    )
     for values in vars(argument_list).values():
         if isinstance(values, list):
             keys.update(values)
-    return keys | read_settings(Path(recbole.__file__).parent / "properties" / "overall.yaml").keys() | recbole_keys()
+    return (
+        keys
+        | read_settings(Path(recbole.__file__).parent / "properties" / "overall.yaml").keys()
+        | recbole_keys()
+    )
 
 
 def readers() -> str:
     """The source that reads settings: this package's, and RecBole's without its models."""
-    own = [path for path in Path(recbole_precise.__file__).parent.rglob("*.py") if path.parent.name != "settings"]
-    theirs = [path for path in Path(recbole.__file__).parent.rglob("*.py") if "/model/" not in path.as_posix()]
+    own = [
+        path
+        for path in Path(recbole_precise.__file__).parent.rglob("*.py")
+        if path.parent.name != "settings"
+    ]
+    theirs = [
+        path
+        for path in Path(recbole.__file__).parent.rglob("*.py")
+        if "/model/" not in path.as_posix()
+    ]
     return "\n".join(path.read_text(encoding="utf-8") for path in [*own, *theirs])
 
 
 def test_every_key_has_an_effect_a_condition_or_a_reason():
     source, unexplained = readers(), []
     for key in sorted(all_keys()):
-        if key in EFFECTS or key in MODEL_EFFECTS or key in NEVER or key in ACCEPTED or key in RULES:
+        if (
+            key in EFFECTS
+            or key in MODEL_EFFECTS
+            or key in NEVER
+            or key in ACCEPTED
+            or key in RULES
+        ):
             continue
-        read = re.search(rf"""(?:config|settings|final|final_config_dict|f)(?:\[|\.get\(\s*)f?["']{key}["']""", source)
-        if not read and not key.startswith(("text_", "graph_", "alias_of_")) and key != "log_wandb":  # read by composed names
+        read = re.search(
+            rf"""(?:config|settings|final|final_config_dict|f)(?:\[|\.get\(\s*)f?["']{key}["']""",
+            source,
+        )
+        if (
+            not read and not key.startswith(("text_", "graph_", "alias_of_")) and key != "log_wandb"
+        ):  # read by composed names
             unexplained.append(key)
     assert unexplained == []
 
@@ -96,7 +145,8 @@ def test_the_tables_name_keys_that_there_are():
         assert keys <= model_settings(registry.resolve(name).settings).keys(), name
 
 
-#: key -> (model, value, further settings without which it is idle, further settings with which it is read)
+#: key -> (model, value, further settings without which it is idle, further settings with which it
+#: is read)
 IDLE = {
     "amp_dtype": ("SASRec-CE", "fp16", {}, {"enable_amp": True}),
     "enable_scaler": ("SASRec-CE", True, {}, {"enable_amp": True}),
@@ -112,7 +162,8 @@ IDLE = {
     "group_offset": ("SASRec", 1, {}, None),
     "train_rows": ("BPR", "prefixes", {}, None),
     "window_stride": None,
-    "window_shift": ("SASRec-CE", True, {"train_rows": "prefixes", "recipe": "default"}, {"train_rows": "windows", "recipe": "default"}),
+    "window_shift": ("SASRec-CE", True, {"train_rows": "prefixes", "recipe": "default"},
+        {"train_rows": "windows", "recipe": "default"}),
     "sequence_fields": ("BPR", ["item_id"], {}, None),
     "time_order": ("BPR", "recbole", {}, None),
     "tie_break": ("BPR", "random", {}, None),
@@ -121,7 +172,8 @@ IDLE = {
     "score_budget_mb": ("SASRec", 10, {"eval_args": {"mode": "uni100"}}, {}),
     "slices": ("SASRec", ["history"], {"evaluator": "recbole"}, {}),
     "topk": ("FM", [5], {}, None),
-    "tail_ratio": ("SASRec", 0.1, {}, {"metrics": ["TailPercentage", "MRR"], "evaluator": "recbole"}),
+    "tail_ratio": ("SASRec", 0.1, {}, {"metrics": ["TailPercentage", "MRR"],
+        "evaluator": "recbole"}),
     "threshold": ("SASRec", {"timestamp": 3}, {}, None),
     "holdout_by": ("SASRec-CE", "first_seen", {}, {"holdout_items": 0.1}),
     "holdout_seed": ("SASRec-CE", 3, {"holdout_by": "random"}, {"holdout_items": 0.1}),
@@ -263,25 +315,58 @@ def test_a_key_that_a_model_takes_over_and_never_reads_is_unknown_to_it(model: s
         assert Config(model, "ml-100k", config_dict={key: value})[key] == value
 
 
-@pytest.mark.parametrize("model", ["SASRec", "SASRec-CE", "PRECISE-UT", "PAD", "Pop", "BPR", "FM", "DIN", "GRU4Rec-CE"])
+@pytest.mark.parametrize(
+    "model", ["SASRec", "SASRec-CE", "PRECISE-UT", "PAD", "Pop", "BPR", "FM", "DIN", "GRU4Rec-CE"]
+)
 def test_a_file_that_repeats_the_defaults_is_taken(model: str, tmp_path: Path):
-    """RecBole's users keep long files: every default of RecBole and of the model may stand in one, under any other settings."""
+    """RecBole's users keep long files: every default of RecBole and of the model may stand in one,
+    under any other settings.
+    """
     plain = Config(model, "ml-100k")
-    defaults = {key: value for key, value in plain.internal_config_dict.items() if key not in ("MODEL_TYPE", "train_neg_sample_args", "evaluator")}
+    defaults = {
+        key: value
+        for key, value in plain.internal_config_dict.items()
+        if key not in ("MODEL_TYPE", "train_neg_sample_args", "evaluator")
+    }
     own = {key for keys in UNREAD.values() for key in keys} & UNREAD.get(model, frozenset())
     given = {key: value for key, value in defaults.items() if key not in own}
     again = Config(model, "ml-100k", config_dict=given)
     assert {key: again[key] for key in given} == {key: plain[key] for key in given}
-    quiet = {key: None for key in ("threshold", "unload_col", "unused_col", "rm_dup_inter", "val_interval", "transform", "clip_grad_norm")}
+    quiet = dict.fromkeys(
+        (
+            "threshold",
+            "unload_col",
+            "unused_col",
+            "rm_dup_inter",
+            "val_interval",
+            "transform",
+            "clip_grad_norm",
+        )
+    )
     Config(model, "ml-100k", config_dict=quiet)
 
 
-@pytest.mark.parametrize(("model", "settings"), [("PRECISE-UT", {"alternate": True, "alternate_rate": 0.5}), ("GRU4Rec-CE", {}), ("PAD", {"align": "none"}), ("SASRec", {})])
-def test_the_settings_of_a_run_are_taken_whole_also_when_a_change_makes_some_idle(model: str, settings: dict, tmp_path: Path):
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("PRECISE-UT", {"alternate": True, "alternate_rate": 0.5}),
+        ("GRU4Rec-CE", {}),
+        ("PAD", {"align": "none"}),
+        ("SASRec", {}),
+    ],
+)
+def test_the_settings_of_a_run_are_taken_whole_also_when_a_change_makes_some_idle(
+    model: str, settings: dict, tmp_path: Path
+):
     write_settings(tmp_path / "config.yaml", Config(model, "ml-100k", config_dict=settings))
     again = Config(config_file_list=[tmp_path / "config.yaml"])
     assert again["model"] == model
-    changed = Config(config_file_list=[tmp_path / "config.yaml"], config_dict={"alternate": False} if settings.get("alternate") else {"topk": [7], "valid_metric": "NDCG@7"})
+    changed = Config(
+        config_file_list=[tmp_path / "config.yaml"],
+        config_dict={"alternate": False}
+        if settings.get("alternate")
+        else {"topk": [7], "valid_metric": "NDCG@7"},
+    )
     assert changed["model"] == model
     with pytest.raises(ConfigError, match="amp_dtype: 'fp16' .* does nothing without enable_amp"):
         Config(config_file_list=[tmp_path / "config.yaml"], config_dict={"amp_dtype": "fp16"})
@@ -293,34 +378,47 @@ def test_what_a_search_draws_may_be_idle():
     typed = [f"--{key}={value}" for key, value in drawn.items()]
     with command_line(typed), pytest.raises(ConfigError, match="infonce_temperature: 0.7"):
         Config("PAD", "ml-100k")
-    with command_line(["--amp_dtype=fp16"]), pytest.raises(ConfigError, match="amp_dtype: 'fp16' \\(on the command line\\)"):
+    with (
+        command_line(["--amp_dtype=fp16"]),
+        pytest.raises(ConfigError, match="amp_dtype: 'fp16' \\(on the command line\\)"),
+    ):
         Config("PAD", "ml-100k", config_dict=drawn, drawn=drawn)
 
 
 @pytest.mark.parametrize(
     ("value", "default", "nothing"),
-    [(None, 3, True), ("", "a", True), ([], [1], True), (0, 9.0, True), ("none", "x", True), (False, True, False), (False, None, True), (1, 1.0, True),
-     ("5678", 5678, True), (5679, "5678", False), (["NDCG"], "NDCG", True), (["NDCG"], ["MRR"], False), (True, False, False)],
+    [(None, 3, True), ("", "a", True), ([], [1], True), (0, 9.0, True), ("none", "x", True), (False,
+        True, False), (False, None, True), (1, 1.0, True),
+     ("5678", 5678, True), (5679, "5678", False), (["NDCG"], "NDCG", True), (["NDCG"], ["MRR"],
+         False), (True, False, False)],
 )  # fmt: skip
 def test_values_that_ask_for_nothing(value, default, nothing):
     assert asks_nothing(value, default) is nothing
 
 
 def test_launch_defaults_may_stand_in_a_file():
-    Config("SASRec", "ml-100k", config_dict={key: value for key, value in LAUNCH_DEFAULTS.items() if key != "saved"})
+    Config(
+        "SASRec",
+        "ml-100k",
+        config_dict={key: value for key, value in LAUNCH_DEFAULTS.items() if key != "saved"},
+    )
 
 
 @pytest.mark.parametrize(
     ("model", "settings", "words"),
     [
         ("SASRec-CE", {"learner": "sparse_adam"}, ["sparse_adam", "dense", "adamw"]),
-        ("SASRec-CE", {"transform": "mask_itemseq"}, ["transform: mask_itemseq", "does nothing", "MASK_ITEM_SEQ"]),
+        ("SASRec-CE", {"transform": "mask_itemseq"}, ["transform: "
+                                                      "mask_itemseq", "does nothing",
+                                                      "MASK_ITEM_SEQ"]),
         ("SASRec", {"transform": "user_defined"}, ["user_defined", "UserDefinedTransform"]),
         ("SASRec", {"transform": "crop_itemseq"}, ["crop_itemseq", "does nothing"]),
         ("BERT4Rec", {"transform": None}, ["BERT4Rec", "mask_itemseq"]),
         ("SHAN", {"transform": "reorder_itemseq"}, ["SHAN", "inverse_itemseq"]),
-        ("SASRec", {"valid_metric_bigger": False}, ["valid_metric_bigger", "follows from valid_metric"]),
-        ("SASRec", {"discretization": {"timestamp": {"method": "LD"}}}, ["discretization: timestamp", "numerical_features"]),
+        ("SASRec", {"valid_metric_bigger": False}, ["valid_metric_bigger",
+            "follows from valid_metric"]),
+        ("SASRec", {"discretization": {"timestamp": {"method": "LD"}}},
+            ["discretization: timestamp", "numerical_features"]),
     ],
 )  # fmt: skip
 def test_transforms_optimizers_and_what_follows_from_other_keys(model, settings, words):
@@ -333,24 +431,45 @@ def test_transforms_optimizers_and_what_follows_from_other_keys(model, settings,
 def test_filters_do_nothing_on_data_that_was_split_beforehand(write_dataset):
     path = write_dataset("shop", [("u", "i", 1), ("u", "j", 2)])
     for part in ("train", "valid", "test"):
-        (path / "shop" / f"shop.{part}.inter").write_text((path / "shop" / "shop.inter").read_text())
+        (path / "shop" / f"shop.{part}.inter").write_text(
+            (path / "shop" / "shop.inter").read_text()
+        )
     settings = {"data_path": str(path), "benchmark_filename": ["train", "valid", "test"]}
     Config("SASRec", "shop", config_dict=settings)
-    for key, value in {"rm_dup_inter": "first", "user_inter_num_interval": "[2,inf)", "val_interval": {"timestamp": "[1,inf)"}}.items():
-        with pytest.raises(ConfigError, match=f"{key}: .* does nothing without data that is filtered"):
+    for key, value in {
+        "rm_dup_inter": "first",
+        "user_inter_num_interval": "[2,inf)",
+        "val_interval": {"timestamp": "[1,inf)"},
+    }.items():
+        with pytest.raises(
+            ConfigError, match=f"{key}: .* does nothing without data that is filtered"
+        ):
             Config("SASRec", "shop", config_dict={**settings, key: value})
 
 
 def test_threshold_makes_labels_where_labels_are_read(write_dataset):
     header = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
-    path = write_dataset("shop", [(f"u{u}", f"i{i}", i, i) for u in range(3) for i in range(1, 6)], inter_header=header)
-    settings = {"data_path": str(path), "load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]}, "threshold": {"rating": 3}}
-    with pytest.raises(ConfigError, match=r"threshold: .* does nothing without eval_args mode: labeled.*val_interval"):
+    path = write_dataset(
+        "shop",
+        [(f"u{u}", f"i{i}", i, i) for u in range(3) for i in range(1, 6)],
+        inter_header=header,
+    )
+    settings = {
+        "data_path": str(path),
+        "load_col": {"inter": ["user_id", "item_id", "rating", "timestamp"]},
+        "threshold": {"rating": 3},
+    }
+    with pytest.raises(
+        ConfigError,
+        match=r"threshold: .* does nothing without eval_args mode: labeled.*val_interval",
+    ):
         Config("BPR", "shop", config_dict=settings)
     with pytest.raises(ConfigError, match="threshold"):
         Config("Pop", "shop", config_dict=settings)
     assert Config("FM", "shop", config_dict=settings)["threshold"] == {"rating": 3}
-    with pytest.raises(ConfigError, match="threshold .* names the column 'stars', which is not loaded"):
+    with pytest.raises(
+        ConfigError, match="threshold .* names the column 'stars', which is not loaded"
+    ):
         Config("FM", "shop", config_dict={**settings, "threshold": {"stars": 3}})
     with pytest.raises(ConfigError, match="threshold: rating .* must be a number"):
         Config("FM", "shop", config_dict={**settings, "threshold": {"rating": "good"}})

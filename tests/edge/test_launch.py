@@ -1,4 +1,6 @@
-"""The launch of several processes: what cannot work is refused before anything starts, and every wait ends."""
+"""The launch of several processes: what cannot work is refused before anything starts, and every
+wait ends.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,10 @@ GOOD = {"nproc": 2, "world_size": -1, "ip": "localhost", "port": None, "group_of
         ({"nproc": 1_000_000}, "nproc must be at most"),
         ({"nproc": 10**30}, "nproc must be at most"),
         ({"world_size": 1}, "world_size 1 is less than group_offset 0 and nproc 2"),
-        ({"world_size": 3, "group_offset": 2}, "world_size 3 is less than group_offset 2 and nproc 2"),
+        (
+            {"world_size": 3, "group_offset": 2},
+            "world_size 3 is less than group_offset 2 and nproc 2",
+        ),
         ({"world_size": 10**9}, "world_size must be at most"),
         ({"world_size": 2.0}, "world_size must be a whole number"),
         ({"group_offset": -1}, "group_offset must be a whole number"),
@@ -42,7 +47,17 @@ def test_a_launch_that_cannot_work(change, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("change", [{}, {"nproc": 1}, {"port": str(free_port())}, {"ip": "127.0.0.1"}, {"world_size": 2}, {"world_size": 4, "group_offset": 2, "ip": "127.0.0.1", "port": "5678"}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"nproc": 1},
+        {"port": str(free_port())},
+        {"ip": "127.0.0.1"},
+        {"world_size": 2},
+        {"world_size": 4, "group_offset": 2, "ip": "127.0.0.1", "port": "5678"},
+    ],
+)
 def test_a_launch_that_can_work(change):
     check_launch(**{**GOOD, **change})
 
@@ -65,9 +80,20 @@ def test_an_address_that_does_not_answer(monkeypatch):
         raise TimeoutError("timed out")
 
     monkeypatch.setattr(launch.socket, "create_connection", silent)
-    for offset, whose in ((0, "this machine, which has the first process,"), (2, "the first machine")):
+    for offset, whose in (
+        (0, "this machine, which has the first process,"),
+        (2, "the first machine"),
+    ):
         with pytest.raises(ConfigError, match=f"ip: {whose} cannot be reached at '127.0.0.1'"):
-            check_launch(**{**GOOD, "ip": "127.0.0.1", "port": "5678", "world_size": 4, "group_offset": offset})
+            check_launch(
+                **{
+                    **GOOD,
+                    "ip": "127.0.0.1",
+                    "port": "5678",
+                    "world_size": 4,
+                    "group_offset": offset,
+                }
+            )
     assert asked == [launch._ANSWER_SECONDS] * 2
 
 
@@ -96,10 +122,22 @@ def test_on_the_command_line(arguments, words, capsys, tmp_path, monkeypatch):
 
 
 def test_a_process_that_waits_for_others_in_vain_ends(monkeypatch):
-    """One of two processes alone: it gives up when its patience is over, with the address in the message."""
+    """One of two processes alone: it gives up when its patience is over, with the address in the
+    message.
+    """
     from recbole_precise import config
 
     monkeypatch.setattr(config, "MEETING_SECONDS", 1)
-    settings = {"local_rank": 0, "nproc": 1, "world_size": 2, "ip": "localhost", "port": free_port(), "offset": 0, "gpu_id": ""}
-    with pytest.raises(ConfigError, match="Process 0 of 2 cannot meet the others at localhost:.* within 1 seconds"):
+    settings = {
+        "local_rank": 0,
+        "nproc": 1,
+        "world_size": 2,
+        "ip": "localhost",
+        "port": free_port(),
+        "offset": 0,
+        "gpu_id": "",
+    }
+    with pytest.raises(
+        ConfigError, match="Process 0 of 2 cannot meet the others at localhost:.* within 1 seconds"
+    ):
         config.Config("Pop", "ml-100k", config_dict=settings)

@@ -1,4 +1,6 @@
-"""Config files and values of a command line: plain YAML, bounded, and one sentence with the line for all else."""
+"""Config files and values of a command line: plain YAML, bounded, and one sentence with the line
+for all else.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ import pytest
 from recbole_precise.errors import ConfigError, shown
 from recbole_precise.settings import parse_value, read_settings, written_here
 
-BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9))
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)
+)
 
 
 @pytest.mark.parametrize(
@@ -43,13 +47,17 @@ BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(f"a{i}: &a{i} [{', '
     ],
     ids=lambda part: ascii(part)[:30] if isinstance(part, str) else "",
 )
-def test_what_is_no_file_of_settings_is_one_sentence(tmp_path: Path, content: str, words: list[str]):
+def test_what_is_no_file_of_settings_is_one_sentence(
+    tmp_path: Path, content: str, words: list[str]
+):
     file = tmp_path / "bad.yaml"
     file.write_bytes(content.encode("utf-8", "surrogatepass"))
     with pytest.raises(ConfigError) as caught:
         read_settings(file)
     message = str(caught.value)
-    assert message.startswith(f"Config file '{file}'") and "\n" not in message and len(message) < 600
+    assert (
+        message.startswith(f"Config file '{file}'") and "\n" not in message and len(message) < 600
+    )
     for word in words:
         assert word in message
 
@@ -68,18 +76,38 @@ def test_dates_are_text_and_a_byte_order_mark_is_none(tmp_path: Path):
 def test_aliases_and_merges_of_usual_size_are_taken(tmp_path: Path):
     file = tmp_path / "a.yaml"
     file.write_text("base: &base {epochs: 3}\nfirst:\n  <<: *base\n  seed: 1\nsecond: *base\n")
-    assert read_settings(file) == {"base": {"epochs": 3}, "first": {"epochs": 3, "seed": 1}, "second": {"epochs": 3}}
+    assert read_settings(file) == {
+        "base": {"epochs": 3},
+        "first": {"epochs": 3, "seed": 1},
+        "second": {"epochs": 3},
+    }
 
 
-@pytest.mark.parametrize("text", ["[" * 100_000, "[" * 80 + "]" * 80, "{" * 5000, "'" * 10_000, "9" * 5000, "(" * 300, "{a: " * 60 + "1" + "}" * 60, "-" * 5000, "[2024-01-01"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[" * 100_000,
+        "[" * 80 + "]" * 80,
+        "{" * 5000,
+        "'" * 10_000,
+        "9" * 5000,
+        "(" * 300,
+        "{a: " * 60 + "1" + "}" * 60,
+        "-" * 5000,
+        "[2024-01-01",
+    ],
+)
 def test_values_that_cannot_be_read_stay_text(text: str):
     assert parse_value(text) == text
 
 
 def test_files_that_this_package_wrote_are_known_by_their_first_lines(tmp_path: Path):
     file = tmp_path / "a.yaml"
-    for head, known in (("# Settings of a run of X on Y; run it again with --config_files=a.yaml\n", True),
-                        ("# best of 3\n# Trial 2\n# Run it with: recbole-precise --model=X\n", True), ("# mine\n", False), ("", False)):  # fmt: skip
+    for head, known in (("# Settings of a run of X on Y; run it again with "
+                         "--config_files=a.yaml\n", True),
+                        ("# best of 3\n# Trial 2\n# Run it with: "
+                         "recbole-precise --model=X\n", True), ("# mine\n", False), ("",
+                         False)):  # fmt: skip
         file.write_text(head + "epochs: 1\n# run it with care\n")
         assert written_here(file) is known
 

@@ -10,7 +10,9 @@ from recbole_precise.errors import ConfigError, DataError, UserError
 # (model, settings, words that the message must hold)
 MISTAKES = [
     # misspelt or foreign keys
-    ("PRECISE-UT", {"learnin_rate": 0.1}, ["Unknown key 'learnin_rate'", "in config_dict", "Did you mean 'learning_rate'?"]),
+    ("PRECISE-UT", {"learnin_rate": 0.1}, ["Unknown key 'learnin_rate'", "in config_dict", 
+            "Did you mean "
+            "'learning_rate'?"]),
     ("PRECISE-UT", {"n_head": 2}, ["'n_head'", "'n_heads'"]),
     ("PRECISE-UT", {"text_encoders": "auto"}, ["'text_encoder'"]),
     ("PRECISE-UT", {"max_item_list_length": 20}, ["'MAX_ITEM_LIST_LENGTH'"]),
@@ -44,9 +46,12 @@ MISTAKES = [
     ("PRECISE-UT", {"valid_metric": "NDCG@20"}, ["valid_metric 'NDCG@20'", "NDCG@10"]),
     ("PRECISE-UT", {"valid_metric": "NDCG"}, ["valid_metric 'NDCG'"]),
     ("PRECISE-UT", {"metrics": ["Recall", "AUC"]}, ["Recall, AUC", "together"]),
-    ("PRECISE-UT", {"metrics": ["Recall", "GAUC"], "valid_metric": "Recall@10", "evaluator": "exact"}, ["evaluator", "recbole"]),
-    ("PRECISE-UT", {"metrics": ["Recall", "ItemCoverage"], "valid_metric": "Recall@10", "eval_args": {"mode": "uni100"}}, ["ItemCoverage", "evaluator: recbole"]),
-    ("SASRec", {"evaluator": "exact", "eval_args": {"mode": "uni100"}}, ["evaluator: exact", "whole catalogue"]),
+    ("PRECISE-UT", {"metrics": ["Recall", "GAUC"], "valid_metric": "Recall@10",
+        "evaluator": "exact"}, ["evaluator", "recbole"]),
+    ("PRECISE-UT", {"metrics": ["Recall", "ItemCoverage"], "valid_metric": "Recall@10",
+        "eval_args": {"mode": "uni100"}}, ["ItemCoverage", "evaluator: recbole"]),
+    ("SASRec", {"evaluator": "exact", "eval_args": {"mode": "uni100"}}, ["evaluator: exact",
+        "whole catalogue"]),
     # splits
     ("PRECISE-UT", {"eval_args": {"order": "RO"}}, ["order must be TO"]),
     ("PRECISE-UT", {"eval_args": {"splitt": {"LS": "valid_and_test"}}}, ["'splitt'", "'split'"]),
@@ -61,29 +66,39 @@ MISTAKES = [
     ("PAD", {"text_form": "codes"}, ["text_form", "vectors or tokens", "PAD"]),
     ("LLM-ESR", {"text_form": "tokens"}, ["text_form", "LLM-ESR"]),
     ("SASRec-Text", {"text_form": "tokens"}, ["vectors or codes", "PRECISE-Pool"]),
-    ("PAD", {"text_form": "tokens", "text_tuning": "cooccurrence"}, ["text_tuning", "text_form: tokens"]),
+    ("PAD", {"text_form": "tokens", "text_tuning": "cooccurrence"}, ["text_tuning",
+        "text_form: tokens"]),
     ("PAD", {"text_form": "tokens", "text_mlp_layers": 2}, ["text_mlp_layers: 2", "tokens"]),
     ("PRECISE-UT", {"top_experts": 5}, ["top_experts 5", "n_experts 4"]),
     ("PRECISE-UT", {"n_heads": 3, "embedding_size": 64, "token_size": 64}, ["128", "n_heads = 3"]),
-    ("PRECISE-ID", {"n_heads": 3, "match_width": False, "embedding_size": 64}, ["embedding_size = 64"]),
-    ("PRECISE-UT", {"softmax": "sampled", "label_smoothing": 0.1}, ["label_smoothing", "full softmax"]),
+    ("PRECISE-ID", {"n_heads": 3, "match_width": False, "embedding_size": 64},
+        ["embedding_size = 64"]),
+    ("PRECISE-UT", {"softmax": "sampled", "label_smoothing": 0.1}, ["label_smoothing",
+        "full softmax"]),
     ("PRECISE-UT", {"softmax": "sampled", "target_horizon": 3}, ["target_horizon", "full softmax"]),
     ("PRECISE-UT", {"target_horizon": 0}, ["target_horizon", "1"]),
     ("PRECISE-UT", {"window_stride": 51}, ["window_stride 51", "MAX_ITEM_LIST_LENGTH 50"]),
     ("PRECISE-UT", {"window_stride": 10, "train_rows": "prefixes"}, ["window_stride", "prefixes"]),
     ("SASRec", {"train_rows": "windows"}, ["train_rows", "SASRec"]),
     ("PRECISE", {"train_rows": "prefixes"}, ["train_rows", "targeted_rows"]),
-    ("PRECISE-TT", {"targeted_attention": "full"}, ["targeted_rows: prefixes", "targeted_attention: causal"]),
+    ("PRECISE-TT", {"targeted_attention": "full"}, ["targeted_rows: prefixes",
+        "targeted_attention: causal"]),
     ("PRECISE-UT", {"resume": True}, ["resume", "run_dir"]),
     ("GraphHeuristic", {"recipe": "paper"}, ["GraphHeuristic", "recipe"]),
     ("SASRec", {"train_minutes": 0}, ["train_minutes", "above 0"]),
-    ("PRECISE-UT", {"normalize_all": True, "normalize_field": ["timestamp"]}, ["normalize_field", "normalize_all"]),
+    ("PRECISE-UT", {"normalize_all": True, "normalize_field": ["timestamp"]}, ["normalize_field",
+        "normalize_all"]),
     ("PRECISE-UT", {"load_col": {"inter": ["user_id", "item_id"]}}, ["load_col", "timestamp"]),
-    ("PRECISE-UT", {"train_neg_sample_args": {"distribution": "uniform"}}, ["train_neg_sample_args"]),
+    ("PRECISE-UT", {"train_neg_sample_args": {"distribution": "uniform"}},
+        ["train_neg_sample_args"]),
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("model", "settings", "words"), MISTAKES, ids=[f"{model}-{'-'.join(settings)}-{i}" for i, (model, settings, _) in enumerate(MISTAKES)])
+@pytest.mark.parametrize(
+    ("model", "settings", "words"),
+    MISTAKES,
+    ids=[f"{model}-{'-'.join(settings)}-{i}" for i, (model, settings, _) in enumerate(MISTAKES)],
+)
 def test_a_mistake_is_one_sentence_that_names_it(model, settings, words):
     with pytest.raises(ConfigError) as caught:
         Config(model, "ml-100k", config_dict=settings)
@@ -98,7 +113,15 @@ def test_a_data_set_that_is_not_there(write_dataset):
     write_dataset("other", [("u", "i", 1)])
     with pytest.raises(DataError) as caught:
         Config("PRECISE-UT", "my-shopp", config_dict={"data_path": str(path)})
-    assert all(word in str(caught.value) for word in ["'my-shopp'", "Did you mean 'my-shop'?", "At hand: my-shop, other, ml-100k", str(path)])
+    assert all(
+        word in str(caught.value)
+        for word in [
+            "'my-shopp'",
+            "Did you mean 'my-shop'?",
+            "At hand: my-shop, other, ml-100k",
+            str(path),
+        ]
+    )
 
 
 def test_a_folder_without_its_inter_file(write_dataset):
@@ -142,10 +165,26 @@ def test_the_model_and_the_data_set_are_checked_before_the_keys(tmp_path):
 
 @pytest.mark.parametrize("change", [{"experts": ["id"]}, {"text_form": "tokens"}])
 def test_best_settings_of_a_data_set_are_no_mistake_of_the_user(change, write_dataset):
-    """Prime Pantry's best settings of PAD tune text vectors; a user who leaves them out need not know."""
-    path = write_dataset("prime-pantry", [(f"u{u}", f"i{(u + t) % 9}", t) for u in range(5) for t in range(5)], items=[(f"i{i}", f"Item {i}") for i in range(9)])
+    """Prime Pantry's best settings of PAD tune text vectors.
+
+    A user who leaves them out need not know.
+    """
+    path = write_dataset(
+        "prime-pantry",
+        [(f"u{u}", f"i{(u + t) % 9}", t) for u in range(5) for t in range(5)],
+        items=[(f"i{i}", f"Item {i}") for i in range(9)],
+    )
     settings = {"data_path": str(path), **change}
-    assert Config(model="PAD", dataset="prime-pantry", config_dict={"data_path": str(path)})["text_tuning"] == "cooccurrence"
+    assert (
+        Config(model="PAD", dataset="prime-pantry", config_dict={"data_path": str(path)})[
+            "text_tuning"
+        ]
+        == "cooccurrence"
+    )
     assert Config(model="PAD", dataset="prime-pantry", config_dict=settings)["text_tuning"] is None
     with pytest.raises(ConfigError, match="text_tuning"):
-        Config(model="PAD", dataset="prime-pantry", config_dict={**settings, "text_tuning": "cooccurrence"})
+        Config(
+            model="PAD",
+            dataset="prime-pantry",
+            config_dict={**settings, "text_tuning": "cooccurrence"},
+        )

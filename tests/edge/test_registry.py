@@ -13,12 +13,23 @@ from recbole_precise import registry
 from recbole_precise.errors import ConfigError
 
 
-@pytest.mark.parametrize("name", ["PRECISE-UT", "precise-ut", "precise_ut", "PreciseUT", "PRECISE_UT", "precise ut"])
+@pytest.mark.parametrize(
+    "name", ["PRECISE-UT", "precise-ut", "precise_ut", "PreciseUT", "PRECISE_UT", "precise ut"]
+)
 def test_names_are_told_apart_neither_by_case_nor_by_hyphens(name):
     assert registry.resolve(name).name == "PRECISE-UT"
 
 
-@pytest.mark.parametrize(("name", "found"), [("sasrec", "SASRec"), ("bert4rec", "BERT4Rec"), ("GRU4REC", "GRU4Rec"), ("kd-dagfm", "KD_DAGFM"), ("random", "Random")])
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("sasrec", "SASRec"),
+        ("bert4rec", "BERT4Rec"),
+        ("GRU4REC", "GRU4Rec"),
+        ("kd-dagfm", "KD_DAGFM"),
+        ("random", "Random"),
+    ],
+)
 def test_models_of_recbole_are_found_by_any_spelling(name, found):
     entry = registry.resolve(name)
     assert entry.name == found and not entry.ours
@@ -26,25 +37,47 @@ def test_models_of_recbole_are_found_by_any_spelling(name, found):
 
 
 def test_every_model_file_of_recbole_is_known():
-    from recbole.model import context_aware_recommender, general_recommender, knowledge_aware_recommender, sequential_recommender
+    from recbole.model import (
+        context_aware_recommender,
+        general_recommender,
+        knowledge_aware_recommender,
+        sequential_recommender,
+    )
 
     classes = {
         value
-        for package in (general_recommender, context_aware_recommender, sequential_recommender, knowledge_aware_recommender)
+        for package in (
+            general_recommender,
+            context_aware_recommender,
+            sequential_recommender,
+            knowledge_aware_recommender,
+        )
         for value in vars(package).values()
         if isinstance(value, type)
     }
     for cls in classes:
         assert registry.find(cls.__name__) is not None, cls
     ours = {entry.name for entry in registry.ENTRIES}
-    assert all(registry.get_model(cls.__name__) is cls for cls in classes if cls.__name__ not in ours)
+    assert all(
+        registry.get_model(cls.__name__) is cls for cls in classes if cls.__name__ not in ours
+    )
 
 
-@pytest.mark.parametrize(("name", "near"), [("PRECISE-UD", "PRECISE-UT"), ("SASRek", "SASRec"), ("transitions", "Transition"), ("gru4reck", "GRU4RecKG")])
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("PRECISE-UD", "PRECISE-UT"),
+        ("SASRek", "SASRec"),
+        ("transitions", "Transition"),
+        ("gru4reck", "GRU4RecKG"),
+    ],
+)
 def test_an_unknown_model_is_told_with_the_nearest(name, near):
     with pytest.raises(ConfigError, match=f"Unknown model '{name}'. Did you mean '"):
         registry.resolve(name)
-    assert near in str(pytest.raises(ConfigError, registry.resolve, name).value) or near == "GRU4RecKG"
+    assert (
+        near in str(pytest.raises(ConfigError, registry.resolve, name).value) or near == "GRU4RecKG"
+    )
 
 
 def test_an_unknown_model_like_no_other_lists_ours():
@@ -60,7 +93,10 @@ def test_a_model_whose_package_is_missing_says_so():
 
 
 def test_variants_share_a_class_and_differ_in_settings():
-    entries = [registry.resolve(name) for name in ("PRECISE-UT", "PRECISE-ID", "PRECISE-LLM", "PRECISE-Pool")]
+    entries = [
+        registry.resolve(name)
+        for name in ("PRECISE-UT", "PRECISE-ID", "PRECISE-LLM", "PRECISE-Pool")
+    ]
     assert len({entry.target for entry in entries}) == 1
     assert [entry.preset.get("variant") for entry in entries] == [None, "id", "llm", "pool"]
 
@@ -85,7 +121,9 @@ def test_recbole_keeps_its_own():
     assert get_model("Pop").__module__ == "recbole.model.general_recommender.pop"
     assert get_trainer(ModelType.SEQUENTIAL, "SASRec") is recbole.trainer.Trainer
     assert get_trainer(ModelType.SEQUENTIAL, "S3Rec") is recbole.trainer.S3RecTrainer
-    assert not hasattr(recbole.data.dataset, "SASRecDataset") and not hasattr(recbole.trainer, "NoSuchTrainer")
+    assert not hasattr(recbole.data.dataset, "SASRecDataset") and not hasattr(
+        recbole.trainer, "NoSuchTrainer"
+    )
     with pytest.raises(ImportError):
         from recbole.trainer import NoSuchTrainer  # noqa: F401
 
@@ -106,11 +144,20 @@ def test_our_names_are_no_trap_for_introspection():
 
 
 def run_python(code: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=900, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
 
 
 def test_importing_the_package_imports_neither_recbole_nor_torch():
-    result = run_python("import sys, recbole_precise; print([name for name in ('recbole', 'torch', 'pandas', 'transformers') if name in sys.modules])")
+    result = run_python(
+        "import sys, recbole_precise; print([name for name in ('recbole', 'torch', 'pandas', "
+        "'transformers') if name in sys.modules])"
+    )
     assert result.stdout.strip() == "[]", result.stderr
 
 
@@ -119,7 +166,8 @@ def test_without_recbole_the_parts_work_and_the_rest_says_what_to_install():
         import sys
         sys.modules["recbole"] = None
         import recbole_precise
-        import recbole_precise.text, recbole_precise.nn, recbole_precise.evaluation, recbole_precise.data.sequences
+        import recbole_precise.text, recbole_precise.nn
+        import recbole_precise.evaluation, recbole_precise.data.sequences
         print(recbole_precise.__version__)
         try:
             recbole_precise.run_recbole
@@ -128,10 +176,12 @@ def test_without_recbole_the_parts_work_and_the_rest_says_what_to_install():
         from recbole_precise.cli import main
         print(main(["--model=PRECISE-UT", "--dataset=ml-100k"]))
     """)
-    version, message, status = result.stdout.splitlines()
+    _version, message, status = result.stdout.splitlines()
     assert message == (
-        "recbole_precise.run_recbole needs RecBole 1.2.1, which is not installed: run `pip install --no-deps recbole==1.2.1` "
-        "(with --no-deps because its ray<=2.6.3 has no build for Python 3.12 and newer, and is not needed)."
+        "recbole_precise.run_recbole needs RecBole 1.2.1, which is not installed: run `pip "
+        "install --no-deps recbole==1.2.1` "
+        "(with --no-deps because its ray<=2.6.3 has no build for Python 3.12 and newer, and is "
+        "not needed)."
     )
     assert status == "2" and "pip install" in result.stderr
 
@@ -139,11 +189,13 @@ def test_without_recbole_the_parts_work_and_the_rest_says_what_to_install():
 def test_importing_recbole_first_makes_no_difference():
     result = run_python("""
         import numpy as np
-        np.float_, np.complex_, np.unicode_ = np.float64, np.complex128, np.str_  # or RecBole would fail before us
+        # Or RecBole would fail before us.
+        np.float_, np.complex_, np.unicode_ = np.float64, np.complex128, np.str_
         import recbole.config, recbole.data, recbole.trainer
         import recbole_precise
         from recbole.utils import ModelType, get_model, get_trainer
-        print(get_model("PRECISE-UT").__name__, get_trainer(ModelType.SEQUENTIAL, "PRECISE-UT").__name__)
+        trainer = get_trainer(ModelType.SEQUENTIAL, "PRECISE-UT")
+        print(get_model("PRECISE-UT").__name__, trainer.__name__)
         print(recbole.config.Config("PRECISE-ID", "ml-100k")["variant"])
     """)
     assert result.stdout.split() == ["PRECISEUT", "PreciseTrainer", "id"], result.stderr

@@ -6,13 +6,14 @@ import re
 
 import pytest
 
-from recbole_precise.settings import schema
 from recbole_precise.errors import ConfigError
 from recbole_precise.nn.sequence_encoders import ACTIVATIONS
-from recbole_precise.settings import properties_folder, read_settings
+from recbole_precise.settings import properties_folder, read_settings, schema
 
 FOLDER = properties_folder()
-FILES = sorted(file for file in FOLDER.rglob("*.yaml") if file.parent.name != "benchmark")  # plans have keys of their own
+FILES = sorted(
+    file for file in FOLDER.rglob("*.yaml") if file.parent.name != "benchmark"
+)  # plans have keys of their own
 MODEL_FILES = sorted((FOLDER / "model").glob("*.yaml"))
 
 
@@ -35,7 +36,9 @@ def test_every_key_has_an_entry_a_comment_and_a_valid_default(file):
         assert entry is not None, f"{key} has no entry in schema.py"
         entry.check(key, value, str(file))
         assert key in comments, f"{key} in {file.name} needs a comment '# (type) meaning'"
-        assert set(comments[key].split(" or ")) <= set(entry.types), f"{key}: the comment says ({comments[key]}), the schema {entry.kinds}"
+        assert set(comments[key].split(" or ")) <= set(entry.types), (
+            f"{key}: the comment says ({comments[key]}), the schema {entry.kinds}"
+        )
 
 
 def test_every_entry_has_a_key():
@@ -59,7 +62,12 @@ def test_recbole_accepts_its_own_defaults():
     """No entry for RecBole's keys is stricter than RecBole's own YAML files."""
     from recbole_precise.settings.known_keys import _recbole_properties
 
-    for name in ("overall.yaml", "dataset/sample.yaml", "dataset/ml-100k.yaml", "quick_start_config/sequential.yaml"):
+    for name in (
+        "overall.yaml",
+        "dataset/sample.yaml",
+        "dataset/ml-100k.yaml",
+        "quick_start_config/sequential.yaml",
+    ):
         for key, value in read_settings(_recbole_properties() / name).items():
             if key in schema.RECBOLE:
                 schema.RECBOLE[key].check(key, value, name)
@@ -68,9 +76,12 @@ def test_recbole_accepts_its_own_defaults():
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("epochs", 2.5), ("epochs", True), ("epochs", -1), ("learning_rate", 0), ("learning_rate", "fast"), ("learning_rate", float("nan")),
-        ("hidden_dropout_prob", 1.0), ("hidden_dropout_prob", -0.1), ("mask_history", 1), ("mask_history", "yes"), ("slices", ["age"]),
-        ("tie_break", "first"), ("learner", "adamm"), ("load_col", ["user_id"]), ("epochs", None), ("item_text", 3), ("metrics", None),
+        ("epochs", 2.5), ("epochs", True), ("epochs", -1), ("learning_rate", 0), ("learning_rate",
+            "fast"), ("learning_rate", float("nan")),
+        ("hidden_dropout_prob", 1.0), ("hidden_dropout_prob", -0.1), ("mask_history", 1),
+        ("mask_history", "yes"), ("slices", ["age"]),
+        ("tie_break", "first"), ("learner", "adamm"), ("load_col", ["user_id"]), ("epochs", None),
+        ("item_text", 3), ("metrics", None),
     ],
 )  # fmt: skip
 def test_values_that_a_key_does_not_take(key, value):
@@ -81,7 +92,16 @@ def test_values_that_a_key_does_not_take(key, value):
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("epochs", 0), ("learning_rate", 1), ("learner", "AdamW"), ("slices", []), ("slices", None), ("item_text", ["a", "b"]), ("topk", 5), ("topk", [5, 10])],
+    [
+        ("epochs", 0),
+        ("learning_rate", 1),
+        ("learner", "AdamW"),
+        ("slices", []),
+        ("slices", None),
+        ("item_text", ["a", "b"]),
+        ("topk", 5),
+        ("topk", [5, 10]),
+    ],
 )
 def test_values_that_a_key_takes(key, value):
     schema.known_key(key).check(key, value, "anywhere")

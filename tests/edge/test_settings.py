@@ -9,13 +9,20 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings import our_file, parse_value, properties_folder, read_settings
+from recbole_precise.settings.arguments import parse_arguments
 
 plain_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text("abc' xyz", max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text("abc' xyz", max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text("abc", min_size=1, max_size=3), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -25,7 +32,23 @@ def test_a_literal_is_read_as_python_reads_it(value):
     assert parse_value(repr(value)) == value
 
 
-@pytest.mark.parametrize("text", ["adam", "id", "valid_and_test", "10-5", "__import__('os')", "open('x')", "1+2j", "{1, 2}", "a,b", "yes", "", "a: b"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "adam",
+        "id",
+        "valid_and_test",
+        "10-5",
+        "__import__('os')",
+        "open('x')",
+        "1+2j",
+        "{1, 2}",
+        "a,b",
+        "yes",
+        "",
+        "a: b",
+    ],
+)
 def test_other_text_stays_text(text):
     assert parse_value(text) == text
 
@@ -33,8 +56,10 @@ def test_other_text_stays_text(text):
 @pytest.mark.parametrize(
     ("text", "value"),
     [
-        ("1e-3", 0.001), ("True", True), ("true", True), ("FALSE", False), ("None", None), ("~", None), ("[64,64]", [64, 64]),
-        ("['Recall', 'NDCG']", ["Recall", "NDCG"]), ("[Recall, NDCG]", ["Recall", "NDCG"]), ("{LS: valid_and_test}", {"LS": "valid_and_test"}),
+        ("1e-3", 0.001), ("True", True), ("true", True), ("FALSE", False), ("None", None), ("~",
+            None), ("[64,64]", [64, 64]),
+        ("['Recall', 'NDCG']", ["Recall", "NDCG"]), ("[Recall, NDCG]", ["Recall", "NDCG"]),
+        ("{LS: valid_and_test}", {"LS": "valid_and_test"}),
         ("'quoted'", "quoted"), ("1,2", (1, 2)), ("-0.5", -0.5),
     ],
 )  # fmt: skip
@@ -51,7 +76,14 @@ def test_a_template_in_braces_is_text_where_text_is_wanted():
 def test_scientific_numbers_in_files_are_numbers_as_in_recbole(tmp_path: Path):
     file = tmp_path / "a.yaml"
     file.write_text("a: 1e-3\nb: 1.5e-4\nc: .5\nd: 12\ne: 1e5\nf: text\n")
-    assert read_settings(file) == {"a": 0.001, "b": 0.00015, "c": 0.5, "d": 12, "e": 1e5, "f": "text"}
+    assert read_settings(file) == {
+        "a": 0.001,
+        "b": 0.00015,
+        "c": 0.5,
+        "d": 12,
+        "e": 1e5,
+        "f": "text",
+    }
 
 
 def test_an_empty_file_holds_no_settings(tmp_path: Path):
@@ -87,13 +119,27 @@ def test_a_file_that_is_no_text_or_not_there(tmp_path: Path):
 
 
 def test_command_lines_in_both_spellings():
-    arguments = ["--epochs=3", "--learning_rate", "1e-3", "--item_text={title} = {brand}", "--resume", "--mask_history", "True", "--weight_decay", "-1"]
+    arguments = [
+        "--epochs=3",
+        "--learning_rate",
+        "1e-3",
+        "--item_text={title} = {brand}",
+        "--resume",
+        "--mask_history",
+        "True",
+        "--weight_decay",
+        "-1",
+    ]
     assert parse_arguments(arguments, strict=True) == {
-        "epochs": "3", "learning_rate": "1e-3", "item_text": "{title} = {brand}", "resume": "True", "mask_history": "True", "weight_decay": "-1",
+        "epochs": "3", "learning_rate": "1e-3", "item_text": "{title} = {brand}", "resume": "True",
+        "mask_history": "True", "weight_decay": "-1",
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("arguments", [["stray"], ["--epochs"], ["--epochs", "--seed=1"], ["--seed=1", "--seed=2"], ["--=3"], ["-x"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["stray"], ["--epochs"], ["--epochs", "--seed=1"], ["--seed=1", "--seed=2"], ["--=3"], ["-x"]],
+)
 def test_command_lines_that_make_no_sense(arguments):
     with pytest.raises(ConfigError):
         parse_arguments(arguments, strict=True)
@@ -104,12 +150,24 @@ def test_the_same_value_twice_is_no_contradiction():
 
 
 def test_arguments_of_a_foreign_script_are_passed_over():
-    arguments = ["tests/test_x.py", "-q", "--cov", "recbole", "--durations=5", "--epochs", "3", "--", "-x"]
+    arguments = [
+        "tests/test_x.py",
+        "-q",
+        "--cov",
+        "recbole",
+        "--durations=5",
+        "--epochs",
+        "3",
+        "--",
+        "-x",
+    ]
     assert parse_arguments(arguments, strict=False) == {"durations": "5", "epochs": "3"}
 
 
 def test_our_yaml_files_are_found_and_are_yaml():
     folder = properties_folder()
     for file in folder.rglob("*.yaml"):
-        assert read_settings(file) == yaml.safe_load(file.read_text(encoding="utf-8")) | read_settings(file)
+        assert read_settings(file) == yaml.safe_load(
+            file.read_text(encoding="utf-8")
+        ) | read_settings(file)
     assert our_file("model", "no such model") == {}

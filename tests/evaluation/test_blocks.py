@@ -130,7 +130,7 @@ def test_a_row_alone_knows_nothing_of_the_others(rows: list[int], chance: random
         return {values[row]: float(score(one)[0]) for row, one in one_at_a_time(batch, len(values))}
 
     first = alone(rows)
-    others = chance.sample(rows, len(rows)) + [123]
+    others = [*chance.sample(rows, len(rows)), 123]
     again = alone(others)
     assert {value: again[value] for value in first} == first
 

@@ -1,4 +1,7 @@
-"""The floors' known figures on Prime Pantry as PAD's authors released it; needs that data, and encodes its titles once."""
+"""The floors' known figures on Prime Pantry as PAD's authors released it.
+
+Needs that data, and encodes its titles once.
+"""
 
 import os
 from pathlib import Path
@@ -8,10 +11,18 @@ import pytest
 
 from recbole_precise.evaluation import metrics_from_ranks, rank_rows
 
-SOURCE = Path(os.environ.get("RECBOLE_PRECISE_PANTRY", Path(__file__).resolve().parents[3] / "shared" / "data" / "prime_pantry"))
+SOURCE = Path(
+    os.environ.get(
+        "RECBOLE_PRECISE_PANTRY",
+        Path(__file__).resolve().parents[3] / "shared" / "data" / "prime_pantry",
+    )
+)
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not SOURCE.is_dir(), reason="set RECBOLE_PRECISE_PANTRY to the folder of PAD's Prime Pantry files"),
+    pytest.mark.skipif(
+        not SOURCE.is_dir(),
+        reason="set RECBOLE_PRECISE_PANTRY to the folder of PAD's Prime Pantry files",
+    ),
 ]
 
 
@@ -29,7 +40,9 @@ def figures(our_config, folder, name, mask_history, **settings):
     from recbole_precise.data.preparation import create_dataset, data_preparation
     from recbole_precise.registry import get_model
 
-    config = our_config(name, "prime-pantry", data_path=str(folder), mask_history=mask_history, **settings)
+    config = our_config(
+        name, "prime-pantry", data_path=str(folder), mask_history=mask_history, **settings
+    )
     train, _, test = data_preparation(config, create_dataset(config))
     model, rows = get_model(name)(config, train.dataset), test.dataset
     assert rows.item_num == 8348
@@ -53,7 +66,10 @@ def test_counting_floors_are_exact(our_config, converted, name, hit, ndcg):
 
 @pytest.mark.parametrize("mask_history, hit, ndcg", [(True, 5.70, 3.46), (False, 7.86, 5.48)])
 def test_graph_lands_at_the_known_figures(our_config, converted, mask_history, hit, ndcg):
-    """The prototype's formula was not kept; the documented one must stay within a tenth of a point of its figures."""
+    """The prototype's formula was not kept.
+
+    The documented one must stay within a tenth of a point of its figures.
+    """
     got = figures(our_config, converted, "GraphHeuristic", mask_history)
     assert got[:2] == (pytest.approx(hit, abs=0.1), pytest.approx(ndcg, abs=0.1))
 

@@ -1,4 +1,6 @@
-"""The judge beside RecBole's own evaluator: the same model, the same rows, the same printed numbers."""
+"""The judge beside RecBole's own evaluator: the same model, the same rows, the same printed
+numbers.
+"""
 
 import numpy as np
 import pytest
@@ -12,9 +14,12 @@ METRICS, TOPK = ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP"], [1, 5, 10,
 @pytest.mark.parametrize("load_items", [False, True])
 def test_recbole_prints_the_same_for_an_untrained_sasrec(stock_config, load_items):
     config = stock_config(
-        "SASRec", "ml-100k", metrics=METRICS, topk=TOPK, metric_decimal_place=12, MAX_ITEM_LIST_LENGTH=20, hidden_size=16, inner_size=16,
-        load_col={"inter": ["user_id", "item_id", "timestamp"], **({"item": ["item_id"]} if load_items else {})},
-        eval_args={"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full", "group_by": "user"},
+        "SASRec", "ml-100k", metrics=METRICS, topk=TOPK, metric_decimal_place=12,
+        MAX_ITEM_LIST_LENGTH=20, hidden_size=16, inner_size=16,
+        load_col={"inter": ["user_id", "item_id", "timestamp"],
+            **({"item": ["item_id"]} if load_items else {})},
+        eval_args={"split": {"LS": "valid_and_test"}, "order": "TO", "mode": "full",
+            "group_by": "user"},
     )  # fmt: skip
     from recbole.data import create_dataset, data_preparation
     from recbole.trainer import Trainer
@@ -24,7 +29,8 @@ def test_recbole_prints_the_same_for_an_untrained_sasrec(stock_config, load_item
     dataset = create_dataset(config)
     parts = data_preparation(config, dataset)
     model = get_model("SASRec")(config, parts[0].dataset).to(config["device"])
-    # Scores of an untrained model with small weights lie within rounding of one another: spread them.
+    # Scores of an untrained model with small weights lie within rounding of one another: spread
+    # them.
     torch.nn.init.normal_(model.item_embedding.weight)
     trainer = Trainer(config, model)
     for loader in parts[1:]:

@@ -7,7 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from recbole_precise.evaluation import ranking
-from recbole_precise.evaluation.ranking import Ranks, VectorRanker, rank_by_scores, rank_by_vectors, rank_rows
+from recbole_precise.evaluation.ranking import (
+    Ranks,
+    VectorRanker,
+    rank_by_scores,
+    rank_by_vectors,
+    rank_rows,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -23,24 +29,41 @@ def brute(scores, targets, excluded=()):
         if (row, target) in excluded:
             ranks.append(n_items)
             continue
-        others = [item for item in range(1, n_items) if item != target and (row, item) not in excluded]
+        others = [
+            item for item in range(1, n_items) if item != target and (row, item) not in excluded
+        ]
         ranks.append(1 + sum(bool(scores[row, item] >= scores[row, target]) for item in others))
     return torch.tensor(ranks)
 
 
 @settings(max_examples=100, deadline=None)
-@given(case=st.deferred(lambda: cases()), tile=st.sampled_from([(512, 1024), (2, 64), (3, 128)]), data=st.data())
+@given(
+    case=st.deferred(lambda: cases()),
+    tile=st.sampled_from([(512, 1024), (2, 64), (3, 128)]),
+    data=st.data(),
+)
 def test_a_bonus_is_added_to_its_pairs_alone(case, tile, data):
     users, vectors, targets, bias, excluded = case
-    pairs = data.draw(st.lists(st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(vectors) - 1)), unique=True, max_size=40))
-    values = torch.tensor(data.draw(st.lists(st.integers(-3, 3), min_size=len(pairs), max_size=len(pairs))), dtype=torch.float32)
+    pairs = data.draw(
+        st.lists(
+            st.tuples(st.integers(0, len(users) - 1), st.integers(0, len(vectors) - 1)),
+            unique=True,
+            max_size=40,
+        )
+    )
+    values = torch.tensor(
+        data.draw(st.lists(st.integers(-3, 3), min_size=len(pairs), max_size=len(pairs))),
+        dtype=torch.float32,
+    )
     row, item = torch.tensor(pairs, dtype=torch.int64).view(-1, 2).t()
     scores = users @ vectors.t() + (0 if bias is None else bias)
     scores[row, item] += values
     before = ranking._CPU_TILE
     ranking._CPU_TILE = tile
     try:
-        ranks = VectorRanker(vectors, bias).rank(users, targets, pairs_to_tensors(excluded), (row, item, values))
+        ranks = VectorRanker(vectors, bias).rank(
+            users, targets, pairs_to_tensors(excluded), (row, item, values)
+        )
     finally:
         ranking._CPU_TILE = before
     assert ranks.tolist() == brute(scores, targets, excluded).tolist()
@@ -49,7 +72,12 @@ def test_a_bonus_is_added_to_its_pairs_alone(case, tile, data):
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_a_bonus_that_is_no_number_is_refused(value):
     with pytest.raises(ValueError, match="finite value"):
-        VectorRanker(torch.ones(4, 2)).rank(torch.ones(1, 2), torch.tensor([1]), None, (torch.tensor([0]), torch.tensor([2]), torch.tensor([value])))
+        VectorRanker(torch.ones(4, 2)).rank(
+            torch.ones(1, 2),
+            torch.tensor([1]),
+            None,
+            (torch.tensor([0]), torch.tensor([2]), torch.tensor([value])),
+        )
 
 
 def pairs_to_tensors(pairs):
@@ -59,14 +87,20 @@ def pairs_to_tensors(pairs):
 
 @st.composite
 def cases(draw):
-    """Whole-number vectors: every product is exact, so ties are plenty and the brute force is the truth."""
+    """Whole-number vectors: every product is exact, so ties are plenty and the brute force is the
+    truth.
+    """
     rows, items, width = draw(st.integers(1, 6)), draw(st.integers(2, 40)), draw(st.integers(1, 4))
     generator = torch.Generator().manual_seed(draw(st.integers(0, 10**6)))
     users = torch.randint(-2, 3, (rows, width), generator=generator).float()
     vectors = torch.randint(-2, 3, (items, width), generator=generator).float()
     targets = torch.randint(1, items, (rows,), generator=generator)
-    bias = torch.randint(-1, 2, (items,), generator=generator).float() if draw(st.booleans()) else None
-    excluded = draw(st.sets(st.tuples(st.integers(0, rows - 1), st.integers(0, items - 1)), max_size=30))
+    bias = (
+        torch.randint(-1, 2, (items,), generator=generator).float() if draw(st.booleans()) else None
+    )
+    excluded = draw(
+        st.sets(st.tuples(st.integers(0, rows - 1), st.integers(0, items - 1)), max_size=30)
+    )
     return users, vectors, targets, bias, excluded
 
 
@@ -80,7 +114,10 @@ def test_ranks_are_the_definition(case, tile):
         scores = users @ vectors.t() + (0 if bias is None else bias)
         expected = brute(scores, targets, excluded)
         pairs = pairs_to_tensors(excluded)
-        assert rank_by_vectors(users, vectors, targets, excluded=pairs, item_bias=bias).tolist() == expected.tolist()
+        assert (
+            rank_by_vectors(users, vectors, targets, excluded=pairs, item_bias=bias).tolist()
+            == expected.tolist()
+        )
         kept = scores.clone()
         assert rank_by_scores(scores, targets, excluded=pairs).tolist() == expected.tolist()
         assert torch.equal(scores, kept), "the caller's scores were changed"
@@ -91,7 +128,9 @@ def test_ranks_are_the_definition(case, tile):
 @pytest.mark.parametrize("width", [1, 7, 64, 100, 384])
 @pytest.mark.parametrize("items", [33, 1025, 3000])
 def test_the_same_vector_twice_is_a_tie(width, items):
-    """Bits of a score must not depend on where the item stands: a copy of the target counts against it."""
+    """Bits of a score must not depend on where the item stands: a copy of the target counts against
+    it.
+    """
     generator = torch.Generator().manual_seed(width * items)
     vectors = torch.randn(items, width, generator=generator)
     order = torch.randperm(items - 1, generator=generator) + 1
@@ -114,10 +153,16 @@ def test_constant_scores_are_worthless():
 
 
 def test_budget_and_batch_do_not_change_ranks():
-    users, vectors, targets = torch.randn(1200, 16), torch.randn(5000, 16), torch.randint(1, 5000, (1200,))
+    users, vectors, targets = (
+        torch.randn(1200, 16),
+        torch.randn(5000, 16),
+        torch.randint(1, 5000, (1200,)),
+    )
     whole = rank_by_vectors(users, vectors, targets)
     assert torch.equal(whole, rank_by_vectors(users, vectors, targets, budget_bytes=1 << 16))
-    parts = [rank_by_vectors(users[i : i + 7], vectors, targets[i : i + 7]) for i in range(0, 70, 7)]
+    parts = [
+        rank_by_vectors(users[i : i + 7], vectors, targets[i : i + 7]) for i in range(0, 70, 7)
+    ]
     assert torch.equal(torch.cat(parts), whole[:70])
     assert torch.equal(whole, rank_by_vectors(users, vectors, targets, budget_bytes=1))
 
@@ -135,9 +180,13 @@ def test_minus_infinity_is_a_score_like_another():
     scores = torch.tensor([[0.0, -torch.inf, 1.0, -torch.inf], [-torch.inf, 3.0, -torch.inf, 2.0]])
     targets = torch.tensor([1, 3])
     assert rank_by_scores(scores, targets).tolist() == [3, 2]
-    assert rank_by_scores(scores, targets, excluded=(torch.tensor([0]), torch.tensor([3]))).tolist() == [2, 2]
+    assert rank_by_scores(
+        scores, targets, excluded=(torch.tensor([0]), torch.tensor([3]))
+    ).tolist() == [2, 2]
     bias = torch.tensor([0.0, -torch.inf, 1.0, 2.0])
-    assert rank_by_vectors(torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([1]), item_bias=bias).tolist() == [3]
+    assert rank_by_vectors(
+        torch.zeros(1, 2), torch.zeros(4, 2), torch.tensor([1]), item_bias=bias
+    ).tolist() == [3]
 
 
 def test_what_is_not_a_number_is_refused():
@@ -182,7 +231,13 @@ class TwoSided(torch.nn.Module):
 
     def __init__(self, users, items, bias=None):
         super().__init__()
-        self.users, self.items, self.item_bias, self.encoded, self.largest = users, items, bias, 0, 0
+        self.users, self.items, self.item_bias, self.encoded, self.largest = (
+            users,
+            items,
+            bias,
+            0,
+            0,
+        )
         self.n_items = len(items)
 
     def item_vectors(self):
@@ -221,8 +276,14 @@ def test_both_kinds_of_models_get_the_same_ranks():
     expected = brute(scores, targets, excluded)
     two_sided, by_scores, seen = TwoSided(users, items, bias).train(), Scores(scores).train(), []
     a = rank_rows(two_sided, np.arange(50) + 7, batches, progress=seen.append)
-    assert a.rank.tolist() == expected.tolist() and a.user_id.tolist() == list(range(7, 57)) and a.target.tolist() == targets.tolist()
-    assert two_sided.encoded == 1 and two_sided.largest == 128 and two_sided.training and seen == [50]
+    assert (
+        a.rank.tolist() == expected.tolist()
+        and a.user_id.tolist() == list(range(7, 57))
+        and a.target.tolist() == targets.tolist()
+    )
+    assert (
+        two_sided.encoded == 1 and two_sided.largest == 128 and two_sided.training and seen == [50]
+    )
     b = rank_rows(by_scores, np.arange(50) + 7, batches, budget_bytes=8 * 200 * 5)
     assert b.rank.tolist() == expected.tolist() and by_scores.largest == 128 and by_scores.training
     c = rank_rows(two_sided, np.arange(50), batches, score=lambda rows: scores[rows])
@@ -230,8 +291,15 @@ def test_both_kinds_of_models_get_the_same_ranks():
 
 
 def test_scores_of_the_wrong_size_are_named():
-    with pytest.raises(ValueError, match=r"Scores gave scores of shape \(512,\) for 128 rows and 5 items"):
-        rank_rows(Scores(torch.zeros(3, 4)), np.arange(3), lambda lo, hi: (torch.arange(lo, hi), torch.ones(hi - lo), None), n_items=5)
+    with pytest.raises(
+        ValueError, match=r"Scores gave scores of shape \(512,\) for 128 rows and 5 items"
+    ):
+        rank_rows(
+            Scores(torch.zeros(3, 4)),
+            np.arange(3),
+            lambda lo, hi: (torch.arange(lo, hi), torch.ones(hi - lo), None),
+            n_items=5,
+        )
 
 
 def test_weights_that_are_being_trained_can_be_ranked():
@@ -239,11 +307,16 @@ def test_weights_that_are_being_trained_can_be_ranked():
     targets = torch.tensor([1, 2, 3, 4])
     bias = torch.nn.Parameter(torch.zeros(9))
     ranks = rank_by_vectors(users, items, targets, item_bias=bias)
-    assert torch.equal(ranks, rank_by_scores(users @ items.t() + bias, targets)) and not ranks.requires_grad
+    assert (
+        torch.equal(ranks, rank_by_scores(users @ items.t() + bias, targets))
+        and not ranks.requires_grad
+    )
 
 
 def test_no_rows():
-    assert rank_by_vectors(torch.zeros(0, 3), torch.zeros(5, 3), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+    assert rank_by_vectors(
+        torch.zeros(0, 3), torch.zeros(5, 3), torch.zeros(0, dtype=torch.int64)
+    ).shape == (0,)
     assert rank_by_scores(torch.zeros(0, 5), torch.zeros(0, dtype=torch.int64)).shape == (0,)
 
 
@@ -270,7 +343,11 @@ def test_ranks_travel(tmp_path):
     ranks = Ranks([5, 6, 7], [1, 2, 3], [10, 1, 400])
     ranks.save(tmp_path / "ranks.npz")
     again = Ranks.load(tmp_path / "ranks.npz")
-    assert (again.user_id == ranks.user_id).all() and (again.target == ranks.target).all() and (again.rank == ranks.rank).all()
+    assert (
+        (again.user_id == ranks.user_id).all()
+        and (again.target == ranks.target).all()
+        and (again.rank == ranks.rank).all()
+    )
     assert [path.name for path in tmp_path.iterdir()] == ["ranks.npz"]
     assert again.select(np.array([True, False, True])).rank.tolist() == [10, 400]
     Ranks(np.array(["u1", "u2"]), np.array(["a", "b"]), [3, 4]).save(tmp_path / "ranks.npz")
@@ -282,7 +359,10 @@ def test_ranks_travel(tmp_path):
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_gpu_agrees():
-    users, items = torch.randint(-3, 4, (3000, 6)).float(), torch.randint(-3, 4, (20_000, 6)).float()
+    users, items = (
+        torch.randint(-3, 4, (3000, 6)).float(),
+        torch.randint(-3, 4, (20_000, 6)).float(),
+    )
     targets = torch.randint(1, 20_000, (3000,))
     excluded = (torch.arange(3000), torch.randint(0, 20_000, (3000,)))
     here = rank_by_vectors(users, items, targets, excluded=excluded)

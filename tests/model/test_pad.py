@@ -1,4 +1,7 @@
-"""PAD as RecBole sees it: real config, dataset and token states; what each phase trains and scores with."""
+"""PAD as RecBole sees it: real config, dataset and token states.
+
+What each phase trains and scores with.
+"""
 
 import numpy as np
 import pytest
@@ -21,7 +24,9 @@ def build(pantry, **settings):
     train, _, test = rp.data_preparation(config, rp.create_dataset(config))
     torch.manual_seed(0)
     model = rp.get_model("PAD")(config, train._dataset)
-    with torch.no_grad():  # away from equal shares and small tables, so that a wrong weight would show
+    with (
+        torch.no_grad()
+    ):  # away from equal shares and small tables, so that a wrong weight would show
         for parameter in model.item_encoder.parameters():
             parameter += 0.3 * torch.randn_like(parameter)
     return train, test, model
@@ -50,17 +55,38 @@ def test_predict_full_sort_and_exact_ranks_agree(pantry, gate, backbone):
     for name in ("pretrain", "align", "finetune"):
         at(model, name)
         scores = model.full_sort_predict(rows).view(20, -1)
-        torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-5)
-        ranks = rank_split(model, test, torch.device("cpu"), mask_history=False, budget_bytes=1 << 20)
+        torch.testing.assert_close(
+            model.predict(rows),
+            scores.gather(1, rows["item_id"][:, None])[:, 0],
+            rtol=1e-4,
+            atol=1e-5,
+        )
+        ranks = rank_split(
+            model, test, torch.device("cpu"), mask_history=False, budget_bytes=1 << 20
+        )
         assert ranks.rank[:20].tolist() == rank_by_scores(scores, rows["item_id"]).tolist()
         assert not any(torch.allclose(scores, other, atol=1e-3) for other in seen)
         seen.append(scores)
-    items, histories = model.item_encoder, (rows["item_id_list"], rows["item_length"], rows["user_id"])
+    items, histories = (
+        model.item_encoder,
+        (rows["item_id_list"], rows["item_length"], rows["user_id"]),
+    )
     from recbole_precise.model.backbones import Histories
 
-    states = torch.stack([model.encoders[name].last(items.towers[name].rows(None)[rows["item_id_list"]], Histories(*histories)) for name in model.experts], 1)
+    states = torch.stack(
+        [
+            model.encoders[name].last(
+                items.towers[name].rows(None)[rows["item_id_list"]], Histories(*histories)
+            )
+            for name in model.experts
+        ],
+        1,
+    )
     weights = items.weights(items.bucket.expand(20, -1), states)
-    by_hand = sum(weights[..., k] * (states[:, k] @ items.towers[name].rows(None).t()) for k, name in enumerate(model.experts))
+    by_hand = sum(
+        weights[..., k] * (states[:, k] @ items.towers[name].rows(None).t())
+        for k, name in enumerate(model.experts)
+    )
     torch.testing.assert_close(seen[-1][:, 1:], by_hand[:, 1:], rtol=1e-5, atol=1e-5)
 
 
@@ -72,15 +98,21 @@ def expected_trained(phase: str, align: str) -> tuple[str, ...]:
     if phase == "finetune":
         return tower, encoder, "item_encoder.gate."
     return {
-        "none": (tower + "aligned.", encoder + "aligned."), "anchored": (tower + "aligned.", encoder + "aligned."),
+        "none": (tower + "aligned.", encoder + "aligned."), "anchored": (tower + "aligned.",
+            encoder + "aligned."),
         "non_anchored": (tower + "aligned.table", tower + "aligned.view"),
         "anchored_frozen": (tower + "aligned.view", tower + "aligned.fuse", encoder + "aligned."),
     }[align]  # fmt: skip
 
 
 @pytest.mark.parametrize("align", ["none", "non_anchored", "anchored", "anchored_frozen"])
-@pytest.mark.parametrize(("loss", "backbone", "fusion"), [("softmax", "transformer", "sum"), ("bce", "GRU4Rec", "concat")])
-def test_each_phase_gives_gradients_to_what_it_trains_and_to_nothing_else(pantry, align, loss, backbone, fusion):
+@pytest.mark.parametrize(
+    ("loss", "backbone", "fusion"),
+    [("softmax", "transformer", "sum"), ("bce", "GRU4Rec", "concat")],
+)
+def test_each_phase_gives_gradients_to_what_it_trains_and_to_nothing_else(
+    pantry, align, loss, backbone, fusion
+):
     train, _, model = build(pantry, align=align, loss=loss, backbone=backbone, fusion=fusion)
     everything = {name: True for name, _ in model.named_parameters()}
     for name in ("pretrain", "align", "finetune"):
@@ -88,19 +120,28 @@ def test_each_phase_gives_gradients_to_what_it_trains_and_to_nothing_else(pantry
         model.zero_grad(set_to_none=True)
         model.train()
         model.calculate_loss(batch_of(train, model)).backward()
-        moved = {key for key, value in model.named_parameters() if value.grad is not None and value.grad.abs().sum() > 0}
+        moved = {
+            key
+            for key, value in model.named_parameters()
+            if value.grad is not None and value.grad.abs().sum() > 0
+        }
         assert moved == {key for key in everything if key.startswith(expected_trained(name, align))}
 
 
 def test_the_aligned_expert_begins_as_the_pre_trained_one_and_only_once(pantry):
     _, _, model = build(pantry)
     at(model, "pretrain")
-    table, other = (model.item_encoder.towers[name].table.table.weight for name in ("id", "aligned"))
+    table, other = (
+        model.item_encoder.towers[name].table.table.weight for name in ("id", "aligned")
+    )
     assert not torch.equal(table, other)
     at(model, "align")
     assert torch.equal(table, other)
     copied = model.encoders["id"].state_dict()
-    assert all(torch.equal(value, copied[name]) for name, value in model.encoders["aligned"].state_dict().items())
+    assert all(
+        torch.equal(value, copied[name])
+        for name, value in model.encoders["aligned"].state_dict().items()
+    )
     with torch.no_grad():
         other += 1.0
     at(model, "finetune")
@@ -108,38 +149,65 @@ def test_the_aligned_expert_begins_as_the_pre_trained_one_and_only_once(pantry):
 
 
 def test_the_aligned_expert_may_begin_anew(pantry):
-    """`aligned_begins: new`: what it begins with is its own, and where it is alone nothing is pre-trained."""
+    """`aligned_begins: new`: what it begins with is its own, and where it is alone nothing is
+    pre-trained.
+    """
     _, _, model = build(pantry, aligned_begins="new")
     towers = model.item_encoder.towers
     before = towers["aligned"].table.table.weight.clone()
-    assert [at(model, phase.name).name for phase in model.phases()] == ["pretrain", "align", "finetune"]
-    assert torch.equal(towers["aligned"].table.table.weight, before) and not torch.equal(towers["id"].table.table.weight, before)
+    assert [at(model, phase.name).name for phase in model.phases()] == [
+        "pretrain",
+        "align",
+        "finetune",
+    ]
+    assert torch.equal(towers["aligned"].table.table.weight, before) and not torch.equal(
+        towers["id"].table.table.weight, before
+    )
     alone = build(pantry, aligned_begins="new", experts=["aligned"])[2]
-    assert list(alone.item_encoder.towers) == ["aligned"] and [phase.name for phase in alone.phases()] == ["align", "finetune"]
-    _, _, quiet = build(pantry, aligned_begins="new", phases=["pretrain", "finetune"], late_weight=0.5)
+    assert list(alone.item_encoder.towers) == ["aligned"] and [
+        phase.name for phase in alone.phases()
+    ] == ["align", "finetune"]
+    _, _, quiet = build(
+        pantry, aligned_begins="new", phases=["pretrain", "finetune"], late_weight=0.5
+    )
     at(quiet, "pretrain"), at(quiet, "finetune")
     torch.testing.assert_close(quiet.gate_weights()[1], torch.tensor([0.5, 0.25, 0.25]))
 
 
 @pytest.mark.parametrize(("experts", "phases"), [
-    (["id"], ["pretrain", "finetune"]), (["text"], ["finetune"]), (["aligned"], ["pretrain", "align", "finetune"]), (["id", "text"], ["pretrain", "finetune"]),
+    (["id"], ["pretrain", "finetune"]), (["text"], ["finetune"]), (["aligned"], ["pretrain",
+        "align", "finetune"]), (["id", "text"], ["pretrain", "finetune"]),
 ])  # fmt: skip
 def test_any_subset_of_experts(pantry, experts, phases):
-    train, test, model = build(pantry, experts=experts)
+    train, _test, model = build(pantry, experts=experts)
     assert [phase.name for phase in model.phases()] == phases and model.experts == tuple(experts)
     everything = {name: True for name, _ in model.named_parameters()}
     for name in phases:
         freeze_for(at(model, name), model, everything)
         model.calculate_loss(batch_of(train, model)).backward()
-    assert {key.split(".")[2] for key, value in model.named_parameters() if value.requires_grad and ".towers." in key} == set(experts)
+    assert {
+        key.split(".")[2]
+        for key, value in model.named_parameters()
+        if value.requires_grad and ".towers." in key
+    } == set(experts)
     assert model.item_vectors().shape == (41, 8 * len(experts))
 
 
-@pytest.mark.parametrize("settings", [*({"gate": gate} for gate in GATES), *({"gate": gate, "loss": "bce", "n_negatives": 2} for gate in ("author", "expert_output"))])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        *({"gate": gate} for gate in GATES),
+        *({"gate": gate, "loss": "bce", "n_negatives": 2} for gate in ("author", "expert_output")),
+    ],
+)
 def test_the_loss_of_every_gate_falls(pantry, settings):
     train, _, model = build(pantry, **settings)
     at(model, "finetune")
-    optimizer, batch, losses = torch.optim.Adam(model.parameters(), lr=0.02), batch_of(train, model), []
+    optimizer, batch, losses = (
+        torch.optim.Adam(model.parameters(), lr=0.02),
+        batch_of(train, model),
+        [],
+    )
     for _ in range(12):
         torch.manual_seed(1)
         loss = model.calculate_loss(batch)
@@ -153,7 +221,9 @@ def test_the_loss_of_every_gate_falls(pantry, settings):
 @pytest.mark.parametrize("kernel", ["gaussian", "laplacian", "linear", "cosine", "infonce"])
 def test_alignment_alone_draws_text_and_ids_together(pantry, kernel):
     train, _, model = build(pantry, align="non_anchored", align_kernel=kernel)
-    trained = freeze_for(at(model, "align"), model, {name: True for name, _ in model.named_parameters()})
+    trained = freeze_for(
+        at(model, "align"), model, {name: True for name, _ in model.named_parameters()}
+    )
     optimizer, batch = torch.optim.Adam(trained, lr=0.02), batch_of(train, model)
     first = model.calculate_loss(batch).item()
     for _ in range(25):
@@ -166,7 +236,10 @@ def test_alignment_alone_draws_text_and_ids_together(pantry, kernel):
 
 @pytest.mark.parametrize("rows", ["unique_real", "author"])
 def test_which_rows_are_aligned(pantry, rows, monkeypatch):
-    """The batch's distinct items with the targets; or every place and its negative, with the padding."""
+    """The batch's distinct items with the targets.
+
+    Or every place and its negative, with the padding.
+    """
     train, _, model = build(pantry, mmd_rows=rows, loss="bce", mmd_sequences=5)
     at(model, "align")
     batch, wanted = batch_of(train, model), []
@@ -175,7 +248,12 @@ def test_which_rows_are_aligned(pantry, rows, monkeypatch):
     monkeypatch.setattr(tower, "text_rows", lambda ids: (wanted.append(ids), original(ids))[1])
     model.calculate_loss(batch)
     ids = wanted[-1].tolist()
-    real = {int(item) for seq, last in zip(batch["item_id_list"][:5], batch["item_id"][:5]) for item in (*seq, last) if item}
+    real = {
+        int(item)
+        for seq, last in zip(batch["item_id_list"][:5], batch["item_id"][:5])
+        for item in (*seq, last)
+        if item
+    }
     if rows == "unique_real":
         assert ids == sorted(real)
     else:
@@ -184,15 +262,31 @@ def test_which_rows_are_aligned(pantry, rows, monkeypatch):
 
 @pytest.mark.parametrize("backbone", ["transformer", "SASRec", "GRU4Rec"])
 def test_a_window_is_the_mean_of_recboles_one_target_rows(pantry, backbone):
-    _, _, model = build(pantry, backbone=backbone, backbone_settings={"dropout_prob": 0.0} if backbone == "GRU4Rec" else None)
+    _, _, model = build(
+        pantry,
+        backbone=backbone,
+        backbone_settings={"dropout_prob": 0.0} if backbone == "GRU4Rec" else None,
+    )
     at(model, "finetune")
     item_seq, user = torch.randint(1, 41, (1, 7)), torch.tensor([3])
-    window = Interaction({"item_id_list": item_seq, "item_length": torch.tensor([7]), "item_id": torch.tensor([9]), "supervised_length": torch.tensor([7]), "user_id": user})
+    window = Interaction(
+        {
+            "item_id_list": item_seq,
+            "item_length": torch.tensor([7]),
+            "item_id": torch.tensor([9]),
+            "supervised_length": torch.tensor([7]),
+            "user_id": user,
+        }
+    )
     prefixes = Interaction({
-        "item_id_list": torch.stack([torch.cat([item_seq[0, :n], torch.zeros(7 - n, dtype=torch.long)]) for n in range(1, 8)]),
-        "item_length": torch.arange(1, 8), "item_id": torch.cat([item_seq[0, 1:], torch.tensor([9])]), "user_id": user.expand(7),
+        "item_id_list": torch.stack([torch.cat([item_seq[0, :n], torch.zeros(7 - n,
+            dtype=torch.long)]) for n in range(1, 8)]),
+        "item_length": torch.arange(1, 8), "item_id": torch.cat([item_seq[0, 1:],
+            torch.tensor([9])]), "user_id": user.expand(7),
     })  # fmt: skip
-    torch.testing.assert_close(model.calculate_loss(window), model.calculate_loss(prefixes), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        model.calculate_loss(window), model.calculate_loss(prefixes), rtol=1e-4, atol=1e-5
+    )
 
 
 def test_negatives_are_none_of_the_rows_own(pantry):
@@ -200,16 +294,25 @@ def test_negatives_are_none_of_the_rows_own(pantry):
 
     train, _, model = build(pantry, loss="bce", n_negatives=6)
     batch = batch_of(train, model)
-    own = next_item_targets(batch["item_id_list"], batch["item_length"], batch["item_id"], batch["supervised_length"])
+    own = next_item_targets(
+        batch["item_id_list"], batch["item_length"], batch["item_id"], batch["supervised_length"]
+    )
     negatives, bad = model._negatives(own)
     assert negatives.shape == (*own.item_seq.shape, 6) and not bad.any()
     for row in range(len(negatives)):
-        assert not set(negatives[row].flatten().tolist()) & {0, *own.item_seq[row].tolist(), *own.targets[row].tolist()}
+        assert not set(negatives[row].flatten().tolist()) & {
+            0,
+            *own.item_seq[row].tolist(),
+            *own.targets[row].tolist(),
+        }
 
 
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
 def test_near_items_are_added_to_the_score(pantry, gate):
-    """Beside every gate, the folded and the users' own; an ID expert alone has no texts to be near by."""
+    """Beside every gate, the folded and the users' own.
+
+    An ID expert alone has no texts to be near by.
+    """
     train, test, model = build(pantry, gate=gate, neighbour_transitions=0.5, neighbour_texts=2.0)
     plain = build(pantry, gate=gate)[2]
     plain.load_state_dict(model.state_dict())
@@ -220,21 +323,30 @@ def test_near_items_are_added_to_the_score(pantry, gate):
     scores = model.full_sort_predict(rows)
     near = near_items(train._dataset, rows, model.n_items, transitions=0.5, texts=2.0)
     torch.testing.assert_close(scores, plain.full_sort_predict(rows) + near, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        model.predict(rows), scores.gather(1, rows["item_id"][:, None])[:, 0], rtol=1e-4, atol=1e-4
+    )
     assert build(pantry, experts=["id"], neighbour_texts=2.0)[2].neighbours is None
 
 
 def test_a_small_catalogue_is_encoded_once_for_all_batches(pantry, monkeypatch):
-    """With the same users' vectors as where a batch's items are encoded; a changed weight or another phase is noticed."""
+    """With the same users' vectors as where a batch's items are encoded.
+
+    A changed weight or another phase is noticed.
+    """
     _, test, model = build(pantry)
     at(model, "finetune")
     model.eval()
     batches = [test._dataset[torch.arange(first, first + 5)] for first in (0, 5, 10)]
     asked, stacked = [], model.item_encoder.stacked
-    monkeypatch.setattr(model.item_encoder, "stacked", lambda items: asked.append(items is None) or stacked(items))
+    monkeypatch.setattr(
+        model.item_encoder, "stacked", lambda items: asked.append(items is None) or stacked(items)
+    )
     kept, catalogue = [model.user_vectors(batch) for batch in batches], model.item_vectors()
     assert asked == [True]
-    torch.testing.assert_close(catalogue, model.item_encoder.fold_items(stacked(None), model.item_encoder.bucket))
+    torch.testing.assert_close(
+        catalogue, model.item_encoder.fold_items(stacked(None), model.item_encoder.bucket)
+    )
     monkeypatch.setattr("recbole_precise.model.experts._KEPT_BYTES", 0)
     torch.testing.assert_close(kept, [model.user_vectors(batch) for batch in batches])
     assert asked == [True, False, False, False]
@@ -248,7 +360,10 @@ def test_a_small_catalogue_is_encoded_once_for_all_batches(pantry, monkeypatch):
 
 
 def test_tokens_are_trained_by_each_expert_for_itself(pantry):
-    """`text_form: tokens`: the mean of an item's token vectors, with the special tokens left out; what is aligned is those and the IDs."""
+    """`text_form: tokens`: the mean of an item's token vectors, with the special tokens left out.
+
+    What is aligned is those and the IDs.
+    """
     train, _, model = build(pantry, text_form="tokens")
     words, towers = train._dataset.token_states().without_special(), model.item_encoder.towers
     vocabulary = np.unique(words.token_ids)
@@ -256,21 +371,38 @@ def test_tokens_are_trained_by_each_expert_for_itself(pantry):
         table = towers[name].view.table.detach()
         assert table.shape == (len(vocabulary), model.width)
         rows = np.searchsorted(vocabulary, words.token_ids)
-        by_hand = torch.stack([table[rows[first:end]].mean(0) for first, end in zip(words.offsets[1:], words.offsets[2:])])
+        by_hand = torch.stack(
+            [
+                table[rows[first:end]].mean(0)
+                for first, end in zip(words.offsets[1:], words.offsets[2:])
+            ]
+        )
         mine = towers[name].text_rows(None) if name == "aligned" else towers[name].rows(None)
         torch.testing.assert_close(mine[1:], by_hand)
     assert towers["aligned"].view.table is not towers["text"].view.table
-    for name, moved in (("pretrain", ()), ("align", ("aligned",)), ("finetune", ("aligned", "text"))):
+    for name, moved in (
+        ("pretrain", ()),
+        ("align", ("aligned",)),
+        ("finetune", ("aligned", "text")),
+    ):
         freeze_for(at(model, name), model, {key: True for key, _ in model.named_parameters()})
         model.zero_grad()
         model.calculate_loss(batch_of(train, model)).backward()
-        assert tuple(key for key in ("aligned", "text") if towers[key].view.table.grad is not None) == moved
+        assert (
+            tuple(key for key in ("aligned", "text") if towers[key].view.table.grad is not None)
+            == moved
+        )
 
 
-@pytest.mark.parametrize("more", [{}, {"neighbour_transitions": 0.5, "neighbour_texts": 2.0}, {"text_form": "tokens"}])
+@pytest.mark.parametrize(
+    "more", [{}, {"neighbour_transitions": 0.5, "neighbour_texts": 2.0}, {"text_form": "tokens"}]
+)
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
 def test_new_items_join_by_their_texts(pantry, gate, more):
-    """A text that an item of the catalogue has stands where that one's text stands; the scores of all others stay."""
+    """A text that an item of the catalogue has stands where that one's text stands.
+
+    The scores of all others stay.
+    """
     train, test, model = build(pantry, gate=gate, **more)
     at(model, "finetune")
     model.eval()
@@ -292,13 +424,21 @@ def test_the_paper_recipe_is_the_authors(pantry):
     assert model.loss == "bce" and (second.learning_rate, third.learning_rate) == (1e-5, 1e-4)
     assert model.gate_weights()[1].sum().item() == pytest.approx(1.0)
     assert len(model.item_encoder.towers["text"].view.project.layers) == 2 + 3 * 4
-    blocks = model.encoders["id"].encoder.blocks  # RecBole's SASRec, without the padding: tests/model/test_rivals.py
-    assert first.trainable and {(block.act, block.norm_first) for block in blocks} == {(F.relu, False)}
+    blocks = model.encoders[
+        "id"
+    ].encoder.blocks  # RecBole's SASRec, without the padding: tests/model/test_rivals.py
+    assert first.trainable and {(block.act, block.norm_first) for block in blocks} == {
+        (F.relu, False)
+    }
 
 
-@pytest.mark.parametrize("settings", [{}, {"gate": "expert_output"}, {"loss": "bce", "n_negatives": 20}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"gate": "expert_output"}, {"loss": "bce", "n_negatives": 20}]
+)
 def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
-    """They are no target, no negative and no class: their ID rows get no gradient, and all others do."""
+    """They are no target, no negative and no class: their ID rows get no gradient, and all others
+    do.
+    """
     train, _, model = build(pantry, holdout_items=0.2, **settings)
     at(model, "finetune")
     model.calculate_loss(batch_of(train, model)).backward()
@@ -313,23 +453,53 @@ def test_items_held_out_of_training_do_not_exist_for_it(pantry, settings):
 def test_the_text_expert_may_learn_faster_where_it_begins(pantry):
     _, _, model = build(pantry, text_rate=3.0, gate_rate=1.0)
     phase = at(model, "finetune")
-    groups = rate_groups(phase, model, freeze_for(phase, model, {name: True for name, _ in model.named_parameters()}), 0.5)
-    fast = {id(parameter) for group in groups if group["lr"] == 1.5 for parameter in group["params"]}
+    groups = rate_groups(
+        phase,
+        model,
+        freeze_for(phase, model, {name: True for name, _ in model.named_parameters()}),
+        0.5,
+    )
+    fast = {
+        id(parameter) for group in groups if group["lr"] == 1.5 for parameter in group["params"]
+    }
     named = {name for name, parameter in model.named_parameters() if id(parameter) in fast}
-    assert named and all(".text." in name for name in named) and named == {name for name, _ in model.named_parameters() if name.startswith(("encoders.text.", "item_encoder.towers.text."))}
-    assert not any(".text." in pattern for phase in build(pantry, pretrained_expert="text", text_rate=3.0)[2].phases() for pattern, _ in phase.rate_factors)
+    assert (
+        named
+        and all(".text." in name for name in named)
+        and named
+        == {
+            name
+            for name, _ in model.named_parameters()
+            if name.startswith(("encoders.text.", "item_encoder.towers.text."))
+        }
+    )
+    assert not any(
+        ".text." in pattern
+        for phase in build(pantry, pretrained_expert="text", text_rate=3.0)[2].phases()
+        for pattern, _ in phase.rate_factors
+    )
 
 
 @pytest.mark.parametrize("gate", ["bucket", "expert_output"])
 def test_the_gate_learns_at_its_own_rate(pantry, gate):
-    """Its parameters, and no others, get `gate_rate` times the rate of the last phase; the other phases have one rate."""
+    """Its parameters, and no others, get `gate_rate` times the rate of the last phase.
+
+    The other phases have one rate.
+    """
     _, _, model = build(pantry, gate=gate, gate_rate=7.0)
-    everything, names = {name: True for name, _ in model.named_parameters()}, {id(value): name for name, value in model.named_parameters()}
+    everything, names = (
+        {name: True for name, _ in model.named_parameters()},
+        {id(value): name for name, value in model.named_parameters()},
+    )
     phase = at(model, "finetune")
     groups = rate_groups(phase, model, freeze_for(phase, model, everything), 0.5)
     rates = {names[id(value)]: group["lr"] for group in groups for value in group["params"]}
-    assert set(rates) == {name for name in everything if name.startswith(expected_trained("finetune", "anchored"))}
-    assert all(rate == (3.5 if ".gate." in name else 0.5) for name, rate in rates.items()) and set(rates.values()) == {0.5, 3.5}
+    assert set(rates) == {
+        name for name in everything if name.startswith(expected_trained("finetune", "anchored"))
+    }
+    assert all(rate == (3.5 if ".gate." in name else 0.5) for name, rate in rates.items()) and set(
+        rates.values()
+    ) == {0.5, 3.5}
     assert not at(model, "align").rate_factors and not at(model, "pretrain").rate_factors
 
 
@@ -342,7 +512,13 @@ def test_each_encoder_reads_its_own_experts_items(pantry, backbone):
     rows = test._dataset[torch.arange(12)]
     histories = rows["item_id_list"], rows["item_length"], rows["user_id"]
     with torch.no_grad():
-        for place, part in enumerate(("id.table.table.weight", "aligned.table.table.weight", "text.view.project.layers.0.weight")):
+        for place, part in enumerate(
+            (
+                "id.table.table.weight",
+                "aligned.table.table.weight",
+                "text.view.project.layers.0.weight",
+            )
+        ):
             before = model.last_states(*histories)
             model.item_encoder.towers.get_parameter(part).mul_(1.7)
             moved = (model.last_states(*histories) - before).abs().amax((0, 2))
@@ -351,7 +527,10 @@ def test_each_encoder_reads_its_own_experts_items(pantry, backbone):
 
 @pytest.mark.parametrize("loss", ["softmax", "bce"])
 def test_the_alignment_is_added_with_its_weight(pantry, loss):
-    """What is recommended and what is aligned are summed; without the anchor the alignment is alone, and with none it is not there."""
+    """What is recommended and what is aligned are summed.
+
+    Without the anchor the alignment is alone, and with none it is not there.
+    """
 
     def of(**settings) -> float:
         train, _, model = build(pantry, loss=loss, **settings)
@@ -361,21 +540,30 @@ def test_the_alignment_is_added_with_its_weight(pantry, loss):
         return model.calculate_loss(batch_of(train, model)).item()
 
     recommended, aligned = of(align="none"), of(align="non_anchored", align_weight=1.0)
-    assert aligned > 0.01 and of(align="non_anchored", align_weight=0.3) == pytest.approx(0.3 * aligned, rel=1e-5)
+    assert aligned > 0.01 and of(align="non_anchored", align_weight=0.3) == pytest.approx(
+        0.3 * aligned, rel=1e-5
+    )
     assert of(align_weight=0.0) == pytest.approx(recommended, rel=1e-6)
     for align in ("anchored", "anchored_frozen"):
-        assert of(align=align, align_weight=0.3) == pytest.approx(recommended + 0.3 * aligned, rel=1e-5)
+        assert of(align=align, align_weight=0.3) == pytest.approx(
+            recommended + 0.3 * aligned, rel=1e-5
+        )
 
 
 @pytest.mark.parametrize("gate", ["bucket", "global"])
 @pytest.mark.parametrize("first, name", [("id", "text"), ("text", "id")])
 def test_an_expert_that_begins_in_the_last_phase_may_begin_quietly(pantry, gate, first, name):
-    """`late_weight` against 1 of the experts that earlier phases trained, in every bucket; the phase's start is validated. Without it nothing is set."""
-    _, test, model = build(pantry, gate=gate, pretrained_expert=first, late_weight=0.01)
+    """`late_weight` against 1 of the experts that earlier phases trained, in every bucket.
+
+    The phase's start is validated. Without it nothing is set.
+    """
+    _, _test, model = build(pantry, gate=gate, pretrained_expert=first, late_weight=0.01)
     before = model.gate_weights().clone()
     at(model, "pretrain"), at(model, "align")
     torch.testing.assert_close(model.gate_weights(), before)
-    assert at(model, "finetune").validate_start and not at(build(pantry)[2], "finetune").validate_start
+    assert (
+        at(model, "finetune").validate_start and not at(build(pantry)[2], "finetune").validate_start
+    )
     wanted = torch.tensor([0.01 if expert == name else 1.0 for expert in model.experts]) / 2.01
     torch.testing.assert_close(model.gate_weights(), wanted.expand_as(before))
     with torch.no_grad():  # a last phase that goes on, as after a resume, begins nothing
@@ -390,7 +578,9 @@ def test_an_expert_that_begins_in_the_last_phase_may_begin_quietly(pantry, gate,
 
 
 @pytest.mark.parametrize("settings", [{"phases": ["finetune"]}, {"experts": ["aligned"]}])
-def test_experts_that_all_begin_in_the_last_phase_weigh_the_same_and_so_does_one_alone(pantry, settings):
+def test_experts_that_all_begin_in_the_last_phase_weigh_the_same_and_so_does_one_alone(
+    pantry, settings
+):
     _, _, model = build(pantry, late_weight=0.01, **settings)
     before = model.gate_weights().clone()
     for phase in model.phases():

@@ -1,27 +1,40 @@
 """Experts, gate and item encoders against slow definitions."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
 from recbole_precise.nn.experts import ExpertPooling, MeanPooling, TopKGate, segment_softmax
-from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder, TextEncoder, principal_projection
+from recbole_precise.nn.item_encoders import (
+    IdEncoder,
+    ItemEncoder,
+    TextEncoder,
+    principal_projection,
+)
 
 
 def tokens(n_items=7, hidden=12, seed=0):
     rng = np.random.default_rng(seed)
-    lengths = np.r_[0, rng.integers(1, 6, n_items - 2), 0]  # item 0 is padding, the last has no text
+    lengths = np.r_[
+        0, rng.integers(1, 6, n_items - 2), 0
+    ]  # item 0 is padding, the last has no text
     offsets = np.r_[0, lengths.cumsum()]
     ids = rng.integers(100, 110, offsets[-1])
-    return rng.standard_normal((offsets[-1], hidden)).astype(np.float16), ids.astype(np.int32), offsets
+    return (
+        rng.standard_normal((offsets[-1], hidden)).astype(np.float16),
+        ids.astype(np.int32),
+        offsets,
+    )
 
 
 def slow_pooling(pooling, table, index, offsets):
     """Item by item, expert by expert, as docs/methods.md 1 spells it."""
     out = []
     scale = table.pow(2).mean().rsqrt() / table.shape[1] ** 0.5
-    for begin, end in zip(offsets[:-1], offsets[1:]):
+    for begin, end in itertools.pairwise(offsets):
         rows = table[index[begin:end]]
         if not len(rows):
             out.append(torch.zeros(table.shape[1]))
@@ -45,7 +58,12 @@ def test_experts_equal_the_item_by_item_definition(value_projection):
     pooling = ExpertPooling(12, 4, 2, value_projection=value_projection)
     if value_projection:
         torch.nn.init.normal_(pooling.value)
-    torch.testing.assert_close(pooling(table, index, offsets), slow_pooling(pooling, table, index, offsets), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        pooling(table, index, offsets),
+        slow_pooling(pooling, table, index, offsets),
+        rtol=1e-5,
+        atol=1e-6,
+    )
 
 
 def test_gate_keeps_k_experts_and_gives_the_others_exactly_nothing():
@@ -80,15 +98,19 @@ def test_some_items_are_encoded_as_in_the_whole_catalogue(mode, pool):
     states, ids, offsets = tokens()
     width = TextEncoder.table_width(mode, 6, 12)
     pooling = ExpertPooling(width) if pool == "experts" else MeanPooling()
-    encoder = ItemEncoder([IdEncoder(7, 4, 0.1), TextEncoder(states, ids, offsets, width=6, pooling=pooling, mode=mode)], 7)
+    encoder = ItemEncoder(
+        [
+            IdEncoder(7, 4, 0.1),
+            TextEncoder(states, ids, offsets, width=6, pooling=pooling, mode=mode),
+        ],
+        7,
+    )
     if mode != "frozen_states":
         encoder.parts[1].no_text.data.fill_(0.5)
     catalogue = encoder.all_items()
     assert catalogue.shape == (7, 10)
     wanted = torch.tensor([[3, 0, 6], [3, 3, 5]])
-    if pool == "experts" and mode != "frozen_states":
-        torch.testing.assert_close(encoder(wanted), catalogue[wanted])
-    elif pool == "mean":
+    if (pool == "experts" and mode != "frozen_states") or pool == "mean":
         torch.testing.assert_close(encoder(wanted), catalogue[wanted])
     torch.testing.assert_close(catalogue[6, 4:], encoder.parts[1].no_text)
 
@@ -97,7 +119,14 @@ def test_every_trainable_tensor_gets_a_gradient_and_frozen_states_none():
     torch.manual_seed(0)
     states, ids, offsets = tokens()
     for mode in ("vocab", "item_states", "frozen_states"):
-        encoder = TextEncoder(states, ids, offsets, width=6, pooling=ExpertPooling(TextEncoder.table_width(mode, 6, 12)), mode=mode)
+        encoder = TextEncoder(
+            states,
+            ids,
+            offsets,
+            width=6,
+            pooling=ExpertPooling(TextEncoder.table_width(mode, 6, 12)),
+            mode=mode,
+        )
         (encoder.rows(None) * torch.randn(7, 6)).sum().backward()
         assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in encoder.parameters())
         assert (mode == "frozen_states") == ("table" not in dict(encoder.named_parameters()))
@@ -112,7 +141,12 @@ def test_vocab_rows_start_as_the_mean_state_of_their_token_on_principal_directio
     centred = means - means.mean(0)
     # a rotation and one scale: all angles between centred rows are those of the mean states
     ours = encoder.table.detach()
-    torch.testing.assert_close(F.normalize(ours) @ F.normalize(ours).t(), F.normalize(centred) @ F.normalize(centred).t(), rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        F.normalize(ours) @ F.normalize(ours).t(),
+        F.normalize(centred) @ F.normalize(centred).t(),
+        rtol=1e-3,
+        atol=1e-3,
+    )
     assert abs(ours.pow(2).mean().sqrt().item() - 0.3) < 1e-5
 
 
@@ -124,7 +158,9 @@ def test_projection_is_orthonormal_and_pads_what_the_encoder_lacks():
 
 
 def test_bad_numbers_are_refused_with_the_numbers():
-    with pytest.raises(ValueError, match="top_experts must be between 1 and n_experts \\(3\\), not 4"):
+    with pytest.raises(
+        ValueError, match="top_experts must be between 1 and n_experts \\(3\\), not 4"
+    ):
         TopKGate(4, 3, 4)
     with pytest.raises(ValueError, match="token_mode"):
         TextEncoder(*tokens(), width=4, pooling=MeanPooling(), mode="vocabulary")

@@ -1,4 +1,6 @@
-"""Gates of PAD: weights of sum 1, the authors' numbers, and scores that fold into one inner product."""
+"""Gates of PAD: weights of sum 1, the authors' numbers, and scores that fold into one inner
+product.
+"""
 
 import pytest
 import torch
@@ -63,7 +65,9 @@ def test_weights_are_shares(kind, size):
     items = gated(kind, EXPERTS[:size])
     weights = items.weights(items.bucket.expand(4, -1), torch.randn(4, size, WIDTH))
     assert weights.shape == (4, ITEMS, size) and (weights >= 0).all()
-    torch.testing.assert_close(weights.sum(-1), torch.full((4, ITEMS), float(size if kind == "none" else 1)))
+    torch.testing.assert_close(
+        weights.sum(-1), torch.full((4, ITEMS), float(size if kind == "none" else 1))
+    )
 
 
 @pytest.mark.parametrize("kind", ["bucket", "author", "mlp", "global", "none"])
@@ -76,7 +80,9 @@ def test_a_users_own_weights_fold_into_blocks_of_buckets():
 
 
 def test_the_authors_first_weights():
-    """The shares that follow from the first values in the released code: the aligned expert is nearly switched off."""
+    """The shares that follow from the first values in the released code: the aligned expert is
+    nearly switched off.
+    """
     table = build_gate("author", EXPERTS, 10, WIDTH).table()
     assert table[1].tolist() == pytest.approx([0.568, 0.013, 0.419], abs=6e-4)
     assert table[10].tolist() == pytest.approx([0.404, 0.005, 0.591], abs=6e-4)
@@ -132,7 +138,9 @@ def test_first_weights_can_be_set_where_they_are_free_numbers(kind):
     before = gate.table().clone()
     if kind in FREE_GATES:
         gate.begin([3.0, 1.0, 0.5])
-        torch.testing.assert_close(gate.table(), torch.tensor([3.0, 1.0, 0.5]).div(4.5).expand(5, 3))
+        torch.testing.assert_close(
+            gate.table(), torch.tensor([3.0, 1.0, 0.5]).div(4.5).expand(5, 3)
+        )
         assert all(parameter.requires_grad for parameter in gate.parameters())
     else:
         with pytest.raises(ValueError, match="cannot be set"):

@@ -19,60 +19,101 @@ def reference(states, items, targets, bias=None, smoothing=0.0):
 
 @settings(max_examples=60, deadline=None)
 @given(
-    rows=st.integers(1, 40), n_items=st.integers(2, 60), width=st.integers(1, 9), tile=st.integers(1, 4000),
-    smoothing=st.sampled_from([0.0, 0.2]), with_bias=st.booleans(), seed=st.integers(0, 10**6),
+    rows=st.integers(1, 40),
+    n_items=st.integers(2, 60),
+    width=st.integers(1, 9),
+    tile=st.integers(1, 4000),
+    smoothing=st.sampled_from([0.0, 0.2]),
+    with_bias=st.booleans(),
+    seed=st.integers(0, 10**6),
 )
-def test_full_softmax_equals_cross_entropy_whatever_the_tile(rows, n_items, width, tile, smoothing, with_bias, seed):
+def test_full_softmax_equals_cross_entropy_whatever_the_tile(
+    rows, n_items, width, tile, smoothing, with_bias, seed
+):
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(rows, width, dtype=torch.float64, generator=generator, requires_grad=True)
-    items = torch.randn(n_items, width, dtype=torch.float64, generator=generator, requires_grad=True)
-    bias = torch.randn(n_items, dtype=torch.float64, generator=generator, requires_grad=True) if with_bias else None
+    items = torch.randn(
+        n_items, width, dtype=torch.float64, generator=generator, requires_grad=True
+    )
+    bias = (
+        torch.randn(n_items, dtype=torch.float64, generator=generator, requires_grad=True)
+        if with_bias
+        else None
+    )
     targets = torch.randint(1, n_items, (rows,), generator=generator)
-    ours = full_softmax_loss(states, items, targets, item_bias=bias, label_smoothing=smoothing, tile_bytes=tile)
+    ours = full_softmax_loss(
+        states, items, targets, item_bias=bias, label_smoothing=smoothing, tile_bytes=tile
+    )
     wanted = reference(states, items, targets, bias, smoothing)
     inputs = [t for t in (states, items, bias) if t is not None]
     torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-10)
-    for mine, theirs in zip(torch.autograd.grad(2.5 * ours, inputs), torch.autograd.grad(2.5 * wanted, inputs)):
+    for mine, theirs in zip(
+        torch.autograd.grad(2.5 * ours, inputs), torch.autograd.grad(2.5 * wanted, inputs)
+    ):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
 
 
 @settings(max_examples=40, deadline=None)
 @given(
-    rows=st.integers(1, 20), n_items=st.integers(2, 30), k=st.integers(1, 4), tile=st.integers(1, 4000),
-    smoothing=st.sampled_from([0.0, 0.3]), seed=st.integers(0, 10**6),
+    rows=st.integers(1, 20),
+    n_items=st.integers(2, 30),
+    k=st.integers(1, 4),
+    tile=st.integers(1, 4000),
+    smoothing=st.sampled_from([0.0, 0.3]),
+    seed=st.integers(0, 10**6),
 )
-def test_soft_targets_equal_cross_entropy_against_probabilities(rows, n_items, k, tile, smoothing, seed):
+def test_soft_targets_equal_cross_entropy_against_probabilities(
+    rows, n_items, k, tile, smoothing, seed
+):
     generator = torch.Generator().manual_seed(seed)
     states = torch.randn(rows, 5, dtype=torch.float64, generator=generator, requires_grad=True)
     items = torch.randn(n_items, 5, dtype=torch.float64, generator=generator, requires_grad=True)
-    targets = torch.randint(1, n_items, (rows, k), generator=generator)  # an item may stand in it twice
+    targets = torch.randint(
+        1, n_items, (rows, k), generator=generator
+    )  # an item may stand in it twice
     weights = torch.rand(rows, k, dtype=torch.float64, generator=generator)
     weights = weights / weights.sum(1, keepdim=True)
-    probabilities = torch.zeros(rows, n_items, dtype=torch.float64).scatter_add(1, targets, weights)[:, 1:]
-    ours = full_softmax_loss(states, items, targets, target_weights=weights, label_smoothing=smoothing, tile_bytes=tile)
+    probabilities = torch.zeros(rows, n_items, dtype=torch.float64).scatter_add(
+        1, targets, weights
+    )[:, 1:]
+    ours = full_softmax_loss(
+        states, items, targets, target_weights=weights, label_smoothing=smoothing, tile_bytes=tile
+    )
     wanted = F.cross_entropy((states @ items.t())[:, 1:], probabilities, label_smoothing=smoothing)
     torch.testing.assert_close(ours, wanted, rtol=1e-10, atol=1e-10)
-    for mine, theirs in zip(torch.autograd.grad(ours, [states, items]), torch.autograd.grad(wanted, [states, items])):
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, [states, items]), torch.autograd.grad(wanted, [states, items])
+    ):
         torch.testing.assert_close(mine, theirs, rtol=1e-9, atol=1e-10)
 
 
 def test_full_softmax_in_float32_is_cross_entropy_to_1e5():
-    states, items = torch.randn(300, 64, requires_grad=True), torch.randn(2000, 64, requires_grad=True)
+    states, items = (
+        torch.randn(300, 64, requires_grad=True),
+        torch.randn(2000, 64, requires_grad=True),
+    )
     targets = torch.randint(1, 2000, (300,))
     ours, wanted = full_softmax_loss(states, items, targets), reference(states, items, targets)
     torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
-    for mine, theirs in zip(torch.autograd.grad(ours, [states, items]), torch.autograd.grad(wanted, [states, items])):
+    for mine, theirs in zip(
+        torch.autograd.grad(ours, [states, items]), torch.autograd.grad(wanted, [states, items])
+    ):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
 def test_bf16_products_stay_near_the_float32_loss_and_gradient():
-    states, items = torch.randn(200, 64, requires_grad=True), (0.1 * torch.randn(500, 64)).requires_grad_()
+    states, items = (
+        torch.randn(200, 64, requires_grad=True),
+        (0.1 * torch.randn(500, 64)).requires_grad_(),
+    )
     targets = torch.randint(1, 500, (200,))
     exact = full_softmax_loss(states, items, targets)
     near = full_softmax_loss(states, items, targets, product_dtype=torch.bfloat16)
     assert near.dtype == torch.float32
     torch.testing.assert_close(near, exact, rtol=1e-2, atol=1e-2)
-    for a, b in zip(torch.autograd.grad(near, [states, items]), torch.autograd.grad(exact, [states, items])):
+    for a, b in zip(
+        torch.autograd.grad(near, [states, items]), torch.autograd.grad(exact, [states, items])
+    ):
         assert F.cosine_similarity(a.flatten(), b.flatten(), dim=0) > 0.999
 
 
@@ -98,7 +139,12 @@ def test_corrected_sampling_of_the_whole_catalogue_has_the_full_gradient(n_items
     pool = torch.arange(1, n_items)
     uniform = torch.full((n_items - 1,), 1.0 / (n_items - 1), dtype=torch.float64).log()
     sampled = sampled_softmax_loss(
-        states, items[targets], items[pool], forbidden=targets[:, None] == pool, log_probability=uniform, logq="corrected"
+        states,
+        items[targets],
+        items[pool],
+        forbidden=targets[:, None] == pool,
+        log_probability=uniform,
+        logq="corrected",
     )
     mine = torch.autograd.grad(sampled, [states, items])
     wanted = torch.autograd.grad(reference(states, items, targets), [states, items])
@@ -108,7 +154,9 @@ def test_corrected_sampling_of_the_whole_catalogue_has_the_full_gradient(n_items
 
 @pytest.mark.parametrize("logq, near", [("corrected", True), ("none", False)])
 def test_popular_negatives_need_the_correction(logq, near):
-    """Averaged over many pools drawn by popularity, the corrected gradient points where the full one does."""
+    """Averaged over many pools drawn by popularity, the corrected gradient points where the full
+    one does.
+    """
     torch.manual_seed(0)
     n_items = 50
     counts = torch.zeros(n_items)
@@ -122,7 +170,12 @@ def test_popular_negatives_need_the_correction(logq, near):
     for _ in range(150):
         pool = sampler.draw(batch_items)
         loss = sampled_softmax_loss(
-            states, items[targets], items[pool], forbidden=targets[:, None] == pool, log_probability=sampler.log_probability[pool].double(), logq=logq
+            states,
+            items[targets],
+            items[pool],
+            forbidden=targets[:, None] == pool,
+            log_probability=sampler.log_probability[pool].double(),
+            logq=logq,
         )
         total += torch.autograd.grad(loss, items)[0]
     wanted = torch.autograd.grad(reference(states, items, targets), items)[0]
@@ -141,8 +194,12 @@ def test_own_items_never_compete():
 def test_a_position_without_competitors_teaches_nothing():
     states = torch.randn(2, 3, requires_grad=True)
     loss = sampled_softmax_loss(
-        states, torch.randn(2, 3), torch.randn(4, 3), forbidden=torch.tensor([[True] * 4, [False] * 4]),
-        log_probability=torch.full((4,), 0.25).log(), logq="corrected",
+        states,
+        torch.randn(2, 3),
+        torch.randn(4, 3),
+        forbidden=torch.tensor([[True] * 4, [False] * 4]),
+        log_probability=torch.full((4,), 0.25).log(),
+        logq="corrected",
     )
     with torch.autograd.detect_anomaly(check_nan=True):  # RecBole's trainer turns this on for good
         gradient = torch.autograd.grad(loss, states)[0]
@@ -156,4 +213,8 @@ def test_negatives_come_from_where_they_should(source):
     drawn = sampler.draw(torch.tensor([5, 6, 7]))
     from_batch = torch.isin(drawn, torch.tensor([5, 6, 7])).sum().item()
     assert drawn.shape == (400,) and drawn.min() >= 1
-    assert {"other_sequences": from_batch == 400, "uniform": from_batch < 20, "mixed": 180 < from_batch < 240}[source]
+    assert {
+        "other_sequences": from_batch == 400,
+        "uniform": from_batch < 20,
+        "mixed": 180 < from_batch < 240,
+    }[source]

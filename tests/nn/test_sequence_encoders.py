@@ -9,7 +9,17 @@ from recbole_precise.nn.sequence_encoders import Transformer
 
 def make(causal=True, norm_first=False):
     torch.manual_seed(0)
-    return Transformer(8, 10, n_layers=2, n_heads=2, inner_size=16, hidden_dropout=0.0, attn_dropout=0.0, causal=causal, norm_first=norm_first).eval()
+    return Transformer(
+        8,
+        10,
+        n_layers=2,
+        n_heads=2,
+        inner_size=16,
+        hidden_dropout=0.0,
+        attn_dropout=0.0,
+        causal=causal,
+        norm_first=norm_first,
+    ).eval()
 
 
 def mask_of(lengths, length):
@@ -20,12 +30,16 @@ def reference(model, row):
     """One unpadded sequence `[length, width]` through hand-written attention."""
     x = model.input_norm(row + model.position.weight[: len(row)])
     for block in model.blocks:
+
         def attention(h):
             q, k, v = (t.view(len(row), 2, 4).transpose(0, 1) for t in block.qkv(h).chunk(3, -1))
             scores = q @ k.transpose(1, 2) / 2.0
             if model.causal:
-                scores = scores.masked_fill(torch.ones(len(row), len(row)).triu(1).bool(), -torch.inf)
+                scores = scores.masked_fill(
+                    torch.ones(len(row), len(row)).triu(1).bool(), -torch.inf
+                )
             return block.out((scores.softmax(-1) @ v).transpose(0, 1).reshape(len(row), 8))
+
         feed = lambda h: block.outer(F.gelu(block.inner(h)))
         if block.norm_first:
             x = x + attention(block.attention_norm(x))
@@ -43,9 +57,14 @@ def test_equals_a_plain_reference_on_every_row(causal, norm_first):
     vectors, lengths = torch.randn(4, 7, 8), [7, 1, 4, 6]
     states = model(vectors, mask_of(lengths, 7))
     for row, n in enumerate(lengths):
-        torch.testing.assert_close(states[row, :n], reference(model, vectors[row, :n]), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            states[row, :n], reference(model, vectors[row, :n]), rtol=1e-4, atol=1e-5
+        )
         assert states[row, n:].abs().sum() == 0
-    torch.testing.assert_close(model.user_vector(vectors, mask_of(lengths, 7)), torch.stack([states[i, n - 1] for i, n in enumerate(lengths)]))
+    torch.testing.assert_close(
+        model.user_vector(vectors, mask_of(lengths, 7)),
+        torch.stack([states[i, n - 1] for i, n in enumerate(lengths)]),
+    )
 
 
 def test_no_state_before_a_changed_item_changes():

@@ -18,7 +18,17 @@ def build(unseen="zero", dropout=0.0):
     trained[[0, 7, 9]] = False
     bucket = torch.tensor([0, 1, 1, 2, 2, 2, 3, 3, 3, 3, 3, 3])
     torch.manual_seed(0)
-    encoder = SmoothedIdEncoder(ITEMS, 4, 1.0, dropout, unseen, trained, text=FrozenText(texts, scaled=False), neighbours=3, bucket=bucket)
+    encoder = SmoothedIdEncoder(
+        ITEMS,
+        4,
+        1.0,
+        dropout,
+        unseen,
+        trained,
+        text=FrozenText(texts, scaled=False),
+        neighbours=3,
+        bucket=bucket,
+    )
     with torch.no_grad():
         encoder.share.normal_()
     return texts, trained, bucket, encoder
@@ -29,11 +39,28 @@ def by_hand(texts, trained, bucket, encoder, training):
     centred = torch.from_numpy(texts - texts[texts.any(1)].mean(0))
     rows = []
     for item in range(ITEMS):
-        others = [other for other in range(1, ITEMS) if other != item and trained[other] and texts[other].any()]
-        near = sorted(others, key=lambda other: -float(torch.cosine_similarity(centred[item], centred[other], dim=0)))[:3] if texts[item].any() else []
+        others = [
+            other
+            for other in range(1, ITEMS)
+            if other != item and trained[other] and texts[other].any()
+        ]
+        near = (
+            sorted(
+                others,
+                key=lambda other: (
+                    -float(torch.cosine_similarity(centred[item], centred[other], dim=0))
+                ),
+            )[:3]
+            if texts[item].any()
+            else []
+        )
         mean = table[near].mean(0) if near else None
         if trained[item]:
-            rows.append(table[item] if mean is None else (1 - share[bucket[item]]) * table[item] + share[bucket[item]] * mean)
+            rows.append(
+                table[item]
+                if mean is None
+                else (1 - share[bucket[item]]) * table[item] + share[bucket[item]] * mean
+            )
         elif item and not training:
             rows.append(mean if mean is not None else torch.zeros(4))
         else:
@@ -54,7 +81,17 @@ def test_rows_are_the_formula(training):
 
 def test_a_share_begins_small_for_frequent_items_and_learns():
     _, _, bucket, _ = build()
-    encoder = SmoothedIdEncoder(ITEMS, 4, 1.0, 0.0, "zero", torch.ones(ITEMS, dtype=torch.bool), text=FrozenText(build()[0]), neighbours=2, bucket=bucket)
+    encoder = SmoothedIdEncoder(
+        ITEMS,
+        4,
+        1.0,
+        0.0,
+        "zero",
+        torch.ones(ITEMS, dtype=torch.bool),
+        text=FrozenText(build()[0]),
+        neighbours=2,
+        bucket=bucket,
+    )
     first = torch.sigmoid(encoder.share)
     assert (first.diff() > 0).all() and first[0] < 0.02 and first[-1] == 0.5
     encoder.rows(None).square().sum().backward()
@@ -62,13 +99,18 @@ def test_a_share_begins_small_for_frequent_items_and_learns():
 
 
 def test_new_items_are_the_mean_of_their_neighbours_and_move_none():
-    texts, trained, _, encoder = build()
+    texts, _trained, _, encoder = build()
     encoder.eval()
     before = encoder.rows(None)
-    assert encoder.extend(texts[[7, 7]], np.zeros(2, int), np.array([0, 2, 2])).tolist() == [True, False]  # one item of two tokens, one without text
+    assert encoder.extend(texts[[7, 7]], np.zeros(2, int), np.array([0, 2, 2])).tolist() == [
+        True,
+        False,
+    ]  # one item of two tokens, one without text
     after = encoder.rows(None)
     assert torch.equal(after[:ITEMS], before)
-    torch.testing.assert_close(after[ITEMS], before[7])  # 7 has that text and was never trained either
+    torch.testing.assert_close(
+        after[ITEMS], before[7]
+    )  # 7 has that text and was never trained either
     assert after[ITEMS + 1].abs().sum() == 0
 
 

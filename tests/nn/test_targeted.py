@@ -22,7 +22,9 @@ def test_bpr_is_the_mean_over_pairs_then_rows(batch, n, width, seed, some_forbid
         pairs = [k for k in range(n) if forbidden is None or not forbidden[b, k]]
         gaps = [float(users[b] @ positives[b] - users[b] @ negatives[b, k]) for k in pairs]
         rows.append(sum(math.log1p(math.exp(-gap)) for gap in gaps) / max(len(gaps), 1))
-    assert float(bpr_loss(users, positives, negatives, forbidden)) == pytest.approx(sum(rows) / batch, rel=1e-4, abs=1e-6)
+    assert float(bpr_loss(users, positives, negatives, forbidden)) == pytest.approx(
+        sum(rows) / batch, rel=1e-4, abs=1e-6
+    )
 
 
 def test_negatives_are_half_uniform_half_of_other_rows():
@@ -47,7 +49,9 @@ def test_the_head_puts_the_last_state_in_the_last_place(seed, residual):
     users = head(states, mask)
     for row, count in enumerate(lengths.tolist()):
         flat = torch.cat([torch.zeros((length - count) * width), states[row, :count].flatten()])
-        expected = head.outer(torch.nn.functional.gelu(head.inner(flat))) + (states[row, count - 1] if residual else 0)
+        expected = head.outer(torch.nn.functional.gelu(head.inner(flat))) + (
+            states[row, count - 1] if residual else 0
+        )
         torch.testing.assert_close(users[row], expected)
         changed = states.clone()
         changed[row, count:] = 9.0  # padding says nothing
@@ -56,7 +60,9 @@ def test_the_head_puts_the_last_state_in_the_last_place(seed, residual):
 
 def test_a_residual_head_begins_as_the_last_state():
     states, mask = torch.randn(2, 4, 3), torch.tensor([[True] * 4, [True, True, False, False]])
-    torch.testing.assert_close(ConcatHead(3, 7, residual=True)(states, mask), torch.stack([states[0, 3], states[1, 1]]))
+    torch.testing.assert_close(
+        ConcatHead(3, 7, residual=True)(states, mask), torch.stack([states[0, 3], states[1, 1]])
+    )
 
 
 @given(st.integers(0, 1000), st.booleans(), st.integers(1, 6))
@@ -68,4 +74,9 @@ def test_at_every_position_the_head_is_that_of_the_prefix(seed, residual, longes
     states = torch.randn(4, longest, width)
     everywhere = head.at_every_position(states)
     for end in range(1, longest + 1):
-        torch.testing.assert_close(everywhere[:, end - 1], head(states[:, :end], torch.ones(4, end, dtype=torch.bool)), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            everywhere[:, end - 1],
+            head(states[:, :end], torch.ones(4, end, dtype=torch.bool)),
+            rtol=1e-4,
+            atol=1e-5,
+        )

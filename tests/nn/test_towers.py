@@ -30,7 +30,9 @@ def test_frozen_text_is_centred_scaled_and_never_trained_nor_saved():
     assert frozen.has_text.tolist() == [False, True, True, False, True, True, True, True]
     plain = FrozenText(text(), scaled=False)
     torch.testing.assert_close(plain.vectors, frozen.vectors * frozen.scale)
-    assert plain.half().vectors.dtype == torch.float16 and plain.has_text.dtype == torch.bool  # they follow the module
+    assert (
+        plain.half().vectors.dtype == torch.float16 and plain.has_text.dtype == torch.bool
+    )  # they follow the module
 
 
 def test_later_texts_stand_where_the_same_text_stood():
@@ -50,7 +52,10 @@ def test_the_authors_text_mlp_has_four_layers_after_the_first():
 
 def test_the_linear_map_begins_as_a_principal_projection():
     """Distances between texts survive as far as the width allows; entries have the wanted size."""
-    frozen = FrozenText(np.random.default_rng(1).normal(size=(40, 12)).astype(np.float32) @ np.diag([9, 8, 7, 6, 5, 4] + [1e-3] * 6).astype(np.float32))
+    frozen = FrozenText(
+        np.random.default_rng(1).normal(size=(40, 12)).astype(np.float32)
+        @ np.diag([9, 8, 7, 6, 5, 4] + [1e-3] * 6).astype(np.float32)
+    )
     mlp = TextMlp(frozen, 6, 0, 0.1, 0.05)
     assert [type(layer) for layer in mlp.layers] == [torch.nn.Linear]
     rows = mlp(frozen.vectors).detach()
@@ -63,11 +68,17 @@ def test_the_linear_map_begins_as_a_principal_projection():
 def test_the_aligned_item_is_made_of_both_sides(fusion):
     table = IdEncoder(8, 6, 0.1)
     frozen = FrozenText(text())
-    tower = AlignedTower(table, FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), fusion, 0.0).eval()
+    tower = AlignedTower(
+        table, FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), fusion, 0.0
+    ).eval()
     ids = torch.tensor([1, 4, 7])
     rows, sides = tower.rows(ids), (tower.id_rows(ids), tower.text_rows(ids))
     assert torch.equal(sides[0], table.table.weight[ids])
-    expected = sum(sides) if fusion == "sum" else torch.nn.functional.gelu(tower.fuse[1](torch.cat(sides, 1)))
+    expected = (
+        sum(sides)
+        if fusion == "sum"
+        else torch.nn.functional.gelu(tower.fuse[1](torch.cat(sides, 1)))
+    )
     torch.testing.assert_close(rows, expected)
     torch.testing.assert_close(tower.rows(None)[ids], rows)
 
@@ -77,15 +88,26 @@ def test_ids_are_left_out_of_the_fusion_and_not_of_the_alignment():
     frozen = FrozenText(text())
     towers = {
         "id": IdTower(IdEncoder(200, 6, 0.1)),
-        "aligned": AlignedTower(IdEncoder(200, 6, 0.1), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "sum", 0.0),
+        "aligned": AlignedTower(
+            IdEncoder(200, 6, 0.1), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "sum", 0.0
+        ),
     }
-    items = GatedItems(towers, ("id", "aligned"), build_gate("global", ("id", "aligned"), 2, 6), torch.ones(200, dtype=torch.int64), frozen, id_dropout=0.5).train()
+    items = GatedItems(
+        towers,
+        ("id", "aligned"),
+        build_gate("global", ("id", "aligned"), 2, 6),
+        torch.ones(200, dtype=torch.int64),
+        frozen,
+        id_dropout=0.5,
+    ).train()
     ids = torch.randint(1, 8, (500,))
     ids_alone, both = items.stacked(ids).detach().unbind(1)
     absent = ids_alone.abs().sum(1) == 0
     assert 180 < absent.sum() < 320
     sides = towers["aligned"].id_rows(ids).detach(), towers["aligned"].text_rows(ids).detach()
-    torch.testing.assert_close(both, torch.where(absent[:, None], 0.0, sides[0]) + sides[1])  # the same items in both experts
+    torch.testing.assert_close(
+        both, torch.where(absent[:, None], 0.0, sides[0]) + sides[1]
+    )  # the same items in both experts
     torch.testing.assert_close(ids_alone[~absent], towers["id"].rows(ids)[~absent].detach())
     items.active = ("id",)
     assert (items.stacked(ids).abs().sum((1, 2)) > 0).all()  # what no text could carry
@@ -95,7 +117,9 @@ def test_ids_are_left_out_of_the_fusion_and_not_of_the_alignment():
 
 def test_two_towers_share_one_text_and_no_weight():
     frozen = FrozenText(text())
-    first, second = (TextTower(FrozenView(frozen, TextMlp(frozen, 6, 1, 0.0, 0.05))) for _ in range(2))
+    first, second = (
+        TextTower(FrozenView(frozen, TextMlp(frozen, 6, 1, 0.0, 0.05))) for _ in range(2)
+    )
     assert first.view.text is second.view.text
     assert not {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
 
@@ -103,17 +127,24 @@ def test_two_towers_share_one_text_and_no_weight():
 def test_an_unknown_fusion():
     with pytest.raises(ValueError, match="fusion must be one of"):
         frozen = FrozenText(text())
-        AlignedTower(IdEncoder(8, 6, 0.1), FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)), "product", 0.0)
+        AlignedTower(
+            IdEncoder(8, 6, 0.1),
+            FrozenView(frozen, TextMlp(frozen, 6, 0, 0.0, 0.05)),
+            "product",
+            0.0,
+        )
 
 
 def test_binary_cross_entropy_by_hand():
     positive, negative = torch.tensor([0.5, -1.0]), torch.tensor([[2.0, 1.0], [0.0, -3.0]])
-    sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
+    sigmoid = lambda x: 1 / (1 + math.exp(-x))
     fooled = [-math.log(1 - sigmoid(x)) for x in (2.0, 1.0, 0.0, -3.0)]
     hit = sum(-math.log(sigmoid(x)) for x in (0.5, -1.0)) / 2
     assert bce_loss(positive, negative).item() == pytest.approx(hit + sum(fooled) / 4, rel=1e-6)
     allowed = torch.tensor([[True, False], [True, True]])
-    assert bce_loss(positive, negative, allowed).item() == pytest.approx(hit + (fooled[0] + fooled[2] + fooled[3]) / 3, rel=1e-6)
+    assert bce_loss(positive, negative, allowed).item() == pytest.approx(
+        hit + (fooled[0] + fooled[2] + fooled[3]) / 3, rel=1e-6
+    )
 
 
 def test_negatives_are_never_forbidden_while_there_are_others():
@@ -124,5 +155,7 @@ def test_negatives_are_never_forbidden_while_there_are_others():
 
 
 def test_where_everything_is_forbidden_it_is_said():
-    _, bad = draw_unseen((3, 2), 10, lambda items: torch.ones_like(items, dtype=torch.bool), torch.device("cpu"))
+    _, bad = draw_unseen(
+        (3, 2), 10, lambda items: torch.ones_like(items, dtype=torch.bool), torch.device("cpu")
+    )
     assert bad.all()

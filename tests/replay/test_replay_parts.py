@@ -20,10 +20,16 @@ from recbole_precise.replay.shares import exposure_share, reload
 DAY = 86_400
 
 
-@given(st.lists(st.integers(0, 400 * DAY), min_size=2, max_size=30), st.integers(1, 40), st.sampled_from(["s", "ms"]))
+@given(
+    st.lists(st.integers(0, 400 * DAY), min_size=2, max_size=30),
+    st.integers(1, 40),
+    st.sampled_from(["s", "ms"]),
+)
 def test_periods_count_days_from_the_first_midnight(seconds, length, unit):
     seconds = [*seconds, max(seconds) + length * DAY]
-    number, names = period_numbers(np.array(seconds) * (1000 if unit == "ms" else 1), str(length), unit)
+    number, names = period_numbers(
+        np.array(seconds) * (1000 if unit == "ms" else 1), str(length), unit
+    )
     first = datetime.date(1970, 1, 1) + datetime.timedelta(days=min(seconds) // DAY)
     for moment, found in zip(seconds, number):
         day = datetime.date(1970, 1, 1) + datetime.timedelta(days=moment // DAY)
@@ -31,13 +37,19 @@ def test_periods_count_days_from_the_first_midnight(seconds, length, unit):
         assert names[found] == str(first + datetime.timedelta(days=int(found) * length))
 
 
-@given(st.lists(st.dates(datetime.date(1995, 1, 1), datetime.date(2030, 1, 1)), min_size=2, max_size=20))
+@given(
+    st.lists(
+        st.dates(datetime.date(1995, 1, 1), datetime.date(2030, 1, 1)), min_size=2, max_size=20
+    )
+)
 def test_months_are_those_of_the_calendar(days):
     days = [*days, datetime.date(2031, 5, 3)]
     times = np.array([(day - datetime.date(1970, 1, 1)).days * DAY + 86_399 for day in days])
     number, names = period_numbers(times, "month")
     first = min(days)
-    assert number.tolist() == [(day.year - first.year) * 12 + day.month - first.month for day in days]
+    assert number.tolist() == [
+        (day.year - first.year) * 12 + day.month - first.month for day in days
+    ]
     assert [names[n] for n in number] == [f"{day:%Y-%m}" for day in days]
 
 
@@ -60,7 +72,11 @@ def test_times_of_another_unit_are_refused():
 @st.composite
 def histories(draw):
     """Ascending periods of a few users, and their items."""
-    users = draw(st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=12).map(sorted), min_size=1, max_size=6))
+    users = draw(
+        st.lists(
+            st.lists(st.integers(0, 5), min_size=1, max_size=12).map(sorted), min_size=1, max_size=6
+        )
+    )
     offsets = np.cumsum([0, *map(len, users)])
     period = np.concatenate([np.array(user) for user in users])
     items = np.array(draw(st.lists(st.integers(1, 9), min_size=len(period), max_size=len(period))))
@@ -81,21 +97,43 @@ def test_cases_are_the_period_s_events_with_a_past(history, now):
 
 
 @given(histories(), st.integers(0, 5), st.integers(0, 5), st.integers(1, 5), st.data())
-def test_windows_train_each_target_of_their_periods_once_and_nothing_younger(history, low, high, length, data):
+def test_windows_train_each_target_of_their_periods_once_and_nothing_younger(
+    history, low, high, length, data
+):
     users, offsets, period, items = history
     stride = data.draw(st.integers(1, length))
     end, supervised = windows_of(offsets, period, low, high, length, stride)
-    store = SequenceStore({"item": torch.from_numpy(items)}, torch.from_numpy(np.repeat(np.arange(len(users)), np.diff(offsets))))
+    store = SequenceStore(
+        {"item": torch.from_numpy(items)},
+        torch.from_numpy(np.repeat(np.arange(len(users)), np.diff(offsets))),
+    )
     inputs = store.history_length(end, length)
-    trained = [event for last, n in zip(end.tolist(), supervised.tolist()) for event in range(last - n + 1, last + 1)]
-    expected = [begin + place for begin, user in zip(offsets, users) for place, when in enumerate(user) if place > 0 and low <= when <= high]
+    trained = [
+        event
+        for last, n in zip(end.tolist(), supervised.tolist())
+        for event in range(last - n + 1, last + 1)
+    ]
+    expected = [
+        begin + place
+        for begin, user in zip(offsets, users)
+        for place, when in enumerate(user)
+        if place > 0 and low <= when <= high
+    ]
     assert sorted(trained) == expected
     assert bool((supervised >= 1).all()) and bool((supervised <= inputs).all())
-    held = {event for last, n in zip(end.tolist(), inputs.tolist()) for event in range(last - n, last + 1)}
+    held = {
+        event
+        for last, n in zip(end.tolist(), inputs.tolist())
+        for event in range(last - n, last + 1)
+    }
     assert all(period[event] <= high for event in held)
-    assert set(items_of_windows(items, end, inputs).tolist()) == {int(items[event]) for event in held}
+    assert set(items_of_windows(items, end, inputs).tolist()) == {
+        int(items[event]) for event in held
+    }
     # What a later period asks has not been trained.
-    assert not held & {event for later in range(high + 1, 6) for event in cases_of(offsets, period, later)}
+    assert not held & {
+        event for later in range(high + 1, 6) for event in cases_of(offsets, period, later)
+    }
 
 
 @given(st.lists(st.integers(1, 9), max_size=20), st.sets(st.integers(1, 9)))
@@ -114,10 +152,18 @@ def test_a_reload_mixes_what_both_have_and_keeps_the_rest(blend):
     torch.manual_seed(0)
     model = torch.nn.ModuleDict({"shared": torch.nn.Linear(2, 3), "head": torch.nn.Linear(3, 3)})
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    universal = {name: torch.randn_like(tensor) for name, tensor in before.items() if name.startswith("shared")}
+    universal = {
+        name: torch.randn_like(tensor)
+        for name, tensor in before.items()
+        if name.startswith("shared")
+    }
     assert reload(model, universal, blend) == ["shared.weight", "shared.bias"]
     for name, tensor in model.state_dict().items():
-        expected = before[name] if name.startswith("head") else (1 - blend) * before[name] + blend * universal[name]
+        expected = (
+            before[name]
+            if name.startswith("head")
+            else (1 - blend) * before[name] + blend * universal[name]
+        )
         assert torch.allclose(tensor, expected, atol=1e-6)
     reload(model, universal, 1)
     assert all(torch.equal(model.state_dict()[name], tensor) for name, tensor in universal.items())
@@ -125,6 +171,12 @@ def test_a_reload_mixes_what_both_have_and_keeps_the_rest(blend):
 
 def test_the_target_scene_keeps_the_order_of_its_events():
     marked = torch.tensor([True, False, True, True, False])
-    store = SequenceStore({"item": torch.arange(1, 6)}, torch.tensor([1, 1, 1, 2, 3]), np.arange(5.0), marked)
+    store = SequenceStore(
+        {"item": torch.arange(1, 6)}, torch.tensor([1, 1, 1, 2, 3]), np.arange(5.0), marked
+    )
     scene = Scene(store, np.array([0, 0, 1, 1, 2]), "item").target()
-    assert (scene.items.tolist(), scene.offsets.tolist(), scene.period.tolist()) == ([1, 3, 4], [0, 2, 3], [0, 1, 1])
+    assert (scene.items.tolist(), scene.offsets.tolist(), scene.period.tolist()) == (
+        [1, 3, 4],
+        [0, 2, 3],
+        [0, 1, 1],
+    )

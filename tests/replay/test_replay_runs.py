@@ -1,4 +1,6 @@
-"""Replays of small data sets: nothing of the future, the same bits after a kill, and mistakes in one sentence."""
+"""Replays of small data sets: nothing of the future, the same bits after a kill, and mistakes in
+one sentence.
+"""
 
 from __future__ import annotations
 
@@ -11,21 +13,31 @@ import torch
 from recbole_precise import cli
 
 SETTINGS = {
-    "variant": "id", "embedding_size": 8, "token_size": 8, "n_layers": 1, "MAX_ITEM_LIST_LENGTH": 6, "train_batch_size": 32, "targeted_batch_size": 64,
+    "variant": "id", "embedding_size": 8, "token_size": 8, "n_layers": 1, "MAX_ITEM_LIST_LENGTH": 6,
+    "train_batch_size": 32, "targeted_batch_size": 64,
     "gpu_id": "", "threads": 1, "learning_rate": 0.01,
 }  # fmt: skip
 WEEK = 7 * 86_400
 
 
 def events(future: int, weeks: int = 5) -> list[tuple]:
-    """Six events a user and week, with three new items a week up to week 3; from week 3 on the items come from the seed `future`."""
+    """Six events a user and week, with three new items a week up to week 3.
+
+    From week 3 on the items come from the seed `future`.
+    """
     drawn = np.random.default_rng(7)
     rows = []
     for week in range(weeks):
         drawn = drawn if week < 3 else np.random.default_rng([future, week])
         for user in range(20):
             for step in range(6):
-                rows.append((f"u{user}", f"i{drawn.integers(0, 12 + 3 * min(week, 2))}", week * WEEK + step * 3600 + 60 * user))
+                rows.append(
+                    (
+                        f"u{user}",
+                        f"i{drawn.integers(0, 12 + 3 * min(week, 2))}",
+                        week * WEEK + step * 3600 + 60 * user,
+                    )
+                )
     return rows
 
 
@@ -35,7 +47,14 @@ def replay(write_dataset, tmp_path, capsys):
 
     def run(rows, output, **options):
         data_path = write_dataset(f"d{output}", rows)
-        arguments = {**SETTINGS, "dataset": f"d{output}", "data_path": data_path, "output": tmp_path / output, "plots": "False", **options}
+        arguments = {
+            **SETTINGS,
+            "dataset": f"d{output}",
+            "data_path": data_path,
+            "output": tmp_path / output,
+            "plots": "False",
+            **options,
+        }
         status = cli.main(["replay", *(f"--{key}={value}" for key, value in arguments.items())])
         said = capsys.readouterr()
         assert status == 0, said.err
@@ -53,7 +72,10 @@ def test_the_future_changes_nothing_before_it(replay):
 
 
 def test_shares_by_hand(replay):
-    """With a reload every second week an arm knows the items up to its last reload; without, those of the first week."""
+    """With a reload every second week an arm knows the items up to its last reload.
+
+    Without, those of the first week.
+    """
     rows = events(1)
     found = replay(rows, "two", reload_every=2)
     weeks = [[item for _, item, time in rows if time // WEEK == week] for week in range(5)]
@@ -62,8 +84,12 @@ def test_shares_by_hand(replay):
         for arm, upto in (("with", last), ("without", 0)):
             known = {item for earlier in weeks[: upto + 1] for item in earlier}
             share = found["periods"][week]["share"][arm]
-            assert share["events"] == pytest.approx(np.mean([item in known for item in weeks[week]]))
-            assert share["items"] == pytest.approx(len(set(weeks[week]) & known) / len(set(weeks[week])))
+            assert share["events"] == pytest.approx(
+                np.mean([item in known for item in weeks[week]])
+            )
+            assert share["items"] == pytest.approx(
+                len(set(weeks[week]) & known) / len(set(weeks[week]))
+            )
 
 
 def test_a_killed_replay_goes_on_to_the_same_bits(replay, tmp_path, monkeypatch):
@@ -87,27 +113,43 @@ def test_a_killed_replay_goes_on_to_the_same_bits(replay, tmp_path, monkeypatch)
     again = replay(rows, "killed", seeds="3")
     assert {**again, "dataset": ""} == {**whole, "dataset": ""}
     for arm in ("with", "without"):
-        files = [tmp_path / name / "seed-3" / f"{arm}-reload" / "model.safetensors" for name in ("whole", "killed")]
+        files = [
+            tmp_path / name / "seed-3" / f"{arm}-reload" / "model.safetensors"
+            for name in ("whole", "killed")
+        ]
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_final_models_can_be_loaded_and_unseen_vectors_are_untouched(replay, tmp_path, write_dataset):
+def test_final_models_can_be_loaded_and_unseen_vectors_are_untouched(
+    replay, tmp_path, write_dataset
+):
     rows = events(1)
     replay(rows, "final")
     from recbole_precise.config import command_line
     from recbole_precise.finished import load_data_and_model
 
     with command_line([]):
-        _, model, *_ = load_data_and_model(next((tmp_path / "final").glob("seed-*")) / "with-reload", {"show_progress": False})
+        _, model, *_ = load_data_and_model(
+            next((tmp_path / "final").glob("seed-*")) / "with-reload", {"show_progress": False}
+        )
     assert all(torch.isfinite(parameter).all() for parameter in model.parameters())
 
 
 def test_vectors_of_items_without_events_stay_as_they_began(our_config, write_dataset, tmp_path):
-    """After the first week's training, rows of items that come later hold their first values in all three models."""
+    """After the first week's training, rows of items that come later hold their first values in all
+    three models.
+    """
     from recbole_precise.replay.engine import Options, Replay
 
     data_path = write_dataset("fresh", events(1))
-    settings = {**SETTINGS, "data_path": str(data_path), "epochs": 2, "targeted_epochs": 1, "tensorboard": False, "recipe": "default"}
+    settings = {
+        **SETTINGS,
+        "data_path": str(data_path),
+        "epochs": 2,
+        "targeted_epochs": 1,
+        "tensorboard": False,
+        "recipe": "default",
+    }
     settings |= {"targeted_rows": "prefixes"}
     made = Replay(our_config("PRECISE-TT", "fresh", **settings), Options(), tmp_path / "fresh")
     first = made.universal.item_encoder.parts[0].table.weight.clone()
@@ -124,7 +166,10 @@ def test_vectors_of_items_without_events_stay_as_they_began(our_config, write_da
 @pytest.mark.parametrize(
     "option, says",
     [
-        ("--reload_evry=2", "Unknown option '--reload_evry' of replay. Did you mean 'reload_every'?"),
+        (
+            "--reload_evry=2",
+            "Unknown option '--reload_evry' of replay. Did you mean 'reload_every'?",
+        ),
         ("--period=wek", "Did you mean 'week'?"),
         ("--blend=1.5", "--blend must be a number above 0 and at most 1"),
         ("--cases=some", "--cases must be one of all, first"),
@@ -137,6 +182,11 @@ def test_vectors_of_items_without_events_stay_as_they_began(our_config, write_da
     ],
 )
 def test_mistakes_are_one_sentence(option, says, capsys, tmp_path):
-    assert cli.main(["replay", "--dataset=ml-100k", f"--output={tmp_path / 'out'}", "--plots=False", option]) == 2
+    assert (
+        cli.main(
+            ["replay", "--dataset=ml-100k", f"--output={tmp_path / 'out'}", "--plots=False", option]
+        )
+        == 2
+    )
     said = capsys.readouterr().err
     assert says in said and said.count("\n") == 1

@@ -9,7 +9,20 @@ from pathlib import Path
 
 from recbole_precise import cli
 
-WORDS = "sugar tea salt coffee bread milk rice soap oil corn bean jam".split()
+WORDS = [
+    "sugar",
+    "tea",
+    "salt",
+    "coffee",
+    "bread",
+    "milk",
+    "rice",
+    "soap",
+    "oil",
+    "corn",
+    "bean",
+    "jam",
+]
 SETTINGS = {
     "gpu_id": "",
     "show_progress": "False",

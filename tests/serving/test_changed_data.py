@@ -89,9 +89,18 @@ def test_the_difference_is_counted_and_named(runs, shop, tmp_path, capsys):
     changed.events[:0] = [("new", "i3", 1, "web"), ("new", "unknown", 2, "web")]
     data = changed.write(tmp_path / "data")
     run_dir, output = runs("SASRec-CE"), tmp_path / "x.json"
-    assert cli.main(["evaluate", f"--run_dir={run_dir}", f"--data_path={data}", f"--output={output}"]) == 0
+    assert (
+        cli.main(["evaluate", f"--run_dir={run_dir}", f"--data_path={data}", f"--output={output}"])
+        == 0
+    )
     first = capsys.readouterr().out.splitlines()[0]
-    for part in ("'shop' differs", "353 (360", "new users 1 (new)", "missing users 1 (u39)", "unknown"):
+    for part in (
+        "'shop' differs",
+        "353 (360",
+        "new users 1 (new)",
+        "missing users 1 (u39)",
+        "unknown",
+    ):
         assert part in first
     report = json.loads(output.read_text())["data"]
     assert report == {
@@ -108,7 +117,9 @@ def test_the_difference_is_counted_and_named(runs, shop, tmp_path, capsys):
     assert cli.main(["evaluate", f"--run_dir={run_dir}", f"--output={output}"]) == 0
     assert capsys.readouterr().out.startswith("test result")
     assert json.loads(output.read_text())["data"] == {"name": "shop", "same": True}
-    assert cli.main(["recommend", f"--run_dir={run_dir}", "--users=new", f"--data_path={data}"]) == 0
+    assert (
+        cli.main(["recommend", f"--run_dir={run_dir}", "--users=new", f"--data_path={data}"]) == 0
+    )
     assert capsys.readouterr().out.splitlines()[0] == first
 
 
@@ -180,7 +191,9 @@ def test_a_run_of_an_earlier_version_answers_for_its_own_data_alone(runs, shop, 
 @pytest.mark.parametrize(
     ("model", "columns"), [("SASRecF", "{selected_features: [brand]}"), ("BPR", "{}")]
 )
-def test_models_that_read_numbered_columns_need_their_own_files(shop, tmp_path, capsys, model, columns):
+def test_models_that_read_numbered_columns_need_their_own_files(
+    shop, tmp_path, capsys, model, columns
+):
     settings = {"load_col": "{inter: [user_id, item_id, timestamp], item: [item_id, brand]}"}
     if model == "SASRecF":
         settings["selected_features"] = "[brand]"
@@ -244,9 +257,7 @@ def test_what_is_read_of_a_user_is_what_evaluation_reads(shop, our_config, tmp_p
     for number in range(0, len(test), 3):
         user = test.field2id_token["user_id"][int(rows["user_id"][number])]
         own = shop[0].histories()[user]
-        last = max(
-            place for place, event in enumerate(own) if view is None or event[3] == "app"
-        )
+        last = max(place for place, event in enumerate(own) if view is None or event[3] == "app")
         shorter = Shop(
             [event for event in shop[0].events if event not in own[last:]], shop[0].items
         )

@@ -1,4 +1,6 @@
-"""Items that came after training: their vectors come from text alone, and those that were there do not move."""
+"""Items that came after training: their vectors come from text alone, and those that were there do
+not move.
+"""
 
 from __future__ import annotations
 
@@ -18,13 +20,24 @@ HIDDEN, WIDTH = 12, 6
 
 def texts_of(rng, lengths, vocabulary=15):
     offsets = np.concatenate(([0], np.cumsum(lengths)))
-    return rng.normal(size=(offsets[-1], HIDDEN)).astype(np.float16), rng.integers(0, vocabulary, offsets[-1]), offsets
+    return (
+        rng.normal(size=(offsets[-1], HIDDEN)).astype(np.float16),
+        rng.integers(0, vocabulary, offsets[-1]),
+        offsets,
+    )
 
 
 def encoder_of(mode, states, ids, offsets, pooled=False):
     torch.manual_seed(0)
     width = TextEncoder.table_width(mode, WIDTH, HIDDEN)
-    encoder = TextEncoder(states, ids, offsets, width=WIDTH, pooling=MeanPooling() if pooled else ExpertPooling(width, 3, 2), mode=mode)
+    encoder = TextEncoder(
+        states,
+        ids,
+        offsets,
+        width=WIDTH,
+        pooling=MeanPooling() if pooled else ExpertPooling(width, 3, 2),
+        mode=mode,
+    )
     with torch.no_grad():
         encoder.no_text.normal_()
         if mode == "vocab":
@@ -36,7 +49,9 @@ def encoder_of(mode, states, ids, offsets, pooled=False):
 @pytest.mark.parametrize("pooled", [False, True])
 @settings(max_examples=25)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=6), st.integers(0, 10**6))
-def test_the_text_of_an_old_item_gives_its_vector_and_nothing_else_moves(mode, pooled, lengths, seed):
+def test_the_text_of_an_old_item_gives_its_vector_and_nothing_else_moves(
+    mode, pooled, lengths, seed
+):
     rng = np.random.default_rng(seed)
     states, ids, offsets = texts_of(rng, [0, 3, 2, 4, *lengths])
     encoder = encoder_of(mode, states, ids, offsets, pooled)
@@ -44,13 +59,20 @@ def test_the_text_of_an_old_item_gives_its_vector_and_nothing_else_moves(mode, p
     some = torch.tensor([1, 3])
     lookup = encoder.rows(some)
     learnt = {name: value.clone() for name, value in encoder.named_parameters()}
-    copied = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in (3, 1, 0)]).astype(np.int64)
+    copied = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in (3, 1, 0)]).astype(
+        np.int64
+    )
     with_text = encoder.extend(states[copied], ids[copied], np.array([0, 4, 7, 7]))
     after = encoder.rows(None)
     assert with_text.tolist() == [True, True, False]
     # What was learnt stays bit for bit; a product over more rows may round otherwise.
-    assert all(torch.equal(value[: len(learnt[name])], learnt[name]) for name, value in encoder.named_parameters())
-    assert torch.allclose(after[: len(before)], before, atol=1e-5) and torch.allclose(encoder.rows(some), lookup, atol=1e-5)
+    assert all(
+        torch.equal(value[: len(learnt[name])], learnt[name])
+        for name, value in encoder.named_parameters()
+    )
+    assert torch.allclose(after[: len(before)], before, atol=1e-5) and torch.allclose(
+        encoder.rows(some), lookup, atol=1e-5
+    )
     assert torch.allclose(after[len(before) :], before[[3, 1, 0]], atol=1e-5)
     new = torch.tensor([len(before), len(before) + 1])
     assert torch.allclose(encoder.rows(new), encoder.rows(torch.tensor([3, 1])), atol=1e-5)
@@ -61,10 +83,14 @@ def test_words_that_no_item_had_are_left_out():
     states, ids, offsets = texts_of(rng, [0, 3, 2])
     ids = np.array([4, 7, 2, 7, 9])
     encoder = encoder_of("vocab", states, ids, offsets)
-    with_text = encoder.extend(np.zeros((6, HIDDEN), np.float16), np.array([4, 99, 7, 2, 1000, 5]), np.array([0, 4, 6]))
+    with_text = encoder.extend(
+        np.zeros((6, HIDDEN), np.float16), np.array([4, 99, 7, 2, 1000, 5]), np.array([0, 4, 6])
+    )
     assert with_text.tolist() == [True, False]
     rows = encoder.rows(None)
-    assert torch.allclose(rows[3], rows[1], atol=1e-6)  # without the unknown word it is item 1's text
+    assert torch.allclose(
+        rows[3], rows[1], atol=1e-6
+    )  # without the unknown word it is item 1's text
     assert torch.equal(rows[4], encoder.no_text)
 
 
@@ -94,7 +120,13 @@ def test_ids_alone_say_the_same_of_every_new_item():
     assert len(new) == 3 and torch.equal(new, new[:1].expand(3, -1))
 
 
-@pytest.mark.parametrize("more", [{"neighbour_transitions": 0.5, "neighbour_texts": 2.0}, {"score": "cosine", "temperature": 0.1, "unseen_id": "mean"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"neighbour_transitions": 0.5, "neighbour_texts": 2.0},
+        {"score": "cosine", "temperature": 0.1, "unseen_id": "mean"},
+    ],
+)
 def test_a_model_with_new_items_scores_the_old_ones_as_before(our_config, more):
     settings = {"embedding_size": 8, "token_size": 8, "n_layers": 1, "MAX_ITEM_LIST_LENGTH": 10}
     config = our_config("PRECISE-UT", **settings, **more)
@@ -106,6 +138,8 @@ def test_a_model_with_new_items_scores_the_old_ones_as_before(our_config, more):
     before, states = model.full_sort_predict(rows), dataset.token_states()
     assert model.extend_catalogue(states.select(np.array([5, -1]))).tolist() == [True, False]
     after = model.full_sort_predict(rows)
-    assert after.shape == (50, before.shape[1] + 2) and torch.allclose(after[:, :-2], before, atol=1e-5)
+    assert after.shape == (50, before.shape[1] + 2) and torch.allclose(
+        after[:, :-2], before, atol=1e-5
+    )
     rows["item_id_list"][:, 0] = before.shape[1]  # a new item may stand in a history, too
     assert torch.isfinite(model.full_sort_predict(rows)).all()

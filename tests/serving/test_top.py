@@ -11,7 +11,9 @@ from hypothesis import strategies as st
 from recbole_precise.serving.top import TopItems, top_items
 
 
-@given(st.integers(0, 10**6), st.integers(1, 9), st.lists(st.integers(1, 7), min_size=1, max_size=6))
+@given(
+    st.integers(0, 10**6), st.integers(1, 9), st.lists(st.integers(1, 7), min_size=1, max_size=6)
+)
 def test_tiles_against_a_stable_sort(seed, k, tiles):
     rng = np.random.default_rng(seed)
     scores = torch.tensor(rng.integers(0, 4, size=(5, sum(tiles))).astype(np.float32))
@@ -21,9 +23,15 @@ def test_tiles_against_a_stable_sort(seed, k, tiles):
         found.add(scores[:, start : start + size], start)
         start += size
     for row in range(5):
-        expected = sorted((i for i in range(start) if scores[row, i] > -torch.inf), key=lambda i: (-scores[row, i].item(), i))[:k]
+        expected = sorted(
+            (i for i in range(start) if scores[row, i] > -torch.inf),
+            key=lambda i: (-scores[row, i].item(), i),
+        )[:k]
         real = torch.isfinite(found.scores[row])
-        assert found.items[row][real].tolist() == expected and found.scores[row][real].tolist() == scores[row, expected].tolist()
+        assert (
+            found.items[row][real].tolist() == expected
+            and found.scores[row][real].tolist() == scores[row, expected].tolist()
+        )
 
 
 class Vectors:
@@ -63,10 +71,19 @@ def test_vectors_with_bonus_exclusions_and_candidates_against_all_scores(budget,
     rng = np.random.default_rng(seed)
     n_rows, n_items = 19, 300
     # whole numbers: sums are exact, equal scores are common
-    users, items = (torch.tensor(rng.integers(-2, 3, size=(n, 4)).astype(np.float32)) for n in (n_rows, n_items))
+    users, items = (
+        torch.tensor(rng.integers(-2, 3, size=(n, 4)).astype(np.float32)) for n in (n_rows, n_items)
+    )
     pair = torch.tensor(rng.permutation(n_rows * n_items)[:400])
-    bonus = pair // n_items, pair % n_items, torch.tensor(rng.integers(1, 4, 400).astype(np.float32))
-    excluded = torch.tensor(rng.integers(0, n_rows, 300)), torch.tensor(rng.integers(0, n_items, 300))
+    bonus = (
+        pair // n_items,
+        pair % n_items,
+        torch.tensor(rng.integers(1, 4, 400).astype(np.float32)),
+    )
+    excluded = (
+        torch.tensor(rng.integers(0, n_rows, 300)),
+        torch.tensor(rng.integers(0, n_items, 300)),
+    )
     allowed = torch.tensor(rng.random(n_items) < 0.7)
     scores = users @ items.t()
     scores[bonus[0], bonus[1]] += bonus[2]
@@ -77,7 +94,10 @@ def test_vectors_with_bonus_exclusions_and_candidates_against_all_scores(budget,
     assert torch.equal(tiled.items, whole.items) and torch.equal(tiled.scores, whole.scores)
     scores[excluded] = -torch.inf
     for row in range(n_rows):
-        expected = sorted((i for i in range(1, n_items) if allowed[i] and scores[row, i] > -torch.inf), key=lambda i: (-scores[row, i].item(), i))
+        expected = sorted(
+            (i for i in range(1, n_items) if allowed[i] and scores[row, i] > -torch.inf),
+            key=lambda i: (-scores[row, i].item(), i),
+        )
         assert whole.items[row].tolist() == expected[:12]
 
 

@@ -1,4 +1,6 @@
-"""The cache of token states: reused exactly when it may be, and unharmed by kills, full disks and other processes."""
+"""The cache of token states: reused exactly when it may be, and unharmed by kills, full disks and
+other processes.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,18 @@ from recbole_precise.text import encode_cached, read_table, render, resolve_enco
 from recbole_precise.text.encoder import HfEncoder
 from recbole_precise.text.store import EntryBuilder
 
-TEXTS = ["", "toy story (1995)", "heat", 'golden "eye"', "heat", "None", "  ", "star wars", "日本 \U0001f600", "x " * 300]
+TEXTS = [
+    "",
+    "toy story (1995)",
+    "heat",
+    'golden "eye"',
+    "heat",
+    "None",
+    "  ",
+    "star wars",
+    "日本 \U0001f600",
+    "x " * 300,
+]
 
 
 def same(a, b) -> bool:
@@ -52,7 +65,12 @@ def builds(monkeypatch):
 def python(code, *args, env=None, **options):
     """Run code in a process of its own, with the paths of this one."""
     env = dict(os.environ, PYTHONPATH=os.pathsep.join(p for p in sys.path if p), **(env or {}))
-    return subprocess.Popen([sys.executable, "-c", textwrap.dedent(code), *map(str, args)], env=env, text=True, **options)
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), *map(str, args)],
+        env=env,
+        text=True,
+        **options,
+    )
 
 
 def test_round_trip(model_folder, tmp_path, builds):
@@ -62,7 +80,11 @@ def test_round_trip(model_folder, tmp_path, builds):
     assert first.lengths[0] == first.lengths[6] == 0 and first.lengths[9] == 32
     assert (first.lengths[[1, 2, 3, 4, 5, 7, 8]] > 0).all()
     assert np.array_equal(first.tokens(2)[1], first.tokens(4)[1])
-    assert first.states.dtype == np.float16 and first.token_ids.dtype == np.int32 and first.offsets.dtype == np.int64
+    assert (
+        first.states.dtype == np.float16
+        and first.token_ids.dtype == np.int32
+        and first.offsets.dtype == np.int64
+    )
     assert first.token_ids.max() < first.vocab_size and first.hidden_size == 32
     assert first.encoder["name"] == str(model_folder) and len(first.encoder["sha256"]) == 64
     assert first.encoder["settings"] == {"max_tokens": 32, "dtype": "float32"}
@@ -71,7 +93,9 @@ def test_round_trip(model_folder, tmp_path, builds):
 
 def test_distinct_texts_are_mapped_not_read(bert, tmp_path):
     states = encode_cached(["", "heat", "salt"], str(bert), cache_dir=tmp_path)
-    assert isinstance(states.states.base if states.states.base is not None else states.states, np.memmap)
+    assert isinstance(
+        states.states.base if states.states.base is not None else states.states, np.memmap
+    )
 
 
 def test_order_and_batch_size_do_not_matter(model_folder, tmp_path, builds):
@@ -83,7 +107,9 @@ def test_order_and_batch_size_do_not_matter(model_folder, tmp_path, builds):
         alone.states.astype(np.float32), first.states.astype(np.float32), rtol=2e-3, atol=2e-3
     )  # one step of fp16 at this size
     assert np.array_equal(alone.token_ids, first.token_ids)
-    other_order = encode_cached(TEXTS[::-1], str(model_folder), cache_dir=tmp_path / "c", batch_size=64)
+    other_order = encode_cached(
+        TEXTS[::-1], str(model_folder), cache_dir=tmp_path / "c", batch_size=64
+    )
     assert same(other_order.select(np.arange(len(TEXTS))[::-1]), first)  # to the last bit
 
 
@@ -148,9 +174,17 @@ def test_damaged_entry_is_rebuilt_with_a_warning(harm, bert, tmp_path, builds, c
     HARMS[harm](entries(tmp_path)[0])
     with caplog.at_level(logging.WARNING):
         again = encode_cached(TEXTS, str(bert), cache_dir=tmp_path)
-    assert len(builds) == 2 and np.array_equal(again.states, before[0]) and np.array_equal(again.offsets, before[1])
+    assert (
+        len(builds) == 2
+        and np.array_equal(again.states, before[0])
+        and np.array_equal(again.offsets, before[1])
+    )
     warnings = [r.getMessage() for r in caplog.records if r.name.startswith("recbole_precise")]
-    assert len(warnings) == 1 and str(entries(tmp_path)[0]) in warnings[0] and "encoding the texts again" in warnings[0]
+    assert (
+        len(warnings) == 1
+        and str(entries(tmp_path)[0]) in warnings[0]
+        and "encoding the texts again" in warnings[0]
+    )
     encode_cached(TEXTS, str(bert), cache_dir=tmp_path)
     assert len(builds) == 2
 
@@ -171,7 +205,9 @@ def test_cache_of_another_model_is_not_taken(bert, tmp_path, builds, caplog, ano
 
 def test_copied_cache_is_used(bert, tmp_path, builds, caplog):
     first = encode_cached(TEXTS, str(bert), cache_dir=tmp_path / "a")
-    shutil.copytree(tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile)  # new time stamps
+    shutil.copytree(
+        tmp_path / "a", tmp_path / "b", copy_function=shutil.copyfile
+    )  # new time stamps
     assert same(first, encode_cached(TEXTS, str(bert), cache_dir=tmp_path / "b"))
     assert len(builds) == 1 and not caplog.records
 
@@ -183,7 +219,8 @@ def test_second_run_loads_no_model(bert, tmp_path):
         from recbole_precise.text import encode_cached
         states = encode_cached(sys.argv[3:], sys.argv[1], cache_dir=sys.argv[2])
         states.pooled(), states.without_special().states
-        assert not {"transformers", "tokenizers", "safetensors"} & set(sys.modules), "a model library was imported"
+        libraries = {"transformers", "tokenizers", "safetensors"}
+        assert not libraries & set(sys.modules), "a model library was imported"
     """
     run = python(code, bert, tmp_path, *TEXTS, stderr=subprocess.PIPE)
     assert run.wait(120) == 0, run.stderr.read()
@@ -203,7 +240,9 @@ def test_two_processes_build_once(bert, tmp_path):
     runs = [python(code, bert, tmp_path, stdout=subprocess.PIPE) for _ in range(2)]
     output = [run.communicate(timeout=120)[0].split() for run in runs]
     assert all(run.returncode == 0 for run in runs)
-    assert sum("built" in words for words in output) == 1 and len({words[-1] for words in output}) == 1
+    assert (
+        sum("built" in words for words in output) == 1 and len({words[-1] for words in output}) == 1
+    )
 
 
 MANY = [f"toy story {i} of salt" for i in range(1200)]
@@ -268,7 +307,8 @@ LIMITED = """
     from recbole_precise.errors import TextError
     from recbole_precise.text import encode_cached
     limit = int(sys.argv[3])
-    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # the kernel refuses longer files, as a full disk does
+    # The kernel refuses longer files, as a full disk does.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     try:
         texts = [f"toy story {i} of salt" for i in range(1200)]
         encode_cached(texts, sys.argv[1], cache_dir=sys.argv[2], batch_size=1, shard_seconds=0)
@@ -314,7 +354,10 @@ def test_places_that_cannot_hold_a_cache(bert, tmp_path):
 def test_nothing_to_encode(bert, tmp_path):
     with pytest.raises(TextError, match="All 3 item texts are empty; let item_text name columns"):
         encode_cached(["", " ", "\n"], str(bert), cache_dir=tmp_path)
-    for options, name in (({"max_tokens": 0}, "text_max_tokens"), ({"batch_size": 0}, "text_batch_size")):
+    for options, name in (
+        ({"max_tokens": 0}, "text_max_tokens"),
+        ({"batch_size": 0}, "text_batch_size"),
+    ):
         with pytest.raises(ConfigError, match=f"{name} must be at least 1"):
             encode_cached(TEXTS, str(bert), cache_dir=tmp_path, **options)
 
@@ -344,15 +387,33 @@ def test_progress_bar_only_on_request(bert, tmp_path, capfd):
 
 
 def test_hard_titles_from_file_to_states_with_the_bundled_model(tmp_path):
-    titles = ['5" "cup"', "None", "NA", "nan", "\U0001f600", "日本語", "", "tab\u2003space", "O'Neill’s", "[SEP]"]
+    titles = [
+        '5" "cup"',
+        "None",
+        "NA",
+        "nan",
+        "\U0001f600",
+        "日本語",
+        "",
+        "tab\u2003space",
+        "O'Neill’s",
+        "[SEP]",
+    ]
     lines = ["item_id:token\ttitle:token_seq"] + [f"{i}\t{title}" for i, title in enumerate(titles)]
     (tmp_path / "x.item").write_text("\n".join(lines) + "\n", encoding="utf-8")
     _, rows = read_table(tmp_path / "x.item")
     texts = render("{title}", rows)
     assert texts == titles
     states = encode_cached(["", *texts], cache_dir=tmp_path)
-    assert states.hidden_size == 384 and states.vocab_size == 30522 and states.special_token_ids == (0, 101, 102, 103)
-    assert states.lengths[0] == states.lengths[7] == 0 and (np.delete(states.lengths, [0, 7]) >= 3).all()
+    assert (
+        states.hidden_size == 384
+        and states.vocab_size == 30522
+        and states.special_token_ids == (0, 101, 102, 103)
+    )
+    assert (
+        states.lengths[0] == states.lengths[7] == 0
+        and (np.delete(states.lengths, [0, 7]) >= 3).all()
+    )
     pooled = states.pooled()
     assert len(np.unique(pooled[[1, 2, 3, 4, 5, 6, 8, 9, 10]], axis=0)) == 9
     assert states.token_ids.tolist().count(102) == 9  # "[SEP]" in a title is text, not a mark
@@ -361,8 +422,15 @@ def test_hard_titles_from_file_to_states_with_the_bundled_model(tmp_path):
 @pytest.mark.slow
 def test_pooled_states_equal_sentence_transformers(tmp_path):
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    texts = ["Toy Story (1995) Animation", "GoldenEye (1995)", "Saran Premium Plastic Wrap, 100 Sq Ft", "word " * 60]
-    theirs = sentence_transformers.SentenceTransformer(str(resolve_encoder("auto", tmp_path).folder), device="cpu")
+    texts = [
+        "Toy Story (1995) Animation",
+        "GoldenEye (1995)",
+        "Saran Premium Plastic Wrap, 100 Sq Ft",
+        "word " * 60,
+    ]
+    theirs = sentence_transformers.SentenceTransformer(
+        str(resolve_encoder("auto", tmp_path).folder), device="cpu"
+    )
     theirs.max_seq_length = 32
     ours = encode_cached(texts, cache_dir=tmp_path).pooled()
     ours /= np.linalg.norm(ours, axis=1, keepdims=True)

@@ -50,13 +50,17 @@ field_text = st.text(st.characters(exclude_characters="\t\n\r", exclude_categori
 def test_any_field_survives(tmp_path_factory, pairs, windows):
     path = tmp_path_factory.mktemp("t") / "x.item"
     end = "\r\n" if windows else "\n"
-    lines = ["item_id:token\ta:token_seq\tb:token"] + [f"{i}\t{a}\t{b}" for i, (a, b) in enumerate(pairs)]
+    lines = ["item_id:token\ta:token_seq\tb:token"] + [
+        f"{i}\t{a}\t{b}" for i, (a, b) in enumerate(pairs)
+    ]
     path.write_bytes((end.join(lines) + end).encode())
     _, rows = read_table(path)
     assert [(row["a"], row["b"]) for row in rows] == pairs
 
 
-@given(st.dictionaries(st.text(min_size=1).map(lambda t: f"k{t}"), st.text(), min_size=1, max_size=8))
+@given(
+    st.dictionaries(st.text(min_size=1).map(lambda t: f"k{t}"), st.text(), min_size=1, max_size=8)
+)
 def test_jsonl_and_csv_survive(tmp_path_factory, texts):
     import csv
 
@@ -80,7 +84,9 @@ def test_jsonl_values(tmp_path):
     assert rows["7"] == {"item_id": "7", "tags": "a b", "year": "1995", "brand": "", "title": ""}
     assert rows["8"]["title"] == "half \ufffd pair"
     path.write_text('{"item_id": 1}\nnot json\n[1]\n{"item_id": 2, "t": {"a": 1}}\n')
-    with pytest.raises(DataError, match=r"x\.jsonl: line 2 is not JSON.*line 3 is not an object.*line 4: 't'"):
+    with pytest.raises(
+        DataError, match=r"x\.jsonl: line 2 is not JSON.*line 3 is not an object.*line 4: 't'"
+    ):
         read_text_file(path)
 
 
@@ -90,16 +96,27 @@ def test_broken_rows_are_told_in_one_message(tmp_path):
     with pytest.raises(DataError) as caught:
         read_table(path)
     message = str(caught.value)
-    for part in (str(path), "line 2 has 3 fields", "line 5 has 1 field;", "6 more such faults", "item_id, title", "tab"):
+    for part in (
+        str(path),
+        "line 2 has 3 fields",
+        "line 5 has 1 field;",
+        "6 more such faults",
+        "item_id, title",
+        "tab",
+    ):
         assert part in message
 
 
 def test_duplicate_and_missing_ids(tmp_path):
     path = tmp_path / "x.item"
     path.write_text("item_id:token\ttitle:token_seq\nA\tx\nB\ty\nA\tz\n\tw\n")
-    with pytest.raises(DataError, match=r"lines 2 and 4 both describe item_id 'A'; line 5 has no item_id"):
+    with pytest.raises(
+        DataError, match=r"lines 2 and 4 both describe item_id 'A'; line 5 has no item_id"
+    ):
         read_table(path).by("item_id")
-    with pytest.raises(DataError, match=r"no column 'itemid' \(columns: item_id, title\)\. Did you mean 'item_id'"):
+    with pytest.raises(
+        DataError, match=r"no column 'itemid' \(columns: item_id, title\)\. Did you mean 'item_id'"
+    ):
         read_table(path).by("itemid")
 
 
@@ -135,14 +152,19 @@ def test_unusable_files(tmp_path):
 
 def test_byte_order_mark_and_colons_in_names(tmp_path):
     (tmp_path / "x.tsv").write_bytes("\ufeffitem_id\tns:title\tyear:float\n1\ta\t1995\n".encode())
-    assert read_text_file(tmp_path / "x.tsv") == {"1": {"item_id": "1", "ns:title": "a", "year": "1995"}}
+    assert read_text_file(tmp_path / "x.tsv") == {
+        "1": {"item_id": "1", "ns:title": "a", "year": "1995"}
+    }
 
 
 @pytest.mark.parametrize(
     ("template", "expected"),
     [
         ("{title} ({year}) {brand}", ["Heat (1995) WB", "Heat WB", "Heat (1995)", "", ""]),
-        ("{title} [{year}], by {brand}", ["Heat [1995], by WB", "Heat, by WB", "Heat [1995], by", "", ""]),
+        (
+            "{title} [{year}], by {brand}",
+            ["Heat [1995], by WB", "Heat, by WB", "Heat [1995], by", "", ""],
+        ),
         ("{{{ title }}} {year}", ["{Heat} 1995", "{Heat}", "{Heat} 1995", "", ""]),
         (["title", "brand"], ["Heat WB", "Heat WB", "Heat", "", ""]),
         (("year", "title"), ["1995 Heat", "Heat", "1995 Heat", "", ""]),
@@ -185,7 +207,8 @@ def test_align_reports_both_sides():
     assert (report.items, report.with_text, report.without_text, report.unknown) == (3, 1, 2, 2)
     assert report.without_text_examples == ("a", "c") and report.unknown_examples == ("z", "y")
     assert str(report) == (
-        "1 of 3 items have text; 2 have none ('a', 'c'); 2 texts belong to no item of the data set ('z', 'y')"
+        "1 of 3 items have text; 2 have none ('a', 'c'); 2 texts belong to no item of the data "
+        "set ('z', 'y')"
     )
 
 

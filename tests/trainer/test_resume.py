@@ -10,16 +10,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from trainer_runs import outcome, run_small
 
 from recbole_precise.errors import CheckpointError, ConfigError
-from trainer_runs import outcome, run_small
+
 
 class Stop(Exception):
     """Stands for the power cut: nothing of the run goes on after it."""
 
 
 def run_until(settings: dict, run_dir: Path, place: str, count: int) -> bool:
-    """Run, or go on with, a run; raise `Stop` at the `count`-th call of `place`. Returns whether the run ended before."""
+    """Run, or go on with, a run; raise `Stop` at the `count`-th call of `place`.
+
+    Returns whether the run ended before.
+    """
     from recbole_precise import registry
 
     cls = registry.get_model(settings["model"])
@@ -43,8 +47,13 @@ def run_until(settings: dict, run_dir: Path, place: str, count: int) -> bool:
         setattr(cls, place, original)
 
 
-@pytest.mark.parametrize(("model", "steps"), [("SASRec", 2), ("BERT4Rec", 3), ("GRU4Rec", 2), ("PRECISE-ID", 5), ("PRECISE", 5)])
-def test_stopped_again_and_again_inside_epochs(settings, tmp_path: Path, model: str, steps: int) -> None:
+@pytest.mark.parametrize(
+    ("model", "steps"),
+    [("SASRec", 2), ("BERT4Rec", 3), ("GRU4Rec", 2), ("PRECISE-ID", 5), ("PRECISE", 5)],
+)
+def test_stopped_again_and_again_inside_epochs(
+    settings, tmp_path: Path, model: str, steps: int
+) -> None:
     """Each session makes a few training steps; a checkpoint follows each of them."""
     small = settings(model, checkpoint_seconds=0)
     run_small({**small, "run_dir": str(tmp_path / "straight")})
@@ -56,9 +65,19 @@ def test_stopped_again_and_again_inside_epochs(settings, tmp_path: Path, model: 
     assert outcome(tmp_path / "stopped") == outcome(tmp_path / "straight")
 
 
-@pytest.mark.parametrize(("model", "place"), [("SASRec", "full_sort_predict"), ("BERT4Rec", "full_sort_predict"), ("PRECISE-ID", "user_vectors"), ("PRECISE", "user_vectors")])
+@pytest.mark.parametrize(
+    ("model", "place"),
+    [
+        ("SASRec", "full_sort_predict"),
+        ("BERT4Rec", "full_sort_predict"),
+        ("PRECISE-ID", "user_vectors"),
+        ("PRECISE", "user_vectors"),
+    ],
+)
 def test_stopped_during_evaluations(settings, tmp_path: Path, model: str, place: str) -> None:
-    """The first session stops in the first validation, the next ones one validation or test batch later each."""
+    """The first session stops in the first validation, the next ones one validation or test batch
+    later each.
+    """
     small = settings(model, checkpoint_seconds=0)
     run_small({**small, "run_dir": str(tmp_path / "straight")})
     sessions = 0
@@ -78,7 +97,9 @@ def test_old_checkpoints_do_as_well(settings, tmp_path: Path) -> None:
 
 
 def test_early_stopping_is_remembered(settings, tmp_path: Path) -> None:
-    small = settings("SASRec", checkpoint_seconds=0.1, epochs=50, stopping_step=1, learning_rate=0.03)
+    small = settings(
+        "SASRec", checkpoint_seconds=0.1, epochs=50, stopping_step=1, learning_rate=0.03
+    )
     run_small({**small, "run_dir": str(tmp_path / "straight")})
     epochs = json.loads((tmp_path / "straight" / "result.json").read_text())["phases"][0]["epochs"]
     assert 2 < epochs < 50
@@ -109,10 +130,18 @@ def test_no_good_checkpoint_is_told(settings, tmp_path: Path) -> None:
 def test_a_finished_run_gives_its_result_again(settings, tmp_path: Path) -> None:
     small = settings("SASRec", run_dir=str(tmp_path / "run"))
     first = run_small(small)
-    before = {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run").iterdir() if file.name != "train.log"}
+    before = {
+        file.name: file.stat().st_mtime_ns
+        for file in (tmp_path / "run").iterdir()
+        if file.name != "train.log"
+    }
     again = run_small({**small, "resume": True, "result_file": str(tmp_path / "copy.json")})
     assert again == first
-    assert {file.name: file.stat().st_mtime_ns for file in (tmp_path / "run").iterdir() if file.name != "train.log"} == before
+    assert {
+        file.name: file.stat().st_mtime_ns
+        for file in (tmp_path / "run").iterdir()
+        if file.name != "train.log"
+    } == before
     assert (tmp_path / "copy.json").read_text() == (tmp_path / "run" / "result.json").read_text()
 
 
@@ -120,10 +149,16 @@ def test_a_finished_run_gives_its_result_again(settings, tmp_path: Path) -> None
 def test_another_run_is_never_written_over(settings, tmp_path: Path, ended: bool) -> None:
     small = settings("SASRec", checkpoint_seconds=0)
     assert run_until(small, tmp_path / "run", "calculate_loss", 10_000 if ended else 5) is ended
-    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file() and file.name != "train.log"}
+    before = {
+        file: file.read_bytes()
+        for file in (tmp_path / "run").rglob("*")
+        if file.is_file() and file.name != "train.log"
+    }
     with pytest.raises(CheckpointError, match="holds (a finished|an unfinished) run.*resume: True"):
         run_small({**small, "run_dir": str(tmp_path / "run")})
-    with pytest.raises(CheckpointError, match="holds another run: settings.hidden_size: 16 then, 32 now"):
+    with pytest.raises(
+        CheckpointError, match="holds another run: settings.hidden_size: 16 then, 32 now"
+    ):
         run_small({**small, "run_dir": str(tmp_path / "run"), "resume": True, "hidden_size": 32})
     other = {**settings("GRU4Rec"), "run_dir": str(tmp_path / "run"), "resume": True}
     with pytest.raises(CheckpointError, match="holds another run: settings"):
@@ -158,7 +193,8 @@ def _run_in_child(settings: dict) -> None:
 
 
 def _killed_run(settings: dict, run_dir: Path, kills: int, seed: int, longest: float) -> int:
-    """Run in processes of their own, killed at random moments, then to the end; returns how often it was killed.
+    """Run in processes of their own, killed at random moments, then to the end; returns how often
+    it was killed.
 
     Each process is left to write a checkpoint at least, so that a slow machine gets there too.
     """
@@ -167,7 +203,11 @@ def _killed_run(settings: dict, run_dir: Path, kills: int, seed: int, longest: f
     chance, killed = random.Random(seed), 0
     while True:
         before = _newest(run_dir)
-        child = context.Process(target=_run_in_child, args=({**settings, "run_dir": str(run_dir), "resume": True},), daemon=True)
+        child = context.Process(
+            target=_run_in_child,
+            args=({**settings, "run_dir": str(run_dir), "resume": True},),
+            daemon=True,
+        )
         child.start()
         while killed < kills and child.is_alive() and _newest(run_dir) == before:
             time.sleep(0.01)
@@ -195,9 +235,12 @@ def test_killed_processes(settings, tmp_path: Path, model: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("model", ["SASRec", "PRECISE-UT"])
 def test_killed_ten_times_on_movielens(tmp_path: Path, model: str) -> None:
-    """The acceptance test: MovieLens-100k, ten kills with SIGKILL, weights and metrics equal to the last bit."""
+    """The acceptance test: MovieLens-100k, ten kills with SIGKILL, weights and metrics equal to the
+    last bit.
+    """
     small = {
-        "model": model, "dataset": "ml-100k", "gpu_id": "", "show_progress": False, "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 10,
+        "model": model, "dataset": "ml-100k", "gpu_id": "", "show_progress": False,
+        "state": "ERROR", "MAX_ITEM_LIST_LENGTH": 10,
         "epochs": 8, "checkpoint_seconds": 0.5, "valid_metric": "NDCG@10", "tensorboard": False,
         "checkpoint_dir": str(tmp_path / "saved"), "text_cache_dir": str(tmp_path / "cache"),
     }  # fmt: skip

@@ -17,7 +17,9 @@ from recbole_precise.trainer.steps import DivergedError, EarlyStopping, LossSum,
 
 
 def parts(config, stock: bool):
-    """(model, trainer, loaders) through RecBole's own functions or through ours, seeded at RecBole's places."""
+    """(model, trainer, loaders) through RecBole's own functions or through ours, seeded at
+    RecBole's places.
+    """
     from recbole.utils import init_seed
 
     import recbole_precise as ours
@@ -46,21 +48,31 @@ def ours(settings: dict):
 
 
 MOVIELENS = {
-    "dataset": "ml-100k", "gpu_id": "", "show_progress": False, "MAX_ITEM_LIST_LENGTH": 10, "epochs": 2, "user_inter_num_interval": "[5,50]",
-    "valid_metric": "NDCG@10", "topk": [5, 10], "metrics": ["Recall", "MRR", "NDCG", "Hit", "Precision", "MAP"], "eval_batch_size": 100,
+    "dataset": "ml-100k", "gpu_id": "", "show_progress": False, "MAX_ITEM_LIST_LENGTH": 10,
+    "epochs": 2, "user_inter_num_interval": "[5,50]",
+    "valid_metric": "NDCG@10", "topk": [5, 10], "metrics": ["Recall", "MRR", "NDCG", "Hit",
+        "Precision", "MAP"], "eval_batch_size": 100,
     "load_col": {"inter": ["user_id", "item_id", "timestamp"]},
 }  # fmt: skip
 STOCK_MODELS = {
     "SASRec": {"hidden_size": 32, "inner_size": 32, "n_layers": 1, "train_neg_sample_args": None},
     "BERT4Rec": {"hidden_size": 32, "inner_size": 32, "n_layers": 1, "train_neg_sample_args": None},
-    "GRU4Rec": {"embedding_size": 16, "hidden_size": 16, "loss_type": "BPR", "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1, "alpha": 1.0, "dynamic": False, "candidate_num": 0}},
-    "FPMC": {"embedding_size": 16, "clip_grad_norm": {"max_norm": 1.0}, "weight_decay": 1e-4, "train_neg_sample_args": {"distribution": "popularity", "sample_num": 2, "alpha": 0.5, "dynamic": False, "candidate_num": 0}},
+    "GRU4Rec": {"embedding_size": 16, "hidden_size": 16, "loss_type": "BPR",
+        "train_neg_sample_args": {"distribution": "uniform", "sample_num": 1, "alpha": 1.0,
+            "dynamic": False, "candidate_num": 0}},
+    "FPMC": {"embedding_size": 16, "clip_grad_norm": {"max_norm": 1.0}, "weight_decay": 1e-4,
+        "train_neg_sample_args": {"distribution": "popularity", "sample_num": 2, "alpha": 0.5,
+            "dynamic": False, "candidate_num": 0}},
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("model", STOCK_MODELS)
-def test_recboles_models_learn_and_rank_as_in_recbole(tmp_path: Path, monkeypatch, model: str) -> None:
-    """Stock RecBole from end to end beside our data, trainer and evaluator: the same losses, weights and numbers."""
+def test_recboles_models_learn_and_rank_as_in_recbole(
+    tmp_path: Path, monkeypatch, model: str
+) -> None:
+    """Stock RecBole from end to end beside our data, trainer and evaluator: the same losses,
+    weights and numbers.
+    """
     from recbole.config import Config as StockConfig
 
     from recbole_precise import Config
@@ -68,11 +80,15 @@ def test_recboles_models_learn_and_rank_as_in_recbole(tmp_path: Path, monkeypatc
     monkeypatch.chdir(tmp_path)
     settings = {**MOVIELENS, **STOCK_MODELS[model], "checkpoint_dir": str(tmp_path / "saved")}
     stock_settings = {key: value for key, value in settings.items() if key != "dataset"}
-    stock_model, stock_trainer, (train, valid, test) = parts(StockConfig(model, "ml-100k", config_dict=stock_settings), stock=True)
+    stock_model, stock_trainer, (train, valid, test) = parts(
+        StockConfig(model, "ml-100k", config_dict=stock_settings), stock=True
+    )
     evaluate = stock_trainer.evaluate
 
     def evaluate_apart(*args, **kwargs):
-        """RecBole's BERT4Rec takes the masks of its evaluation from the sequence that training draws from."""
+        """RecBole's BERT4Rec takes the masks of its evaluation from the sequence that training
+        draws from.
+        """
         with own_draws():
             return evaluate(*args, **kwargs)
 
@@ -80,7 +96,9 @@ def test_recboles_models_learn_and_rank_as_in_recbole(tmp_path: Path, monkeypatc
     stock_score, stock_valid = stock_trainer.fit(train, valid, verbose=False, show_progress=False)
     stock_test = stock_trainer.evaluate(test, show_progress=False)
 
-    our_model, trainer, (train, valid, test) = parts(Config(model, config_dict={**settings, "time_order": "recbole"}), stock=False)
+    our_model, trainer, (train, valid, test) = parts(
+        Config(model, config_dict={**settings, "time_order": "recbole"}), stock=False
+    )
     score, best = trainer.fit(train, valid, verbose=False, show_progress=False)
     result = trainer.evaluate(test, show_progress=False)
 
@@ -97,7 +115,11 @@ def test_recboles_evaluator_on_demand(tmp_path: Path, settings) -> None:
     exact = run_small(settings("SASRec", metrics=["Recall", "NDCG"]))
     theirs = run_small(settings("SASRec", metrics=["Recall", "NDCG"], evaluator="recbole"))
     assert exact["test_result"] == theirs["test_result"]
-    more = run_small(settings("SASRec", metrics=["Recall", "NDCG", "ItemCoverage", "GiniIndex"], evaluator="recbole"))
+    more = run_small(
+        settings(
+            "SASRec", metrics=["Recall", "NDCG", "ItemCoverage", "GiniIndex"], evaluator="recbole"
+        )
+    )
     assert {"itemcoverage@10", "giniindex@10"} <= set(more["test_result"])
     assert more["test_result"]["ndcg@10"] == exact["test_result"]["ndcg@10"]
 
@@ -107,20 +129,50 @@ def test_sampled_candidates_through_recbole(settings) -> None:
     assert set(result["test_result"]) == set(result["best_valid_result"])
 
 
-@pytest.mark.parametrize(("more", "said"), [({"metrics": ["NDCG", "GAUC"]}, "evaluator: recbole"), ({"eval_args": {"mode": "uni20"}}, "evaluator: recbole")])
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"metrics": ["NDCG", "GAUC"]}, "evaluator: recbole"),
+        ({"eval_args": {"mode": "uni20"}}, "evaluator: recbole"),
+    ],
+)
 def test_what_ranks_cannot_give_is_refused(settings, stock_config, more, said) -> None:
     """Also when RecBole's own Config, which knows nothing of it, was used."""
     from recbole_precise.trainer.trainer import PreciseTrainer
 
     small = settings("SASRec", **more)
-    config = stock_config("SASRec", "ring", **{key: value for key, value in small.items() if key not in ("model", "dataset", "gpu_id", "checkpoint_dir", "show_progress", "train_neg_sample_args", "tensorboard")})
+    config = stock_config(
+        "SASRec",
+        "ring",
+        **{
+            key: value
+            for key, value in small.items()
+            if key
+            not in (
+                "model",
+                "dataset",
+                "gpu_id",
+                "checkpoint_dir",
+                "show_progress",
+                "train_neg_sample_args",
+                "tensorboard",
+            )
+        },
+    )
     with pytest.raises(ConfigError, match=said):
         PreciseTrainer(config, torch.nn.Linear(1, 1))
 
 
 def test_models_that_rate_pairs_are_ranked_too(tmp_path: Path, settings) -> None:
     """DIN has no scores for all items at once."""
-    small = settings("DIN", metrics=["Recall", "NDCG"], epochs=1, mlp_hidden_size=[8], embedding_size=4, train_neg_sample_args={"distribution": "uniform", "sample_num": 1})
+    small = settings(
+        "DIN",
+        metrics=["Recall", "NDCG"],
+        epochs=1,
+        mlp_hidden_size=[8],
+        embedding_size=4,
+        train_neg_sample_args={"distribution": "uniform", "sample_num": 1},
+    )
     small["load_col"] = {"inter": ["user_id", "item_id", "timestamp"]}
     exact, theirs = run_small(small), run_small({**small, "evaluator": "recbole"})
     assert exact["test_result"] == theirs["test_result"]
@@ -150,7 +202,7 @@ def test_masked_history(settings) -> None:
 
 
 def test_training_mode_is_given_back(settings) -> None:
-    model, trainer, (train, valid, test) = ours(settings("SASRec", epochs=1))
+    model, trainer, (_train, _valid, test) = ours(settings("SASRec", epochs=1))
     for mode in (True, False):
         model.train(mode)
         trainer.evaluate(test, load_best_model=False)
@@ -159,7 +211,7 @@ def test_training_mode_is_given_back(settings) -> None:
 
 def test_nothing_is_written_before_fit_saves(settings, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    model, trainer, (train, valid, test) = ours(settings("SASRec", epochs=1, tensorboard=True))
+    _model, trainer, (train, valid, test) = ours(settings("SASRec", epochs=1, tensorboard=True))
     trainer.fit(train, valid, verbose=False, saved=False)
     trainer.evaluate(test, load_best_model=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["dataset"]
@@ -169,24 +221,38 @@ def test_nothing_is_written_before_fit_saves(settings, tmp_path: Path, monkeypat
 
 
 def test_callback_and_progress_bars(settings, capsys) -> None:
-    model, trainer, (train, valid, test) = ours(settings("SASRec", epochs=3))
+    _model, trainer, (train, valid, _test) = ours(settings("SASRec", epochs=3))
     seen = []
-    trainer.fit(train, valid, verbose=False, saved=False, show_progress=True, callback_fn=lambda epoch, score: seen.append((epoch, score)))
+    trainer.fit(
+        train,
+        valid,
+        verbose=False,
+        saved=False,
+        show_progress=True,
+        callback_fn=lambda epoch, score: seen.append((epoch, score)),
+    )
     assert [epoch for epoch, _ in seen] == [0, 1, 2]
-    assert [score for _, score in seen] == [record["valid_score"] for record in trainer.progress.history]
+    assert [score for _, score in seen] == [
+        record["valid_score"] for record in trainer.progress.history
+    ]
     printed = capsys.readouterr().err
     assert "Train     2" in printed and "Evaluate" in printed
 
 
 def test_best_weights_are_tested(settings) -> None:
-    """What evaluate(load_best_model=True) ranks are the weights of the best epoch, not of the last."""
-    model, trainer, (train, valid, test) = ours(settings("SASRec", epochs=6, learning_rate=0.05))
+    """What evaluate(load_best_model=True) ranks are the weights of the best epoch, not of
+    the last.
+    """
+    model, trainer, (train, valid, _test) = ours(settings("SASRec", epochs=6, learning_rate=0.05))
     best, weights = -1.0, {}
 
     def keep(epoch: int, score: float) -> None:
         nonlocal best, weights
         if score >= best:
-            best, weights = score, {name: value.clone() for name, value in model.state_dict().items()}
+            best, weights = (
+                score,
+                {name: value.clone() for name, value in model.state_dict().items()},
+            )
 
     score, _ = trainer.fit(train, valid, verbose=False, callback_fn=keep)
     trainer.evaluate(valid)
@@ -194,7 +260,7 @@ def test_best_weights_are_tested(settings) -> None:
     assert all(torch.equal(value, weights[name]) for name, value in model.state_dict().items())
 
 
-# --- Phases -----------------------------------------------------------------------------------------------------------
+# --- Phases -----------------------------------------------------------------------------------
 
 
 class _Net(torch.nn.Module):
@@ -207,7 +273,10 @@ class _Net(torch.nn.Module):
 def test_phases_choose_parameters() -> None:
     model = _Net()
     wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
-    assert [p.shape for p in freeze_for(Phase("a", 1, trainable=("head.*",)), model, wanted)] == [torch.Size([1, 2]), torch.Size([1])]
+    assert [p.shape for p in freeze_for(Phase("a", 1, trainable=("head.*",)), model, wanted)] == [
+        torch.Size([1, 2]),
+        torch.Size([1]),
+    ]
     assert not model.encoder.weight.requires_grad
     assert len(freeze_for(Phase("b", 1), model, wanted)) == 4 and not model.frozen.requires_grad
     with pytest.raises(ConfigError, match="phase 'c': no parameter is named like 'tower"):
@@ -232,7 +301,9 @@ def test_phases_train_what_they_name_and_pass_the_best_on(settings) -> None:
         Phase("embedding", epochs=2, trainable=("item_embedding.weight",), validate=False),
         Phase("anew", epochs=1, starts_from=None, stopping_step=0),
     ]
-    model, trainer, (train, valid, test), entered = _with_phases(settings("SASRec", epochs=1), phases)
+    model, trainer, (train, valid, _test), entered = _with_phases(
+        settings("SASRec", epochs=1), phases
+    )
     first = {name: value.clone() for name, value in model.state_dict().items()}
     starts, ends = [], []
     original = trainer._train_epoch
@@ -246,7 +317,11 @@ def test_phases_train_what_they_name_and_pass_the_best_on(settings) -> None:
     trainer._train_epoch = watching
     trainer.fit(train, valid, verbose=False, saved=False)
     assert entered == ["all", "embedding", "anew"]
-    assert [(p["name"], p["epochs"]) for p in trainer.progress.phases] == [("all", 3), ("embedding", 2), ("anew", 1)]
+    assert [(p["name"], p["epochs"]) for p in trainer.progress.phases] == [
+        ("all", 3),
+        ("embedding", 2),
+        ("anew", 1),
+    ]
     best = trainer.progress.phases[0]["best_epoch"]
     assert all(torch.equal(value, ends[best][name]) for name, value in starts[3].items())
     moved = {name for name in first if not torch.equal(starts[3][name], ends[4][name])}
@@ -267,7 +342,9 @@ def test_a_model_without_phases_to_train_is_evaluated(settings) -> None:
 def test_learning_rate_schedule(settings) -> None:
     from recbole_precise.trainer.schedule import learning_rate_factor
 
-    model, trainer, (train, valid, test) = ours(settings("SASRec", epochs=2, lr_schedule="cosine", warmup_steps=3))
+    model, trainer, (train, valid, _test) = ours(
+        settings("SASRec", epochs=2, lr_schedule="cosine", warmup_steps=3)
+    )
     rates = []
     original = model.calculate_loss
 
@@ -277,10 +354,13 @@ def test_learning_rate_schedule(settings) -> None:
 
     model.calculate_loss = watching
     trainer.fit(train, valid, verbose=False, saved=False)
-    assert rates == [trainer.learning_rate * learning_rate_factor("cosine", step, 2 * len(train), 3) for step in range(2 * len(train))]
+    assert rates == [
+        trainer.learning_rate * learning_rate_factor("cosine", step, 2 * len(train), 3)
+        for step in range(2 * len(train))
+    ]
 
 
-# --- Steps ------------------------------------------------------------------------------------------------------------
+# --- Steps ------------------------------------------------------------------------------------
 
 
 def test_loss_sums_are_recboles() -> None:
@@ -298,12 +378,17 @@ def test_loss_sums_are_recboles() -> None:
     pairs = LossSum(torch.device("cpu"), "epoch 0")
     pairs.add((losses[0], losses[1]))
     pairs.add((losses[2], losses[3]))
-    assert pairs.total() == (losses[0].item() + losses[2].item(), losses[1].item() + losses[3].item())
+    assert pairs.total() == (
+        losses[0].item() + losses[2].item(),
+        losses[1].item() + losses[3].item(),
+    )
     assert LossSum(torch.device("cpu"), "epoch 0").total() is None
 
 
 def test_diverged_training_names_epoch_and_learning_rate(settings, tmp_path: Path) -> None:
-    small = settings("SASRec", learning_rate=1e30, epochs=3, checkpoint_seconds=0, run_dir=str(tmp_path / "run"))
+    small = settings(
+        "SASRec", learning_rate=1e30, epochs=3, checkpoint_seconds=0, run_dir=str(tmp_path / "run")
+    )
     with pytest.raises(DivergedError, match=r"NaN in epoch \d \(learning_rate 1e\+30\)"):
         run_small(small)
     assert issubclass(DivergedError, ValueError) and not (tmp_path / "run" / "result.json").exists()
@@ -318,31 +403,50 @@ def test_early_stopping_is_recboles() -> None:
             ours_, best, waited = EarlyStopping(patience, bigger), -np.inf if bigger else np.inf, 0
             for value in generator.integers(0, 6, 60) / 6:
                 best, waited, stop, improved = early_stopping(value, best, waited, patience, bigger)
-                assert ours_.update(value) == (improved, stop) and (ours_.best, ours_.waited) == (best, waited)
+                assert ours_.update(value) == (improved, stop) and (ours_.best, ours_.waited) == (
+                    best,
+                    waited,
+                )
 
 
 def test_clipping_sees_unscaled_gradients() -> None:
-    """With fp16's scaling the clipped step must be that of full precision, up to fp16's own rounding."""
+    """With fp16's scaling the clipped step must be that of full precision, up to fp16's own
+    rounding.
+    """
     steps = {}
     for dtype in (None, "fp16", "bf16"):
         torch.manual_seed(0)
         model = torch.nn.Linear(4, 1, bias=False)
         before = model.weight.detach().clone()
         optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
-        stepper = Stepper(model, optimizer, torch.device("cpu"), amp_dtype=dtype, clip={"max_norm": 1e-4})
+        stepper = Stepper(
+            model, optimizer, torch.device("cpu"), amp_dtype=dtype, clip={"max_norm": 1e-4}
+        )
         assert (stepper.scaler is not None) == (dtype == "fp16")
         stepper.step(lambda x: 1e-3 * (model(x).float() ** 2).mean(), torch.ones(8, 4))
         steps[dtype] = model.weight.detach() - before
     assert steps[None].norm() == pytest.approx(1e-4, rel=1e-3)
-    assert torch.allclose(steps["fp16"], steps[None], rtol=1e-2, atol=0) and torch.allclose(steps["bf16"], steps[None], rtol=3e-2, atol=0)
+    assert torch.allclose(steps["fp16"], steps[None], rtol=1e-2, atol=0) and torch.allclose(
+        steps["bf16"], steps[None], rtol=3e-2, atol=0
+    )
 
 
 def test_the_scale_is_kept_across_epochs_and_checkpoints() -> None:
     model = torch.nn.Linear(4, 1)
-    stepper = Stepper(model, torch.optim.SGD(model.parameters(), lr=0.1), torch.device("cpu"), amp_dtype="fp16")
-    stepper.step(lambda x: model(x).float().mean() * math.inf, torch.ones(2, 4))  # an overflow halves the scale and skips the step
+    stepper = Stepper(
+        model, torch.optim.SGD(model.parameters(), lr=0.1), torch.device("cpu"), amp_dtype="fp16"
+    )
+    stepper.step(
+        lambda x: model(x).float().mean() * math.inf, torch.ones(2, 4)
+    )  # an overflow halves the scale and skips the step
     state = stepper.scaler_state()
-    other = Stepper(model, torch.optim.SGD(model.parameters(), lr=0.1), torch.device("cpu"), amp_dtype="fp16", scaler_state=state)
+    other = Stepper(
+        model,
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        torch.device("cpu"),
+        amp_dtype="fp16",
+        scaler_state=state,
+    )
     assert other.scaler.get_scale() == state["scale"] == 2.0**15
 
 
@@ -358,8 +462,17 @@ def test_mixed_precision_trains(settings, model: str) -> None:
 @pytest.mark.parametrize("model", ["SASRec", "PRECISE-ID"])
 def test_on_a_gpu(settings, tmp_path: Path, model: str, amp: str | None) -> None:
     """Trains, is stopped, and goes on; on a GPU the bits may differ, the run must not."""
-    more = {"gpu_id": "0", "checkpoint_seconds": 0, "epochs": 4, "enable_amp": amp is not None, "amp_dtype": amp or "bf16", "clip_grad_norm": {"max_norm": 5.0}}
-    trained, trainer, (train, valid, test) = ours(settings(model, run_dir=str(tmp_path / "run"), **more))
+    more = {
+        "gpu_id": "0",
+        "checkpoint_seconds": 0,
+        "epochs": 4,
+        "enable_amp": amp is not None,
+        "amp_dtype": amp or "bf16",
+        "clip_grad_norm": {"max_norm": 5.0},
+    }
+    _trained, trainer, (train, valid, _test) = ours(
+        settings(model, run_dir=str(tmp_path / "run"), **more)
+    )
 
     def stop(epoch: int, score: float) -> None:
         if epoch == 1:
@@ -374,11 +487,15 @@ def test_on_a_gpu(settings, tmp_path: Path, model: str, amp: str | None) -> None
 def test_loading_the_wrong_weights_is_told(settings, tmp_path: Path) -> None:
     run_small(settings("SASRec", run_dir=str(tmp_path / "a")))
     model, trainer, (train, valid, test) = ours(settings("SASRec", hidden_size=32))
-    with pytest.raises(CheckpointError, match=r"tensor 'item_embedding.weight' has the shape \[41, 16\], but SASRec needs \[41, 32\]"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"tensor 'item_embedding.weight' has the shape \[41, 16\], but SASRec needs \[41, "
+        r"32\]",
+    ):
         trainer.evaluate(test, model_file=tmp_path / "a")
     with pytest.raises(CheckpointError, match="does not exist: train with saved=True first"):
         trainer.evaluate(test)
-    model, trainer, (train, valid, test) = ours(settings("GRU4Rec", hidden_size=32))
+    _model, trainer, (_train, _valid, test) = ours(settings("GRU4Rec", hidden_size=32))
     with pytest.raises(CheckpointError, match="belongs to another model"):
         trainer.evaluate(test, model_file=tmp_path / "a" / "model.safetensors")
     weights = tmp_path / "a" / "model.safetensors"
@@ -388,11 +505,32 @@ def test_loading_the_wrong_weights_is_told(settings, tmp_path: Path) -> None:
 
 
 def test_s3rec_keeps_its_own_trainer(settings, tmp_path: Path) -> None:
-    """Pre-training and fine-tuning through RecBole's S3RecTrainer, with our run directory and evaluation."""
-    small = settings("S3Rec", hidden_size=16, inner_size=16, n_layers=1, epochs=1, pretrain_epochs=1, save_step=1, item_attribute="title", train_neg_sample_args=None)
+    """Pre-training and fine-tuning through RecBole's S3RecTrainer, with our run directory and
+    evaluation.
+    """
+    small = settings(
+        "S3Rec",
+        hidden_size=16,
+        inner_size=16,
+        n_layers=1,
+        epochs=1,
+        pretrain_epochs=1,
+        save_step=1,
+        item_attribute="title",
+        train_neg_sample_args=None,
+    )
     small["load_col"] = {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id", "title"]}
     run_small({**small, "train_stage": "pretrain", "run_dir": str(tmp_path / "pre")})
     pretrained = tmp_path / "pre" / "S3Rec-ring-1.pth"
     assert pretrained.exists()
-    result = run_small({**small, "train_stage": "finetune", "pre_model_path": str(pretrained), "run_dir": str(tmp_path / "fine")})
-    assert (tmp_path / "fine" / "model.safetensors").exists() and result["test_result"]["recall@10"] >= 0
+    result = run_small(
+        {
+            **small,
+            "train_stage": "finetune",
+            "pre_model_path": str(pretrained),
+            "run_dir": str(tmp_path / "fine"),
+        }
+    )
+    assert (tmp_path / "fine" / "model.safetensors").exists() and result["test_result"][
+        "recall@10"
+    ] >= 0

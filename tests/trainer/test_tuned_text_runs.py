@@ -1,4 +1,6 @@
-"""Runs whose texts are tuned: the adapter travels with the weights, and is trained once however the run goes on."""
+"""Runs whose texts are tuned: the adapter travels with the weights, and is trained once however the
+run goes on.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,10 @@ from recbole_precise.errors import CheckpointError
 from recbole_precise.nn.text_adapter import TextAdapter
 from recbole_precise.trainer.run_folder import read_weights
 
-TUNED = {"text_tuning": "cooccurrence", "text_tuning_steps": 3, "text_tuning_width": 8, "item_text": "{title}", "embedding_size": 8, "n_layers": 1,
-         "load_col": {"inter": ["user_id", "item_id", "timestamp"], "item": ["item_id"]}}  # fmt: skip
+TUNED = {"text_tuning": "cooccurrence", "text_tuning_steps": 3, "text_tuning_width": 8,
+    "item_text": "{title}", "embedding_size": 8, "n_layers": 1,
+         "load_col": {"inter": ["user_id", "item_id", "timestamp"],
+             "item": ["item_id"]}}  # fmt: skip
 
 
 class Trained(Exception):
@@ -40,14 +44,19 @@ def no_training(monkeypatch):
 
 
 def adapter_of(run_dir: Path) -> dict[str, torch.Tensor]:
-    return {name: value for name, value in read_weights(run_dir)[0].items() if name.startswith("text_adapter.")}
+    return {
+        name: value
+        for name, value in read_weights(run_dir)[0].items()
+        if name.startswith("text_adapter.")
+    }
 
 
 def test_a_finished_run_is_asked_with_its_own_adapter(texts, no_training, tmp_path: Path) -> None:
-    """Evaluated and asked of new items, also from a copy of the directory, and when what the run would train would differ today."""
+    """Evaluated and asked of new items, also from a copy of the directory, and when what the run
+    would train would differ today.
+    """
     from recbole_precise.config import command_line
-    from recbole_precise.finished import load_finished
-    from recbole_precise.finished import load_data_and_model
+    from recbole_precise.finished import load_data_and_model, load_finished
 
     result = run_small(texts("PAD", run_dir=str(tmp_path / "run"), epochs=1))
     no_training()
@@ -62,18 +71,27 @@ def test_a_finished_run_is_asked_with_its_own_adapter(texts, no_training, tmp_pa
     asked = load_finished(str(tmp_path / "run"), {"gpu_id": ""}, str(new))
     text, old = asked.model.item_encoder.text, int(np.flatnonzero(asked.tokens == "i5")[0])
     assert asked.readable.tolist() == [True, False]
-    torch.testing.assert_close(text.vectors[asked.first_new], text.vectors[old], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        text.vectors[asked.first_new], text.vectors[old], rtol=1e-4, atol=1e-4
+    )
     assert text.vectors[asked.first_new + 1].abs().sum() == 0
     saved = adapter_of(tmp_path / "run")
-    assert len(saved) == 6 and all(torch.equal(value, asked.model.state_dict()[name]) for name, value in saved.items())
+    assert len(saved) == 6 and all(
+        torch.equal(value, asked.model.state_dict()[name]) for name, value in saved.items()
+    )
 
 
 @pytest.mark.parametrize("model", ["SASRec-Text", "LLM-ESR"])
-def test_a_resumed_run_trains_none_and_leaves_the_same_bits(texts, no_training, monkeypatch, tmp_path: Path, model: str) -> None:
+def test_a_resumed_run_trains_none_and_leaves_the_same_bits(
+    texts, no_training, monkeypatch, tmp_path: Path, model: str
+) -> None:
     from recbole_precise import registry
 
     run_small(texts(model, run_dir=str(tmp_path / "straight"), checkpoint_seconds=0))
-    stopped, steps = texts(model, run_dir=str(tmp_path / "stopped"), checkpoint_seconds=0, resume=True), []
+    stopped, steps = (
+        texts(model, run_dir=str(tmp_path / "stopped"), checkpoint_seconds=0, resume=True),
+        [],
+    )
     cls = registry.get_model(model)
     original = cls.calculate_loss
 
@@ -98,13 +116,38 @@ def test_a_resumed_run_trains_none_and_leaves_the_same_bits(texts, no_training, 
 def test_a_warm_start_takes_the_adapter_over(texts, no_training, tmp_path: Path) -> None:
     run_small(texts("PAD", run_dir=str(tmp_path / "first"), phases=["pretrain"], epochs=1))
     with pytest.raises(CheckpointError, match="text_adapter.* has the shape"):
-        run_small(texts("PAD", run_dir=str(tmp_path / "other"), phases=["align"], epochs=1, warm_start=str(tmp_path / "first"), text_tuning_width=4))
+        run_small(
+            texts(
+                "PAD",
+                run_dir=str(tmp_path / "other"),
+                phases=["align"],
+                epochs=1,
+                warm_start=str(tmp_path / "first"),
+                text_tuning_width=4,
+            )
+        )
     no_training()
-    run_small(texts("PAD", run_dir=str(tmp_path / "second"), phases=["align"], epochs=1, warm_start=str(tmp_path / "first"), seed=5))
+    run_small(
+        texts(
+            "PAD",
+            run_dir=str(tmp_path / "second"),
+            phases=["align"],
+            epochs=1,
+            warm_start=str(tmp_path / "first"),
+            seed=5,
+        )
+    )
     one, other = (adapter_of(tmp_path / name) for name in ("first", "second"))
     assert one and all(torch.equal(value, other[name]) for name, value in one.items())
     with pytest.raises(CheckpointError, match="nowhere"):
-        run_small(texts("PAD", run_dir=str(tmp_path / "third"), phases=["align"], warm_start=str(tmp_path / "nowhere")))
+        run_small(
+            texts(
+                "PAD",
+                run_dir=str(tmp_path / "third"),
+                phases=["align"],
+                warm_start=str(tmp_path / "nowhere"),
+            )
+        )
     with pytest.raises(Trained):  # from a run without an adapter there is none to take
         run_small(texts("PAD", run_dir=str(tmp_path / "fourth"), phases=["align"]))
 

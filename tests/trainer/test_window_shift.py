@@ -15,7 +15,9 @@ def loader_of(**more):
 
 def trained_targets(loader):
     rows = loader._dataset.inter_feat.interaction
-    return ranges(rows.end - rows["supervised_length"] + 1, rows["supervised_length"])[1].sort().values
+    return (
+        ranges(rows.end - rows["supervised_length"] + 1, rows["supervised_length"])[1].sort().values
+    )
 
 
 def test_every_target_is_trained_once_wherever_windows_begin():

@@ -22,7 +22,9 @@ def run_small(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def outcome(run_dir: Path) -> dict[str, Any]:
-    """Everything that a run leaves, without what the clock decides: bytes of the weights, results and ranks."""
+    """Everything that a run leaves, without what the clock decides: bytes of the weights, results
+    and ranks.
+    """
     result = json.loads((run_dir / "result.json").read_text())
     for record in (*result["phases"], *result["curve"]):
         del record["seconds"]

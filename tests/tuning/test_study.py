@@ -1,4 +1,7 @@
-"""Studies: what is handed out, what a killed process leaves, budgets, and the file on disk. No model is trained here."""
+"""Studies: what is handed out, what a killed process leaves, budgets, and the file on disk.
+
+No model is trained here.
+"""
 
 from __future__ import annotations
 
@@ -19,16 +22,36 @@ optuna = pytest.importorskip("optuna")
 from recbole_precise.errors import ConfigError  # noqa: E402
 from recbole_precise.tuning.space import read_space  # noqa: E402
 from recbole_precise.tuning.store import Workers, open_storage  # noqa: E402
-from recbole_precise.tuning.study import ATTEMPTS, Budget, Plan, SharedStudy, best_of, counted, point_of, was_lost  # noqa: E402
+from recbole_precise.tuning.study import (  # noqa: E402
+    ATTEMPTS,
+    Budget,
+    Plan,
+    SharedStudy,
+    best_of,
+    counted,
+    point_of,
+    was_lost,
+)
 
-PLAN = Plan(space=None, sampler="random", pruner="none", seed=3, bigger=True, prune_after=5, start=None, task={"settings": {"epochs": 3}})
+PLAN = Plan(
+    space=None,
+    sampler="random",
+    pruner="none",
+    seed=3,
+    bigger=True,
+    prune_after=5,
+    start=None,
+    task={"settings": {"epochs": 3}},
+)
 STORAGES = ["study.journal", "study.db"]
 
 
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     file = tmp_path / "x.hyper"
-    file.write_text("x uniform -5,5\nrate loguniform -8,0\nn quniform 1,4,1\nkind choice [None, 'a', 'b']\n")
+    file.write_text(
+        "x uniform -5,5\nrate loguniform -8,0\nn quniform 1,4,1\nkind choice [None, 'a', 'b']\n"
+    )
     return replace(PLAN, space=read_space(file))
 
 
@@ -44,7 +67,9 @@ def join(path: Path, plan: Plan, **budget) -> SharedStudy:
 
 
 def die(study: SharedStudy) -> None:
-    """What a SIGKILL does to a process's hold: the system frees its lock, and nothing else happens."""
+    """What a SIGKILL does to a process's hold: the system frees its lock, and nothing else
+    happens.
+    """
     study._workers._own.release()
 
 
@@ -78,7 +103,9 @@ def test_processes_that_share_a_random_study_draw_what_one_would(plan, tmp_path)
 
 
 def test_tpe_beats_chance(plan, tmp_path):
-    """On -(x ** 2) of four keys, TPE's later points lie nearer to 0 than the ones that it drew at first."""
+    """On -(x ** 2) of four keys, TPE's later points lie nearer to 0 than the ones that it drew at
+    first.
+    """
     points = run(join(tmp_path / "s.journal", replace(plan, sampler="tpe"), trials=40))
     near = [abs(point["x"]) for point in points]
     assert mean(near[20:]) < 0.5 * mean(near[:10])
@@ -114,11 +141,17 @@ def test_a_point_that_kills_its_process_is_left_in_the_end(plan, tmp_path):
         assert study.begin() is not None, attempt
         die(study)
     study = join(tmp_path / "s.journal", plan, trials=1)
-    assert study.begin() is None and counted(study.trials()) == 1 and len({str(point_of(trial)) for trial in study.trials()}) == 1
+    assert (
+        study.begin() is None
+        and counted(study.trials()) == 1
+        and len({str(point_of(trial)) for trial in study.trials()}) == 1
+    )
 
 
 def test_killed_while_a_trial_was_handed_out(plan, tmp_path):
-    """A trial without a worker, its point half drawn, and an enqueued one: the two moments inside `begin`."""
+    """A trial without a worker, its point half drawn, and an enqueued one: the two moments inside
+    `begin`.
+    """
     study = join(tmp_path / "s.journal", plan, trials=2)
     half = study.study.ask()
     half.suggest_float("x", -5, 5)
@@ -145,8 +178,16 @@ def test_a_grid_is_gone_through_once(grid, tmp_path, name):
 
 
 @settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(st.integers(0, 2), st.sampled_from(["begin", "finish", "fail", "prune", "die"])), max_size=30), st.integers(1, 12))
-def test_whatever_happens_every_point_of_a_grid_is_tried_once(grid, tmp_path_factory, steps, trials):
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from(["begin", "finish", "fail", "prune", "die"])),
+        max_size=30,
+    ),
+    st.integers(1, 12),
+)
+def test_whatever_happens_every_point_of_a_grid_is_tried_once(
+    grid, tmp_path_factory, steps, trials
+):
     """Three processes begin, end and die in any order; then one goes on alone."""
     path = tmp_path_factory.mktemp("any") / "s.journal"
     studies = [join(path, grid, trials=trials) for _ in range(3)]
@@ -159,7 +200,11 @@ def test_whatever_happens_every_point_of_a_grid_is_tried_once(grid, tmp_path_fac
             die(study)
             studies[index], running[index] = join(path, grid, trials=trials), None
         elif trial is not None and step in ("finish", "fail", "prune"):
-            {"finish": lambda: study.finish(trial, 1.0, {}), "fail": lambda: study.fail(trial, {"reason": "r"}), "prune": lambda: study.prune(trial, {})}[step]()
+            {
+                "finish": lambda: study.finish(trial, 1.0, {}),
+                "fail": lambda: study.fail(trial, {"reason": "r"}),
+                "prune": lambda: study.prune(trial, {}),
+            }[step]()
             running[index] = None
         under_way = [point_of(t) for t in studies[0].trials() if t.state.name == "RUNNING"]
         assert counted(studies[0].trials()) <= min(trials, 9)
@@ -169,8 +214,14 @@ def test_whatever_happens_every_point_of_a_grid_is_tried_once(grid, tmp_path_fac
     last = join(path, grid, trials=trials)
     run(last)
     tried = [str(point_of(trial)) for trial in last.trials() if not was_lost(trial)]
-    given_up = [trial for trial in last.trials() if was_lost(trial) and trial.user_attrs.get("attempt", 1) == ATTEMPTS]
-    assert len(tried) == len(set(tried)) and len(tried) + len(given_up) == min(trials, 9) == counted(last.trials())
+    given_up = [
+        trial
+        for trial in last.trials()
+        if was_lost(trial) and trial.user_attrs.get("attempt", 1) == ATTEMPTS
+    ]
+    assert len(tried) == len(set(tried)) and len(tried) + len(given_up) == min(
+        trials, 9
+    ) == counted(last.trials())
 
 
 def test_hours_are_those_of_all_trials(plan, tmp_path):
@@ -220,10 +271,13 @@ def test_best_is_the_earliest_of_equals(plan, tmp_path):
     study = join(tmp_path / "s.journal", plan, trials=3)
     for value in (0.2, 0.3, 0.3):
         study.finish(study.begin(), value, {})
-    assert best_of(study.trials(), bigger=True).number == 1 and best_of(study.trials(), bigger=False).number == 0
+    assert (
+        best_of(study.trials(), bigger=True).number == 1
+        and best_of(study.trials(), bigger=False).number == 0
+    )
 
 
-# --- The file ---------------------------------------------------------------------------------------------------------
+# --- The file ---------------------------------------------------------------------------------
 
 
 def test_a_torn_line_is_dropped(plan, tmp_path):
@@ -242,7 +296,11 @@ def test_a_torn_line_is_dropped(plan, tmp_path):
 
 
 def test_a_file_that_is_no_study(plan, tmp_path):
-    for name, content in (("s.journal", b"not a journal\nat all\n"), ("s.db", b"not a database" * 100), ("t.journal", b'{"a": 1}\n{"b": 2}\n')):
+    for name, content in (
+        ("s.journal", b"not a journal\nat all\n"),
+        ("s.db", b"not a database" * 100),
+        ("t.journal", b'{"a": 1}\n{"b": 2}\n'),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(ConfigError, match=f"{name}' is no "):
             open_storage(tmp_path / name)
@@ -256,9 +314,15 @@ def test_a_file_that_is_no_study(plan, tmp_path):
 def test_a_killed_process_is_known_to_be_dead(tmp_path):
     code = (
         "import sys, pathlib; from recbole_precise.tuning.store import Workers\n"
-        "workers = Workers(pathlib.Path(sys.argv[1])); print(workers.name, flush=True); sys.stdin.read()"
+        "workers = Workers(pathlib.Path(sys.argv[1])); print(workers.name, flush=True); "
+        "sys.stdin.read()"
     )
-    process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "s")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "s")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     name = process.stdout.readline().strip()
     own = Workers(tmp_path / "s")
     assert own.alive(name) and own.alive(own.name)
@@ -273,12 +337,25 @@ def test_a_process_killed_while_it_writes_blocks_nobody(tmp_path):
     """With a relative path too, which Optuna's own lock waits on for ever."""
     holds = (
         "import sys, pathlib; from recbole_precise.tuning.store import open_storage\n"
-        "store = open_storage(pathlib.Path('s.journal')); store._backend._guard.acquire(); print('held', flush=True); sys.stdin.read()"
+        "store = open_storage(pathlib.Path('s.journal')); store._backend._guard.acquire(); "
+        "print('held', flush=True); sys.stdin.read()"
     )
-    writes = "import optuna, pathlib; from recbole_precise.tuning.store import open_storage; optuna.create_study(storage=open_storage(pathlib.Path('s.journal')), study_name='s')"
-    holder = subprocess.Popen([sys.executable, "-c", holds], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=tmp_path)
+    writes = (
+        "import optuna, pathlib; from recbole_precise.tuning.store import open_storage; "
+        "optuna.create_study(storage=open_storage(pathlib.Path('s.journal')), "
+        "study_name='s')"
+    )
+    holder = subprocess.Popen(
+        [sys.executable, "-c", holds],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
     assert holder.stdout.readline() == "held\n"
-    writer = subprocess.Popen([sys.executable, "-c", writes], cwd=tmp_path, stderr=subprocess.DEVNULL)
+    writer = subprocess.Popen(
+        [sys.executable, "-c", writes], cwd=tmp_path, stderr=subprocess.DEVNULL
+    )
     with pytest.raises(subprocess.TimeoutExpired):
         writer.wait(5)
     holder.kill()

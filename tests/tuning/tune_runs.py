@@ -12,8 +12,10 @@ ROOT = Path(__file__).resolve().parents[2]
 
 #: A model that learns in a second on the 150 users of ml-100k with the fewest ratings.
 SMALL: dict[str, Any] = {
-    "model": "PRECISE-ID", "dataset": "ml-100k", "user_inter_num_interval": "[5,25]", "MAX_ITEM_LIST_LENGTH": 8, "embedding_size": 8, "token_size": 8,
-    "n_layers": 1, "epochs": 3, "gpu_id": "", "show_progress": False, "threads": 1, "learning_rate": 0.005,
+    "model": "PRECISE-ID", "dataset": "ml-100k", "user_inter_num_interval": "[5,25]",
+    "MAX_ITEM_LIST_LENGTH": 8, "embedding_size": 8, "token_size": 8,
+    "n_layers": 1, "epochs": 3, "gpu_id": "", "show_progress": False, "threads": 1,
+    "learning_rate": 0.005,
 }  # fmt: skip
 SASREC = {
     **{key: value for key, value in SMALL.items() if key not in ("embedding_size", "token_size")},
@@ -29,7 +31,14 @@ def arguments(settings: dict[str, Any], **more: Any) -> list[str]:
 def start(*words: str, cwd: Path) -> subprocess.Popen:
     """The command as a process."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen([sys.executable, "-m", "recbole_precise", *words], cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "recbole_precise", *words],
+        cwd=cwd,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
 
 
 def ended(process: subprocess.Popen, status: int = 0) -> str:

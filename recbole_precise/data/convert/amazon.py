@@ -1,8 +1,9 @@
 """Amazon Reviews of 2014, 2018 and 2023: one file of reviews and one of metadata for each category.
 
-2014 (McAuley et al.): reviews_<Category>[_5].json.gz, meta_<Category>.json.gz; lines of metadata are Python literals.
-2018 (Ni et al.): <Category>[_5].json.gz, meta_<Category>.json.gz. 2023 (Hou et al.): <Category>.jsonl[.gz],
-meta_<Category>.jsonl[.gz]; reviews are joined with metadata by `parent_asin`, and times are in milliseconds.
+2014 (McAuley et al.): reviews_<Category>[_5].json.gz, meta_<Category>.json.gz; lines of metadata
+are Python literals. 2018 (Ni et al.): <Category>[_5].json.gz, meta_<Category>.json.gz. 2023 (Hou et
+al.): <Category>.jsonl[.gz], meta_<Category>.jsonl[.gz]; reviews are joined with metadata by
+`parent_asin`, and times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ COLUMNS = ("title", "brand", "main_category", "categories", "description")
 
 @dataclass(frozen=True)
 class Release:
-    """Names of fields in one release: `texts` are functions of a line of metadata, in the order of COLUMNS."""
+    """Names of fields in one release: `texts` are functions of a line of metadata, in the order of
+    COLUMNS.
+    """
 
     user: str
     item: str
@@ -51,18 +54,30 @@ def _first_category(record: Mapping[str, Any]) -> object:
 
 
 def _clean_title(record: Mapping[str, Any]) -> object:
-    """In 2018 some titles are scripts of the web page; the release's own notes tell them by `getTime`."""
+    """In 2018 some titles are scripts of the web page.
+
+    The release's own notes tell them by `getTime`.
+    """
     title = record.get("title")
     return "" if isinstance(title, str) and "getTime" in title else title
 
 
-_OLD = {"user": "reviewerID", "item": "asin", "rating": "overall", "time": "unixReviewTime", "meta_item": "asin"}
+_OLD = {
+    "user": "reviewerID",
+    "item": "asin",
+    "rating": "overall",
+    "time": "unixReviewTime",
+    "meta_item": "asin",
+}
 RELEASES = {
-    "amazon-2014": Release(**_OLD, texts=[_get("title"), _get("brand"), _first_category, _get("categories"), _get("description")], endings=("json.gz", "json")),
-    "amazon-2018": Release(**_OLD, texts=[_clean_title, _get("brand"), _get("main_cat"), _get("category"), _get("description")], endings=("json.gz", "json")),
+    "amazon-2014": Release(**_OLD, texts=[_get("title"), _get("brand"), _first_category,
+        _get("categories"), _get("description")], endings=("json.gz", "json")),
+    "amazon-2018": Release(**_OLD, texts=[_clean_title, _get("brand"), _get("main_cat"),
+        _get("category"), _get("description")], endings=("json.gz", "json")),
     "amazon-2023": Release(
         "user_id", "parent_asin", "rating", "timestamp", "parent_asin",
-        texts=[_get("title"), _get("store"), _get("main_category"), _get("categories"), _get("description")], endings=("jsonl.gz", "jsonl"),
+        texts=[_get("title"), _get("store"), _get("main_category"), _get("categories"),
+            _get("description")], endings=("jsonl.gz", "jsonl"),
     ),
 }  # fmt: skip
 
@@ -72,7 +87,11 @@ def open_raw(path: str | Path, release: str) -> Raw:
 
     Raises DataError when there are no reviews, or two files of them for one category.
     """
-    place, names, own = folder(path, f"the reviews and metadata of {release}"), RELEASES[release], release == "amazon-2014"
+    place, names, own = (
+        folder(path, f"the reviews and metadata of {release}"),
+        RELEASES[release],
+        release == "amazon-2014",
+    )
     endings = [f"*.{ending}" for ending in names.endings]
     found = find(place, endings, "reviews")
     reviews = [file for file in found if not file.name.startswith("meta_")]
@@ -84,8 +103,18 @@ def open_raw(path: str | Path, release: str) -> Raw:
     counts: Counter[str] = Counter()
     return Raw(
         columns=COLUMNS,
-        events=[Part(file, partial(json_lines, file), partial(_event, names=names, category=_category(file))) for file in reviews],
-        items=[Part(file, partial(_json_lines, file, literals=own), partial(_item, names=names)) for file in meta],
+        events=[
+            Part(
+                file,
+                partial(json_lines, file),
+                partial(_event, names=names, category=_category(file)),
+            )
+            for file in reviews
+        ],
+        items=[
+            Part(file, partial(_json_lines, file, literals=own), partial(_item, names=names))
+            for file in meta
+        ],
         rating=True,
         item_text="{title}",
         scenes={"category": "event", "main_category": "item"},
@@ -106,14 +135,30 @@ def _one_each(files: Sequence[tuple[str, Path]], what: str) -> None:
     seen: dict[str, Path] = {}
     for category, file in files:
         if category in seen:
-            raise DataError(f"{file.parent}: {seen[category].name} and {file.name} both hold {what} of {category}; keep one in the folder.")
+            raise DataError(
+                f"{file.parent}: {seen[category].name} and {file.name} both hold {what} of "
+                f"{category}; keep one in the folder."
+            )
         seen[category] = file
 
 
 def _event(record: Mapping[str, Any], names: Release, category: str) -> list[Event]:
-    user, item = values.token(record.get(names.user), names.user), values.token(record.get(names.item), names.item)
-    return [Event(user, item, values.past(record.get(names.time), names.time), values.number(record.get(names.rating), names.rating), category)]
+    user, item = (
+        values.token(record.get(names.user), names.user),
+        values.token(record.get(names.item), names.item),
+    )
+    return [
+        Event(
+            user,
+            item,
+            values.past(record.get(names.time), names.time),
+            values.number(record.get(names.rating), names.rating),
+            category,
+        )
+    ]
 
 
 def _item(record: Mapping[str, Any], names: Release) -> tuple[str, list[str]]:
-    return values.token(record.get(names.meta_item), names.meta_item), [values.text(read(record)) for read in names.texts]
+    return values.token(record.get(names.meta_item), names.meta_item), [
+        values.text(read(record)) for read in names.texts
+    ]

@@ -9,7 +9,27 @@ from pathlib import Path
 _BREAKS = re.compile(r"[\x00\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # pandas, with which RecBole reads, takes these for missing values.
 _MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+    [
+        "",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
 )
 
 
@@ -24,14 +44,19 @@ class Converted:
     notes: tuple[str, ...] = ()  # what was left out or is missing, one sentence each
 
     def __str__(self) -> str:
-        first = f"{self.users} users, {self.items} items, {self.interactions} interactions -> {', '.join(map(str, self.files))}"
+        first = (
+            f"{self.users} users, {self.items} items, {self.interactions} interactions -> "
+            f"{', '.join(map(str, self.files))}"
+        )
         return "\n".join([first, *self.notes])
 
 
 def text_field(text: str) -> str:
-    """A text that fits into one field: no separators, and no quote mark where RecBole's reader would trip over it.
+    """A text that fits into one field: no separators, and no quote mark where RecBole's reader
+    would trip over it.
 
-    RecBole's reader takes a quote mark at the beginning of a field for a quoted field and gives up when it is not one.
+    RecBole's reader takes a quote mark at the beginning of a field for a quoted field and gives up
+    when it is not one.
     """
     text = " ".join(_BREAKS.sub(" ", text).split(" ")).strip()
     return text.replace('"', "'") if text.startswith('"') else text

@@ -125,7 +125,7 @@ def guess_separator(line: str, columns: Sequence[str], separator: str) -> str | 
 def sample_of(path: Path) -> bytes:
     """The first bytes of a file, unpacked; empty when it cannot be read."""
     try:
-        with open(path, "rb") as raw:
+        with Path(path).open("rb") as raw:
             packed = raw.peek(2)[:2] == GZIP
             stream = gzip.GzipFile(fileobj=raw) if packed else raw
             return stream.read(_SAMPLE)

@@ -1,4 +1,6 @@
-"""Rows that cannot be used: counted, remembered by file and line, and an error unless the user asked to leave them out."""
+"""Rows that cannot be used: counted, remembered by file and line, and an error unless the user
+asked to leave them out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Faults:
         self._count: dict[Path, int] = {}
         self._undecodable: dict[Path, int] = {}
         self._encoding: dict[Path, str | None] = {}
-        self._file = open(listing, "w", encoding="utf-8", newline="\n")  # noqa: SIM115 - closed by close()
+        # close() closes it.
+        self._file = Path(listing).open("w", encoding="utf-8", newline="\n")  # noqa: SIM115
         self._file.write("file\tline\treason\n")
 
     def add(
@@ -100,7 +103,10 @@ class Faults:
         lines = []
         for path, count in self._count.items():
             more = ", ..." if count > len(self._shown[path]) else ""
-            lines.append(f"skipped {count} bad row{'s' * (count > 1)} of {path.name} ({'; '.join(self._shown[path])}{more})")
+            lines.append(
+                f"skipped {count} bad row{'s' * (count > 1)} of {path.name} "
+                f"({'; '.join(self._shown[path])}{more})"
+            )
             if path in self._undecodable:
                 lines.append(f"of {path.name} {self._explain(path).removesuffix('.')}")
         return lines

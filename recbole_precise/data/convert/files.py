@@ -48,7 +48,10 @@ def checked(path: str | Path) -> Path:
 
 
 def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
-    """The files in `place` that match one of the patterns, by name. Raises DataError, naming what is there, for none."""
+    """The files in `place` that match one of the patterns, by name.
+
+    Raises DataError, naming what is there, for none.
+    """
     patterns = [patterns] if isinstance(patterns, str) else patterns
     try:
         found = sorted(
@@ -61,7 +64,9 @@ def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
         checked(path)
     if not found:
         there = ", ".join(names[:10]).encode("utf-8", "backslashreplace").decode() or "nothing"
-        raise DataError(f"{place}: {' or '.join(patterns)} with {what} is missing (the folder holds: {there}).")
+        raise DataError(
+            f"{place}: {' or '.join(patterns)} with {what} is missing (the folder holds: {there})."
+        )
     return found
 
 
@@ -69,6 +74,8 @@ def find_one(place: Path, patterns: str | Sequence[str], what: str) -> Path:
     """The one file that matches. Raises DataError for none and for several."""
     found = find(place, patterns, what)
     if len(found) > 1:
-        raise DataError(f"{place}: {len(found)} files match {patterns if isinstance(patterns, str) else ' or '.join(patterns)} "
-                        f"({', '.join(file.name for file in found)}); keep one in the folder.")  # fmt: skip
+        raise DataError(f"{place}: {len(found)} files match "
+                        f"{patterns if isinstance(patterns, str) else ' or '.join(patterns)} "
+                        f"({', '.join(file.name for file in found)}); keep one in "
+                        "the folder.")  # fmt: skip
     return found[0]

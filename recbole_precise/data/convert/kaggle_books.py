@@ -1,6 +1,8 @@
-"""Kaggle's Amazon Books: Books_rating.csv (reviews, with the title of each book) and books_data.csv (keyed by title).
+"""Kaggle's Amazon Books: Books_rating.csv (reviews, with the title of each book) and books_data.csv
+(keyed by title).
 
-An item is a book's `Id`. A fifth of the reviews names no user; they are left out and counted, being no mistake of the file.
+An item is a book's `Id`. A fifth of the reviews names no user; they are left out and counted, being
+no mistake of the file.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ _BOOK = ("Title", "description", "authors", "categories")
 def open_raw(path: str | Path) -> Raw:
     """The two files. Raises DataError when the reviews are missing."""
     place = folder(path, "Books_rating.csv and books_data.csv")
-    reviews, books = find_one(place, "Books_rating.csv*", "reviews"), find_one(place, "books_data.csv*", "descriptions of books")
+    reviews, books = (
+        find_one(place, "Books_rating.csv*", "reviews"),
+        find_one(place, "books_data.csv*", "descriptions of books"),
+    )
     counts: Counter[str] = Counter()
 
     def event(row: Sequence[str]) -> list[Event]:
@@ -32,11 +37,20 @@ def open_raw(path: str | Path) -> Raw:
         if not user.strip():
             counts["reviews that name no user"] += 1
             return []
-        return [Event(values.token(user, "User_id"), values.token(book, "Id"), values.past(time, "review/time"), values.number(score, "review/score"))]
+        return [
+            Event(
+                values.token(user, "User_id"),
+                values.token(book, "Id"),
+                values.past(time, "review/time"),
+                values.number(score, "review/score"),
+            )
+        ]
 
     return Raw(
         columns=COLUMNS,
-        events=[Part(reviews, partial(csv_rows, reviews, columns=_REVIEW), event, texts=_book_of_review)],
+        events=[
+            Part(reviews, partial(csv_rows, reviews, columns=_REVIEW), event, texts=_book_of_review)
+        ],
         items=[Part(books, partial(csv_rows, books, columns=_BOOK), _book)],
         rating=True,
         item_text="{title}",
@@ -51,5 +65,12 @@ def _book_of_review(row: Sequence[str]) -> tuple[str, list[str], bool]:
 
 def _book(row: Sequence[str]) -> tuple[str, list[str]] | None:
     title, description, authors, categories = row
-    texts = [values.text(title), values.text(values.listed(authors)), values.text(values.listed(categories)), values.text(description)]
-    return (texts[0], texts) if texts[0] else None  # one row of the file has no title, so it describes no book
+    texts = [
+        values.text(title),
+        values.text(values.listed(authors)),
+        values.text(values.listed(categories)),
+        values.text(description),
+    ]
+    return (
+        (texts[0], texts) if texts[0] else None
+    )  # one row of the file has no title, so it describes no book

@@ -1,7 +1,9 @@
-"""MIND (Wu et al., ACL 2020): behaviors.tsv and news.tsv of one part or several (MINDsmall_train, MINDsmall_dev, ...).
+"""MIND (Wu et al., ACL 2020): behaviors.tsv and news.tsv of one part or several (MINDsmall_train,
+MINDsmall_dev, ...).
 
-A line of behaviors.tsv is an impression: number, user, time, the user's earlier clicks in order, the news shown with `-1`
-behind those clicked. The earlier clicks have no times of their own and are repeated in every impression of a user.
+A line of behaviors.tsv is an impression: number, user, time, the user's earlier clicks in order,
+the news shown with `-1` behind those clicked. The earlier clicks have no times of their own and are
+repeated in every impression of a user.
 """
 
 from __future__ import annotations
@@ -28,8 +30,9 @@ def open_raw(path: str | Path, clicks: str = "history") -> Raw:
     """The parts in a folder or in its subfolders.
 
     Args:
-        clicks: `history`: each user's longest list of earlier clicks, the place in it being the time (PAD's data);
-            `impressions`: the news clicked in impressions, at the impression's time in seconds.
+        clicks: `history`: each user's longest list of earlier clicks, the place in it being the
+            time (PAD's data); `impressions`: the news clicked in impressions, at the impression's
+            time in seconds.
 
     Raises DataError when files are missing, ConfigError for other `clicks`.
     """
@@ -60,7 +63,10 @@ def _behaviors(file: Path, bad: Bad) -> Iterator[tuple[int, list[str]]]:
 
 
 class _Longest:
-    """Of each user's lists of earlier clicks the longest, the first among equals; one reading to find it, one to hand it over."""
+    """Of each user's lists of earlier clicks the longest, the first among equals.
+
+    One reading to find it, one to hand it over.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files
@@ -82,7 +88,9 @@ class _Longest:
 
 def _history(row: Sequence[str]) -> list[Event]:
     user = values.token(row[1], "user")
-    return [Event(user, values.token(item, "news"), place) for place, item in enumerate(row[3].split())]
+    return [
+        Event(user, values.token(item, "news"), place) for place, item in enumerate(row[3].split())
+    ]
 
 
 def _impression(row: Sequence[str], zones: Counter[str]) -> list[Event]:
@@ -100,4 +108,9 @@ def _impression(row: Sequence[str], zones: Counter[str]) -> list[Event]:
 
 
 def _news(row: Sequence[str]) -> tuple[str, list[str]]:
-    return values.token(row[0], "news"), [values.text(row[3]), values.text(row[4]), values.text(row[1]), values.text(row[2])]
+    return values.token(row[0], "news"), [
+        values.text(row[3]),
+        values.text(row[4]),
+        values.text(row[1]),
+        values.text(row[2]),
+    ]

@@ -1,4 +1,6 @@
-"""MovieLens: 100k (u.data, u.item, u.genre), 1M and 10M (ratings.dat, movies.dat), 20M and later (ratings.csv, movies.csv)."""
+"""MovieLens: 100k (u.data, u.item, u.genre), 1M and 10M (ratings.dat, movies.dat), 20M and later
+(ratings.csv, movies.csv).
+"""
 
 from __future__ import annotations
 
@@ -20,35 +22,61 @@ _GENRES_FROM = 5  # place of the first genre's flag in u.item
 
 
 def open_raw(path: str | Path) -> Raw:
-    """The release whose files are in the folder. Raises DataError when there are none, or those of two releases."""
+    """The release whose files are in the folder.
+
+    Raises DataError when there are none, or those of two releases.
+    """
     place = folder(path, "MovieLens' files")
     ratings = find_one(place, ["u.data", "ratings.dat", "ratings.csv"], "ratings")
     if ratings.name == "u.data":
-        movies, genres = find_one(place, "u.item", "films"), _genres(find_one(place, "u.genre", "names of genres"))
+        movies, genres = (
+            find_one(place, "u.item", "films"),
+            _genres(find_one(place, "u.genre", "names of genres")),
+        )
         events = partial(split_lines, ratings, separator="\t", fields=4)
-        items = partial(split_lines, movies, separator="|", fields=_GENRES_FROM + len(genres), encodings=_ENCODINGS)
+        items = partial(
+            split_lines,
+            movies,
+            separator="|",
+            fields=_GENRES_FROM + len(genres),
+            encodings=_ENCODINGS,
+        )
         film: Callable = partial(_film_100k, genres=genres)
     elif ratings.name == "ratings.dat":
         movies = find_one(place, "movies.dat", "films")
-        events, items = partial(split_lines, ratings, separator="::", fields=4), partial(split_lines, movies, separator="::", fields=3, encodings=_ENCODINGS)
+        events, items = (
+            partial(split_lines, ratings, separator="::", fields=4),
+            partial(split_lines, movies, separator="::", fields=3, encodings=_ENCODINGS),
+        )
         film = _film
     else:
         movies = find_one(place, "movies.csv", "films")
         events = partial(csv_rows, ratings, columns=("userId", "movieId", "rating", "timestamp"))
         items, film = partial(csv_rows, movies, columns=("movieId", "title", "genres")), _film
     return Raw(
-        columns=COLUMNS, events=[Part(ratings, events, _event)], items=[Part(movies, items, film)], rating=True, item_text="{title} {genres}",
+        columns=COLUMNS, events=[Part(ratings, events, _event)], items=[Part(movies, items, film)],
+        rating=True, item_text="{title} {genres}",
     )  # fmt: skip
 
 
 def _event(row: Sequence[str]) -> list[Event]:
     user, item, rating, time = row
-    return [Event(values.token(user, "user"), values.token(item, "film"), values.past(time, "time"), values.number(rating, "rating"))]
+    return [
+        Event(
+            values.token(user, "user"),
+            values.token(item, "film"),
+            values.past(time, "time"),
+            values.number(rating, "rating"),
+        )
+    ]
 
 
 def _film(row: Sequence[str]) -> tuple[str, list[str]]:
     film, title, genres = row
-    return values.token(film, "film"), [values.text(title), "" if genres == "(no genres listed)" else values.text(genres.replace("|", " "))]
+    return values.token(film, "film"), [
+        values.text(title),
+        "" if genres == "(no genres listed)" else values.text(genres.replace("|", " ")),
+    ]
 
 
 def _film_100k(row: Sequence[str], genres: Sequence[str]) -> tuple[str, list[str]]:

@@ -16,13 +16,15 @@ class Options:
 
     known_items: leave out events of items without metadata.
     min_rating: leave out events rated lower.
-    min_user_events, min_item_events: leave out users and items with fewer events; when both are given, again and again
-        until none is left with fewer.
-    last_events: a user's latest events to keep; `last_of_longer`: as many of a user who has more than `last_events`.
+    min_user_events, min_item_events: leave out users and items with fewer events; when both are
+        given, again and again until none is left with fewer.
+    last_events: a user's latest events to keep; `last_of_longer`: as many of a user who has more
+        than `last_events`.
     items: `interacted`, the items that have an event left, or `all` that have metadata.
-    tie_break: `random` puts events of one user and one time in a random order fixed by `tie_seed`, `file` leaves them as they
-        stand in the raw file, where they often stand in catalogue order.
-    scene: what becomes the column `scene`; `scene_rating`: for `scene: rating`, from which rating on the scene is `high`.
+    tie_break: `random` puts events of one user and one time in a random order fixed by `tie_seed`,
+        `file` leaves them as they stand in the raw file, where they often stand in catalogue order.
+    scene: what becomes the column `scene`; `scene_rating`: for `scene: rating`, from which rating
+        on the scene is `high`.
     skip_bad_rows: leave out rows that cannot be used, and list them, instead of refusing them.
     """
 
@@ -39,29 +41,46 @@ class Options:
     scene_rating: float = 4.0
     skip_bad_rows: bool = False
     preset: str | None = None
-    protocol: Mapping[str, Any] = field(default_factory=dict)  # settings of a run that the preset adds to the YAML
+    protocol: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # settings of a run that the preset adds to the YAML
     changes: tuple[str, ...] = ()  # what options beside a preset change of its rules
 
 
 @dataclass(frozen=True)
 class Preset:
-    """`filters`: Options of each source that it is meant for; `protocol`: settings of a run that belong to it."""
+    """`filters`: Options of each source that it is meant for.
+
+    `protocol`: settings of a run that belong to it.
+    """
 
     filters: Mapping[str, Mapping[str, Any]]
     protocol: Mapping[str, Any]
 
 
-_PAD_AMAZON = {"known_items": True, "min_rating": 4.0, "min_user_events": 5, "last_events": 23, "last_of_longer": 22, "tie_break": "file"}
+_PAD_AMAZON = {
+    "known_items": True,
+    "min_rating": 4.0,
+    "min_user_events": 5,
+    "last_events": 23,
+    "last_of_longer": 22,
+    "tie_break": "file",
+}
 
 PRESETS: dict[str, Preset] = {
-    # PAD (arXiv 2412.04107), data sets. The text keeps a user's latest 23 events; the released files, which have the published
-    # sizes, keep 22 of a user who has more: `last_events: 23` on the command line is the rule of the text.
+    # PAD (arXiv 2412.04107), data sets. The text keeps a user's latest 23 events; the released
+    # files, which have the published sizes, keep 22 of a user who has more: `last_events: 23` on
+    # the command line is the rule of the text.
     "pad": Preset(
-        {"amazon-2018": _PAD_AMAZON, "amazon-2014": _PAD_AMAZON, "mind": {"min_user_events": 5, "last_events": 23, "tie_break": "file"}},
+        {
+            "amazon-2018": _PAD_AMAZON,
+            "amazon-2014": _PAD_AMAZON,
+            "mind": {"min_user_events": 5, "last_events": 23, "tie_break": "file"},
+        },
         {"MAX_ITEM_LIST_LENGTH": 20, "mask_history": True, "item_text": "{title}"},
     ),
-    # PRECISE (arXiv 2412.06308), Amazon Books: reviews of 3 stars and more, users with at least 3 of them; titles,
-    # descriptions and categories are the text.
+    # PRECISE (arXiv 2412.06308), Amazon Books: reviews of 3 stars and more, users with at least 3
+    # of them; titles, descriptions and categories are the text.
     "precise-books": Preset(
         {"kaggle-books": {"min_rating": 3.0, "min_user_events": 3}},
         {"item_text": ["title", "description", "categories"]},
@@ -78,26 +97,38 @@ _MOST = 2**63 - 1  # the largest whole number that the data base of a conversion
 
 
 def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, Any]) -> Options:
-    """Options from texts of a command line or from values: the source's defaults, then the preset's, then what is given.
+    """Options from texts of a command line or from values: the source's defaults, then the
+    preset's, then what is given.
 
-    Raises ConfigError for a value that an option does not take, and for a preset that is not meant for the source.
+    Raises ConfigError for a value that an option does not take, and for a preset that is not meant
+    for the source.
     """
     values: dict[str, Any] = dict(defaults)
     name = given.get("preset")
     if name is not None:
         preset = PRESETS.get(name)
         if preset is None:
-            raise ConfigError(f"Unknown preset '{name}'.{did_you_mean(name, PRESETS)} The presets are {', '.join(PRESETS)}.")
+            raise ConfigError(
+                f"Unknown preset '{name}'.{did_you_mean(name, PRESETS)} The presets are "
+                f"{', '.join(PRESETS)}."
+            )
         if source not in preset.filters:
-            raise ConfigError(f"The preset '{name}' is meant for {' and '.join(preset.filters)}, not for the source {source}.")
+            raise ConfigError(
+                f"The preset '{name}' is meant for {' and '.join(preset.filters)}, not for the "
+                f"source {source}."
+            )
         values.update(preset.filters[source], protocol=preset.protocol)
         if "last_events" in given and "last_of_longer" not in given:
             values.pop("last_of_longer", None)
     ruled = dict(values)
     values.update({key: _value(key, value) for key, value in given.items()})
     options = Options(**values)
-    if options.last_of_longer is not None and (options.last_events is None or options.last_of_longer > options.last_events):
-        raise ConfigError("last_of_longer is a number up to last_events, which must be given with it.")
+    if options.last_of_longer is not None and (
+        options.last_events is None or options.last_of_longer > options.last_events
+    ):
+        raise ConfigError(
+            "last_of_longer is a number up to last_events, which must be given with it."
+        )
     if options.last_events is not None and options.last_of_longer is None:
         options = replace(options, last_of_longer=options.last_events)
     if name is None:

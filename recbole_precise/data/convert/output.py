@@ -109,7 +109,7 @@ def _check_place(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(folder)  # a path that is too long
         for place in (folder, *folder.parents):
-            if os.path.islink(place) and not place.exists():
+            if place.is_symlink() and not place.exists():
                 raise DataError(
                     f"{folder}: cannot be written: '{place}' is a symbolic link that leads nowhere."
                 )

@@ -1,4 +1,6 @@
-"""From the rows of a raw download to atomic files: staged on disk, filtered, put in order, written together."""
+"""From the rows of a raw download to atomic files: staged on disk, filtered, put in order, written
+together.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +35,12 @@ class Part:
     """One raw file.
 
     Args:
-        rows: `rows(bad)` yields `(line, row)` and gives rows that cannot be read to `bad(line, reason)`.
-        parse: of a file of events, `parse(row)` gives the Events in a row; of a file of items, `(key, texts)` or None.
-            Raises BadRow.
-        texts: of a file of events whose rows also describe their item: `texts(row)` gives `(item, texts, known)`,
-            `known` being whether these are all its texts.
+        rows: `rows(bad)` yields `(line, row)` and gives rows that cannot be read to `bad(line,
+            reason)`.
+        parse: of a file of events, `parse(row)` gives the Events in a row; of a file of items,
+            `(key, texts)` or None. Raises BadRow.
+        texts: of a file of events whose rows also describe their item: `texts(row)` gives `(item,
+            texts, known)`, `known` being whether these are all its texts.
         unit: what `line` counts.
         encoding: what a text is read in where the source has an option for it.
     """
@@ -60,7 +63,8 @@ class Raw:
         item_text: the template over `columns` that the YAML proposes.
         scenes: name of a scene -> `event` (Events carry it) or `item` (it is one of `columns`).
         items_first: read the items before the events; all of them are then kept while reading.
-        items_by: the text column that files of items have as their key, when it is not the item's id.
+        items_by: the text column that files of items have as their key, when it is not the item's
+            id.
         one_row_each: whether a second row for an item is a bad row; else the first is kept.
         items_needed: whether an event of an item without metadata is a bad row.
         times_are_places: whether times are places in a user's list, so that no two of a user are
@@ -89,7 +93,8 @@ class Raw:
 
 
 def write_dataset(raw: Raw, output: Path, options: Options) -> Converted:
-    """Write `<output>/<name>.inter`, `.item` (when there are texts or items) and `.yaml`, the name being the folder's.
+    """Write `<output>/<name>.inter`, `.item` (when there are texts or items) and `.yaml`, the name
+    being the folder's.
 
     The files appear together when all of them are complete; what an earlier conversion left there
     is replaced.
@@ -127,7 +132,9 @@ def _write_in(place: Path, raw: Raw, output: Path, options: Options) -> Converte
                 *_filter(staging, options),
             ]
             if doubled:
-                notes.append(f"{doubled} further rows about an item that has one: the first is kept")
+                notes.append(
+                    f"{doubled} further rows about an item that has one: the first is kept"
+                )
             interactions = staging.one("SELECT count(*) FROM events")
             users = staging.count_users()
             if not interactions:
@@ -161,7 +168,7 @@ def _write_in(place: Path, raw: Raw, output: Path, options: Options) -> Converte
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
+    with Path(path).open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(lines)
 
 
@@ -202,11 +209,14 @@ def _times(zones: Mapping[str, int]) -> list[str]:
     return notes
 
 
-# --- Reading ----------------------------------------------------------------------------------------------------------
+# --- Reading ----------------------------------------------------------------------------------
 
 
 def _read(raw: Raw, staging: Staging, faults: Faults, options: Options) -> int:
-    """Stage all rows; the number of rows about an item that had one. Raises DataError for bad rows."""
+    """Stage all rows; the number of rows about an item that had one.
+
+    Raises DataError for bad rows.
+    """
     generator = random.Random(options.tie_seed)
     tie = (lambda: generator.getrandbits(62)) if options.tie_break == "random" else (lambda: 0)
     doubled = 0
@@ -229,7 +239,9 @@ def _read(raw: Raw, staging: Staging, faults: Faults, options: Options) -> int:
     return doubled
 
 
-def _good_rows(part: Part, faults: Faults, staging: Staging | bool = False) -> Iterator[tuple[int, Any]]:
+def _good_rows(
+    part: Part, faults: Faults, staging: Staging | bool = False
+) -> Iterator[tuple[int, Any]]:
     """`(line, parsed row)`; with `staging`, what the rows say of their items goes there."""
     good = 0
 
@@ -265,7 +277,7 @@ def _read_items(raw: Raw, staging: Staging, faults: Faults) -> int:
     return doubled
 
 
-# --- Filters ----------------------------------------------------------------------------------------------------------
+# --- Filters ----------------------------------------------------------------------------------
 
 
 def _filter(staging: Staging, options: Options) -> list[str]:
@@ -280,7 +292,11 @@ def _filter(staging: Staging, options: Options) -> list[str]:
         note(staging.drop_unknown(), "with items that have no metadata")
     if options.min_rating is not None:
         note(staging.drop_rated_below(options.min_rating), f"rated below {options.min_rating:g}")
-    sides = [(column, least) for column, least in (("user", options.min_user_events), ("item", options.min_item_events)) if least > 1]
+    sides = [
+        (column, least)
+        for column, least in (("user", options.min_user_events), ("item", options.min_item_events))
+        if least > 1
+    ]
     gone: dict[str, list[int]] = {column: [0, 0] for column, _ in sides}
     changed = bool(sides)
     while changed:
@@ -292,8 +308,15 @@ def _filter(staging: Staging, options: Options) -> list[str]:
     for column, least in sides:
         note(gone[column][1], f"of {gone[column][0]} {column}s with fewer than {least}")
     if options.last_events is not None:
-        most = f"{options.last_events}" if options.last_of_longer == options.last_events else f"{options.last_events} ({options.last_of_longer} where there are more)"
-        note(staging.keep_last(options.last_events, options.last_of_longer), f"before a user's latest {most}")
+        most = (
+            f"{options.last_events}"
+            if options.last_of_longer == options.last_events
+            else f"{options.last_events} ({options.last_of_longer} where there are more)"
+        )
+        note(
+            staging.keep_last(options.last_events, options.last_of_longer),
+            f"before a user's latest {most}",
+        )
     return notes
 
 
@@ -323,7 +346,7 @@ def _missing(raw: Raw, staging: Staging, options: Options) -> list[str]:
     return [note]
 
 
-# --- Writing ----------------------------------------------------------------------------------------------------------
+# --- Writing ----------------------------------------------------------------------------------
 
 
 def _scene_column(raw: Raw, options: Options) -> str:

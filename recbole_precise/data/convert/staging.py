@@ -1,4 +1,6 @@
-"""The rows of a conversion on disk, in SQLite: sorted, counted and filtered in memory that does not grow with them."""
+"""The rows of a conversion on disk, in SQLite: sorted, counted and filtered in memory that does not
+grow with them.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,11 @@ _CACHE_KIB = 64 << 10  # pages kept in memory, also while sorting
 
 
 class Event(NamedTuple):
-    """One interaction. `time` in seconds since 1970 or as the source counts; `part`: number of its file; `line`: in that file."""
+    """One interaction.
+
+    `time` in seconds since 1970 or as the source counts; `part`: number of its file; `line`: in
+    that file.
+    """
 
     user: str
     item: str
@@ -35,13 +41,26 @@ class Staging:
         self.columns = tuple(columns)
         self._base = sqlite3.connect(folder / "staging.db", isolation_level=None)
         place = str(folder).replace("'", "''")
-        # What is lost in a crash is made anew, so nothing is journalled. SQLite's own temporary files (of sorting) would lie
-        # in /tmp, which is often memory.
-        for pragma in ("journal_mode=OFF", "synchronous=OFF", "locking_mode=EXCLUSIVE", f"cache_size=-{_CACHE_KIB}", "temp_store=FILE", f"temp_store_directory='{place}'"):
+        # What is lost in a crash is made anew, so nothing is journalled. SQLite's own temporary
+        # files (of sorting) would lie in /tmp, which is often memory.
+        for pragma in (
+            "journal_mode=OFF",
+            "synchronous=OFF",
+            "locking_mode=EXCLUSIVE",
+            f"cache_size=-{_CACHE_KIB}",
+            "temp_store=FILE",
+            f"temp_store_directory='{place}'",
+        ):
             self._base.execute(f"PRAGMA {pragma}")
         texts = ", ".join(f"text{i} TEXT" for i in range(len(columns)))
-        self._base.execute("CREATE TABLE events (seq INTEGER PRIMARY KEY, user TEXT, item TEXT, time NUMERIC, rating NUMERIC, scene TEXT, part INTEGER, line INTEGER, tie INTEGER)")
-        self._base.execute(f"CREATE TABLE items (seq INTEGER PRIMARY KEY, item TEXT UNIQUE, known INTEGER{', ' + texts if texts else ''})")
+        self._base.execute(
+            "CREATE TABLE events (seq INTEGER PRIMARY KEY, user TEXT, item TEXT, time NUMERIC, "
+            "rating NUMERIC, scene TEXT, part INTEGER, line INTEGER, tie INTEGER)"
+        )
+        self._base.execute(
+            "CREATE TABLE items (seq INTEGER PRIMARY KEY, item TEXT UNIQUE, known "
+            f"INTEGER{', ' + texts if texts else ''})"
+        )
 
     def close(self) -> None:
         # A full disk, which is being reported already, must not be reported once more from here.
@@ -61,7 +80,7 @@ class Staging:
     def rows(self, query: str, *values: object) -> Iterator[tuple]:
         return iter(self._base.execute(query, values))
 
-    # --- Filling ------------------------------------------------------------------------------------------------------
+    # --- Filling ------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def filling(self) -> Iterator[None]:
@@ -73,7 +92,8 @@ class Staging:
     def add_events(self, events: Iterable[Event], tie: Callable[[], int]) -> None:
         """Append events; `tie` gives the number that puts events of one user and time in order."""
         self._base.executemany(
-            "INSERT INTO events (user, item, time, rating, scene, part, line, tie) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT INTO events (user, item, time, rating, scene, part, line, tie) VALUES (?, ?, "
+            "?, ?, ?, ?, ?, ?)",
             ((*event, tie()) for event in events),
         )
 
@@ -87,26 +107,43 @@ class Staging:
 
     def add_item(self, item: str, texts: Sequence[str], known: bool = True) -> bool:
         """Add an item's texts; False when it is there already."""
-        if self._only_used and self._base.execute("SELECT 1 FROM used WHERE item = ?", (item,)).fetchone() is None:
+        if (
+            self._only_used
+            and self._base.execute("SELECT 1 FROM used WHERE item = ?", (item,)).fetchone() is None
+        ):
             return True
         marks = ", ?" * (2 + len(self.columns))
-        return self._base.execute(f"INSERT OR IGNORE INTO items VALUES (NULL{marks})", (item, int(known), *texts)).rowcount == 1
+        return (
+            self._base.execute(
+                f"INSERT OR IGNORE INTO items VALUES (NULL{marks})", (item, int(known), *texts)
+            ).rowcount
+            == 1
+        )
 
     def complete_items(self, column: str) -> Callable[[str, Sequence[str]], bool]:
-        """A function that fills in the texts of the items, not known yet, whose text `column` is a key; whether it was new."""
+        """A function that fills in the texts of the items, not known yet, whose text `column` is a
+        key; whether it was new.
+        """
         key = self.columns.index(column)
         self.run(f"CREATE INDEX IF NOT EXISTS by_text ON items (text{key})")
         others = ", ".join(f"text{i} = ?" for i in range(len(self.columns)) if i != key)
 
         def fill(value: str, texts: Sequence[str]) -> bool:
             given = [text for i, text in enumerate(texts) if i != key]
-            if self.run(f"UPDATE items SET known = 1, {others} WHERE text{key} = ? AND known = 0", *given, value):
+            if self.run(
+                f"UPDATE items SET known = 1, {others} WHERE text{key} = ? AND known = 0",
+                *given,
+                value,
+            ):
                 return True
-            return self._base.execute(f"SELECT 1 FROM items WHERE text{key} = ?", (value,)).fetchone() is None
+            return (
+                self._base.execute(f"SELECT 1 FROM items WHERE text{key} = ?", (value,)).fetchone()
+                is None
+            )
 
         return fill
 
-    # --- Filters, each returning what it left out ---------------------------------------------------------------------
+    # --- Filters, each returning what it left out ---------------------------------------------
 
     def drop_unknown(self) -> int:
         """Leave out events of items without metadata."""
@@ -119,17 +156,31 @@ class Staging:
         """Leave out users (or items) with fewer than `least` events: (how many, their events)."""
         self.run("DROP TABLE IF EXISTS rare")
         self.run("CREATE TABLE rare (name TEXT PRIMARY KEY) WITHOUT ROWID")
-        names = self.run(f"INSERT INTO rare SELECT {column} FROM events GROUP BY {column} HAVING count(*) < ?", least)
-        return names, self.run(f"DELETE FROM events WHERE {column} IN (SELECT name FROM rare)") if names else 0
+        names = self.run(
+            f"INSERT INTO rare SELECT {column} FROM events GROUP BY {column} HAVING count(*) < ?",
+            least,
+        )
+        return names, self.run(
+            f"DELETE FROM events WHERE {column} IN (SELECT name FROM rare)"
+        ) if names else 0
 
     def keep_last(self, most: int, of_longer: int) -> int:
-        """Keep a user's latest `most` events, but `of_longer` of a user with more; by time, tie, place in the files."""
-        ranked = (
-            "SELECT seq, row_number() OVER (PARTITION BY user ORDER BY time DESC, tie DESC, seq DESC) AS place, count(*) OVER (PARTITION BY user) AS events FROM events"
-        )
-        return self.run(f"DELETE FROM events WHERE seq IN (SELECT seq FROM ({ranked}) WHERE events > ? AND place > ?)", most, of_longer)
+        """Keep a user's latest `most` events, but `of_longer` of a user with more.
 
-    # --- Reading out --------------------------------------------------------------------------------------------------
+        By time, tie, place in the files.
+        """
+        ranked = (
+            "SELECT seq, row_number() OVER (PARTITION BY user ORDER BY time DESC, tie DESC, "
+            "seq DESC) AS place, count(*) OVER (PARTITION BY user) AS events FROM events"
+        )
+        return self.run(
+            f"DELETE FROM events WHERE seq IN (SELECT seq FROM ({ranked}) WHERE events > ? AND "
+            "place > ?)",
+            most,
+            of_longer,
+        )
+
+    # --- Reading out --------------------------------------------------------------------------
 
     def count_users(self) -> int:
         """Number the users by their first row; the number of them."""
@@ -138,12 +189,20 @@ class Staging:
         return self.run("INSERT INTO users SELECT user, min(seq) FROM events GROUP BY user")
 
     def events(self, columns: str) -> Iterator[tuple]:
-        """`columns` (SQL over `events` and `items`) user by user, as they first occur, and in the order of time; after `count_users`."""
+        """`columns` (SQL over `events` and `items`) user by user, as they first occur, and in the
+        order of time; after `count_users`.
+        """
         joined = "events JOIN users USING (user) LEFT JOIN items ON items.item = events.item"
-        return self.rows(f"SELECT {columns} FROM {joined} ORDER BY users.first, events.time, events.tie, events.seq")
+        return self.rows(
+            f"SELECT {columns} FROM {joined} ORDER BY users.first, events.time, events.tie, "
+            "events.seq"
+        )
 
     def count_items(self, everything: bool) -> int:
-        """Choose the items to write: those with an event, or also the others; the number of them."""
+        """Choose the items to write: those with an event, or also the others.
+
+        The number of them.
+        """
         self.run("DROP TABLE IF EXISTS chosen")
         self.run("CREATE TABLE chosen (item TEXT PRIMARY KEY) WITHOUT ROWID")
         self.run("INSERT INTO chosen SELECT DISTINCT item FROM events")
@@ -152,6 +211,11 @@ class Staging:
         return self.one("SELECT count(*) FROM chosen")
 
     def items(self) -> Iterator[tuple]:
-        """`(item, text, ...)` of the chosen items, those with metadata first, in the order of their file; after `count_items`."""
+        """`(item, text, ...)` of the chosen items, those with metadata first, in the order of their
+        file; after `count_items`.
+        """
         texts = "".join(f", coalesce(text{i}, '')" for i in range(len(self.columns)))
-        return self.rows(f"SELECT chosen.item{texts} FROM chosen LEFT JOIN items USING (item) ORDER BY items.seq IS NULL, items.seq, chosen.item")
+        return self.rows(
+            f"SELECT chosen.item{texts} FROM chosen LEFT JOIN items USING (item) ORDER BY "
+            "items.seq IS NULL, items.seq, chosen.item"
+        )

@@ -1,4 +1,6 @@
-"""A plain table of events, CSV (.csv, .tsv, gzip or not) or Parquet, whose columns the user names."""
+"""A plain table of events, CSV (.csv, .tsv, gzip or not) or Parquet, whose columns the
+user names.
+"""
 
 from __future__ import annotations
 

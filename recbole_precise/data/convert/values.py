@@ -24,7 +24,9 @@ NUMBER, COMPACT, NO_ZONE = "number", "compact", "no zone"
 def token(value: object, what: str) -> str:
     """An id. Raises BadRow when it is missing or cannot stand in an atomic file."""
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # a column of whole numbers with a gap is one of floats to pandas and Parquet
+        value = int(
+            value
+        )  # a column of whole numbers with a gap is one of floats to pandas and Parquet
     if isinstance(value, bytes):
         value = _decoded(value, what)
     if value is None or isinstance(value, (bool, list, dict)):
@@ -67,7 +69,10 @@ def number(value: object, what: str) -> int | float:
 
 
 def past(value: object, what: str) -> int | float:
-    """A time since 1970 as a number; files write 0 or -1 where they do not know it. Raises BadRow for these, too."""
+    """A time since 1970 as a number; files write 0 or -1 where they do not know it.
+
+    Raises BadRow for these, too.
+    """
     time = number(value, what)
     if time <= 0:
         raise BadRow(f"{what} {time} stands for an unknown time")
@@ -94,14 +99,19 @@ def moment(value: object, what: str, form: str | None = None) -> tuple[int | flo
         if form is None and (not text or _NUMBER.fullmatch(text)):
             return number(text, what), COMPACT if _COMPACT.fullmatch(text) else NUMBER
         try:
-            value = datetime.fromisoformat(_three_digits(text)) if form is None else datetime.strptime(text, form)
+            value = (
+                datetime.fromisoformat(_three_digits(text))
+                if form is None
+                else datetime.strptime(text, form)
+            )
         except (ValueError, OverflowError):
             expected = "number or ISO date" if form is None else f"date of the form {form}"
             raise BadRow(f"{what} {shortened(text)} is no {expected}") from None
         named_utc = form is not None and "%Z" in form
         if named_utc and _UTC.search(text) is None:
             raise BadRow(
-                f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read with %z"
+                f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read "
+                "with %z"
             )
     if not isinstance(value, datetime):
         if isinstance(value, date):  # of Parquet
@@ -161,7 +171,10 @@ def _three_digits(text: str) -> str:
 
 
 def text(value: object, unescape: bool = True) -> str:
-    """A text, or the texts of a nested list joined by spaces; objects and missing values are empty."""
+    """A text, or the texts of a nested list joined by spaces.
+
+    Objects and missing values are empty.
+    """
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, (text(part, unescape) for part in value)))
     if value is None or isinstance(value, (bool, dict)) or value != value:
@@ -174,7 +187,10 @@ def text(value: object, unescape: bool = True) -> str:
 
 
 def listed(value: str) -> object:
-    """The list that a CSV cell such as `['Fiction', 'Drama']` stands for; any other cell as it is."""
+    """The list that a CSV cell such as `['Fiction', 'Drama']` stands for.
+
+    Any other cell as it is.
+    """
     if value.startswith("["):
         try:
             return ast.literal_eval(value)

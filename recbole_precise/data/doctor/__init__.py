@@ -1,4 +1,6 @@
-"""The doctor: all faults of a data set's atomic files at once (`examine`), and copies without them (`mend`)."""
+"""The doctor: all faults of a data set's atomic files at once (`examine`), and copies without them
+(`mend`).
+"""
 
 from recbole_precise.data.doctor.examine import Examination, examine
 from recbole_precise.data.doctor.findings import Finding, Findings

@@ -22,7 +22,9 @@ from recbole_precise.settings.rules import BUNDLED
 
 @dataclass
 class Mended:
-    """What was done to a file: rows read, dropped (`repeats` of them because an earlier row says the same), and mended in place."""
+    """What was done to a file: rows read, dropped (`repeats` of them because an earlier row says
+    the same), and mended in place.
+    """
 
     file: str
     rows: int = 0
@@ -32,21 +34,33 @@ class Mended:
     header: bool = False
 
     def __str__(self) -> str:
-        done = [f"{self.dropped:,} dropped ({self.repeats:,} of them repeats)", f"{self.mended:,} mended", f"{self.rows - self.dropped:,} written"]
-        return f"{self.file}: {self.rows:,} rows read, {', '.join(done)}" + ("; line 1 mended" if self.header else "")
+        done = [
+            f"{self.dropped:,} dropped ({self.repeats:,} of them repeats)",
+            f"{self.mended:,} mended",
+            f"{self.rows - self.dropped:,} written",
+        ]
+        return f"{self.file}: {self.rows:,} rows read, {', '.join(done)}" + (
+            "; line 1 mended" if self.header else ""
+        )
 
 
 def target_of(plan: Plan, folder: Path) -> Path:
     """Where the copy of a data set goes: `<folder>/<name>`.
 
-    Raises ConfigError when something is there already, or when the data set cannot be read from elsewhere.
+    Raises ConfigError when something is there already, or when the data set cannot be read from
+    elsewhere.
     """
     _check_place(folder)
     target = folder / plan.name
     if plan.name == BUNDLED:
-        raise ConfigError(f"--fix: RecBole reads {BUNDLED} from its own folder alone, so a copy would never be read; copy it under another name first.")
+        raise ConfigError(
+            f"--fix: RecBole reads {BUNDLED} from its own folder alone, so a copy would never be "
+            "read; copy it under another name first."
+        )
     if os.path.lexists(target) or target.resolve() == plan.folder.resolve():
-        raise ConfigError(f"--fix: '{target}' exists already and is not overwritten; name another folder.")
+        raise ConfigError(
+            f"--fix: '{target}' exists already and is not overwritten; name another folder."
+        )
     return target
 
 
@@ -58,7 +72,7 @@ def _check_place(folder: Path) -> None:
         text.encode("utf-8")
         place = next((place for place in (folder, *folder.parents) if os.path.lexists(place)), None)
         if place is not None:
-            os.stat(place)  # a link that leads nowhere
+            Path(place).stat()  # a link that leads nowhere
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             os.lstat(folder)  # a name that is too long
     except UnicodeEncodeError:
@@ -74,9 +88,11 @@ def _check_place(folder: Path) -> None:
 def mend(seen: Examination, folder: Path) -> tuple[Plan, list[Mended], list[str]]:
     """Write the data set anew into `<folder>/<name>`, which appears when it is complete.
 
-    Rows without a fault are copied character by character; files of other kinds (`.link`, `.kg`, ...) as they are.
+    Rows without a fault are copied character by character; files of other kinds (`.link`, `.kg`,
+    ...) as they are.
 
-    Returns: the plan of the copy; what was done to each file; what was done about each finding, in words.
+    Returns: the plan of the copy; what was done to each file; what was done about each finding, in
+        words.
     Raises ConfigError when `<folder>/<name>` exists, DataError when a file cannot be written.
     """
     plan = seen.plan
@@ -104,7 +120,12 @@ def mend(seen: Examination, folder: Path) -> tuple[Plan, list[Mended], list[str]
         # Only the place is of use in a message: the folder of the copy is gone by then.
         reason = error.strerror or error
         raise DataError(f"--fix: {target}: cannot be written ({reason}).") from error
-    ways = [f"{f.file}{f', column {f.column}' if f.column else ''}: {f.count:,} x {f.kind}: {KINDS[f.kind].mending}" for f in seen.found if KINDS[f.kind].mending]
+    ways = [
+        f"{f.file}{f', column {f.column}' if f.column else ''}: {f.count:,} x {f.kind}: "
+        f"{KINDS[f.kind].mending}"
+        for f in seen.found
+        if KINDS[f.kind].mending
+    ]
     return replace(plan, folder=target), done, ways
 
 
@@ -113,7 +134,7 @@ def _mend_file(plan: Plan, layout: Layout, repeats: Iterable[int], output: Path)
     done, separator = Mended(layout.path.name, header=layout.changed), plan.separator
     left = iter(np.asarray(repeats, dtype=np.int64).tolist())
     skip = next(left, None)
-    with open(output, "w", encoding=plan.encoding, newline="") as file:
+    with Path(output).open("w", encoding=plan.encoding, newline="") as file:
         file.write(layout.header)
         for line, fields, end, changed in read_rows(plan, layout, Findings()):
             done.rows += 1

@@ -1,8 +1,9 @@
-"""Atomic files line by line: what is wrong with a header or a row on its own, and the row set right.
+"""Atomic files line by line: what is wrong with a header or a row on its own, and the row set
+right.
 
-A line ends with a line feed, and a field is what stands between two separators, as in `text.corpus`: whatever quote
-marks do to a reader of CSV files is reported as a fault instead. `examine` and `mend` read the same rows, so what is
-found and what is mended cannot differ.
+A line ends with a line feed, and a field is what stands between two separators, as in
+`text.corpus`: whatever quote marks do to a reader of CSV files is reported as a fault instead.
+`examine` and `mend` read the same rows, so what is found and what is mended cannot differ.
 """
 
 from __future__ import annotations
@@ -21,7 +22,27 @@ from recbole_precise.text.corpus import PADDING_TOKEN
 
 #: What pandas reads as a missing value.
 MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+    [
+        "",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
 )
 _BAD_BYTES = re.compile("[\udc80-\udcff]+")
 _NUMBERS = ("int", "integer", "double", "number", "numeric", "real", "float32", "float64", "int64")
@@ -32,7 +53,8 @@ class Layout:
     """A file whose header could be made out.
 
     Attributes:
-        columns: `(name, type)` of each column, set right; header: the first line as it should be, its end included.
+        columns: `(name, type)` of each column, set right; header: the first line as it should be,
+            its end included.
         changed: whether `header` is another than the file's.
     """
 
@@ -61,13 +83,25 @@ def read_layout(plan: Plan, suffix: str, found: Findings) -> Layout | None:
     text, end = _ended(line)
     text = text.removeprefix("\ufeff")
     if "\r" in text or "\0" in text or not text.strip():
-        found.add("unreadable", file, detail="line 1 holds carriage returns or NUL characters; save the file as plain text with line feeds (is it UTF-16? then set the key `encoding`)")
+        found.add(
+            "unreadable",
+            file,
+            detail="line 1 holds carriage returns or NUL characters; save the file as plain text "
+            "with line feeds (is it UTF-16? then set the key `encoding`)",
+        )
         return None
     cells = text.split(plan.separator)
     if len(cells) == 1:
         for other in ("\t", ",", ";", "|", " "):
-            if other != plan.separator and len(parts := text.split(other)) > 1 and all(part.count(":") == 1 for part in parts):
-                detail = f"line 1 has {other!r} between its columns, field_separator is {plan.separator!r}; set the key or convert the file"
+            if (
+                other != plan.separator
+                and len(parts := text.split(other)) > 1
+                and all(part.count(":") == 1 for part in parts)
+            ):
+                detail = (
+                    f"line 1 has {other!r} between its columns, field_separator is "
+                    f"{plan.separator!r}; set the key or convert the file"
+                )
                 found.add("separator", file, detail=detail)
                 return None
     columns: list[tuple[str, str]] = []
@@ -76,13 +110,26 @@ def read_layout(plan: Plan, suffix: str, found: Findings) -> Layout | None:
     names = [name for name, _ in columns]
     for name in dict.fromkeys([*plan.keys(suffix), *plan.named(suffix)]):
         if name not in names:
-            found.add("missing column", file, name, detail=f"the file has {', '.join(names)}.{did_you_mean(name, names)}")
+            found.add(
+                "missing column",
+                file,
+                name,
+                detail=f"the file has {', '.join(names)}.{did_you_mean(name, names)}",
+            )
     header = plan.separator.join(f"{name}:{kind}" for name, kind in columns)
     changed = header != text
-    return Layout(path, suffix, columns, (header if changed else line.removesuffix(end)) + (end or "\n"), changed)
+    return Layout(
+        path,
+        suffix,
+        columns,
+        (header if changed else line.removesuffix(end)) + (end or "\n"),
+        changed,
+    )
 
 
-def _column(cell: str, place: int, earlier: list[str], plan: Plan, suffix: str, found: Findings) -> tuple[str, str]:
+def _column(
+    cell: str, place: int, earlier: list[str], plan: Plan, suffix: str, found: Findings
+) -> tuple[str, str]:
     """Name and type of a cell of the header, set right where they can be."""
     file, keys = plan.file(suffix).name, plan.keys(suffix)
     name, colon, kind = (part.strip() for part in cell.partition(":"))
@@ -96,14 +143,24 @@ def _column(cell: str, place: int, earlier: list[str], plan: Plan, suffix: str, 
     while unique in earlier:
         unique += "_again"
     if not colon or kind not in TYPES or unique != name or cell != f"{name}:{kind}":
-        found.add("header", file, clean, 1, detail=f"'{_shown(cell)}' becomes '{unique}:{needed or right}' (types: {', '.join(TYPES)})")
+        found.add(
+            "header",
+            file,
+            clean,
+            1,
+            detail=f"'{_shown(cell)}' becomes '{unique}:{needed or right}' (types: "
+            f"{', '.join(TYPES)})",
+        )
     elif needed and kind != needed:
         found.add("type", file, name, 1, detail=f"{kind} instead of {needed}")
     return unique, (needed if unique == clean else None) or right
 
 
-def read_rows(plan: Plan, layout: Layout, found: Findings) -> Iterator[tuple[int, list[str] | None, str, bool]]:
-    """`(line number, fields, line end, whether they differ from the file's)` of each row that is not blank.
+def read_rows(
+    plan: Plan, layout: Layout, found: Findings
+) -> Iterator[tuple[int, list[str] | None, str, bool]]:
+    """`(line number, fields, line end, whether they differ from the file's)` of each row that is
+    not blank.
 
     The fields are set right, and None when the row has to go. Faults are added to `found`.
     """
@@ -113,8 +170,13 @@ def read_rows(plan: Plan, layout: Layout, found: Findings) -> Iterator[tuple[int
     numbers = [place for place, (_, kind) in enumerate(layout.columns) if kind == "float"]
     vectors = [place for place, (_, kind) in enumerate(layout.columns) if kind == "float_seq"]
     time = names.index(plan.time) if layout.suffix == "inter" and plan.time in names else None
-    grave = [None if plan.loads(layout.suffix, name) or place == time else WARNING for place, name in enumerate(names)]
-    mark = "\ufffd" if codecs.lookup(plan.encoding).name in ("utf-8", "utf-8-sig") else "?"  # others cannot write it, or show faults by it
+    grave = [
+        None if plan.loads(layout.suffix, name) or place == time else WARNING
+        for place, name in enumerate(names)
+    ]
+    mark = (
+        "\ufffd" if codecs.lookup(plan.encoding).name in ("utf-8", "utf-8-sig") else "?"
+    )  # others cannot write it, or show faults by it
     bad_bytes = _BAD_BYTES if ascii_compatible(plan.encoding) else re.compile("\ufffd+")
     for number, line in enumerate(_lines(layout.path, plan.encoding), start=1):
         text, end = _ended(line)
@@ -129,7 +191,7 @@ def read_rows(plan: Plan, layout: Layout, found: Findings) -> Iterator[tuple[int
                 continue
             del fields[width:]
             changed = True
-        if not text.isascii() and bad_bytes.search(text) or "\0" in text or "\r" in text:
+        if (not text.isascii() and bad_bytes.search(text)) or "\0" in text or "\r" in text:
             good, changed = _clean(fields, keys, names, file, number, mark, bad_bytes, found), True
         if '"' in text:
             changed |= _unquote(fields, ids, names, file, number, found)
@@ -153,7 +215,11 @@ def read_rows(plan: Plan, layout: Layout, found: Findings) -> Iterator[tuple[int
                 changed, good = True, good and place != time
                 fields[place] = ""
         for place in vectors:
-            reasons = [_no_number(value, True) for value in fields[place].split(plan.seq_separator) if value]
+            reasons = [
+                _no_number(value, True)
+                for value in fields[place].split(plan.seq_separator)
+                if value
+            ]
             if reason := next(filter(None, reasons), None):
                 found.add("no number", file, names[place], number, reason, grave[place])
                 fields[place], changed = "", True
@@ -161,7 +227,10 @@ def read_rows(plan: Plan, layout: Layout, found: Findings) -> Iterator[tuple[int
 
 
 def _no_number(value: str, needed: bool) -> str | None:
-    """Why a value is no finite number; "" when it is missing and need not be there; None for a number."""
+    """Why a value is no finite number.
+
+    "" when it is missing and need not be there; None for a number.
+    """
     if value in MISSING:
         return f"'{value}'" if needed else ""
     reason = why_no_number(value, True)
@@ -170,11 +239,27 @@ def _no_number(value: str, needed: bool) -> str | None:
     return reason
 
 
-def _clean(fields: list[str], keys: list[int], names: list[str], file: str, line: int, mark: str, bad_bytes: re.Pattern, found: Findings) -> bool:
-    """Take characters out of `fields` that no file should hold; whether all `keys` were without them."""
+def _clean(
+    fields: list[str],
+    keys: list[int],
+    names: list[str],
+    file: str,
+    line: int,
+    mark: str,
+    bad_bytes: re.Pattern,
+    found: Findings,
+) -> bool:
+    """Take characters out of `fields` that no file should hold.
+
+    Whether all `keys` were without them.
+    """
     good = True
     for place, value in enumerate(fields):
-        for kind, pattern, instead in (("encoding", bad_bytes, mark), ("NUL", _NUL, ""), ("carriage return", _RETURN, " ")):
+        for kind, pattern, instead in (
+            ("encoding", bad_bytes, mark),
+            ("NUL", _NUL, ""),
+            ("carriage return", _RETURN, " "),
+        ):
             if pattern.search(value):
                 found.add(kind, file, names[place], line, f"'{_shown(value)}'")
                 value = fields[place] = pattern.sub(instead, value)
@@ -185,22 +270,36 @@ def _clean(fields: list[str], keys: list[int], names: list[str], file: str, line
 _NUL, _RETURN = re.compile("\0+"), re.compile("\r+")
 
 
-def _unquote(fields: list[str], ids: list[int], names: list[str], file: str, line: int, found: Findings) -> bool:
-    """Take quote marks off that begin a field and stay open, and those around ids; whether there were any."""
+def _unquote(
+    fields: list[str], ids: list[int], names: list[str], file: str, line: int, found: Findings
+) -> bool:
+    """Take quote marks off that begin a field and stay open, and those around ids.
+
+    Whether there were any.
+    """
     changed = False
     for place, value in enumerate(fields):
         if not value.startswith('"'):
             continue
         still_open = value.count('"') % 2 == 1
         if still_open or place in ids:
-            found.add("open quote" if still_open else "quoted id", file, names[place], line, _shown(value))
+            found.add(
+                "open quote" if still_open else "quoted id", file, names[place], line, _shown(value)
+            )
             fields[place], changed = value.strip('"') if place in ids else value.lstrip('"'), True
     return changed
 
 
 def _lines(path: Path, encoding: str) -> Iterator[str]:
-    """Lines with their ends; bytes that are no text become surrogates (U+FFFD where separators are no single bytes)."""
-    with open(path, encoding=encoding, errors="surrogateescape" if ascii_compatible(encoding) else "replace", newline="\n") as file:
+    """Lines with their ends.
+
+    Bytes that are no text become surrogates (U+FFFD where separators are no single bytes).
+    """
+    with Path(path).open(
+        encoding=encoding,
+        errors="surrogateescape" if ascii_compatible(encoding) else "replace",
+        newline="\n",
+    ) as file:
         yield from file
 
 

@@ -20,7 +20,10 @@ _BATCH = 1024  # texts made at a time
 
 @dataclass
 class Table:
-    """What stays known of `.item` or `.user`: `line` of the first usable row of each id; `again`: lines that describe one once more."""
+    """What stays known of `.item` or `.user`: `line` of the first usable row of each id.
+
+    `again`: lines that describe one once more.
+    """
 
     line: dict[str, int] = field(default_factory=dict)
     again: array = field(default_factory=lambda: array("q"))
@@ -30,7 +33,9 @@ def read_described(plan: Plan, layout: Layout, found: Findings) -> Table:
     """Read a file whose rows describe one id each, and add its faults to `found`."""
     table, key, file = Table(), plan.keys(layout.suffix)[0], layout.path.name
     place = layout.names.index(key) if key in layout.names else None
-    texts = _Texts(plan, layout, found) if layout.suffix == "item" and plan.text_file is None else None
+    texts = (
+        _Texts(plan, layout, found) if layout.suffix == "item" and plan.text_file is None else None
+    )
     rows = 0
     for line, fields, _, _ in read_rows(plan, layout, found):
         rows += 1
@@ -45,7 +50,13 @@ def read_described(plan: Plan, layout: Layout, found: Findings) -> Table:
     if texts is not None and place is not None:
         texts.finish()
     if place is not None and not table.line:
-        found.add("no rows", file, detail="the file holds no rows, only a header" if not rows else f"{rows} rows, all with faults")
+        found.add(
+            "no rows",
+            file,
+            detail="the file holds no rows, only a header"
+            if not rows
+            else f"{rows} rows, all with faults",
+        )
     return table
 
 
@@ -55,7 +66,11 @@ class _Texts:
     def __init__(self, plan: Plan, layout: Layout, found: Findings) -> None:
         self.layout, self.found, self.file = layout, found, layout.path.name
         self.asked = plan.item_text is not None
-        self.template = plan.item_text if self.asked else [name for name, kind in layout.columns if kind == "token_seq"]
+        self.template = (
+            plan.item_text
+            if self.asked
+            else [name for name, kind in layout.columns if kind == "token_seq"]
+        )
         self.lines: list[int] = []
         self.records: list[dict[str, str]] = []
         self.with_text = self.without = 0
@@ -90,7 +105,11 @@ class _Texts:
             self._render()
         if self.wrong or not self.with_text + self.without:
             return
-        made = f"item_text {self.template!r}" if self.asked else f"the columns {', '.join(self.template)}"
+        made = (
+            f"item_text {self.template!r}"
+            if self.asked
+            else f"the columns {', '.join(self.template)}"
+        )
         if self.asked and not self.with_text:
             self.found.add("no texts", self.file, detail=made)
         else:
@@ -98,7 +117,9 @@ class _Texts:
 
 
 def check_text_file(plan: Plan, items: dict[str, int], where: str, found: Findings) -> None:
-    """Faults of the file that `text_file` names, and the `items` (with their lines in the file `where`) that it has no text for."""
+    """Faults of the file that `text_file` names, and the `items` (with their lines in the file
+    `where`) that it has no text for.
+    """
     try:
         records = read_text_file(plan.text_file, id_column=plan.item, encoding=plan.encoding)
         template = plan.item_text or default_template(records, plan.item)
@@ -107,10 +128,21 @@ def check_text_file(plan: Plan, items: dict[str, int], where: str, found: Findin
         found.add("item_text", str(plan.text_file), detail=str(error))
         return
     if texts is None:
-        found.add("item_text", str(plan.text_file), detail="item_text must say which of the columns make a text")
+        found.add(
+            "item_text",
+            str(plan.text_file),
+            detail="item_text must say which of the columns make a text",
+        )
         return
-    lines = np.sort(np.array([line for item, line in items.items() if not texts.get(item, "")], dtype=np.int64))
+    lines = np.sort(
+        np.array([line for item, line in items.items() if not texts.get(item, "")], dtype=np.int64)
+    )
     if items and len(lines) == len(items):
-        found.add("no texts", where, detail=f"{plan.text_file} has none for any of {len(items):,} items", severity=ERROR)
+        found.add(
+            "no texts",
+            where,
+            detail=f"{plan.text_file} has none for any of {len(items):,} items",
+            severity=ERROR,
+        )
     else:
         found.add_many("no text", where, "", len(lines), lines[:SHOWN], f"in {plan.text_file}")

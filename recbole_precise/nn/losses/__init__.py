@@ -9,6 +9,14 @@ from .mmd import MultiKernelMMD
 from .sampled_softmax import NegativeSampler, sampled_softmax_loss
 
 __all__ = [
-    "MultiKernelMMD", "NegativeSampler", "alignment_rows", "bpr_loss", "draw_pair_negatives", "full_softmax_loss", "gbce_beta", "gbce_loss", "info_nce",
+    "MultiKernelMMD",
+    "NegativeSampler",
+    "alignment_rows",
+    "bpr_loss",
+    "draw_pair_negatives",
+    "full_softmax_loss",
+    "gbce_beta",
+    "gbce_loss",
+    "info_nce",
     "sampled_softmax_loss",
 ]

@@ -24,12 +24,19 @@ def bce_loss(positive: Tensor, negative: Tensor, allowed: Tensor | None = None) 
     return F.softplus(-positive).mean() + (fooled * allowed).sum() / allowed.sum().clamp_min(1)
 
 
-def draw_unseen(shape: tuple[int, ...], n_items: int, forbidden: Callable[[Tensor], Tensor], device: torch.device) -> tuple[Tensor, Tensor]:
+def draw_unseen(
+    shape: tuple[int, ...],
+    n_items: int,
+    forbidden: Callable[[Tensor], Tensor],
+    device: torch.device,
+) -> tuple[Tensor, Tensor]:
     """Uniform items of the catalogue, drawn anew while they are forbidden.
 
-    From torch's global generator. Args: n_items: rows of the catalogue, row 0 the padding; forbidden: int64 `shape` -> bool `shape`.
+    From torch's global generator. Args: n_items: rows of the catalogue, row 0 the padding;
+    forbidden: int64 `shape` -> bool `shape`.
 
-    Returns: (int64 `shape`, bool `shape`: what is still forbidden after some rounds, in a catalogue with hardly anything else).
+    Returns: (int64 `shape`, bool `shape`: what is still forbidden after some rounds, in a catalogue
+        with hardly anything else).
     """
     drawn = torch.randint(1, n_items, shape, device=device)
     bad = forbidden(drawn)

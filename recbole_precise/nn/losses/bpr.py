@@ -7,12 +7,20 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def bpr_loss(users: Tensor, positives: Tensor, negatives: Tensor, forbidden: Tensor | None = None, bonus: Tensor | None = None) -> Tensor:
-    """Mean of `-log sigmoid(u . positive - u . negative)` over a row's pairs, then over rows (PRECISE Sec. IV-D).
+def bpr_loss(
+    users: Tensor,
+    positives: Tensor,
+    negatives: Tensor,
+    forbidden: Tensor | None = None,
+    bonus: Tensor | None = None,
+) -> Tensor:
+    """Mean of `-log sigmoid(u . positive - u . negative)` over a row's pairs, then over rows
+    (PRECISE Sec. IV-D).
 
     Args:
         users, positives: `[batch, width]`. negatives: `[batch, n, width]`.
-        forbidden: bool `[batch, n]`, pairs that do not count; a row without any pair teaches nothing.
+        forbidden: bool `[batch, n]`, pairs that do not count; a row without any pair teaches
+            nothing.
         bonus: `[batch, 1 + n]`, added to the scores of the positive and of the negatives.
 
     Returns: scalar.
@@ -28,10 +36,18 @@ def bpr_loss(users: Tensor, positives: Tensor, negatives: Tensor, forbidden: Ten
 
 
 def draw_pair_negatives(targets: Tensor, n: int, n_items: int) -> Tensor:
-    """Negatives of each row, int64 `[batch, n]`: half uniform, half targets of other rows (all uniform for n = 1).
+    """Negatives of each row, int64 `[batch, n]`: half uniform, half targets of other rows (all
+    uniform for n = 1).
 
-    From torch's global generator. Args: targets: int64 `[batch]`; n_items: rows of the catalogue, row 0 the padding.
+    From torch's global generator. Args: targets: int64 `[batch]`; n_items: rows of the catalogue,
+    row 0 the padding.
     """
     others = n // 2
     uniform = torch.randint(1, n_items, (len(targets), n - others), device=targets.device)
-    return torch.cat([uniform, targets[torch.randint(0, len(targets), (len(targets), others), device=targets.device)]], 1)
+    return torch.cat(
+        [
+            uniform,
+            targets[torch.randint(0, len(targets), (len(targets), others), device=targets.device)],
+        ],
+        1,
+    )

@@ -1,8 +1,10 @@
-"""Kernels of a distance over all pairs of two sets of rows: their weighted sum and its gradient, never `[n, n, width]` in memory.
+"""Kernels of a distance over all pairs of two sets of rows: their weighted sum and its gradient,
+never `[n, n, width]` in memory.
 
-Each distance is computed once and serves all kernels. Squared distances come as tiles of a matrix product and their
-gradient is two more products, in `tile_bytes` of memory whatever the number of kernels. City-block distances have no such
-product; on a CPU they are one flat array of all pairs, elsewhere tiles.
+Each distance is computed once and serves all kernels. Squared distances come as tiles of a matrix
+product and their gradient is two more products, in `tile_bytes` of memory whatever the number of
+kernels. City-block distances have no such product; on a CPU they are one flat array of all pairs,
+elsewhere tiles.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-#: Bytes of one tile of pairs. It should stay in a core's own cache with its few companions; a GPU wants far larger ones.
+#: Bytes of one tile of pairs. It should stay in a core's own cache with its few companions; a GPU
+#: wants far larger ones.
 TILE_BYTES = {"cpu": 1 << 19, "cuda": 64 << 20}
 
 EUCLIDEAN_SQUARED, CITY_BLOCK = "euclidean_squared", "city_block"
@@ -29,16 +32,24 @@ class PairWeights(NamedTuple):
 
 
 def mean_distance(rows: Tensor, distance: str) -> Tensor:
-    """Scalar: mean over all ordered pairs of rows, each with itself included, in O(rows) memory. Args: rows: `[n, width]`."""
+    """Scalar: mean over all ordered pairs of rows, each with itself included, in O(rows) memory.
+
+    Args: rows: `[n, width]`.
+    """
     if distance == EUCLIDEAN_SQUARED:
         return 2 * (rows - rows.mean(0)).square().sum(1).mean()
     n = len(rows)
-    place = torch.arange(1 - n, n, 2, device=rows.device, dtype=rows.dtype)  # the k-th smallest is added k-1 times and taken away n-k times
+    place = torch.arange(
+        1 - n, n, 2, device=rows.device, dtype=rows.dtype
+    )  # the k-th smallest is added k-1 times and taken away n-k times
     return 2 * (place / n) @ (rows - rows.mean(0)).sort(0).values.sum(1) / n
 
 
 def median_distance(rows: Tensor, distance: str) -> Tensor:
-    """Scalar: median (the lower of two) over the unordered pairs of different rows. O(n^2) memory, once. Args: rows: `[n, width]`, n >= 2."""
+    """Scalar: median (the lower of two) over the unordered pairs of different rows.
+
+    O(n^2) memory, once. Args: rows: `[n, width]`, n >= 2.
+    """
     order = 1.0 if distance == CITY_BLOCK else 2.0
     if rows.device.type == "cpu":
         pairs = torch.pdist(rows, p=order)
@@ -49,11 +60,20 @@ def median_distance(rows: Tensor, distance: str) -> Tensor:
     return middle if distance == CITY_BLOCK else middle.square()
 
 
-def pair_sum(x: Tensor, y: Tensor, distance: str, rates: Sequence[float], scales: Sequence[float], weights: PairWeights, tile_bytes: int | None = None) -> Tensor:
-    """Sum over all ordered pairs of different rows of `weight * sum_q scales[q] * exp(-rates[q] * distance)`.
+def pair_sum(
+    x: Tensor,
+    y: Tensor,
+    distance: str,
+    rates: Sequence[float],
+    scales: Sequence[float],
+    weights: PairWeights,
+    tile_bytes: int | None = None,
+) -> Tensor:
+    """Sum over all ordered pairs of different rows of `weight * sum_q scales[q] * exp(-rates[q] *
+    distance)`.
 
-    A pair within x has `weights.within_x`, one within y `weights.within_y`, and each of the two orders of a pair of one
-    row from x and one from y `weights.across`.
+    A pair within x has `weights.within_x`, one within y `weights.within_y`, and each of the two
+    orders of a pair of one row from x and one from y `weights.across`.
 
     Args:
         x: `[n, width]`. y: `[m, width]`. Both float32 or both float64.
@@ -73,7 +93,16 @@ class _PairSum(torch.autograd.Function):
     """Forward computes the gradients as it goes, so that no tile is kept or computed twice."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, distance: str, rates: tuple, scales: tuple, weights: PairWeights, tile_bytes: int) -> Tensor:
+    def forward(
+        ctx,
+        x: Tensor,
+        y: Tensor,
+        distance: str,
+        rates: tuple,
+        scales: tuple,
+        weights: PairWeights,
+        tile_bytes: int,
+    ) -> Tensor:
         rows, n = torch.cat([x, y]), len(x)
         wanted = ctx.needs_input_grad[:2]
         if distance == EUCLIDEAN_SQUARED:
@@ -82,17 +111,33 @@ class _PairSum(torch.autograd.Function):
             total, gradient = _over_flat(rows, n, rates, scales, weights, wanted)
         else:
             total, gradient = _over_city_block(rows, n, rates, scales, weights, wanted, tile_bytes)
-        ctx.save_for_backward(gradient[:n] if wanted[0] else None, gradient[n:] if wanted[1] else None)
+        ctx.save_for_backward(
+            gradient[:n] if wanted[0] else None, gradient[n:] if wanted[1] else None
+        )
         return total.to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad_output: Tensor):
-        return (*(None if gradient is None else gradient * grad_output for gradient in ctx.saved_tensors), None, None, None, None, None)
+        return (
+            *(
+                None if gradient is None else gradient * grad_output
+                for gradient in ctx.saved_tensors
+            ),
+            None,
+            None,
+            None,
+            None,
+            None,
+        )
 
 
-def _mix(exponent: Tensor, rates: tuple, scales: tuple, slopes: bool) -> tuple[Tensor, Tensor | None]:
-    """The kernels' sum and the sum of `scale * rate * kernel` (the negative slope, None unless `slopes`), of `exponent` = -distance."""
+def _mix(
+    exponent: Tensor, rates: tuple, scales: tuple, slopes: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The kernels' sum and the sum of `scale * rate * kernel` (the negative slope, None unless
+    `slopes`), of `exponent` = -distance.
+    """
     values = slope = power = None
     for place, (rate, scale) in enumerate(zip(rates, scales)):
         if place and rate == 2 * rates[place - 1]:
@@ -105,11 +150,14 @@ def _mix(exponent: Tensor, rates: tuple, scales: tuple, slopes: bool) -> tuple[T
     return values, slope
 
 
-def _tiles(n_rows: int, n: int, weights: PairWeights, tile_bytes: int, like: Tensor) -> Iterator[tuple[int, int, Tensor]]:
-    """First and end of a tile's rows, and the weights of its columns, which are all rows from its first on.
+def _tiles(
+    n_rows: int, n: int, weights: PairWeights, tile_bytes: int, like: Tensor
+) -> Iterator[tuple[int, int, Tensor]]:
+    """First and end of a tile's rows, and the weights of its columns, which are all rows from its
+    first on.
 
-    Every unordered pair is met once, with twice its weight, except in the square at a tile's left, where both orders stand.
-    No tile has rows of both x and y.
+    Every unordered pair is met once, with twice its weight, except in the square at a tile's left,
+    where both orders stand. No tile has rows of both x and y.
     """
     bounds = {0: n, n: n_rows}
     for begin, end in bounds.items():
@@ -130,11 +178,23 @@ def _diagonal(n_rows: int, n: int, scales: tuple, weights: PairWeights) -> float
     return sum(scales) * (n * weights.within_x + (n_rows - n) * weights.within_y)
 
 
-def _over_squared(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: PairWeights, wanted: tuple[bool, bool], tile_bytes: int) -> tuple[Tensor, Tensor | None]:
-    """Sum and gradient `[rows, width]` (None if not wanted) with `-|a - b|^2 = 2 a.b - |a|^2 - |b|^2` as one product of widened rows."""
+def _over_squared(
+    rows: Tensor,
+    n: int,
+    rates: tuple,
+    scales: tuple,
+    weights: PairWeights,
+    wanted: tuple[bool, bool],
+    tile_bytes: int,
+) -> tuple[Tensor, Tensor | None]:
+    """Sum and gradient `[rows, width]` (None if not wanted) with `-|a - b|^2 = 2 a.b - |a|^2 -
+    |b|^2` as one product of widened rows.
+    """
     norms, ones = rows.square().sum(1, keepdim=True), rows.new_ones(len(rows), 1)
     left, right = torch.cat([2 * rows, -norms, -ones], 1), torch.cat([rows, ones, norms], 1)
-    marked = right[:, : rows.shape[1] + 1]  # a product with it gives the sum of weighted rows and, in its last column, of the weights
+    marked = right[
+        :, : rows.shape[1] + 1
+    ]  # a product with it gives the sum of weighted rows and, in its last column, of the weights
     pulled = torch.zeros_like(marked) if any(wanted) else None
     from_row, to_row = (0 if wanted[0] else n), (len(rows) if wanted[1] else n)
     total = rows.new_zeros((), dtype=torch.float64)
@@ -150,26 +210,42 @@ def _over_squared(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: Pa
             if pull_rows:
                 pulled[first:last].addmm_(slope, marked[first:])
             if begin < end:
-                pulled[begin:end].addmm_(slope[:, begin - first : end - first].t(), marked[first:last])
+                pulled[begin:end].addmm_(
+                    slope[:, begin - first : end - first].t(), marked[first:last]
+                )
     total -= _diagonal(len(rows), n, scales, weights)
     if pulled is None:
         return total, None
     return total, 2 * (pulled[:, :-1] - pulled[:, -1:] * rows)
 
 
-def _over_flat(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: PairWeights, wanted: tuple[bool, bool]) -> tuple[Tensor, Tensor | None]:
-    """Sum and gradient with all city-block distances in one flat array, several times faster than `cdist` on a CPU."""
+def _over_flat(
+    rows: Tensor,
+    n: int,
+    rates: tuple,
+    scales: tuple,
+    weights: PairWeights,
+    wanted: tuple[bool, bool],
+) -> tuple[Tensor, Tensor | None]:
+    """Sum and gradient with all city-block distances in one flat array, several times faster than
+    `cdist` on a CPU.
+    """
     slopes = any(wanted)
     with torch.enable_grad():
         leaf = rows.detach().requires_grad_(slopes)
         distances = torch.pdist(leaf, p=1.0)
     factors = _flat_weights(n, len(rows) - n, weights, rows)
-    total, slope_of_pairs = rows.new_zeros((), dtype=torch.float64), torch.empty_like(factors) if slopes else None
+    total, slope_of_pairs = (
+        rows.new_zeros((), dtype=torch.float64),
+        torch.empty_like(factors) if slopes else None,
+    )
     step = TILE_BYTES["cpu"] // rows.element_size()
     with torch.no_grad():
         for first in range(0, len(factors), step):
             factor = factors[first : first + step]
-            values, slope = _mix(distances.detach()[first : first + step].neg(), rates, scales, slopes)
+            values, slope = _mix(
+                distances.detach()[first : first + step].neg(), rates, scales, slopes
+            )
             total += torch.dot(values, factor)
             if slopes:
                 torch.mul(slope, factor, out=slope_of_pairs[first : first + step])
@@ -179,7 +255,9 @@ def _over_flat(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: PairW
 
 
 def _flat_weights(n: int, m: int, weights: PairWeights, like: Tensor) -> Tensor:
-    """Weights of all unordered pairs of n + m rows in the order of `pdist`: both orders of a pair in one, `[pairs]`."""
+    """Weights of all unordered pairs of n + m rows in the order of `pdist`: both orders of a pair
+    in one, `[pairs]`.
+    """
     flat = like.new_full(((n + m) * (n + m - 1) // 2,), 2 * weights.within_x)
     end = 0
     for after in range(n - 1, -1, -1):  # rows of x that come after this one, then all of y
@@ -189,19 +267,34 @@ def _flat_weights(n: int, m: int, weights: PairWeights, like: Tensor) -> Tensor:
     return flat
 
 
-def _over_city_block(rows: Tensor, n: int, rates: tuple, scales: tuple, weights: PairWeights, wanted: tuple[bool, bool], tile_bytes: int) -> tuple[Tensor, Tensor | None]:
-    """Sum and gradient by tiles of `cdist`: `pdist` takes `[n, n, width]` for its gradient on a GPU."""
+def _over_city_block(
+    rows: Tensor,
+    n: int,
+    rates: tuple,
+    scales: tuple,
+    weights: PairWeights,
+    wanted: tuple[bool, bool],
+    tile_bytes: int,
+) -> tuple[Tensor, Tensor | None]:
+    """Sum and gradient by tiles of `cdist`: `pdist` takes `[n, n, width]` for its gradient on a
+    GPU.
+    """
     slopes = any(wanted)
     gradient = torch.zeros_like(rows) if slopes else None
     total = rows.new_zeros((), dtype=torch.float64)
     for first, last, columns in _tiles(len(rows), n, weights, tile_bytes, rows):
         with torch.enable_grad():
-            upper, lower = rows[first:last].detach().requires_grad_(slopes), rows[first:].detach().requires_grad_(slopes)
+            upper, lower = (
+                rows[first:last].detach().requires_grad_(slopes),
+                rows[first:].detach().requires_grad_(slopes),
+            )
             distances = torch.cdist(upper, lower, p=1.0)
         values, slope = _mix(-distances.detach(), rates, scales, slopes)
         total += values.sum(0).double() @ columns.double()
         if slopes:
-            upper_pull, lower_pull = torch.autograd.grad(distances, (upper, lower), slope.mul_(columns))
+            upper_pull, lower_pull = torch.autograd.grad(
+                distances, (upper, lower), slope.mul_(columns)
+            )
             gradient[first:last] -= upper_pull
             gradient[first:] -= lower_pull
     total -= _diagonal(len(rows), n, scales, weights)

@@ -1,4 +1,6 @@
-"""Cross entropy over the whole catalogue, in tiles: memory does not grow with positions x catalogue."""
+"""Cross entropy over the whole catalogue, in tiles: memory does not grow with positions x
+catalogue.
+"""
 
 from __future__ import annotations
 
@@ -7,16 +9,20 @@ from torch import Tensor
 
 from recbole_precise.nn.precision import autocast_dtype
 
-#: Bytes of one tile of logits; small enough to stay in a CPU's last-level cache, large enough for full GEMM speed.
+#: Bytes of one tile of logits; small enough to stay in a CPU's last-level cache, large enough for
+#: full GEMM speed.
 TILE_BYTES = 16 << 20
 
 
 class _TiledCrossEntropy(torch.autograd.Function):
-    """Forward computes the gradients as it goes, so that no tile is ever stored or computed twice."""
+    """Forward computes the gradients as it goes, so that no tile is ever stored or
+    computed twice.
+    """
 
     @staticmethod
     def forward(
-        ctx, states: Tensor, items: Tensor, targets: Tensor, weights: Tensor, bias: Tensor | None, smoothing: float, tile_bytes: int, product_dtype: torch.dtype,
+        ctx, states: Tensor, items: Tensor, targets: Tensor, weights: Tensor, bias: Tensor | None,
+        smoothing: float, tile_bytes: int, product_dtype: torch.dtype,
         pair_row: Tensor | None, pair_item: Tensor | None, pair_value: Tensor | None,
     ) -> Tensor:  # fmt: skip
         n_rows, n_items = states.shape[0], items.shape[0]
@@ -34,10 +40,15 @@ class _TiledCrossEntropy(torch.autograd.Function):
         total = states.new_zeros(())
         if pair_row is not None:
             pair_place = pair_row * n_items + pair_item
-            bounds = torch.searchsorted(pair_row, torch.arange(0, n_rows + step, step, device=pair_row.device)).tolist()
+            bounds = torch.searchsorted(
+                pair_row, torch.arange(0, n_rows + step, step, device=pair_row.device)
+            ).tolist()
         for start in range(0, n_rows, step):
             rows = states[start : start + step].to(product_dtype)
-            target, weight = targets[start : start + step], (1 - smoothing) * weights[start : start + step]
+            target, weight = (
+                targets[start : start + step],
+                (1 - smoothing) * weights[start : start + step],
+            )
             logits = buffer[: rows.shape[0]]
             if exact:
                 torch.mm(rows, factors.t(), out=logits)
@@ -98,22 +109,28 @@ def full_softmax_loss(
     tile_bytes: int = TILE_BYTES,
     product_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Mean cross entropy of every state against every real item of the catalogue (PRECISE Sec. IV-C, full form of Eq. 5).
+    """Mean cross entropy of every state against every real item of the catalogue (PRECISE Sec.
+    IV-C, full form of Eq. 5).
 
-    The same value and gradients as `F.cross_entropy(states @ item_vectors.T, targets)` with the padding
-    row excluded from the classes, in `tile_bytes` of extra memory instead of positions x catalogue.
+    The same value and gradients as `F.cross_entropy(states @ item_vectors.T, targets)` with the
+    padding row excluded from the classes, in `tile_bytes` of extra memory instead of positions x
+    catalogue.
 
     Args:
-        states: `[positions, width]` transformer outputs, already divided by a temperature where one is used.
+        states: `[positions, width]` transformer outputs, already divided by a temperature where one
+            is used.
         item_vectors: `[items, width]`; row 0 is padding.
         targets: int64 `[positions]` in `1..items-1`, or `[positions, k]` for soft targets.
-        target_weights: `[positions, k]`, the share of each of the k targets; the shares of a position sum to 1.
+        target_weights: `[positions, k]`, the share of each of the k targets; the shares of a
+            position sum to 1.
         item_bias: optional `[items]` added to the logits.
-        pairs: optional (position, item, value) `[n]` each, sorted by position, no pair twice: value is added to that single logit.
+        pairs: optional (position, item, value) `[n]` each, sorted by position, no pair twice: value
+            is added to that single logit.
         label_smoothing: share of the targets' mass spread evenly over the real items.
         tile_bytes: memory for one tile of logits; at least one row is always computed at a time.
-        product_dtype: type of the factors of the matrix products; sums, exponentials and the returned gradients
-            stay in float32. Default: autocast's type where autocast is on, the inputs' otherwise.
+        product_dtype: type of the factors of the matrix products; sums, exponentials and the
+            returned gradients stay in float32. Default: autocast's type where autocast is on, the
+                inputs' otherwise.
 
     Returns:
         scalar; second derivatives are not available.
@@ -130,11 +147,22 @@ def full_softmax_loss(
     *place, value = (None, None, None) if pairs is None else pairs
     value = None if value is None else value.to(states.dtype)
     with torch.autocast(device_type=device, enabled=False):
-        return _TiledCrossEntropy.apply(states, item_vectors, targets, target_weights, item_bias, label_smoothing, tile_bytes, product_dtype, *place, value)
+        return _TiledCrossEntropy.apply(
+            states,
+            item_vectors,
+            targets,
+            target_weights,
+            item_bias,
+            label_smoothing,
+            tile_bytes,
+            product_dtype,
+            *place,
+            value,
+        )
 
 
-#: Above this many items an epoch with the full softmax costs more than it gains over sampling on a CPU
-#: (benchmarks/softmax.py measures both).
+#: Above this many items an epoch with the full softmax costs more than it gains over sampling on a
+#: CPU (benchmarks/softmax.py measures both).
 FULL_SOFTMAX_MAX_ITEMS = 50_000
 
 

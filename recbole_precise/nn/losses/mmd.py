@@ -1,4 +1,6 @@
-"""Multi-kernel maximum mean discrepancy (MK-MMD): how far apart two clouds of vectors are (PAD Sec. 3.2; docs/alignment.md)."""
+"""Multi-kernel maximum mean discrepancy (MK-MMD): how far apart two clouds of vectors are (PAD Sec.
+3.2; docs/alignment.md).
+"""
 
 from __future__ import annotations
 
@@ -7,41 +9,56 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .distance_kernels import CITY_BLOCK, EUCLIDEAN_SQUARED, PairWeights, mean_distance, median_distance, pair_sum
+from .distance_kernels import (
+    CITY_BLOCK,
+    EUCLIDEAN_SQUARED,
+    PairWeights,
+    mean_distance,
+    median_distance,
+    pair_sum,
+)
 
-#: `cosine_author` is `1 - cos`, the class in PAD's released code: its MMD is that of `cosine` with the sign turned, so that a loss drives the clouds apart.
+#: `cosine_author` is `1 - cos`, the class in PAD's released code: its MMD is that of `cosine` with
+#: the sign turned, so that a loss drives the clouds apart.
 KERNELS = ("gaussian", "laplacian", "linear", "cosine", "cosine_author")
-#: Kernels that have a bandwidth: the distance that they take, and what stands before the bandwidth in the exponent.
+#: Kernels that have a bandwidth: the distance that they take, and what stands before the bandwidth
+#: in the exponent.
 _DISTANCE = {"gaussian": (EUCLIDEAN_SQUARED, 2.0), "laplacian": (CITY_BLOCK, 1.0)}
 ESTIMATORS = ("biased", "unbiased", "linear", "author")
 BANDWIDTHS = ("mean", "median")
 #: The released code's bandwidths as multiples of the mean.
 MULTIPLIERS = (1 / 8, 1 / 4, 1 / 2, 1.0, 2.0)
-#: A bandwidth is never below this share of the mean distance: the median is 0 where more than half of the pairs coincide.
+#: A bandwidth is never below this share of the mean distance: the median is 0 where more than half
+#: of the pairs coincide.
 _LEAST_SHARE = 1e-6
 
 
 class MultiKernelMMD(nn.Module):
-    """Squared MMD of the rows of x and the rows of y under `k(a, b) = sum_q weight_q k_q(a, b)`. It has no parameters.
+    """Squared MMD of the rows of x and the rows of y under `k(a, b) = sum_q weight_q k_q(a, b)`. It
+    has no parameters.
 
-    Kernels: `gaussian`: exp(-|a - b|^2 / (2 m s)) and `laplacian`: exp(-|a - b|_1 / (m s)), one for each multiplier m, with
-    s the mean or median of the distance (squared Euclidean, city-block) over x and y together, without gradient; these two
-    are characteristic: their MMD is 0 for equal distributions only. `linear`: a . b compares nothing but means; `cosine`: a . b / (|a| |b|),
-    0 for a row of zeros.
+    Kernels: `gaussian`: exp(-|a - b|^2 / (2 m s)) and `laplacian`: exp(-|a - b|_1 / (m s)), one for
+        each multiplier m, with
+    s the mean or median of the distance (squared Euclidean, city-block) over x and y together,
+    without gradient; these two are characteristic: their MMD is 0 for equal distributions only.
+    `linear`: a . b compares nothing but means; `cosine`: a . b / (|a| |b|), 0 for a row of zeros.
 
-    Estimators, with n rows of x and m of y (`linear` and `author` need n = m; all but `biased` need two rows of each):
+    Estimators, with n rows of x and m of y (`linear` and `author` need n = m; all but `biased` need
+    two rows of each):
 
     * `biased`: means over all pairs, a row with itself included; never negative.
     * `unbiased`: a row with itself left out of the means within x and within y.
-    * `linear`: mean over i of k(x_i, x_i+1) + k(y_i, y_i+1) - k(x_i, y_i+1) - k(x_i+1, y_i), the last row followed by the
-      first; O(n) time. It trusts that rows stand in random order.
-    * `author`: `unbiased` plus 2 / (n - 1), the released code's form: same gradients, and no calibrated value.
+    * `linear`: mean over i of k(x_i, x_i+1) + k(y_i, y_i+1) - k(x_i, y_i+1) - k(x_i+1, y_i), the
+      last row followed by the first; O(n) time. It trusts that rows stand in random order.
+    * `author`: `unbiased` plus 2 / (n - 1), the released code's form: same gradients, and no
+      calibrated value.
 
     Args:
         kernels: names from `KERNELS`, each at most once.
         estimator: one of `ESTIMATORS`.
-        bandwidth: `mean` (over all ordered pairs, a row with itself included, as released), `median` (over pairs of different rows),
-            or a positive number: s itself, for every kernel that has one.
+        bandwidth: `mean` (over all ordered pairs, a row with itself included, as released),
+            `median` (over pairs of different rows), or a positive number: s itself, for every
+            kernel that has one.
         multipliers: of the bandwidth; positive.
         weights: one for every function of `self.functions`, not negative; None: 1 each.
         tile_bytes: memory of one tile of pairs; None: what suits the device.
@@ -61,26 +78,44 @@ class MultiKernelMMD(nn.Module):
         super().__init__()
         kernels, multipliers = tuple(kernels), tuple(float(m) for m in multipliers)
         if not kernels or len(set(kernels)) < len(kernels) or not set(kernels) <= set(KERNELS):
-            raise ValueError(f"kernels must be different names from {KERNELS}, at least one, not {kernels}")
+            raise ValueError(
+                f"kernels must be different names from {KERNELS}, at least one, not {kernels}"
+            )
         if estimator not in ESTIMATORS:
             raise ValueError(f"estimator must be one of {ESTIMATORS}, not {estimator!r}")
         if bandwidth not in BANDWIDTHS if isinstance(bandwidth, str) else not bandwidth > 0:
-            raise ValueError(f"bandwidth must be one of {BANDWIDTHS} or a positive number, not {bandwidth!r}")
+            raise ValueError(
+                f"bandwidth must be one of {BANDWIDTHS} or a positive number, not {bandwidth!r}"
+            )
         if not multipliers or not all(0 < m < float("inf") for m in multipliers):
-            raise ValueError(f"multipliers must be positive numbers, at least one, not {multipliers}")
-        #: Every kernel function of the sum, in the order of `weights`: its name and its multiplier (None: it has no bandwidth).
-        self.functions = [(name, m) for name in kernels for m in (multipliers if name in _DISTANCE else (None,))]
-        weights = (1.0,) * len(self.functions) if weights is None else tuple(float(w) for w in weights)
+            raise ValueError(
+                f"multipliers must be positive numbers, at least one, not {multipliers}"
+            )
+        #: Every kernel function of the sum, in the order of `weights`: its name and its multiplier
+        #: (None: it has no bandwidth).
+        self.functions = [
+            (name, m) for name in kernels for m in (multipliers if name in _DISTANCE else (None,))
+        ]
+        weights = (
+            (1.0,) * len(self.functions) if weights is None else tuple(float(w) for w in weights)
+        )
         if len(weights) != len(self.functions) or not all(0 <= w < float("inf") for w in weights):
-            raise ValueError(f"weights must be {len(self.functions)} numbers of at least 0, one for each of {self.functions}, not {weights}")
+            raise ValueError(
+                f"weights must be {len(self.functions)} numbers of at least 0, one for each of "
+                f"{self.functions}, not {weights}"
+            )
         self.kernels, self.multipliers, self.weights = kernels, multipliers, weights
         self.estimator, self.bandwidth, self.tile_bytes = estimator, bandwidth, tile_bytes
 
     def extra_repr(self) -> str:
-        return f"kernels={self.kernels}, estimator={self.estimator!r}, bandwidth={self.bandwidth!r}, multipliers={self.multipliers}"
+        return (
+            f"kernels={self.kernels}, estimator={self.estimator!r}, "
+            f"bandwidth={self.bandwidth!r}, multipliers={self.multipliers}"
+        )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scalar, the squared MMD; float64 where an input is, float32 otherwise, whatever autocast says. Second derivatives are not available.
+        """Scalar, the squared MMD; float64 where an input is, float32 otherwise, whatever autocast
+        says. Second derivatives are not available.
 
         Args: x: `[n, width]`. y: `[m, width]`.
 
@@ -92,7 +127,11 @@ class MultiKernelMMD(nn.Module):
             x, y = x.to(dtype), y.to(dtype)
             total = x.new_full((), 2.0 / (len(x) - 1) if self.estimator == "author" else 0.0)
             for name in self.kernels:
-                weights = [(m, w) for (of, m), w in zip(self.functions, self.weights) if of == name and w > 0]
+                weights = [
+                    (m, w)
+                    for (of, m), w in zip(self.functions, self.weights)
+                    if of == name and w > 0
+                ]
                 if not weights:
                     continue
                 if name in _DISTANCE:
@@ -103,11 +142,19 @@ class MultiKernelMMD(nn.Module):
 
     def _check(self, x: Tensor, y: Tensor) -> None:
         if x.dim() != 2 or y.dim() != 2 or x.shape[1] != y.shape[1]:
-            raise ValueError(f"x and y must be [n, width] and [m, width], not {tuple(x.shape)} and {tuple(y.shape)}")
+            raise ValueError(
+                f"x and y must be [n, width] and [m, width], not {tuple(x.shape)} and "
+                f"{tuple(y.shape)}"
+            )
         if min(len(x), len(y)) < (1 if self.estimator == "biased" else 2):
-            raise ValueError(f"the {self.estimator} estimator cannot take {len(x)} and {len(y)} rows")
+            raise ValueError(
+                f"the {self.estimator} estimator cannot take {len(x)} and {len(y)} rows"
+            )
         if self.estimator in ("linear", "author") and len(x) != len(y):
-            raise ValueError(f"the {self.estimator} estimator needs as many rows of x as of y, not {len(x)} and {len(y)}")
+            raise ValueError(
+                f"the {self.estimator} estimator needs as many rows of x as of y, not {len(x)} "
+                f"and {len(y)}"
+            )
 
     def _pair_weights(self, n: int, m: int) -> PairWeights:
         """Weights of pairs of different rows; what a row with itself adds is the caller's."""
@@ -120,16 +167,25 @@ class MultiKernelMMD(nn.Module):
         if not isinstance(self.bandwidth, str):
             return float(self.bandwidth)
         mean = mean_distance(rows, distance)
-        scale = mean if self.bandwidth == "mean" else torch.maximum(median_distance(rows, distance), _LEAST_SHARE * mean)
-        return torch.where(scale > 0, scale, torch.ones_like(scale))  # all rows equal: any bandwidth gives 0
+        scale = (
+            mean
+            if self.bandwidth == "mean"
+            else torch.maximum(median_distance(rows, distance), _LEAST_SHARE * mean)
+        )
+        return torch.where(
+            scale > 0, scale, torch.ones_like(scale)
+        )  # all rows equal: any bandwidth gives 0
 
-    def _distance_kernels(self, name: str, x: Tensor, y: Tensor, weights: list[tuple[float, float]]) -> Tensor:
+    def _distance_kernels(
+        self, name: str, x: Tensor, y: Tensor, weights: list[tuple[float, float]]
+    ) -> Tensor:
         distance, factor = _DISTANCE[name]
         with torch.no_grad():
             rows = torch.cat([x, y])
             centre = rows.mean(0)  # distances do not know of it, rounding does
             scale = self._scale(rows - centre, distance)
-        # Rows are measured in units of the widest kernel's bandwidth, so that its exponent is the distance itself.
+        # Rows are measured in units of the widest kernel's bandwidth, so that its exponent is the
+        # distance itself.
         widest = max(m for m, _ in weights)
         unit = factor * widest * scale
         if distance == EUCLIDEAN_SQUARED:
@@ -137,9 +193,15 @@ class MultiKernelMMD(nn.Module):
         x, y = (x - centre) / unit, (y - centre) / unit
         rates, scales = [widest / m for m, _ in weights], [w for _, w in weights]
         if self.estimator == "linear":
-            return _linear_time(x, y, lambda a, b: _functions_of(_distances(a, b, distance), rates, scales))
-        total = pair_sum(x, y, distance, rates, scales, self._pair_weights(len(x), len(y)), self.tile_bytes)
-        return total + sum(scales) * (1 / len(x) + 1 / len(y)) if self.estimator == "biased" else total
+            return _linear_time(
+                x, y, lambda a, b: _functions_of(_distances(a, b, distance), rates, scales)
+            )
+        total = pair_sum(
+            x, y, distance, rates, scales, self._pair_weights(len(x), len(y)), self.tile_bytes
+        )
+        return (
+            total + sum(scales) * (1 / len(x) + 1 / len(y)) if self.estimator == "biased" else total
+        )
 
     def _inner_product(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         """MMD of a kernel that is an inner product: of sums of rows, without any pair."""
@@ -152,7 +214,11 @@ class MultiKernelMMD(nn.Module):
             return sign * (x.mean(0) - y.mean(0)).square().sum()
         weights, sum_x, sum_y = self._pair_weights(len(x), len(y)), x.sum(0), y.sum(0)
         within_x, within_y = sum_x @ sum_x - x.square().sum(), sum_y @ sum_y - y.square().sum()
-        return sign * (weights.within_x * within_x + weights.within_y * within_y + 2 * weights.across * (sum_x @ sum_y))
+        return sign * (
+            weights.within_x * within_x
+            + weights.within_y * within_y
+            + 2 * weights.across * (sum_x @ sum_y)
+        )
 
 
 def _directions(rows: Tensor) -> Tensor:

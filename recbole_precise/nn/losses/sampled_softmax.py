@@ -10,19 +10,28 @@ LOGQ = ("none", "standard", "corrected")
 
 
 class NegativeSampler:
-    """Draws the step's pool of negative items and knows their log probabilities (docs/methods.md 3).
+    """Draws the step's pool of negative items and knows their log probabilities (docs/methods.md
+    3).
 
     Args:
         n_items: catalogue rows with row 0 = padding.
         n_negatives: size of the pool.
-        source: `other_sequences` (items of the batch, drawn as often as they occur in it), `uniform`
-            over the catalogue, or `mixed` (half and half).
-        item_counts: int `[items]` training frequencies: the expected distribution of in-batch draws,
-            needed by the logQ correction of `other_sequences` and `mixed`.
-        held_out: bool `[items]`, items that are never drawn because they do not exist for the training; None: all are drawn.
+        source: `other_sequences` (items of the batch, drawn as often as they occur in it),
+            `uniform` over the catalogue, or `mixed` (half and half).
+        item_counts: int `[items]` training frequencies: the expected distribution of in-batch
+            draws, needed by the logQ correction of `other_sequences` and `mixed`.
+        held_out: bool `[items]`, items that are never drawn because they do not exist for the
+            training; None: all are drawn.
     """
 
-    def __init__(self, n_items: int, n_negatives: int, source: str, item_counts: Tensor, held_out: Tensor | None = None) -> None:
+    def __init__(
+        self,
+        n_items: int,
+        n_negatives: int,
+        source: str,
+        item_counts: Tensor,
+        held_out: Tensor | None = None,
+    ) -> None:
         if source not in SOURCES:
             raise ValueError(f"negative_source must be one of {SOURCES}, not {source!r}")
         self.n_items, self.n_negatives, self.source = n_items, n_negatives, source
@@ -35,7 +44,8 @@ class NegativeSampler:
         uniform = drawable.double() / drawable.sum().clamp_min(1)
         share = {"other_sequences": 1.0, "uniform": 0.0, "mixed": 0.5}[source]
         mixture = share * popular + (1 - share) * uniform
-        # an item of the batch without training events (never the case on RecBole's splits) still has a finite value
+        # an item of the batch without training events (never the case on RecBole's splits) still
+        # has a finite value
         self.log_probability = mixture.clamp_min(1e-12).log().float()
 
     def draw(self, batch_items: Tensor) -> Tensor:
@@ -44,7 +54,11 @@ class NegativeSampler:
         Args:
             batch_items: int64 `[m]`, all real item ids of the batch's sequences with repeats.
         """
-        n_batch = {"other_sequences": self.n_negatives, "uniform": 0, "mixed": self.n_negatives // 2}[self.source]
+        n_batch = {
+            "other_sequences": self.n_negatives,
+            "uniform": 0,
+            "mixed": self.n_negatives // 2,
+        }[self.source]
         device = batch_items.device
         drawn = [self.uniform(self.n_negatives - n_batch, device)]
         if n_batch:
@@ -60,10 +74,12 @@ class NegativeSampler:
 
 
 def own_item_mask(item_seq: Tensor, targets_by_row: Tensor, negatives: Tensor) -> Tensor:
-    """True where a negative occurs in the row's own sequence or among its targets: bool `[batch, negatives]`.
+    """True where a negative occurs in the row's own sequence or among its targets: bool `[batch,
+    negatives]`.
 
     Args:
-        item_seq: int64 `[batch, length]`; targets_by_row: int64 `[batch, length]`; negatives: int64 `[negatives]`.
+        item_seq: int64 `[batch, length]`; targets_by_row: int64 `[batch, length]`; negatives: int64
+            `[negatives]`.
     """
     own = torch.cat([item_seq, targets_by_row], 1).sort(1).values
     wanted = negatives.expand(len(own), -1).contiguous()
@@ -81,7 +97,8 @@ def sampled_softmax_loss(
     logq: str = "none",
     bonus: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Mean over positions of -log softmax of the target against the pool of negatives (PRECISE Sec. IV-C, Eq. 5).
+    """Mean over positions of -log softmax of the target against the pool of negatives (PRECISE Sec.
+    IV-C, Eq. 5).
 
     `logq="standard"` subtracts log Q from the negatives' logits, which is right only up to the
     target, present with probability 1. `logq="corrected"` (Zhelnin et al. 2025, arXiv 2507.09331)
@@ -90,11 +107,13 @@ def sampled_softmax_loss(
     catalogue as pool its gradient is exactly that of the full softmax.
 
     Args:
-        states: `[positions, width]`. target_vectors: `[positions, width]`. negative_vectors: `[negatives, width]`.
+        states: `[positions, width]`. target_vectors: `[positions, width]`. negative_vectors:
+            `[negatives, width]`.
         forbidden: bool `[positions, negatives]`, True where a negative must not compete.
         log_probability: `[negatives]`, log Q of each negative; needed unless `logq` is `none`.
         logq: `none`, `standard` or `corrected`.
-        bonus: what is added to the scores of the targets `[positions]` and of the negatives `[positions, negatives]`.
+        bonus: what is added to the scores of the targets `[positions]` and of the negatives
+            `[positions, negatives]`.
 
     Returns:
         scalar.
@@ -106,14 +125,21 @@ def sampled_softmax_loss(
     if logq != "none":
         if log_probability is None:
             raise ValueError("logq needs log_probability")
-        negative = negative - (log_probability + torch.log(torch.tensor(float(len(log_probability))))).to(negative)
+        negative = negative - (
+            log_probability + torch.log(torch.tensor(float(len(log_probability))))
+        ).to(negative)
     if forbidden is not None:
         negative = negative.masked_fill(forbidden, -torch.inf)
     if logq == "corrected":
         usable = torch.ones_like(positive)
-        if forbidden is not None:  # a position whose every negative is forbidden has nothing to learn from
+        if (
+            forbidden is not None
+        ):  # a position whose every negative is forbidden has nothing to learn from
             lonely = forbidden.all(1, keepdim=True)
-            negative, usable = negative.masked_fill(lonely, 0.0), usable.masked_fill(lonely[:, 0], 0.0)
+            negative, usable = (
+                negative.masked_fill(lonely, 0.0),
+                usable.masked_fill(lonely[:, 0], 0.0),
+            )
         gap = torch.logsumexp(negative, 1) - positive
         return (usable * torch.sigmoid(gap).detach() * gap).mean()
     return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()
