@@ -8,7 +8,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 VERSION = re.search(
     r'^__version__ = "(.+)"',
-    (HERE / "recbole_precise" / "__init__.py").read_text(encoding="utf-8"),
+    (HERE / "recbole_precise" / "version.py").read_text(encoding="utf-8"),
     re.MULTILINE,
 ).group(1)
 

@@ -23,7 +23,7 @@ from quality import run_cell
 from sasrec_curve import RESULTS, write_atomically
 
 from recbole_precise.evaluation.cold import cold_table, compare_cold
-from recbole_precise.trainer.cold_report import FLOORS, METRICS, read_cold_ranks
+from recbole_precise.training.cold_report import FLOORS, METRICS, read_cold_ranks
 
 PROTOCOLS = {
     "events": "every user's first event on each held-out item",

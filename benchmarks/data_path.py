@@ -73,7 +73,7 @@ def measure(kind: str, folder: Path, name: str) -> dict:
     from recbole.data.dataset import SequentialDataset
 
     import recbole_precise  # noqa: F401
-    from recbole_precise.data.dataset import SequenceDataset
+    from recbole_precise.plugin.dataset import SequenceDataset
 
     torch.set_num_threads(1)
     settings = {

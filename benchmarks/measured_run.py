@@ -65,7 +65,7 @@ def prepare(case: Case, dataset: str, settings: Mapping[str, Any]) -> Prepared:
     from recbole.utils import init_seed
 
     import recbole_precise as rp
-    from recbole_precise.config import command_line
+    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         config = rp.Config(
@@ -82,7 +82,7 @@ def _plain_data(ours) -> tuple:
     """(config, training, test loader) of plain RecBole, with the sizes and columns that our command
     gives the model.
     """
-    from recbole_precise.settings.known_keys import keys_of_model
+    from recbole_precise.plugin.checks.known_keys import keys_of_model
 
     own = [
         key
@@ -113,7 +113,7 @@ def prepare_process(ready: Sequence[Prepared]) -> None:
     """
     import torch
 
-    import recbole_precise.trainer.trainer  # noqa: F401
+    import recbole_precise.plugin.trainer  # noqa: F401
 
     torch.optim.Adam([torch.nn.Parameter(torch.zeros(1))])
     ours = next(
@@ -268,7 +268,7 @@ def _trainer(prepared: Prepared) -> tuple:
     from recbole.utils import init_seed
 
     from recbole_precise import registry
-    from recbole_precise.trainer.trainer import get_trainer
+    from recbole_precise.plugin.trainer import get_trainer
 
     config = prepared.config
     init_seed(config["seed"], config["reproducibility"])

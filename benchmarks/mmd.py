@@ -116,7 +116,7 @@ def measure(form: str, kernel: str, n: int, width: int, threads: int, steps: int
     import torch
 
     from recbole_precise.nn.losses import MultiKernelMMD
-    from recbole_precise.trainer.memory import keep_freed_memory
+    from recbole_precise.training.memory import keep_freed_memory
 
     keep_freed_memory()
     torch.set_num_threads(threads)

@@ -99,7 +99,7 @@ def choose_cases(names: Sequence[str], plain: bool) -> list[Case]:
 def trained_models() -> list[str]:
     """Our models that learn by steps, and RecBole's that the tables name."""
     from recbole_precise import registry
-    from recbole_precise.benchmark.plan import draws_nothing
+    from recbole_precise.studies.benchmark.plan import draws_nothing
 
     return [entry.name for entry in registry.ENTRIES if not draws_nothing(entry.name)] + list(
         THEIRS
@@ -112,9 +112,9 @@ def settings_by_model(given: Sequence[str], models: Sequence[str]) -> dict[str, 
     A ConfigError for a key that none of them knows.
     """
     from recbole_precise import registry
+    from recbole_precise.config.arguments import parse_arguments
     from recbole_precise.errors import ConfigError, did_you_mean
-    from recbole_precise.settings.arguments import parse_arguments
-    from recbole_precise.settings.known_keys import keys_of_model, our_keys, recbole_keys
+    from recbole_precise.plugin.checks.known_keys import keys_of_model, our_keys, recbole_keys
 
     settings = parse_arguments(given, strict=True)
     entries = [registry.resolve(model) for model in models]
@@ -287,7 +287,7 @@ def run(
 ) -> tuple[dict, dict, Any]:
     """(case -> summary, case -> why it failed, environment)."""
     from recbole_precise.errors import UserError
-    from recbole_precise.result import environment
+    from recbole_precise.runs.result import environment
 
     ready, failed, sizes, machine = [], {}, {}, None
     for case in cases:

@@ -111,7 +111,7 @@ def main() -> None:
     if arguments.against:
         from recbole_precise.evaluation.ranking import Ranks
         from recbole_precise.evaluation.significance import compare
-        from recbole_precise.result import read_ranks
+        from recbole_precise.runs.result import read_ranks
 
         def ranks(model: str) -> list:
             return [

@@ -195,7 +195,7 @@ def main() -> None:
             print(
                 "PRECISE-UT", json.dumps({k: v for k, v in row.items() if k != "curve"}), flush=True
             )
-    from recbole_precise.trainer.memory import keep_freed_memory
+    from recbole_precise.training.memory import keep_freed_memory
 
     kept = (
         time_sasrec(arguments.dataset, length, 2020, arguments.data_path, arguments.sasrec_batches)

@@ -1,8 +1,9 @@
 """PRECISE, PAD and their rivals for RecBole 1.2.1: recommenders that join IDs with text.
 
-Importing this package mends RecBole for the versions at hand (`compat`) and tells it of our models,
-datasets and trainers (`registry`), both without importing RecBole. After it, RecBole's own
-`run_recbole("PRECISE-UT", ...)` works; the functions below have RecBole's signatures and do more.
+Importing this package patches RecBole for the versions at hand (`plugin.patches`) and tells it of
+our models, datasets and trainers (`plugin.hooks`), both without importing RecBole. After it,
+RecBole's own `run_recbole("PRECISE-UT", ...)` works; the functions below have RecBole's signatures
+and do more.
 """
 
 from __future__ import annotations
@@ -10,18 +11,19 @@ from __future__ import annotations
 import importlib
 import importlib.util
 
-__version__ = "0.1.0"
+from recbole_precise.plugin import hooks, patches
+from recbole_precise.version import __version__
 
 _PUBLIC = {
     "run": "quick_start",
     "run_recbole": "quick_start",
     "objective_function": "quick_start",
     "load_data_and_model": "finished",
-    "Config": "config",
-    "create_dataset": "data.preparation",
-    "data_preparation": "data.preparation",
+    "Config": "plugin.config",
+    "create_dataset": "plugin.preparation",
+    "data_preparation": "plugin.preparation",
     "get_model": "registry",
-    "get_trainer": "registry",
+    "get_trainer": "plugin.hooks",
 }
 
 __all__ = ["__version__", *_PUBLIC]
@@ -51,12 +53,6 @@ def __dir__() -> list[str]:
     return sorted([*globals(), *_PUBLIC])
 
 
-def _prepare_recbole() -> None:
-    from recbole_precise import compat, registry
-
-    compat.apply()
-    registry.register()
-
-
 if has_recbole():
-    _prepare_recbole()
+    patches.apply()
+    hooks.register()

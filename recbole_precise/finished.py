@@ -19,27 +19,27 @@ import numpy as np
 from recbole.utils import init_seed
 
 from recbole_precise import registry
-from recbole_precise.compat.checkpoints import (
+from recbole_precise.data.item_text import encoding_options
+from recbole_precise.data.new_items import read_new_items
+from recbole_precise.errors import CheckpointError, ConfigError, DataError, TextError
+from recbole_precise.models.build import build_model
+from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.pickles.checkpoints import (
     apply_changes,
     check_other_parameter,
     load_recbole_checkpoint,
     with_settings_of_a_file,
 )
-from recbole_precise.config import Config, command_line
-from recbole_precise.data.item_text import encoding_options
-from recbole_precise.data.preparation import (
+from recbole_precise.plugin.preparation import (
     create_dataset,
     data_preparation,
     described,
     reads_columns,
 )
-from recbole_precise.errors import CheckpointError, ConfigError, DataError, TextError
-from recbole_precise.model.build import build_model
-from recbole_precise.serving.new_items import read_new_items
-from recbole_precise.trainer.identity import check_text_encoder, data_identity
-from recbole_precise.trainer.manifest import check_file
-from recbole_precise.trainer.run_folder import find_run, load_into
-from recbole_precise.trainer.vocabulary import Difference, Vocabulary, read_vocabulary
+from recbole_precise.runs.folder import find_run, load_into
+from recbole_precise.runs.identity import check_text_encoder, data_identity
+from recbole_precise.runs.manifest import check_file
+from recbole_precise.runs.vocabulary import Difference, Vocabulary, read_vocabulary
 
 #: Settings that a finished run may be asked with: none of them changes what was trained.
 ASKABLE = frozenset(

@@ -11,8 +11,8 @@ from typing import Any
 
 from recbole.utils import ModelType
 
-from recbole_precise.config import given_arguments
-from recbole_precise.launch import under_torchrun
+from recbole_precise.plugin.config import given_arguments
+from recbole_precise.plugin.launch import under_torchrun
 
 _COMMAND = "recbole-precise"
 

@@ -19,17 +19,16 @@ from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, get_gpu_usage, init_seed, set_color
 from texttable import Texttable
 
-from recbole_precise.checked_run import read_checked
-from recbole_precise.config import Config, command_line, given_arguments
-from recbole_precise.data.parts import test_cases
-from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.metrics import rank_metric_names
+from recbole_precise.evaluation.parts import test_cases
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
-from recbole_precise.interrupts import mark_reported
-from recbole_precise.launch import (
+from recbole_precise.models.build import build_model
+from recbole_precise.next_steps import after_a_run, resume_command
+from recbole_precise.plugin.config import Config, command_line, given_arguments
+from recbole_precise.plugin.launch import (
     RECBOLES_PORT,
     check_launch,
     free_port,
@@ -37,10 +36,13 @@ from recbole_precise.launch import (
     torchrun_settings,
     under_torchrun,
 )
-from recbole_precise.logs import log_to, on_a_terminal
-from recbole_precise.model.build import build_model
-from recbole_precise.next_steps import after_a_run, resume_command
-from recbole_precise.result import (
+from recbole_precise.plugin.preparation import create_dataset, data_preparation
+from recbole_precise.plugin.trainer import get_trainer
+from recbole_precise.runs.checked import read_checked
+from recbole_precise.runs.checkpoint import write_json
+from recbole_precise.runs.folder import RunFolder
+from recbole_precise.runs.identity import settings_identity
+from recbole_precise.runs.result import (  # fmt: skip
     RANKS,
     RESULT,
     environment,
@@ -49,14 +51,12 @@ from recbole_precise.result import (
     protocol_of,
     write_ranks,
     write_result,
-)  # fmt: skip
-from recbole_precise.trainer.checkpoint import write_json
-from recbole_precise.trainer.cold_report import cold_ranks, cold_report, write_cold_ranks
-from recbole_precise.trainer.identity import settings_identity
-from recbole_precise.trainer.processes import Processes, leave
-from recbole_precise.trainer.run_folder import RunFolder
-from recbole_precise.trainer.trainer import get_trainer
-from recbole_precise.trainer.warm_start import first_weights
+)
+from recbole_precise.system.interrupts import mark_reported
+from recbole_precise.system.logs import log_to, on_a_terminal
+from recbole_precise.training.cold_report import cold_ranks, cold_report, write_cold_ranks
+from recbole_precise.training.processes import Processes, leave
+from recbole_precise.training.warm_start import first_weights
 
 
 def run(

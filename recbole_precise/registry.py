@@ -1,29 +1,22 @@
 """Models by name: ours, with their variants, and every model of RecBole.
 
 Names are told apart neither by case nor by hyphens and underscores. A class is imported when it is
-asked for. `register()` makes ours known to RecBole's own scripts, without changing a file of
-RecBole and without importing it.
+asked for; `plugin.hooks` makes ours known to RecBole's own scripts.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import importlib.util
 import re
-import sys
-import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 from recbole_precise.errors import ConfigError, did_you_mean
-from recbole_precise.importing import after_import
+from recbole_precise.system.importing import load_target
 
 _RECBOLE_KINDS = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
-_DATASET = "recbole_precise.data.dataset:SequenceDataset"
-_TRAINER = "recbole_precise.trainer.trainer:PreciseTrainer"
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ class Entry:
     def load(self) -> type:
         """The model class."""
         try:
-            return _load(self.target)
+            return load_target(self.target)
         except ModuleNotFoundError as error:
             if self.ours or error.name is None or error.name.startswith("recbole"):
                 raise
@@ -57,11 +50,12 @@ class Entry:
 
 
 def _precise(name: str, about: str, **preset: object) -> Entry:
-    return Entry(name, "recbole_precise.model.precise:PRECISEUT", "PRECISE-UT", preset, about=about)
+    model = "recbole_precise.models.precise:PRECISEUT"
+    return Entry(name, model, "PRECISE-UT", preset, about=about)
 
 
 def _floor(name: str, about: str, stock: bool = True) -> Entry:
-    return Entry(name, f"recbole_precise.model.floors:{name}", name, stock=stock, about=about)
+    return Entry(name, f"recbole_precise.models.baselines:{name}", name, stock=stock, about=about)
 
 
 #: Our models. RecBole has a `Pop` of its own, outside the sequential models: its scripts keep it,
@@ -81,144 +75,144 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     Entry(
         "PRECISE-TT",
-        "recbole_precise.model.precise_targeted:PRECISETT",
+        "recbole_precise.models.precise_targeted:PRECISETT",
         "PRECISE-TT",
         about="PRECISE's targeted training alone",
     ),
     Entry(
         "PRECISE",
-        "recbole_precise.model.precise_targeted:PRECISE",
+        "recbole_precise.models.precise_targeted:PRECISE",
         "PRECISE-TT",
         about="universal, then targeted training, in one run",
     ),
     Entry(
         "PAD",
-        "recbole_precise.model.pad:PAD",
+        "recbole_precise.models.pad:PAD",
         "PAD",
         about="pre-train, align and disentangle: experts of ID, text and both behind a gate, "
         "over any backbone",
     ),
     Entry(
         "Hybrid",
-        "recbole_precise.model.pad_rivals:Hybrid",
+        "recbole_precise.models.rivals.pad_rivals:Hybrid",
         "Hybrid",
         about="ID and text in one item vector, without alignment",
     ),
     Entry(
         "MoRec",
-        "recbole_precise.model.pad_rivals:MoRec",
+        "recbole_precise.models.rivals.pad_rivals:MoRec",
         "MoRec",
         about="the text in the place of the ID",
     ),
     Entry(
         "CTRL",
-        "recbole_precise.model.pad_rivals:CTRL",
+        "recbole_precise.models.rivals.pad_rivals:CTRL",
         "CTRL",
         about="ID and text aligned by InfoNCE, then trained to recommend",
     ),
     Entry(
         "MAKE",
-        "recbole_precise.model.pad_rivals:MAKE",
+        "recbole_precise.models.rivals.pad_rivals:MAKE",
         "MAKE",
         about="an expert of texts trained first, then one of IDs beside it",
     ),
     Entry(
         "DisCo",
-        "recbole_precise.model.disco:DisCo",
+        "recbole_precise.models.rivals.disco:DisCo",
         "DisCo",
         about="what ID and text share and what each has alone, in four parts of an item",
     ),
     Entry(
         "SMEM",
-        "recbole_precise.model.pad_rivals:SMEM",
+        "recbole_precise.models.rivals.pad_rivals:SMEM",
         "PAD",
         {"align": "none"},
         about="PAD without alignment",
     ),
     Entry(
         "LLM-ESR",
-        "recbole_precise.model.llm_esr:LLMESR",
+        "recbole_precise.models.rivals.llm_esr:LLMESR",
         "LLM-ESR",
         about="two views of an item under one encoder, and distillation from similar users",
     ),
     Entry(
         "SASRec-CE",
-        "recbole_precise.model.sasrec:SASRecCE",
+        "recbole_precise.models.sasrec:SASRecCE",
         "SASRec-CE",
         about="SASRec with the softmax over all items, trained at all positions",
     ),
     Entry(
         "SASRec-Decoupled",
-        "recbole_precise.model.sasrec:SASRecCE",
+        "recbole_precise.models.sasrec:SASRecCE",
         "SASRec-CE",
         {"decouple_tables": True},
         about="SASRec-CE with one item table for histories and one for scores",
     ),
     Entry(
         "SASRec-Sampled",
-        "recbole_precise.model.sasrec:SASRecSampled",
+        "recbole_precise.models.sasrec:SASRecSampled",
         "SASRec-Sampled",
         about="SASRec with sampled negatives and cosine scores",
     ),
     Entry(
         "gSASRec",
-        "recbole_precise.model.gsasrec:GSASRec",
+        "recbole_precise.models.rivals.gsasrec:GSASRec",
         "gSASRec",
         about="SASRec with many negatives and a calibrated binary cross entropy",
     ),
     Entry(
         "GRU4Rec-CE",
-        "recbole_precise.model.gru4rec:GRU4RecCE",
+        "recbole_precise.models.gru4rec:GRU4RecCE",
         "GRU4Rec-CE",
         about="GRU4Rec with the softmax over all items, trained at all positions",
     ),
     Entry(
         "SASRec-Text",
-        "recbole_precise.model.sasrec_text:SASRecText",
+        "recbole_precise.models.sasrec_text:SASRecText",
         "SASRec-Text",
         about="SASRec-CE over ID and text vectors, added",
     ),
     Entry(
         "SASRec-Text-Concat",
-        "recbole_precise.model.sasrec_text:SASRecText",
+        "recbole_precise.models.sasrec_text:SASRecText",
         "SASRec-Text",
         {"text_join": "concat"},
         about="SASRec-CE over ID and text vectors, side by side",
     ),
     Entry(
         "SASRec-Codes",
-        "recbole_precise.model.sasrec_text:SASRecText",
+        "recbole_precise.models.sasrec_text:SASRecText",
         "SASRec-Text",
         {"text_form": "codes"},
         about="SASRec-CE over ID vectors and semantic codes of the texts",
     ),
     Entry(
         "HSTU",
-        "recbole_precise.model.hstu:HSTU",
+        "recbole_precise.models.hstu:HSTU",
         "HSTU",
         about="pointwise attention with relative positions and times",
     ),
     Entry(
         "LEARN",
-        "recbole_precise.model.learn:LEARN",
+        "recbole_precise.models.rivals.learn:LEARN",
         "LEARN",
         about="frozen text vectors through one transformer for users and items",
     ),
     Entry(
         "HLLM-Cached",
-        "recbole_precise.model.hllm:HLLMCached",
+        "recbole_precise.models.rivals.hllm:HLLMCached",
         "HLLM-Cached",
         about="HLLM's user model over cached text vectors",
     ),
     Entry(
         "HLLM-Top",
-        "recbole_precise.model.hllm:HLLMTop",
+        "recbole_precise.models.rivals.hllm:HLLMTop",
         "HLLM-Top",
         about="HLLM that trains the last layers of its text model",
     ),
     Entry(
         "HLLM-Full",
-        "recbole_precise.model.hllm:HLLMFull",
+        "recbole_precise.models.rivals.hllm:HLLMFull",
         "HLLM-Full",
         about="HLLM that trains its whole text model",
     ),
@@ -227,7 +221,7 @@ ENTRIES: tuple[Entry, ...] = (
     _floor("GraphHeuristic", "transitions in both directions, joined with the likeness of texts"),
     Entry(
         "GraphForward",
-        "recbole_precise.model.floors:GraphHeuristic",
+        "recbole_precise.models.baselines:GraphHeuristic",
         "GraphHeuristic",
         {"graph_variant": "forward"},
         about="GraphHeuristic in the user's direction alone",
@@ -235,11 +229,13 @@ ENTRIES: tuple[Entry, ...] = (
 )
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
+    """Drop what does not tell names apart: case, hyphens, underscores and blanks."""
     return re.sub(r"[-_\s]", "", name).lower()
 
 
-_OURS = {_plain(entry.name): entry for entry in ENTRIES}
+#: This package's models by plain name.
+OURS = {plain(entry.name): entry for entry in ENTRIES}
 
 
 @functools.cache
@@ -260,7 +256,7 @@ def _recbole_models() -> dict[str, Entry]:
                 if name.lower() == file.stem:
                     target = f"recbole.model.{kind}_recommender.{file.stem}:{name}"
                     found.setdefault(
-                        _plain(name), Entry(name, target, name, stock=False, ours=False)
+                        plain(name), Entry(name, target, name, stock=False, ours=False)
                     )
     return found
 
@@ -268,7 +264,7 @@ def _recbole_models() -> dict[str, Entry]:
 def model_names() -> list[str]:
     """Every name that `resolve` knows, ours first."""
     return [entry.name for entry in ENTRIES] + [
-        entry.name for plain, entry in _recbole_models().items() if plain not in _OURS
+        entry.name for key, entry in _recbole_models().items() if key not in OURS
     ]
 
 
@@ -288,8 +284,8 @@ def models_by_group() -> dict[str, list[Entry]]:
     for kind in _RECBOLE_KINDS:
         entries = [
             entry
-            for plain, entry in _recbole_models().items()
-            if f".{kind}_recommender." in entry.target and plain not in _OURS
+            for key, entry in _recbole_models().items()
+            if f".{kind}_recommender." in entry.target and key not in OURS
         ]
         groups[
             f"RecBole's models, {kind.replace('exlib', 'of other libraries').replace('_', ' ')}"
@@ -308,7 +304,7 @@ def sequential_names() -> list[str]:
 
 def find(name: str) -> Entry | None:
     """The entry of a model name, or None."""
-    return _OURS.get(_plain(name)) or _recbole_models().get(_plain(name))
+    return OURS.get(plain(name)) or _recbole_models().get(plain(name))
 
 
 def resolve(name: str) -> Entry:
@@ -337,117 +333,3 @@ def entry_of_class(cls: type) -> Entry:
 def get_model(model_name: str) -> type:
     """The class of a model by name; takes the place of `recbole.utils.get_model`."""
     return resolve(model_name).load()
-
-
-def get_trainer(model_type, model_name: str) -> type:
-    """The trainer class of a model; takes the place of `recbole.utils.get_trainer`.
-
-    Ours trains every model, below the trainer that RecBole has for some of its own.
-    """
-    entry = find(model_name)
-    if entry is not None and entry.ours:
-        return _load(_TRAINER)
-    from recbole.utils import get_trainer as recbole_get_trainer
-
-    from recbole_precise.trainer.trainer import combined
-
-    return combined(recbole_get_trainer(model_type, model_name))
-
-
-def _load(target: str) -> type:
-    module, name = target.split(":")
-    return getattr(importlib.import_module(module), name)
-
-
-class _ModelModule(types.ModuleType):
-    """What RecBole finds where it looks for a model's file.
-
-    Hands out the class when it is asked for.
-    """
-
-    def __init__(self, name: str, entry: Entry) -> None:
-        super().__init__(name, f"{entry.name} of recbole_precise, where RecBole looks for it.")
-        self.__spec__ = ModuleSpec(name, loader=None)
-        self._entry = entry
-
-    def __getattr__(self, name: str):
-        if _plain(name) == _plain(self._entry.name):
-            return self._entry.load()
-        raise AttributeError(name)
-
-
-def _hand_out(suffix: str, target: str):
-    """A module `__getattr__` (PEP 562) that gives RecBole our class for the attribute `<one of our
-    models><suffix>`.
-    """
-
-    def __getattr__(name: str):
-        if name.endswith(suffix):
-            entry = _OURS.get(_plain(name.removesuffix(suffix)))
-            if entry is not None and entry.stock:
-                return _load(target)
-        raise AttributeError(f"module has no attribute '{name}'")
-
-    def extend(module: types.ModuleType) -> None:
-        module.__getattr__ = __getattr__
-
-    return extend
-
-
-def _read_our_settings(module: types.ModuleType) -> None:
-    """Let RecBole's own Config read the defaults of our models after its own."""
-    original = module.Config._load_internal_config_dict
-
-    @functools.wraps(original)
-    def _load_internal_config_dict(self, model, model_class, dataset):
-        original(self, model, model_class, dataset)
-        entry = _OURS.get(_plain(model))
-        if entry is not None and entry.stock:
-            from recbole_precise.settings import our_settings
-
-            self.internal_config_dict.update(our_settings(entry, dataset))
-            self.model = (
-                entry.name
-            )  # one name for all spellings, in the log and in the names of files
-
-    module.Config._load_internal_config_dict = _load_internal_config_dict
-
-
-def _replace_load_data_and_model(package: types.ModuleType) -> None:
-    """RecBole's version unpickles whatever file it is given.
-
-    Ours reads run directories and, safely, RecBole's files.
-    """
-
-    def load_data_and_model(model_file, *args, **kwargs):
-        from recbole_precise.finished import load_data_and_model as ours
-
-        return ours(model_file, *args, **kwargs)
-
-    for module in (package, sys.modules[f"{package.__name__}.quick_start"]):
-        module.load_data_and_model = load_data_and_model
-
-
-_registered = False
-
-
-def register() -> None:
-    """Tell RecBole of our models, their dataset, trainer and settings.
-
-    A second call does nothing.
-    """
-    global _registered
-    if _registered:
-        return
-    _registered = True
-    for entry in ENTRIES:
-        if not entry.stock:
-            continue
-        # RecBole lower-cases the name it was given and looks for a module of that name.
-        for alias in {entry.name.lower(), entry.name.lower().replace("-", "_"), _plain(entry.name)}:
-            name = f"recbole.model.sequential_recommender.{alias}"
-            sys.modules[name] = _ModelModule(name, entry)
-    after_import("recbole.data.dataset", _hand_out("Dataset", _DATASET))
-    after_import("recbole.trainer", _hand_out("Trainer", _TRAINER))
-    after_import("recbole.config.configurator", _read_our_settings)
-    after_import("recbole.quick_start", _replace_load_data_and_model)

@@ -28,7 +28,7 @@ from safetensors.torch import load_file
 from recbole_precise import cli
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.files import output_file, output_folder, write_json
-from recbole_precise.locking import LOCK
+from recbole_precise.system.locking import LOCK
 
 resource = pytest.importorskip("resource", reason="limits of POSIX")
 ROOT = Path(__file__).resolve().parents[1]

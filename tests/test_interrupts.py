@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from recbole_precise import cli, interrupts
-from recbole_precise.interrupts import Interrupted, signals_interrupt
+from recbole_precise import cli
+from recbole_precise.system import interrupts
+from recbole_precise.system.interrupts import Interrupted, signals_interrupt
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
@@ -75,7 +76,7 @@ def test_threads_change_no_handler() -> None:
 
 CLEANING = """
 import os, signal, sys, time
-from recbole_precise.interrupts import signals_interrupt
+from recbole_precise.system.interrupts import signals_interrupt
 with signals_interrupt(repeat=sys.argv[1] == "repeat"):
     try:
         print("ready", flush=True)
@@ -127,8 +128,8 @@ def test_a_part_of_a_command_ends_with_it(tmp_path: Path) -> None:
     """A grandchild whose parent is killed, and one whose parent is dead before it asks."""
     code = (
         "import os, subprocess, sys, time\n"
-        "from recbole_precise.interrupts import PARENT\n"
-        "part = 'import time; from recbole_precise.interrupts import end_with_starter; "
+        "from recbole_precise.system.interrupts import PARENT\n"
+        "part = 'import time; from recbole_precise.system.interrupts import end_with_starter; "
         "end_with_starter(); print(1, flush=True); time.sleep(600)'\n"
         "child = subprocess.Popen([sys.executable, '-c', part], stdout=subprocess.PIPE, "
         "env={**os.environ, PARENT: str(os.getpid())})\n"
@@ -150,7 +151,7 @@ def test_a_part_of_a_command_ends_with_it(tmp_path: Path) -> None:
         [
             sys.executable,
             "-c",
-            "from recbole_precise.interrupts import end_with; end_with(1 << 22)",
+            "from recbole_precise.system.interrupts import end_with; end_with(1 << 22)",
         ],
         env=environment,
         timeout=60,
@@ -207,7 +208,7 @@ def test_a_run_says_how_to_go_on_and_that_command_does(
 
     A run_dir with a blank and a quote is one word.
     """
-    from recbole_precise.model.sasrec import SASRecCE
+    from recbole_precise.models.sasrec import SASRecCE
 
     run_dir = tmp_path / "it's a run"
     run = [
@@ -242,7 +243,7 @@ def test_a_run_says_how_to_go_on_and_that_command_does(
 def test_a_run_without_a_name_says_the_one_that_it_got(
     data, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    from recbole_precise.model.sasrec import SASRecCE
+    from recbole_precise.models.sasrec import SASRecCE
 
     interrupt_at(monkeypatch, SASRecCE, "calculate_loss", 1)
     assert cli.main(["--model=SASRec-CE", *data]) == 143
@@ -253,7 +254,7 @@ def test_a_run_without_a_name_says_the_one_that_it_got(
 def test_a_replay_says_how_to_go_on_and_that_command_does(
     data, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    from recbole_precise.replay.engine import Replay
+    from recbole_precise.studies.replay.engine import Replay
 
     command = [
         "replay",
@@ -281,7 +282,7 @@ def test_a_replay_says_how_to_go_on_and_that_command_does(
 def test_a_study_says_how_to_go_on_and_that_command_does(
     data, tmp_path: Path, monkeypatch, capsys
 ) -> None:
-    from recbole_precise.model.sasrec import SASRecCE
+    from recbole_precise.models.sasrec import SASRecCE
 
     (tmp_path / "space.hyper").write_text("learning_rate choice [0.01, 0.001]\n")
     command = [
@@ -327,7 +328,7 @@ def test_encoding_says_how_to_go_on(data, tmp_path: Path, monkeypatch, capsys, b
 
 def test_a_command_that_keeps_nothing_is_interrupted_alone(data, monkeypatch, capsys) -> None:
     from recbole_precise import data as package
-    from recbole_precise.data.doctor import plan
+    from recbole_precise.studies.doctor import plan
 
     assert package
     interrupt_at(monkeypatch, plan.Plan, "file", 1)

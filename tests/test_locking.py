@@ -19,16 +19,17 @@ from pathlib import Path
 
 import pytest
 
-from recbole_precise import cli, locking
+from recbole_precise import cli
 from recbole_precise.errors import CheckpointError
-from recbole_precise.locking import LOCK, InUseError, exclusive
+from recbole_precise.system import locking
+from recbole_precise.system.locking import LOCK, InUseError, exclusive
 
 ROOT = Path(__file__).resolve().parents[1]
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and forks of POSIX")
 
 HOLDER = """
 import sys, time
-from recbole_precise.locking import exclusive
+from recbole_precise.system.locking import exclusive
 with exclusive(sys.argv[1], "run_dir"):
     print("held", flush=True)
     time.sleep(600)
@@ -237,7 +238,7 @@ def test_a_run_refuses_a_directory_in_use_and_leaves_it(data, tmp_path: Path, ca
     before = sorted(path.name for path in run_dir.iterdir())
     holder = start_holder(run_dir)
     try:
-        from recbole_precise.verbs import evaluate
+        from recbole_precise.cli import evaluate
 
         assert (
             cli.main(["recommend", f"--run_dir={run_dir}", "--users=u1"]) == 0
@@ -268,8 +269,8 @@ def test_the_directory_is_held_while_a_trainer_fits_through_recboles_interface(
 
     A second trainer of this process may come after it, another process not.
     """
-    from recbole_precise.data.preparation import create_dataset, data_preparation
-    from recbole_precise.trainer.trainer import PreciseTrainer, get_trainer
+    from recbole_precise.plugin.preparation import create_dataset, data_preparation
+    from recbole_precise.plugin.trainer import PreciseTrainer, get_trainer
 
     settings = dict(argument[2:].split("=", 1) for argument in data)
     config = our_config(
@@ -300,7 +301,7 @@ def test_the_directory_is_held_while_a_trainer_fits_through_recboles_interface(
 
 
 def test_runs_that_begin_in_one_second_have_a_directory_each(tmp_path: Path) -> None:
-    from recbole_precise.trainer.run_folder import RunFolder
+    from recbole_precise.runs.folder import RunFolder
 
     made: list[Path] = []
     threads = [

@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from recbole_precise import cli
-from recbole_precise.clock import timestamp
-from recbole_precise.logs import log_to, on_a_terminal
+from recbole_precise.system.clock import timestamp
+from recbole_precise.system.logs import log_to, on_a_terminal
 
 
 class Terminal:

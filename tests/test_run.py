@@ -22,14 +22,14 @@ import yaml
 
 from recbole_precise.errors import CheckpointError
 
-sys.path.insert(0, str(Path(__file__).parent / "trainer"))
+sys.path.insert(0, str(Path(__file__).parent / "training"))
 from trainer_runs import outcome, run_small
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def small(tmp_path: Path, model: str = "SASRec", **more):
-    from recbole_precise.settings import read_settings  # noqa: F401
+    from recbole_precise.config import read_settings  # noqa: F401
 
     sizes = {
         "SASRec": {
@@ -135,7 +135,7 @@ def test_result_json_is_as_documented(finished) -> None:
 
 def test_ranks_give_the_metrics_and_the_slices(finished) -> None:
     from recbole_precise.evaluation.metrics import metrics_from_ranks
-    from recbole_precise.result import read_ranks
+    from recbole_precise.runs.result import read_ranks
 
     folder, _, _ = finished
     result = json.loads((folder / "result.json").read_text())
@@ -163,7 +163,7 @@ def test_ranks_give_the_metrics_and_the_slices(finished) -> None:
 
 def test_ranks_of_several_runs_share_their_numbers(finished, tmp_path: Path) -> None:
     from recbole_precise.evaluation.significance import compare
-    from recbole_precise.result import ranks_of_runs
+    from recbole_precise.runs.result import ranks_of_runs
 
     folder, _, _ = finished
     run_small(
@@ -201,7 +201,7 @@ def test_the_log_reads_like_recboles(finished) -> None:
 
 def test_config_yaml_gives_the_same_run_again(finished, tmp_path: Path) -> None:
     from recbole_precise import run_recbole
-    from recbole_precise.config import command_line
+    from recbole_precise.plugin.config import command_line
 
     folder, returned, _ = finished
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -224,7 +224,7 @@ def test_config_yaml_gives_the_same_run_again(finished, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["", "model.safetensors"])
 def test_load_data_and_model(finished, name: str) -> None:
     from recbole_precise import load_data_and_model
-    from recbole_precise.trainer.trainer import get_trainer
+    from recbole_precise.plugin.trainer import get_trainer
 
     folder, returned, _ = finished
     config, model, dataset, train_data, valid_data, test_data = load_data_and_model(folder / name)
@@ -278,7 +278,7 @@ def test_runs_in_one_second_get_directories_of_their_own(tmp_path: Path) -> None
 
 def test_a_run_that_saves_nothing(tmp_path: Path, monkeypatch) -> None:
     from recbole_precise import run_recbole
-    from recbole_precise.config import command_line
+    from recbole_precise.plugin.config import command_line
 
     monkeypatch.chdir(tmp_path)
     with command_line([]):
@@ -311,7 +311,7 @@ def _trial_settings(tmp_path: Path) -> dict:
 
 def test_objective_function(tmp_path: Path, monkeypatch) -> None:
     from recbole_precise import objective_function
-    from recbole_precise.config import command_line
+    from recbole_precise.plugin.config import command_line
 
     monkeypatch.chdir(tmp_path)
     with command_line([]):
@@ -334,7 +334,7 @@ def test_hyper_tuning(tmp_path: Path, monkeypatch) -> None:
     from recbole.trainer import HyperTuning
 
     from recbole_precise import objective_function
-    from recbole_precise.config import command_line
+    from recbole_precise.plugin.config import command_line
 
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "fixed.yaml"
@@ -433,6 +433,6 @@ def test_other_models_of_recbole_run_too(tmp_path: Path, model: str) -> None:
 
 
 def _weights(folder: Path) -> dict[str, torch.Tensor]:
-    from recbole_precise.trainer.run_folder import read_weights
+    from recbole_precise.runs.folder import read_weights
 
     return read_weights(folder)[0]

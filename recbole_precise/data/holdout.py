@@ -19,7 +19,7 @@ from recbole_precise.data.scenes import View
 from recbole_precise.data.sequences import SequenceStore
 
 if TYPE_CHECKING:
-    from recbole_precise.data.dataset import SequenceDataset
+    from recbole_precise.plugin.dataset import SequenceDataset
 
 WAYS = ("random", "first_seen")
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from attack import SHOP, TRAIN, Attack, Content
 
-from recbole_precise.trainer.checkpoint import sealed
+from recbole_precise.runs.checkpoint import sealed
 
 Change = Callable[[bytes], bytes]
 JSON_FILES = ("result.json", "state.json")

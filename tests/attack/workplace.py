@@ -21,14 +21,16 @@ _LATE = (
     "torch._dynamo", "torch.utils.data", "optuna", "optuna.storages.journal", "sqlalchemy",
     "filelock", "scipy.stats", "pandas", "transformers",
     "recbole_precise.cli", "recbole_precise.quick_start", "recbole_precise.finished",
-    "recbole_precise.serving.top", "recbole_precise.benchmark.pairing",
-    "recbole_precise.benchmark.running",
-    "recbole_precise.audit", "recbole_precise.audit.load", "recbole_precise.data.doctor",
-    "recbole_precise.data.convert", "recbole_precise.inspection.gains",
-    "recbole_precise.replay.engine", "recbole_precise.replay.report",
-    "recbole_precise.tuning.session", "recbole_precise.verbs.replay", "recbole_precise.verbs.tune",
+    "recbole_precise.serving.top", "recbole_precise.studies.benchmark.pairing",
+    "recbole_precise.studies.benchmark.running",
+    "recbole_precise.studies.audit", "recbole_precise.studies.audit.load",
+    "recbole_precise.studies.doctor",
+    "recbole_precise.data.convert", "recbole_precise.studies.inspection.gains",
+    "recbole_precise.studies.replay.engine", "recbole_precise.studies.replay.report",
+    "recbole_precise.studies.tuning.session", "recbole_precise.cli.replay",
+    "recbole_precise.cli.tune",
     "recbole.model.sequential_recommender", "recbole.model.general_recommender",
-    "recbole_precise.model.sasrec", "recbole_precise.model.precise", "recbole_precise.model.pad",
+    "recbole_precise.models.sasrec", "recbole_precise.models.precise", "recbole_precise.models.pad",
 )  # fmt: skip
 
 
@@ -117,7 +119,7 @@ def _command(folder: Path, arguments: list[str]) -> int:
 
 def _unfinished(folder: Path) -> int:
     """A run that dies at its seventh step, with a checkpoint after each."""
-    from recbole_precise.model.sasrec import SASRecCE
+    from recbole_precise.models.sasrec import SASRecCE
 
     steps, loss = [], SASRecCE.calculate_loss
 
@@ -136,8 +138,8 @@ def _recboles_checkpoint(folder: Path) -> int:
 
     os.chdir(folder)
     sys.argv = ["recbole-precise"]
-    from recbole_precise.config import Config, command_line
-    from recbole_precise.data.preparation import create_dataset, data_preparation
+    from recbole_precise.plugin.config import Config, command_line
+    from recbole_precise.plugin.preparation import create_dataset, data_preparation
     from recbole_precise.registry import get_model
 
     with command_line([*SHOP, "--hidden_size=8", "--inner_size=8", "--n_layers=1"]):

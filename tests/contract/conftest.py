@@ -49,7 +49,7 @@ def contract_settings(tmp_path_factory: pytest.TempPathFactory, bert: Path):
 
     def build(model: str) -> dict[str, Any]:
         from recbole_precise import registry
-        from recbole_precise.settings.known_keys import keys_of_model
+        from recbole_precise.plugin.checks.known_keys import keys_of_model
 
         entry = registry.resolve(model)
         known = keys_of_model(entry, entry.load())

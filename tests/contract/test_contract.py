@@ -8,8 +8,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from recbole_precise import contract, registry
-from recbole_precise.contract import (
+from recbole_precise import registry
+from recbole_precise import testing as contract
+from recbole_precise.models.sasrec import SASRecCE
+from recbole_precise.testing import (
     DEVIATIONS,
     PROPERTIES,
     Broken,
@@ -17,7 +19,6 @@ from recbole_precise.contract import (
     check_model,
     check_property,
 )
-from recbole_precise.model.sasrec import SASRecCE
 
 THEIRS = ["SASRec", "GRU4Rec", "BERT4Rec", "Caser"]
 MODELS = [entry.name for entry in registry.ENTRIES] + THEIRS

@@ -109,7 +109,7 @@ def test_candidates_follow_the_seed_and_not_the_training(
     """Two models, trained for different times, rate the same candidates; another seed, others."""
 
     def asked(model: str, **more: Any) -> list[list[int]]:
-        from recbole_precise.trainer.trainer import PreciseTrainer
+        from recbole_precise.plugin.trainer import PreciseTrainer
 
         seen = []
         original = PreciseTrainer._neg_sample_batch_eval
@@ -153,7 +153,7 @@ def test_counting_flops_changes_no_training(
     small_settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """log_flops has a row transformed, and BERT4Rec's transform draws masks."""
-    from recbole_precise import quick_start
+    from recbole_precise import run as quick_start
 
     def get_flops(model, dataset, device, logger, transform) -> float:
         transform(dataset, dataset[torch.tensor([1])])

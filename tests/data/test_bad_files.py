@@ -14,7 +14,7 @@ def load(tmp_path, stock_config):
     """`load(inter, item, **settings)`: write the files (None: leave out) and build the data set."""
 
     def build(inter=GOOD, item=None, user=None, **settings):
-        from recbole_precise.data.preparation import create_dataset
+        from recbole_precise.plugin.preparation import create_dataset
 
         folder = tmp_path / "dataset" / "bad"
         folder.mkdir(parents=True, exist_ok=True)

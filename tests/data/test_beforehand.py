@@ -12,8 +12,8 @@ import torch
 from data_helpers import all_rows, assert_same_rows, synthetic
 
 from recbole_precise import cli
-from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.errors import ConfigError, DataError
+from recbole_precise.plugin.preparation import create_dataset, data_preparation
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 ROWS = "user_id:token\titem_id_list:token_seq\titem_id:token"

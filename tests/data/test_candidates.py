@@ -8,8 +8,8 @@ import random
 import pytest
 
 from recbole_precise import cli
-from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.errors import UserError
+from recbole_precise.plugin.preparation import create_dataset, data_preparation
 
 HEADER = ("user_id:token", "item_id:token", "rating:float", "timestamp:float")
 COLUMNS = {"inter": ["user_id", "item_id", "rating", "timestamp"]}

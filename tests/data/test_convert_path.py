@@ -160,7 +160,7 @@ def test_the_files_and_the_yaml_run(tmp_path, capsys):
         == 0
     )
     from recbole_precise import Config
-    from recbole_precise.data.preparation import create_dataset
+    from recbole_precise.plugin.preparation import create_dataset
 
     config = Config(
         "PRECISE-UT",

@@ -25,7 +25,7 @@ def _prepared():
 
 
 def ours(config):
-    from recbole_precise.data.dataset import SequenceDataset
+    from recbole_precise.plugin.dataset import SequenceDataset
 
     return SequenceDataset(copy.deepcopy(config))
 
@@ -392,7 +392,7 @@ def test_missing_texts_are_a_sentence(synthetic_config, tmp_path):
 
 
 def test_saved_data_sets_are_never_read(synthetic_config, tmp_path):
-    from recbole_precise.data.preparation import create_dataset, data_preparation
+    from recbole_precise.plugin.preparation import create_dataset, data_preparation
 
     config = synthetic_config(save_dataset=True)
     first = create_dataset(config)
@@ -410,8 +410,8 @@ def test_saved_data_sets_are_never_read(synthetic_config, tmp_path):
 def test_every_kind_of_model_gets_its_data_set(synthetic_config, stock_config):
     from recbole.data.dataset import Dataset, DIENDataset, KnowledgeBasedDataset
 
-    from recbole_precise.data.dataset import SequenceDataset
-    from recbole_precise.data.preparation import create_dataset
+    from recbole_precise.plugin.dataset import SequenceDataset
+    from recbole_precise.plugin.preparation import create_dataset
 
     assert type(create_dataset(synthetic_config())) is SequenceDataset
     rated = {

@@ -18,7 +18,7 @@ def _prepared():
 def both(config):
     from recbole.data.dataset import SequentialDataset
 
-    from recbole_precise.data.dataset import SequenceDataset
+    from recbole_precise.plugin.dataset import SequenceDataset
 
     return SequenceDataset(copy.deepcopy(config)), SequentialDataset(config)
 
@@ -289,8 +289,8 @@ def test_loaders_give_recboles_batches(synthetic_config, settings):
     from recbole.data.utils import data_preparation as recbole_prepare
     from recbole.utils import init_seed
 
-    from recbole_precise.data.dataset import SequenceDataset
-    from recbole_precise.data.preparation import create_dataset, data_preparation
+    from recbole_precise.plugin.dataset import SequenceDataset
+    from recbole_precise.plugin.preparation import create_dataset, data_preparation
 
     settings = dict(settings)
     model = settings.pop("model", "SASRec")
@@ -328,7 +328,7 @@ def test_recboles_models_compute_the_same_loss(synthetic_config, model):
     from recbole.data.utils import data_preparation as recbole_prepare
     from recbole.utils import get_model, init_seed
 
-    from recbole_precise.data.preparation import data_preparation
+    from recbole_precise.plugin.preparation import data_preparation
 
     extra = {
         "BERT4Rec": {"transform": "mask_itemseq", "ft_ratio": 0.5},

@@ -12,11 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pandas._libs.parsers import STR_NA_VALUES
 
-from recbole_precise.data.doctor import Plan, examine, mend
-from recbole_precise.data.doctor.findings import ERROR, KINDS, SHOWN
-from recbole_precise.data.doctor.rows import MISSING
 from recbole_precise.data.splits import leave_one_out
 from recbole_precise.errors import ConfigError
+from recbole_precise.studies.doctor import Plan, examine, mend
+from recbole_precise.studies.doctor.findings import ERROR, KINDS, SHOWN
+from recbole_precise.studies.doctor.rows import MISSING
 from recbole_precise.text.corpus import read_table
 
 INTER = b"user_id:token\titem_id:token\trating:float\ttimestamp:float"
@@ -217,7 +217,7 @@ def test_mended_copies_have_no_errors_and_all_clean_rows(case):
 @settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(planted())
 def test_mended_copies_load_as_a_run_loads_them(our_config, case):
-    from recbole_precise.data.preparation import create_dataset
+    from recbole_precise.plugin.preparation import create_dataset
 
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), "sick", **case[0])

@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 
 from recbole_precise.cli import main
-from recbole_precise.data.doctor import rows
+from recbole_precise.studies.doctor import rows
 
 # The package has a function of the same name.
-mend = importlib.import_module("recbole_precise.data.doctor.mend")
+mend = importlib.import_module("recbole_precise.studies.doctor.mend")
 PANTRY = Path(__file__).resolve().parents[2] / "dataset" / "prime-pantry"
 
 
@@ -89,8 +89,8 @@ def test_errors_are_exit_status_2_and_one_sentence(sick, capsys):
 
 
 def test_the_mended_set_loads_and_trains(sick, tmp_path, capsys, our_config):
-    from recbole_precise.data.preparation import create_dataset
     from recbole_precise.errors import UserError
+    from recbole_precise.plugin.preparation import create_dataset
 
     arguments = [LOAD, "--item_text={title}"]
     with pytest.raises(UserError):

@@ -8,8 +8,8 @@ import re
 
 import pytest
 
-from recbole_precise.data.preparation import create_dataset
 from recbole_precise.errors import DataError
+from recbole_precise.plugin.preparation import create_dataset
 
 HEADER = "user_id:token\titem_id:token\trating:float\ttimestamp:float"
 COLUMNS = ["user_id", "item_id", "rating", "timestamp"]

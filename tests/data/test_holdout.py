@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import recbole_precise as rp
 from recbole_precise.data.holdout import choose_items, training_store
-from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.data.sequences import SequenceStore
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.evaluation.slices import Cases, row_slices
-from recbole_precise.trainer.views import phase_loaders
+from recbole_precise.plugin.preparation import create_dataset, data_preparation
+from recbole_precise.training.views import phase_loaders
 
 
 @given(

@@ -69,7 +69,7 @@ def uncut(part, dataset):
     ids=str,
 )
 def test_a_leaking_variant_scores_high_and_ours_at_chance(our_config, write_dataset, split, gap):
-    from recbole_precise.data.preparation import create_dataset
+    from recbole_precise.plugin.preparation import create_dataset
 
     path = write_dataset("planted", planted(gap), inter_header=HEADER)
     settings = {

@@ -25,7 +25,7 @@ def build(our_config, write_dataset):
     """`build(model, **settings)`: the parts of a small data set."""
 
     def make(model="SASRec", events=EVENTS, **settings):
-        from recbole_precise.data.preparation import create_dataset
+        from recbole_precise.plugin.preparation import create_dataset
 
         path = write_dataset("tiny", events, inter_header=HEADER)
         return create_dataset(

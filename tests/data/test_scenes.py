@@ -214,7 +214,7 @@ def scene_parts(synthetic_config):
     """`scene_parts(split, **settings)` -> parts of the synthetic data under the target scene a."""
 
     def build(split="LS", name="mixed", model="SASRec", events=None, **settings):
-        from recbole_precise.data.dataset import SequenceDataset
+        from recbole_precise.plugin.dataset import SequenceDataset
 
         settings = {"scene_field": "scene", "target_scene": "a", **settings}
         return SequenceDataset(
@@ -366,7 +366,7 @@ def test_windows_of_a_view_shift_and_train_each_target_once(scene_parts):
 
 
 def test_without_a_target_scene_both_views_are_one(synthetic_config):
-    from recbole_precise.data.dataset import SequenceDataset
+    from recbole_precise.plugin.dataset import SequenceDataset
 
     for part in SequenceDataset(synthetic_config()).build():
         for view in ("universal", "target", "context", None):
@@ -376,7 +376,7 @@ def test_without_a_target_scene_both_views_are_one(synthetic_config):
 
 
 def test_rules_read_the_file_and_not_what_recbole_makes_of_it(synthetic_config):
-    from recbole_precise.data.dataset import SequenceDataset
+    from recbole_precise.plugin.dataset import SequenceDataset
 
     events = [
         (f"u{i % 4}", f"i{i % 7}", ("" if i % 5 == 0 else i % 5 + 0.5), 16_777_216 + i)
@@ -413,7 +413,7 @@ def test_the_view_of_a_model_is_its_class_own_unless_it_is_set(our_config, monke
 
 @pytest.mark.parametrize("model", ["SASRec", "Transition"])
 def test_days_test_all_events_of_the_last_days(our_config, write_dataset, model):
-    from recbole_precise.data.preparation import create_dataset
+    from recbole_precise.plugin.preparation import create_dataset
 
     rng = np.random.default_rng(0)
     events = [

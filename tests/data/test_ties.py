@@ -9,8 +9,8 @@ import random
 import numpy as np
 import pytest
 
-from recbole_precise.data.preparation import create_dataset
 from recbole_precise.data.ties import find_ties
+from recbole_precise.plugin.preparation import create_dataset
 
 NAMES = ["[PAD]", *(f"i{n:02d}" for n in range(30))]
 

@@ -17,14 +17,14 @@ from pickle_attacks import archive, call, named, text, watched, whole
 
 import recbole_precise
 from recbole_precise import cli
-from recbole_precise.compat import torch_archive
-from recbole_precise.compat.checkpoints import (
+from recbole_precise.errors import CheckpointError, DataError, UserError
+from recbole_precise.finished import load_data_and_model
+from recbole_precise.plugin.pickles import archive as torch_archive
+from recbole_precise.plugin.pickles.checkpoints import (
     check_other_parameter,
     load_recbole_checkpoint,
     safe_load,
 )
-from recbole_precise.errors import CheckpointError, DataError, UserError
-from recbole_precise.finished import load_data_and_model
 
 
 def number(value: int) -> bytes:

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from recbole_precise import cli, registry
+from recbole_precise.cli.commands import run_options
+from recbole_precise.config.arguments import parse_arguments, positional
 from recbole_precise.errors import DataError
 from recbole_precise.evaluation.test_cases import TestCases
-from recbole_precise.report import results_table, text_table
-from recbole_precise.settings.arguments import parse_arguments, positional
-from recbole_precise.verbs import run_options
+from recbole_precise.studies.text_tables import results_table, text_table
 
 
 def result(model: str, **changes) -> dict:
@@ -87,13 +87,13 @@ def test_a_mistake_is_one_line_and_status_2_and_leaves_nothing(
     "command",
     [
         [sys.executable, "-m", "recbole_precise"],
-        [sys.executable, str(Path(cli.__file__).parents[1] / "run_recbole_precise.py")],
+        [sys.executable, str(Path(cli.__file__).parents[2] / "run_recbole_precise.py")],
     ],
 )
 def test_the_command_as_a_process(command, tmp_path, monkeypatch):
     if not Path(command[-1]).exists() and command[-1].endswith(".py"):
         pytest.skip("not in a checkout")
-    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[1]))
+    monkeypatch.setenv("PYTHONPATH", str(Path(cli.__file__).parents[2]))
     done = subprocess.run(
         [*command, "--model=PRECISE-UT", "--dataset=ml-100k", "--topk=0"],
         capture_output=True,
@@ -178,7 +178,7 @@ def test_help_names_the_models_and_neither_imports_what_is_heavy():
         "main(['--help']); "
         "sys.exit(bool({'torch', 'recbole', 'pandas', 'transformers'} & set(sys.modules)))"
     )
-    root = str(Path(cli.__file__).parents[1])
+    root = str(Path(cli.__file__).parents[2])
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
-from recbole_precise import compat
-from recbole_precise.compat import pandas as compat_pandas
-from recbole_precise.importing import after_import, before_import
+from recbole_precise.plugin import patches as compat
+from recbole_precise.plugin.patches import pandas as compat_pandas
+from recbole_precise.system.importing import after_import, before_import
 
 
 def run_python(code: str) -> str:

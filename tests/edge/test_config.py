@@ -14,9 +14,9 @@ import pytest
 import torch
 
 from recbole_precise import registry
-from recbole_precise.config import Config, command_line
+from recbole_precise.config import model_settings, our_file, our_settings, read_settings
 from recbole_precise.errors import ConfigError
-from recbole_precise.settings import model_settings, our_file, our_settings, read_settings
+from recbole_precise.plugin.config import Config, command_line
 
 # GRU4RecKG and KSR read vectors of entities, which ml-100k does not have.
 SEQUENTIAL = [
@@ -104,8 +104,8 @@ def test_every_sequential_model_of_recbole_keeps_its_own_defaults(name):
     """Only keys that RecBole does not know, the data set's protocol and what RecBole itself refuses
     may differ.
     """
-    from recbole_precise.settings import our_file
-    from recbole_precise.settings.known_keys import _recbole_properties, our_keys
+    from recbole_precise.config import our_file
+    from recbole_precise.plugin.checks.known_keys import _recbole_properties, our_keys
 
     ours = Config(name, "ml-100k")
     file = _recbole_properties() / "model" / f"{name}.yaml"

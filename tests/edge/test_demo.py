@@ -69,7 +69,7 @@ def test_encode_and_then_run_without_a_language_model(shop, capsys):
         "main; sys.exit(main(sys.argv[1:]))"
     )
     command = [sys.executable, "-c", code, "--model=PRECISE-UT", "--dataset=shop", *settings]
-    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[1])}
+    environment = {**os.environ, "PYTHONPATH": str(Path(cli.__file__).parents[2])}
     done = subprocess.run(
         command, capture_output=True, text=True, env=environment, timeout=900, check=False
     )

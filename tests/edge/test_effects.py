@@ -13,11 +13,8 @@ from recbole.utils import argument_list
 
 import recbole_precise
 from recbole_precise import registry
-from recbole_precise.config import Config, command_line
-from recbole_precise.errors import ConfigError, UserError
-from recbole_precise.result import write_settings
-from recbole_precise.settings import model_settings, read_settings, schema
-from recbole_precise.settings.effects import (
+from recbole_precise.config import model_settings, read_settings, schema
+from recbole_precise.config.effects import (
     EFFECTS,
     LAUNCH_DEFAULTS,
     MODEL_EFFECTS,
@@ -25,7 +22,10 @@ from recbole_precise.settings.effects import (
     UNREAD,
     asks_nothing,
 )
-from recbole_precise.settings.known_keys import recbole_keys
+from recbole_precise.errors import ConfigError, UserError
+from recbole_precise.plugin.checks.known_keys import recbole_keys
+from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.runs.result import write_settings
 
 #: Keys that are taken although a run may not read them, and why that misleads nobody.
 ACCEPTED = {

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.config import Config
-from recbole_precise.data.dataset import SequenceDataset
+from recbole_precise.config.intervals import as_text, parse_intervals
 from recbole_precise.errors import ConfigError
-from recbole_precise.settings.intervals import as_text, parse_intervals
+from recbole_precise.plugin.config import Config
+from recbole_precise.plugin.dataset import SequenceDataset
 
 bounds = (
     st.integers(-50, 50)
@@ -121,7 +121,7 @@ def test_intervals_that_are_taken(value, kept):
 
 @pytest.mark.parametrize(("value", "least"), [([20, "inf"], 20), ("(20,inf]", 21), ([20, 500], 20)])
 def test_they_filter(our_config, value, least):
-    from recbole_precise.data.preparation import create_dataset
+    from recbole_precise.plugin.preparation import create_dataset
 
     dataset = create_dataset(
         our_config(

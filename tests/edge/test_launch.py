@@ -8,10 +8,11 @@ import socket
 
 import pytest
 
-from recbole_precise import cli, launch
+from recbole_precise import cli
+from recbole_precise.config.limits import cores, most_processes
 from recbole_precise.errors import ConfigError
-from recbole_precise.launch import check_launch, free_port
-from recbole_precise.settings.limits import cores, most_processes
+from recbole_precise.plugin import launch
+from recbole_precise.plugin.launch import check_launch, free_port
 
 GOOD = {"nproc": 2, "world_size": -1, "ip": "localhost", "port": None, "group_offset": 0}
 
@@ -125,7 +126,7 @@ def test_a_process_that_waits_for_others_in_vain_ends(monkeypatch):
     """One of two processes alone: it gives up when its patience is over, with the address in the
     message.
     """
-    from recbole_precise import config
+    from recbole_precise.plugin import config
 
     monkeypatch.setattr(config, "MEETING_SECONDS", 1)
     settings = {

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from recbole_precise.config import parse_value, read_settings, written_here
 from recbole_precise.errors import ConfigError, shown
-from recbole_precise.settings import parse_value, read_settings, written_here
 
 BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
     f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 9)

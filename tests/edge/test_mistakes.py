@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from recbole_precise.config import Config
 from recbole_precise.errors import ConfigError, DataError, UserError
+from recbole_precise.plugin.config import Config
 
 # (model, settings, words that the message must hold)
 MISTAKES = [

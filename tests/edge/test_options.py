@@ -11,14 +11,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.audit.examine import DEFAULT_SHUFFLES
+from recbole_precise.cli import benchmark, inspect, tune
+from recbole_precise.cli.commands import VERBS, usage
+from recbole_precise.cli.options import number, one_of, switch, whole_number, whole_numbers, words
+from recbole_precise.config.arguments import parse_arguments
+from recbole_precise.config.verb_options import VERB_OPTIONS
 from recbole_precise.data.convert import SOURCES
 from recbole_precise.data.convert import options as convert_options
 from recbole_precise.errors import ConfigError
-from recbole_precise.settings.arguments import parse_arguments
-from recbole_precise.settings.verb_options import VERB_OPTIONS
-from recbole_precise.verbs import VERBS, benchmark, inspect, tune, usage
-from recbole_precise.verbs.options import number, one_of, switch, whole_number, whole_numbers, words
+from recbole_precise.studies.audit.examine import DEFAULT_SHUFFLES
 
 
 @given(st.integers(-5, 10**12), st.integers(0, 5))

@@ -18,10 +18,10 @@ import pytest
 import torch
 from pickle_attacks import DANGEROUS, OpcodeFuzzer, call, named, stream, text, watched, whole
 
-from recbole_precise.compat import plain_pickle
-from recbole_precise.compat.checkpoints import _table, _Unpickler
-from recbole_precise.compat.pickle_rules import Named, RefusedError, Rule, Unfinished
 from recbole_precise.errors import CheckpointError
+from recbole_precise.plugin.pickles import reader as plain_pickle
+from recbole_precise.plugin.pickles.checkpoints import _table, _Unpickler
+from recbole_precise.plugin.pickles.rules import Named, RefusedError, Rule, Unfinished
 
 LONG = 10**12
 ENUM = ("recbole.utils.enum_type", "ModelType")

@@ -11,6 +11,7 @@ import pytest
 
 from recbole_precise import registry
 from recbole_precise.errors import ConfigError
+from recbole_precise.plugin import hooks
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_our_trainer_serves_every_model_without_one_of_its_own():
     from recbole.utils import ModelType
 
     for name in ("PRECISE-UT", "SASRec", "GRU4Rec"):
-        assert registry.get_trainer(ModelType.SEQUENTIAL, name).__name__ == "PreciseTrainer"
+        assert hooks.get_trainer(ModelType.SEQUENTIAL, name).__name__ == "PreciseTrainer"
 
 
 def test_our_names_are_no_trap_for_introspection():

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
+from recbole_precise.config import properties_folder, read_settings, schema
 from recbole_precise.errors import ConfigError
 from recbole_precise.nn.sequence_encoders import ACTIVATIONS
-from recbole_precise.settings import properties_folder, read_settings, schema
 
 FOLDER = properties_folder()
 FILES = sorted(
@@ -52,7 +52,7 @@ def test_activations_are_those_that_the_encoders_have():
 
 
 def test_our_overall_settings_touch_no_key_of_recbole():
-    from recbole_precise.settings.known_keys import recbole_keys
+    from recbole_precise.plugin.checks.known_keys import recbole_keys
 
     assert not read_settings(FOLDER / "overall.yaml").keys() & recbole_keys()
     assert not schema.OVERALL.keys() & (schema.RECBOLE.keys() | schema.MODEL.keys())
@@ -60,7 +60,7 @@ def test_our_overall_settings_touch_no_key_of_recbole():
 
 def test_recbole_accepts_its_own_defaults():
     """No entry for RecBole's keys is stricter than RecBole's own YAML files."""
-    from recbole_precise.settings.known_keys import _recbole_properties
+    from recbole_precise.plugin.checks.known_keys import _recbole_properties
 
     for name in (
         "overall.yaml",

@@ -9,9 +9,9 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recbole_precise.config import our_file, parse_value, properties_folder, read_settings
+from recbole_precise.config.arguments import parse_arguments
 from recbole_precise.errors import ConfigError
-from recbole_precise.settings import our_file, parse_value, properties_folder, read_settings
-from recbole_precise.settings.arguments import parse_arguments
 
 plain_values = st.recursive(
     st.none()

@@ -13,8 +13,8 @@ import pytest
 import torch
 from recbole.config import Config as RecBoleConfig
 
-from recbole_precise.compat.checkpoints import load_recbole_checkpoint, safe_load
 from recbole_precise.errors import CheckpointError
+from recbole_precise.plugin.pickles.checkpoints import load_recbole_checkpoint, safe_load
 
 
 class Calls:
@@ -140,7 +140,7 @@ def test_attributes_of_named_modules_cannot_be_reached():
         + name
         + b"\x93."
     )
-    from recbole_precise.compat.checkpoints import _Unpickler
+    from recbole_precise.plugin.pickles.checkpoints import _Unpickler
 
     named = _Unpickler(stream).load()
     assert isinstance(named, type)

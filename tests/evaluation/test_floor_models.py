@@ -37,7 +37,7 @@ def build(our_config, write_dataset, monkeypatch):
     """
 
     def make(name, events, **settings):
-        from recbole_precise.data import preparation as data
+        from recbole_precise.plugin import preparation as data
         from recbole_precise.registry import get_model
 
         items = sorted({event[1] for event in events} | {f"i{i:02d}" for i in range(20)})
@@ -174,7 +174,7 @@ def test_settings_of_the_graph(build):
 
 
 def test_no_text_is_a_sentence(our_config, write_dataset):
-    from recbole_precise.data.preparation import create_dataset, data_preparation
+    from recbole_precise.plugin.preparation import create_dataset, data_preparation
     from recbole_precise.registry import get_model
 
     config = our_config(

@@ -37,7 +37,7 @@ def converted(tmp_path_factory):
 
 def figures(our_config, folder, name, mask_history, **settings):
     """HR@10 and nDCG@10 of the test rows in percent, and the number of rows."""
-    from recbole_precise.data.preparation import create_dataset, data_preparation
+    from recbole_precise.plugin.preparation import create_dataset, data_preparation
     from recbole_precise.registry import get_model
 
     config = our_config(

@@ -13,9 +13,9 @@ import torch
 from shop_data import Shop, train
 
 from recbole_precise import cli
+from recbole_precise.cli.recommend import recommend
 from recbole_precise.errors import CheckpointError
 from recbole_precise.finished import load_data_and_model, load_finished
-from recbole_precise.verbs.recommend import recommend
 
 KEPT = [f"u{number}" for number in range(12)]
 TEXT = {"item_text": "{title}"}

@@ -81,7 +81,7 @@ def recommended(capsys, folder: Path, name: str, output: Path, *arguments: objec
 
 def loaded(folder: Path):
     from recbole_precise import load_data_and_model
-    from recbole_precise.config import command_line
+    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         return load_data_and_model(folder)
@@ -271,7 +271,7 @@ def test_evaluate_otherwise(runs, capsys, tmp_path, new_file):
 
 
 def test_the_run_tells_of_its_held_out_items(runs):
-    from recbole_precise.trainer.cold_report import read_cold_ranks
+    from recbole_precise.training.cold_report import read_cold_ranks
 
     told = json.loads((runs / "text" / "result.json").read_text())
     assert (

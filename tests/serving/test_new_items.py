@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import recbole_precise as rp
-from recbole_precise.data.preparation import create_dataset, data_preparation
 from recbole_precise.nn.experts import ExpertPooling, MeanPooling
 from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder, TextEncoder
+from recbole_precise.plugin.preparation import create_dataset, data_preparation
 
 HIDDEN, WIDTH = 12, 6
 

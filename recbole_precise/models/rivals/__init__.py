@@ -1,0 +1,1 @@
+"""Published rivals of PRECISE and PAD."""

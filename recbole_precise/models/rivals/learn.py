@@ -1,0 +1,71 @@
+"""LEARN: frozen content vectors of a language model, a causal transformer over them, and no ID at
+all.
+
+Reference:
+    Jian Jia et al. "LEARN: Knowledge Adaptation from Large Language Model to Recommendation for
+    Practical Industrial Application." AAAI 2025, arXiv 2405.03988.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from recbole_precise.models.next_item import NextItemRecommender
+from recbole_precise.models.text_items import frozen_text_items
+from recbole_precise.nn.item_encoders import ItemEncoder
+from recbole_precise.nn.item_tower import OneItemTower
+from recbole_precise.nn.losses import sampled_softmax_loss
+from recbole_precise.nn.losses.sampled_softmax import own_item_mask
+from recbole_precise.nn.next_item import NextItems, later_targets
+from recbole_precise.nn.scaled_input import unpacked
+from recbole_precise.nn.sequence_encoders import PackedEncoder, Projected
+
+
+class LEARN(NextItemRecommender):
+    """User tower: content vectors of the history, a linear map, a causal transformer, a projection.
+    Item tower: the same weights on one item alone.
+
+    Loss (dense all-action): from some positions of a row several of the items that come later, not
+        the next alone, against
+    the targets of other rows. The paper's sizes are not public; those here are small.
+    """
+
+    def build_items(self, config, dataset) -> ItemEncoder:
+        """The text alone: frozen vectors behind a linear map."""
+        return frozen_text_items(self, config, dataset, config["embedding_size"])
+
+    def build_sequence_encoder(self, config) -> PackedEncoder:
+        """A causal transformer and the online projection."""
+        return Projected(super().build_sequence_encoder(config), self.width)
+
+    def build_objective(self, config, dataset) -> None:
+        """Positions and targets of a row, drawn anew at each step."""
+        self.full_softmax = False
+        self.learn_positions, self.learn_targets = (
+            config["learn_positions"],
+            config["learn_targets"],
+        )
+
+    @property
+    def target_items(self) -> OneItemTower:
+        """The item tower, which has no weights of its own."""
+        return OneItemTower(self.item_encoder, self.sequence_encoder)
+
+    def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
+        """Softmax of each drawn target against all targets drawn in the batch but those of the
+        row's own items.
+        """
+        row, position, targets = later_targets(batch, self.learn_positions, self.learn_targets)
+        pool = torch.unique(targets)
+        vectors, recall = (
+            self.score.item(self.target_items(pool)),
+            self.recalled(batch, row, position),
+        )
+        return sampled_softmax_loss(
+            self.score.user(unpacked(states, batch.trained)[row, position]),
+            vectors[torch.searchsorted(pool, targets)],
+            vectors,
+            forbidden=own_item_mask(batch.item_seq, batch.targets, pool)[row],
+            bonus=None if recall is None else (recall.at(targets[:, None])[:, 0], recall.at(pool)),
+        )

@@ -1,0 +1,1 @@
+"""Where RecBole is met: patches, checkpoints, Config, data sets and the trainer."""

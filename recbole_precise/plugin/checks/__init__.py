@@ -1,0 +1,1 @@
+"""Checks of a run's settings that need to know RecBole, its models or the data."""

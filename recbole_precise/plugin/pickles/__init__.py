@@ -1,0 +1,1 @@
+"""RecBole's checkpoints: pickles that are read without running what they name."""

@@ -1,0 +1,1 @@
+"""The directory of a run: results, checkpoints, identity and vocabulary."""

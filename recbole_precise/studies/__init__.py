@@ -1,0 +1,1 @@
+"""What is done with runs: audits, tables, tuning, inspection, replay and the doctor."""

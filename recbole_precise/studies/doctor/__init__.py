@@ -1,0 +1,10 @@
+"""The doctor: all faults of a data set's atomic files at once (`examine`), and copies without them
+(`mend`).
+"""
+
+from recbole_precise.studies.doctor.examine import Examination, examine
+from recbole_precise.studies.doctor.findings import Finding, Findings
+from recbole_precise.studies.doctor.mend import mend
+from recbole_precise.studies.doctor.plan import Plan, read_plan
+
+__all__ = ["Examination", "Finding", "Findings", "Plan", "examine", "mend", "read_plan"]

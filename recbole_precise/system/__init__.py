@@ -1,0 +1,1 @@
+"""The operating system: signals, locks, the clock, logs and imports."""
