@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 from recbole_precise.errors import CheckpointError, DataError, UserError
-from recbole_precise.system.importing import after_import
+from recbole_precise.system.importing import after_import, load_target
 
 _SAFE_LOAD = "recbole_precise.plugin.pickles.checkpoints:safe_load"
 #: RecBole's models that read a .pth while they are built: module -> (class, the settings that name
