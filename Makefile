@@ -5,6 +5,7 @@
 #   make attack   1,000 bad inputs from a seed, some 10 minutes; ATTACK="--seed=2 --only=runs --number=17" for one again
 #   make kills    200 kills of commands that then go on, to the same bits; KILLS="--seed=2 --only=PAD"
 #   make matrix   the suite's core on every Python at hand      make bench   the benchmarks
+#   make docs     the documentation as a site in site/
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +13,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 THREADS ?= 2
 RUN := OMP_NUM_THREADS=$(THREADS) $(BIN)/python
 
-.PHONY: env demo lint test slow attack kills matrix bench clean
+.PHONY: env demo lint test slow attack kills matrix bench docs clean
 
 env: $(VENV)/.ready
 
@@ -56,5 +57,9 @@ matrix:
 bench: env
 	for script in data_path ranking text time_to_quality; do $(RUN) benchmarks/$$script.py || exit 1; done
 
+docs: env
+	$(PIP) --constraint constraints.txt mkdocs
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache
+	rm -rf $(VENV) build dist site *.egg-info .pytest_cache

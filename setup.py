@@ -43,7 +43,10 @@ setup(
         "recbole_precise.properties",
     ],
     package_dir={"recbole_precise": "recbole_precise", "recbole_precise.properties": "properties"},
-    package_data={"recbole_precise.properties": ["*.yaml", "*/*", "*/*/*"]},
+    package_data={
+        "recbole_precise": ["py.typed"],
+        "recbole_precise.properties": ["*.yaml", "*/*", "*/*/*"],
+    },
     install_requires=requirements(),
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"],
