@@ -5,6 +5,7 @@
 #   make attack   1,000 bad inputs from a seed, some 10 minutes; ATTACK="--seed=2 --only=runs --number=17" for one again
 #   make kills    200 kills of commands that then go on, to the same bits; KILLS="--seed=2 --only=PAD"
 #   make matrix   the suite's core on every Python at hand      make bench   the benchmarks
+#   make settings  the YAML files, the JSON Schema and the page of settings, from the settings classes
 #   make docs     the documentation as a site in site/
 PYTHON ?= python3
 VENV := .venv
@@ -13,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 THREADS ?= 2
 RUN := OMP_NUM_THREADS=$(THREADS) $(BIN)/python
 
-.PHONY: env demo lint test slow attack kills matrix bench docs clean
+.PHONY: env demo lint test slow attack kills matrix bench docs settings clean
 
 env: $(VENV)/.ready
 
@@ -56,6 +57,10 @@ matrix:
 
 bench: env
 	for script in data_path ranking text time_to_quality; do $(RUN) benchmarks/$$script.py || exit 1; done
+
+# The files that are made from the settings classes.
+settings: env
+	$(BIN)/python -m recbole_precise.config.written
 
 docs: env
 	$(PIP) --constraint constraints.txt mkdocs

@@ -45,7 +45,7 @@ setup(
     package_dir={"recbole_precise": "recbole_precise", "recbole_precise.properties": "properties"},
     package_data={
         "recbole_precise": ["py.typed"],
-        "recbole_precise.properties": ["*.yaml", "*/*", "*/*/*"],
+        "recbole_precise.properties": ["*.yaml", "*.json", "*/*", "*/*/*"],
     },
     install_requires=requirements(),
     extras_require={

@@ -229,6 +229,33 @@ ENTRIES: tuple[Entry, ...] = (
 )
 
 
+#: Settings classes of our models, by the name that `Entry.settings` gives.
+SETTINGS: dict[str, str] = {
+    "SASRec-CE": "recbole_precise.models.settings.sasrec:SASRecCESettings",
+    "SASRec-Sampled": "recbole_precise.models.settings.sasrec:SASRecSampledSettings",
+    "SASRec-Text": "recbole_precise.models.settings.sasrec_text:SASRecTextSettings",
+    "GRU4Rec-CE": "recbole_precise.models.settings.gru4rec:GRU4RecCESettings",
+    "HSTU": "recbole_precise.models.settings.hstu:HSTUSettings",
+    "PRECISE-UT": "recbole_precise.models.settings.precise:PRECISEUTSettings",
+    "PRECISE-TT": "recbole_precise.models.settings.precise_targeted:PRECISETTSettings",
+    "PAD": "recbole_precise.models.settings.pad:PADSettings",
+    "Pop": "recbole_precise.models.settings.baselines:PopSettings",
+    "Transition": "recbole_precise.models.settings.baselines:TransitionSettings",
+    "GraphHeuristic": "recbole_precise.models.settings.baselines:GraphHeuristicSettings",
+    "CTRL": "recbole_precise.models.settings.pad_rivals:CTRLSettings",
+    "Hybrid": "recbole_precise.models.settings.pad_rivals:HybridSettings",
+    "MAKE": "recbole_precise.models.settings.pad_rivals:MAKESettings",
+    "MoRec": "recbole_precise.models.settings.pad_rivals:MoRecSettings",
+    "DisCo": "recbole_precise.models.settings.disco:DisCoSettings",
+    "LLM-ESR": "recbole_precise.models.settings.llm_esr:LLMESRSettings",
+    "HLLM-Cached": "recbole_precise.models.settings.hllm:HLLMCachedSettings",
+    "HLLM-Full": "recbole_precise.models.settings.hllm:HLLMFullSettings",
+    "HLLM-Top": "recbole_precise.models.settings.hllm:HLLMTopSettings",
+    "LEARN": "recbole_precise.models.settings.learn:LEARNSettings",
+    "gSASRec": "recbole_precise.models.settings.gsasrec:GSASRecSettings",
+}
+
+
 def plain(name: str) -> str:
     """Drop what does not tell names apart: case, hyphens, underscores and blanks."""
     return re.sub(r"[-_\s]", "", name).lower()

@@ -15,8 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from recbole_precise import registry
 from recbole_precise.config.loader import MOST_LEVELS, SettingsLoader
+from recbole_precise.config.run_settings import RunSettings
+from recbole_precise.config.setting import Settings
 from recbole_precise.errors import ConfigError
+from recbole_precise.system.importing import load_target
 
 if TYPE_CHECKING:
     from recbole_precise.registry import Entry
@@ -118,23 +122,26 @@ def _our_file(file: Path) -> dict[str, Any]:
     return read_settings(file) if file.is_file() else {}
 
 
-def model_files(name: str) -> list[str]:
-    """The models whose files in properties/model hold the settings of one: what it extends first,
-    itself last.
+def settings_class(name: str) -> type[Settings]:
+    """Return the settings class of a model; one without keys for a model that declares none.
+
+    Args:
+        name: the `settings` of the model's registry entry, such as "PRECISE-UT".
     """
-    base = our_file("model", name).get("extends")
-    return [*(model_files(base) if base else ()), name]
+    target = registry.SETTINGS.get(name)
+    if target is None:
+        return Settings
+    return load_target(target)
+
+
+def model_files(name: str) -> list[str]:
+    """List the models whose settings make up those of one: what it extends first, itself last."""
+    return [part.name for part in settings_class(name).lineage()] or [name]
 
 
 def model_settings(name: str) -> dict[str, Any]:
-    """Keys of a model and their defaults: its file in properties/model over those that it
-    extends.
-    """
-    settings: dict[str, Any] = {}
-    for file in model_files(name):
-        settings.update(our_file("model", file))
-    settings.pop("extends", None)
-    return settings
+    """Return the keys of a model and their defaults, those that it takes over included."""
+    return settings_class(name).defaults()
 
 
 def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, Any]:
@@ -145,7 +152,7 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     set>/<Model>.yaml) goes before the data set's protocol; `default` leaves it out. A model that
     extends another takes over what was tuned for that one, but for the keys that its own file sets.
     """
-    settings = our_file(".", "overall")
+    settings = RunSettings.defaults()
     if entry.ours:
         settings.update(model_settings(entry.settings))
         if recipe == "paper":
@@ -156,13 +163,13 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
         if recipe == "best":
             tuned: dict[str, Any] = {}
             own: set[str] = set()  # keys of the files of models that extend the one at hand
-            for name in reversed(model_files(entry.settings)):
+            for part in reversed(settings_class(entry.settings).lineage()):
                 tuned = {
                     key: value
-                    for key, value in our_file(f"best/{dataset}", name).items()
+                    for key, value in our_file(f"best/{dataset}", part.name).items()
                     if key not in own
                 } | tuned
-                own |= our_file("model", name).keys()
+                own |= part.own().keys()
             settings.update(tuned)
         settings.update(entry.preset)
     return settings

@@ -87,7 +87,10 @@ RULES = {
 
 def all_keys() -> set[str]:
     keys = (
-        set(schema.OVERALL) | set(schema.MODEL) | set(schema.RECBOLE) | set(schema.RECBOLE_UNLISTED)
+        set(schema.OVERALL)
+        | set(schema.model_keys())
+        | set(schema.RECBOLE)
+        | set(schema.RECBOLE_UNLISTED)
     )
     for values in vars(argument_list).values():
         if isinstance(values, list):
@@ -139,7 +142,7 @@ def test_every_key_has_an_effect_a_condition_or_a_reason():
 def test_the_tables_name_keys_that_there_are():
     known = all_keys()
     assert (EFFECTS.keys() | NEVER.keys() | ACCEPTED.keys() | RULES) - known == set()
-    assert MODEL_EFFECTS.keys() <= schema.MODEL.keys()
+    assert MODEL_EFFECTS.keys() <= schema.model_keys().keys()
     assert not EFFECTS.keys() & NEVER.keys()
     for name, keys in UNREAD.items():
         assert keys <= model_settings(registry.resolve(name).settings).keys(), name

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.config import model_settings, properties_folder, read_settings, schema
+from recbole_precise.config import model_settings, read_settings, schema
 from recbole_precise.config.effects import UNREAD
 from recbole_precise.registry import Entry
 
@@ -50,7 +50,7 @@ def recbole_keys() -> frozenset[str]:
 @functools.cache
 def our_keys() -> frozenset[str]:
     """Keys that we read whatever the model is."""
-    return frozenset(read_settings(properties_folder() / "overall.yaml"))
+    return frozenset(schema.OVERALL)
 
 
 @functools.cache
