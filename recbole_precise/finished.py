@@ -19,6 +19,7 @@ import numpy as np
 from recbole.utils import init_seed
 
 from recbole_precise import registry
+from recbole_precise.config import read_settings
 from recbole_precise.data.item_text import encoding_options
 from recbole_precise.data.new_items import read_new_items
 from recbole_precise.errors import CheckpointError, ConfigError, DataError, TextError
@@ -44,6 +45,7 @@ from recbole_precise.runs.vocabulary import Difference, Vocabulary, read_vocabul
 #: Settings that a finished run may be asked with: none of them changes what was trained.
 ASKABLE = frozenset(
     [
+        "model",
         "metrics",
         "topk",
         "slices",
@@ -250,9 +252,34 @@ def config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
         raise CheckpointError(
             f"'{settings}' is missing: without the settings of the run its model cannot be built."
         )
-    # Whether pickles are trusted is for the one who asks to say, not for a folder.
+    # Whether pickles and code are trusted is for the one who asks to say, not for a folder.
     changes = {"trust_pickle": False, **(changes or {})}
-    return Config(config_file_list=[str(settings)], config_dict=changes)
+    model = changes.pop("model", None)
+    then = read_settings(settings)
+    if model is None:
+        check_model_is_known(then, run_dir)
+    elif registry.resolve(str(model)).name != then.get("model"):
+        raise ConfigError(
+            f"'{run_dir}' holds a run of {then.get('model')}, not of "
+            f"{registry.resolve(str(model)).name}."
+        )
+    return Config(model=model, config_file_list=[str(settings)], config_dict=changes)
+
+
+def check_model_is_known(settings: Mapping[str, Any], run_dir: Path) -> None:
+    """Refuse a run whose model's class stands in a file that nobody named.
+
+    Raises:
+        ConfigError: with the option that names it. A folder must not choose what code runs.
+    """
+    source = settings.get("model_source")
+    name = str(settings.get("model"))
+    if source is None or registry.find(name) is not None or name in registry.installed_models():
+        return
+    raise ConfigError(
+        f"'{run_dir}' holds a run of {name}, a model from outside this package "
+        f"({source}). If you trust that code, name it: --model={source}"
+    )
 
 
 @with_settings_of_a_file

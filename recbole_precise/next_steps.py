@@ -32,7 +32,8 @@ def resume_command(config: Any, run_dir: Path, config_files: Sequence[object] | 
     arguments = given_arguments()
     if arguments is None or under_torchrun():
         return shlex.join(words)
-    named = [f"--model={config['model']}", f"--dataset={config['dataset']}"]
+    model = config["model_source"] or config["model"]
+    named = [f"--model={model}", f"--dataset={config['dataset']}"]
     if config_files:
         named.append(f"--config_files={' '.join(map(str, config_files))}")
     same = [
@@ -51,14 +52,16 @@ def after_a_run(config: Any, run_dir: Path, dataset: Any) -> str | None:
     """
     if given_arguments() is None:
         return None
-    asked = f"--run_dir={run_dir}"
-    commands = [["evaluate", asked, "--split=valid"]]
+    asked = [f"--run_dir={run_dir}"]
+    if config["model_source"]:
+        asked.append(f"--model={config['model_source']}")
+    commands = [["evaluate", *asked, "--split=valid"]]
     users = map(str, dataset.field2id_token[dataset.uid_field][1:])
     user = next(
         (name for name in users if name and not set(name) & set(" \t,\"'")), None
     )  # names are separated by blanks
     if config["MODEL_TYPE"] == ModelType.SEQUENTIAL and user is not None:
-        commands.append(["recommend", asked, f"--users={user}"])
+        commands.append(["recommend", *asked, f"--users={user}"])
     if config["evaluator"] != "recbole":
         commands.append(["compare", str(run_dir), "OTHER_RUN"])
     return "Next:\n" + "\n".join(f"  {shlex.join([_COMMAND, *words])}" for words in commands)

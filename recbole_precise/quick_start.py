@@ -38,6 +38,7 @@ from recbole_precise.plugin.launch import (
 )
 from recbole_precise.plugin.preparation import create_dataset, data_preparation
 from recbole_precise.plugin.trainer import get_trainer
+from recbole_precise.registry import entry_of_class
 from recbole_precise.runs.checked import read_checked
 from recbole_precise.runs.checkpoint import write_json
 from recbole_precise.runs.folder import RunFolder
@@ -105,6 +106,9 @@ def run(
         "saved": saved,
         "arguments": given_arguments(),
     }
+    if isinstance(model, type):
+        # A class travels to another process by name alone.
+        model = entry_of_class(model).source or model
     start_processes(run_recboles, (model, dataset, config_file_list, kwargs), nproc)
     return None if queue.empty() else queue.get()
 

@@ -7,8 +7,14 @@ asked for; `plugin.hooks` makes ours known to RecBole's own scripts.
 from __future__ import annotations
 
 import functools
+import hashlib
+import importlib
+import importlib.metadata
 import importlib.util
 import re
+import sys
+import traceback
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +22,9 @@ from pathlib import Path
 from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.system.importing import load_target
 
+#: Entry points through which an installed package offers its models: name = "module:Class".
+ENTRY_POINTS = "recbole_precise.models"
+_FILE_MODULE = "recbole_precise_model_"
 _RECBOLE_KINDS = ("general", "context_aware", "sequential", "knowledge_aware", "exlib")
 
 
@@ -25,7 +34,8 @@ class Entry:
 
     `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset`
     what the variant changes in them. `stock` is whether RecBole's own scripts are told of the name.
-    `ours` is false for RecBole's models. `about` says in a line what the model is.
+    `ours` is false for RecBole's models. `about` says in a line what the model is. `source` is
+    where another process finds a model from outside the package.
     """
 
     name: str
@@ -35,9 +45,12 @@ class Entry:
     stock: bool = True
     ours: bool = True
     about: str = ""
+    source: str | None = None
 
     def load(self) -> type:
         """The model class."""
+        if self.target in _CLASSES:
+            return _CLASSES[self.target]
         try:
             return load_target(self.target)
         except ModuleNotFoundError as error:
@@ -256,10 +269,18 @@ SETTINGS: dict[str, str] = {
 }
 
 
+#: Settings classes of models from outside the package.
+SETTINGS_OF_OUTSIDE: dict[str, type] = {}
+
+
 def plain(name: str) -> str:
     """Drop what does not tell names apart: case, hyphens, underscores and blanks."""
     return re.sub(r"[-_\s]", "", name).lower()
 
+
+#: Classes that came from outside the package, by the target of their entry.
+_CLASSES: dict[str, type] = {}
+_outside: dict[str, Entry] = {}
 
 #: This package's models by plain name.
 OURS = {plain(entry.name): entry for entry in ENTRIES}
@@ -331,32 +352,182 @@ def sequential_names() -> list[str]:
 
 def find(name: str) -> Entry | None:
     """The entry of a model name, or None."""
-    return OURS.get(plain(name)) or _recbole_models().get(plain(name))
+    key = plain(name)
+    return OURS.get(key) or _outside.get(key) or _recbole_models().get(key)
 
 
 def resolve(name: str) -> Entry:
-    """The entry of a model name; a ConfigError with the nearest name when there is none."""
+    """Return the entry of a model.
+
+    Args:
+        name: a name of ours or of RecBole's, that of an entry point of the group
+            `recbole_precise.models`, or `path/to/file.py:Class` or `package.module:Class`.
+
+    Raises:
+        ConfigError: there is no such model; with the nearest name.
+    """
+    if ":" in name:
+        return register_class(class_at(name), source_of_spec(name))
     entry = find(name)
-    if entry is None:
-        nearest = did_you_mean(name, model_names())
-        ours = ", ".join(entry.name for entry in ENTRIES)
-        raise ConfigError(f"Unknown model '{name}'.{nearest or f' Ours are: {ours}.'}")
-    return entry
+    if entry is not None:
+        return entry
+    installed = installed_models()
+    for known, target in installed.items():
+        if plain(known) == plain(name):
+            return register_class(class_at(target), known)
+    nearest = did_you_mean(name, [*model_names(), *installed])
+    ours = ", ".join(entry.name for entry in ENTRIES)
+    raise ConfigError(f"Unknown model '{name}'.{nearest or f' Ours are: {ours}.'}")
 
 
 def entry_of_class(cls: type) -> Entry:
-    """The entry of a model class.
-
-    For a class that is neither ours nor RecBole's one that stands for it.
-    """
+    """Return the entry of a model class; a class that is neither ours nor RecBole's gets one."""
     entry = find(cls.__name__)
-    if entry is not None and entry.target == f"{cls.__module__}:{cls.__qualname__}":
+    if entry is not None and entry.load() is cls:
         return entry
-    return Entry(
-        cls.__name__, f"{cls.__module__}:{cls.__qualname__}", cls.__name__, stock=False, ours=False
-    )
+    return register_class(cls, source_of_class(cls))
 
 
 def get_model(model_name: str) -> type:
     """The class of a model by name; takes the place of `recbole.utils.get_model`."""
     return resolve(model_name).load()
+
+
+# --- Models from outside the package ----------------------------------------------------------
+
+
+def register_class(cls: type, source: str | None = None) -> Entry:
+    """Make a model class known by its name, for this process.
+
+    Args:
+        cls: a model of RecBole's kind. With a `Settings` class (`config.setting.Settings`) it is
+            treated as the models of this package: defaults, checks of keys, help, phases.
+        source: where another process finds it: `file.py:Class`, `package.module:Class` or the name
+            of an entry point; None where it cannot.
+
+    Raises:
+        ConfigError: it is no model, or its name is that of another one.
+    """
+    _check_class(cls)
+    name = cls.__name__
+    target = f"{cls.__module__}:{cls.__qualname__}"
+    taken = OURS.get(plain(name)) or _recbole_models().get(plain(name))
+    if taken is not None:
+        owner = "this package" if taken.ours else "RecBole"
+        raise ConfigError(
+            f"The class {name} ({target}) has the name of a model of {owner}: give it another."
+        )
+    declared = vars(cls).get("Settings") or getattr(cls, "Settings", None)
+    about = (cls.__doc__ or "").strip().split("\n")[0].rstrip(".")
+    settings = name
+    if declared is not None:
+        settings = f"{target}.Settings"
+        SETTINGS_OF_OUTSIDE[settings] = declared
+    _CLASSES[target] = cls
+    entry = Entry(
+        name,
+        target,
+        settings,
+        stock=False,
+        ours=declared is not None,
+        about=about,
+        source=source,
+    )
+    _outside[plain(name)] = entry
+    return entry
+
+
+def class_at(spec: str) -> type:
+    """Import the class that `path/to/file.py:Class` or `package.module:Class` names.
+
+    Raises:
+        ConfigError: the file or module cannot be imported, or has no such class.
+    """
+    place, _, name = spec.rpartition(":")
+    module = _module_of_file(Path(place)) if place.endswith(".py") else _module_named(place, spec)
+    found = getattr(module, name, None)
+    if not isinstance(found, type):
+        classes = [key for key, value in vars(module).items() if isinstance(value, type)]
+        raise ConfigError(f"'{place}' has no class '{name}'.{did_you_mean(name, classes)}")
+    return found
+
+
+def source_of_spec(spec: str) -> str:
+    """Return a specification that holds in any folder: the path of a file made absolute."""
+    place, _, name = spec.rpartition(":")
+    return f"{Path(place).resolve()}:{name}" if place.endswith(".py") else spec
+
+
+def source_of_class(cls: type) -> str | None:
+    """Return where another process finds a class; None for one that was typed into a session."""
+    if "<locals>" in cls.__qualname__:
+        return None
+    module = sys.modules.get(cls.__module__)
+    file = getattr(module, "__file__", None)
+    if file is None:
+        return None
+    if cls.__module__ == "__main__" or cls.__module__.startswith(_FILE_MODULE):
+        return f"{Path(file).resolve()}:{cls.__qualname__}"
+    return f"{cls.__module__}:{cls.__qualname__}"
+
+
+@functools.cache
+def installed_models() -> dict[str, str]:
+    """Return the models that installed packages offer: name -> 'module:Class'."""
+    return {
+        point.name: point.value for point in importlib.metadata.entry_points(group=ENTRY_POINTS)
+    }
+
+
+def _check_class(cls: type) -> None:
+    for base in cls.__mro__:
+        if base.__module__ == "recbole.model.abstract_recommender":
+            return
+    raise ConfigError(
+        f"The class {cls.__name__} ({cls.__module__}) is no model: it must derive from "
+        "recbole.model.abstract_recommender.SequentialRecommender or from a model of this package."
+    )
+
+
+def _module_named(place: str, spec: str) -> types.ModuleType:
+    try:
+        return importlib.import_module(place)
+    except (ImportError, ValueError) as error:
+        raise ConfigError(f"The model '{spec}' cannot be imported: {error}.") from error
+
+
+def _module_of_file(file: Path) -> types.ModuleType:
+    """Import a file once a process, under a name that its path decides."""
+    path = file.expanduser().resolve()
+    name = f"{_FILE_MODULE}{hashlib.sha256(str(path).encode()).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    if not path.is_file():
+        raise ConfigError(f"The file '{file}' of a model does not exist.")
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ConfigError(f"The file '{file}' of a model is no Python file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        line = _line_in(error, path)
+        raise ConfigError(
+            f"The file '{file}' of a model cannot be imported: line {line}: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    return module
+
+
+def _line_in(error: Exception, path: Path) -> int:
+    """Return the line of a file at which an error left it."""
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        return error.lineno or 1
+    lines = [
+        frame.lineno
+        for frame in traceback.extract_tb(error.__traceback__)
+        if frame.filename == str(path)
+    ]
+    return (lines[-1] if lines else None) or 1

@@ -176,11 +176,11 @@ def _task(
 
 def _space(entry: Entry, file: str | None, config: Config, settings: dict[str, str]) -> Space:
     """The space of a file, without what the command line or the name of a variant says already."""
-    from recbole_precise.config import schema
     from recbole_precise.plugin.checks.known_keys import keys_of_model, our_keys, recbole_keys
-    from recbole_precise.studies.tuning.space import read_space
+    from recbole_precise.studies.tuning.space import parse_space, read_space
 
-    if file is None:
+    offered = getattr(config.model_class, "tuning_space", None)
+    if file is None and offered is None:
         folder = properties_folder() / "tune"
         shipped = [
             path
@@ -195,9 +195,13 @@ def _space(entry: Entry, file: str | None, config: Config, settings: dict[str, s
             )
         file = str(shipped[0])
     own = keys_of_model(entry, config.model_class)
-    space = read_space(file).checked(
+    if file is None:
+        space = parse_space(offered.strip().splitlines(), f"{entry.name}.tuning_space")
+    else:
+        space = read_space(file)
+    space = space.checked(
         recbole_keys() | our_keys() | own.keys(),
-        lambda key: schema.entry_for(key, ours=entry.ours, default=own.get(key)),
+        lambda key: config.key_of(key, own),
         config.final_config_dict,
     )
     fixed = [name for name in space.names if name in settings or name in entry.preset]

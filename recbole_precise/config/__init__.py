@@ -130,7 +130,7 @@ def settings_class(name: str) -> type[Settings]:
     """
     target = registry.SETTINGS.get(name)
     if target is None:
-        return Settings
+        return registry.SETTINGS_OF_OUTSIDE.get(name, Settings)
     return load_target(target)
 
 

@@ -27,6 +27,11 @@ class RunSettings(Settings):
         group="Run",
         choices=("best", "default", "paper"),
     )
+    model_source: str | None = setting(
+        None,
+        "Where a model from outside the package is: file.py:Class or package.module:Class; "
+        "written by a run, --model=file.py:Class says it.",
+    )
     run_dir: str | None = setting(
         None, "Directory of this run; default: <checkpoint_dir>/<model>-<dataset>-<time stamp>."
     )

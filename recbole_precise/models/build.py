@@ -29,4 +29,4 @@ def build_model(
     check_against_data(config, dataset.item_num)
     of_recbole = entry.target.startswith("recbole.")
     with going_on_with(weights), built_with(entry.name, of_recbole=of_recbole):
-        return registry.get_model(config["model"])(config, dataset).to(config["device"])
+        return entry.load()(config, dataset).to(config["device"])

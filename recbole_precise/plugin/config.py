@@ -29,9 +29,11 @@ from recbole_precise.config import (
     parse_value,
     read_settings,
     schema,
+    settings_class,
     written_here,
 )
 from recbole_precise.config.arguments import parse_arguments
+from recbole_precise.config.key import Key
 from recbole_precise.errors import ConfigError, did_you_mean, shown
 from recbole_precise.plugin.checks import rules
 from recbole_precise.plugin.checks.heeded import check_heeded
@@ -260,6 +262,10 @@ class Config(RecBoleConfig):
         entry = (
             registry.resolve(model) if isinstance(model, str) else registry.entry_of_class(model)
         )
+        if entry.source is not None:
+            # Known by its class alone; a finished run says where that is.
+            given["model_source"] = entry.source
+            self._unchosen["model_source"] = True
         rules.check_dataset_exists(dataset, given)
         return entry.name, entry.load() if isinstance(model, str) else model, dataset
 
@@ -332,9 +338,16 @@ class Config(RecBoleConfig):
                 raise ConfigError(
                     f"Unknown key '{key}' ({where}) for model {self.entry.name}.{why}"
                 )
-            entry = schema.entry_for(key, ours=self.entry.ours, default=own.get(key))
+            entry = self.key_of(key, own)
             if entry is not None:
                 entry.check(key, self.external_config_dict[key], where)
+
+    def key_of(self, name: str, own: Mapping[str, Any]) -> Key | None:
+        """Return the values that a key takes for this model."""
+        declared = settings_class(self.entry.settings).declared().get(name)
+        if declared is not None and name not in schema.RECBOLE and name not in schema.OVERALL:
+            return declared.key
+        return schema.entry_for(name, ours=self.entry.ours, default=own.get(name))
 
     def _get_final_config_dict(self) -> dict[str, Any]:
         final = super()._get_final_config_dict()

@@ -17,6 +17,7 @@ from recbole_precise.errors import CheckpointError
 #: an evaluation are among them because its blocks of rows follow from none (`evaluation.blocks`).
 HARMLESS = frozenset(
     [
+        "model_source",
         "run_dir",
         "result_file",
         "resume",

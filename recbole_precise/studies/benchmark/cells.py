@@ -70,7 +70,7 @@ class Cell:
     def arguments(self) -> list[str]:
         """What follows `python -m recbole_precise`."""
         given = {
-            "model": self.row.model,
+            "model": registry.resolve(self.row.model).source or self.row.model,
             "dataset": self.source,
             "seed": str(self.seed),
             **self.settings,

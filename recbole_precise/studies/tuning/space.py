@@ -269,22 +269,33 @@ def read_space(path: str | Path) -> Space:
         raise ConfigError(f"Params file '{file}' does not exist.") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"Params file '{file}' cannot be read: {error}.") from error
+    return parse_space(lines, str(file))
+
+
+def parse_space(lines: Sequence[str], where: str) -> Space:
+    """Read the lines of a space, as a .hyper file or `tuning_space` of a model class holds them.
+
+    Args:
+        lines: such as "learning_rate loguniform -8,-4".
+        where: what holds them, for messages.
+
+    Raises:
+        ConfigError: with the line that cannot be read.
+    """
     found: dict[str, Parameter] = {}
     for number, line in enumerate(lines, start=1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
-        parameter = _read_line(line, number, f"{file}, line {number}")
+        parameter = _read_line(line, number, f"{where}, line {number}")
         if parameter.name in found:
             raise ConfigError(
-                f"{file}, line {number}: '{parameter.name}' stands in line "
+                f"{where}, line {number}: '{parameter.name}' stands in line "
                 f"{found[parameter.name].line} already."
             )
         found[parameter.name] = parameter
     if not found:
-        raise ConfigError(
-            f"Params file '{file}' holds no line such as 'learning_rate loguniform -8,-4'."
-        )
-    return Space(file, tuple(found.values()))
+        raise ConfigError(f"'{where}' holds no line such as 'learning_rate loguniform -8,-4'.")
+    return Space(Path(where), tuple(found.values()))
 
 
 def _read_line(line: str, number: int, at: str) -> Parameter:
