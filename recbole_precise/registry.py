@@ -419,7 +419,7 @@ def register_class(cls: type, source: str | None = None) -> Entry:
         )
     declared = vars(cls).get("Settings") or getattr(cls, "Settings", None)
     about = (cls.__doc__ or "").strip().split("\n")[0].rstrip(".")
-    settings = name
+    settings = _settings_name(cls)
     if declared is not None:
         settings = f"{target}.Settings"
         SETTINGS_OF_OUTSIDE[settings] = declared
@@ -435,6 +435,15 @@ def register_class(cls: type, source: str | None = None) -> Entry:
     )
     _outside[plain(name)] = entry
     return entry
+
+
+def _settings_name(cls: type) -> str:
+    """Return the model whose defaults a class without settings of its own takes over."""
+    for base in cls.__mro__[1:]:
+        entry = _recbole_models().get(plain(base.__name__))
+        if entry is not None and entry.target == f"{base.__module__}:{base.__qualname__}":
+            return entry.name
+    return cls.__name__
 
 
 def class_at(spec: str) -> type:

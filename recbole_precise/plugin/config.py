@@ -282,7 +282,9 @@ class Config(RecBoleConfig):
         )
 
     def _load_internal_config_dict(self, model, model_class, dataset) -> None:
-        super()._load_internal_config_dict(model, model_class, dataset)
+        # A class derived from a model of RecBole's begins with that model's defaults.
+        stock = model if self.entry.ours else self.entry.settings
+        super()._load_internal_config_dict(stock, model_class, dataset)
         self._check_keys(model_class)
         recipe = self.external_config_dict.get("recipe", "best")
         columns, split = (

@@ -140,8 +140,6 @@ def test_a_class_of_recboles_kind_runs_from_python(folder, tmp_path, monkeypatch
     settings = {
         "data_path": ".", "epochs": 1, "hidden_size": 8, "inner_size": 8, "n_heads": 1,
         "n_layers": 1, "show_progress": False, "train_neg_sample_args": None,
-        "hidden_dropout_prob": 0.1, "attn_dropout_prob": 0.1, "hidden_act": "gelu",
-        "layer_norm_eps": 1e-12, "initializer_range": 0.02, "loss_type": "CE",
         "load_col": {"inter": ["user_id", "item_id", "timestamp"]}, "run_dir": str(tmp_path / "r"),
     }  # fmt: skip
     found = recbole_precise.run_recbole(model=Shifted, dataset="shop", config_dict=settings)
