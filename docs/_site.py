@@ -1,7 +1,7 @@
-"""Hook of mkdocs: files of the repository that pages link to, such as results, become files of the site.
+"""Hook of mkdocs: files of the repository that pages link to become files of the site.
 
-A page says `../benchmarks/results/ml-100k/table.md`, which is right where the repository is read. In the site that
-file stands under `repository/`, and the link is rewritten.
+A page says `../benchmarks/results/ml-100k/table.md`, which is right where the repository is read.
+In the site that file stands under `repository/`, and the link is rewritten.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def _target(page: str, link: str) -> str | None:
-    """The path in the repository that a link of this page of the site means; None for other links."""
+    """The path in the repository that a link of this page means; None for other links."""
     if "://" in link or link.startswith(("/", "mailto:")):
         return None
     here = posixpath.dirname(page)

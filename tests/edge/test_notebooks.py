@@ -1,4 +1,4 @@
-"""The notebooks of examples/ run: their cells in order, each notebook in an empty folder."""
+"""The notebooks of examples/ run: their code cells, in order, in an empty folder."""
 
 from __future__ import annotations
 
