@@ -157,7 +157,7 @@ def main(arguments: Sequence[str]) -> None:
 def _write(
     folder: Path, stem: str, module: Any, summary: Mapping[str, Any], plots: bool
 ) -> list[str]:
-    """`stem`.md, .json and, with `plots`, .png and .svg; returns their names."""
+    """`stem`.md, .json and, with `plots`, .png; returns their names."""
     from recbole_precise.runs.checkpoint import write_atomically, write_json
     from recbole_precise.studies.figures import save_figure
     from recbole_precise.studies.text_tables import markdown_table
@@ -174,4 +174,4 @@ def _write(
     write_json(folder / f"{stem}.json", summary, f"the {stem}")
     if plots:
         save_figure(module.draw(summary), folder, stem)
-    return [f"{stem}.{ending}" for ending in ("md", "json", *(("png", "svg") if plots else ()))]
+    return [f"{stem}.{ending}" for ending in ("md", "json", *(("png",) if plots else ()))]

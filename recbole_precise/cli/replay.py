@@ -84,7 +84,7 @@ def main(arguments: Sequence[str]) -> None:
     print(report.to_text(summary))
     print(
         f"\nWritten: {folder / 'table.md'}, results.json"
-        + (", replay.png and replay.svg" if plots else "")
+        + (", replay.png" if plots else "")
         + ", and the models of the last period in seed-*/"
     )
 

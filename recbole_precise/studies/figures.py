@@ -1,5 +1,7 @@
-"""How this package draws: one look, and one way to save a picture as PNG and SVG that do not differ
-between equal runs.
+"""How this package draws: one look, and one way to save a picture as a small PNG.
+
+Equal runs give equal files. A picture's words stand in the file as its description, for those who
+search or cannot see it.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ from typing import Any
 from recbole_precise.errors import ConfigError
 from recbole_precise.runs.checkpoint import write_atomically
 
-ENDINGS = ("png", "svg")
+DOTS_PER_INCH = 100
 
 
 def need_matplotlib() -> None:
@@ -28,10 +30,7 @@ def need_matplotlib() -> None:
 
 @contextmanager
 def look() -> Iterator[None]:
-    """Small letters, no frame at the top and right.
-
-    Text of an SVG stays text, and its names are drawn from a fixed salt.
-    """
+    """Draw with small letters and without a frame at the top and right."""
     from matplotlib import rc_context
 
     with rc_context(
@@ -39,8 +38,6 @@ def look() -> Iterator[None]:
             "font.size": 9,
             "axes.spines.top": False,
             "axes.spines.right": False,
-            "svg.hashsalt": "recbole_precise",
-            "svg.fonttype": "none",
         }
     ):
         yield
@@ -54,18 +51,30 @@ def new_figure(width: float, height: float) -> Any:
 
 
 def save_figure(figure: Any, folder: Path, stem: str) -> Path:
-    """Write `stem`.png and `stem`.svg whole or not at all; returns the PNG.
+    """Write `stem`.png whole or not at all, its words as the file's description.
 
-    Without a fixed date an SVG would differ from run to run.
+    Returns:
+        The file.
     """
+    from matplotlib.text import Text
+
+    path = folder / f"{stem}.png"
+    words = dict.fromkeys(text.get_text().strip() for text in figure.findobj(Text))
+    description = "\n".join(word for word in words if word)
     with look():
-        for ending in ENDINGS:
-            more = {"metadata": {"Date": None}} if ending == "svg" else {}
-            write_atomically(
-                folder / f"{stem}.{ending}",
-                lambda partial, kind=ending, more=more: figure.savefig(
-                    partial, format=kind, dpi=150, **more
-                ),
-                "the plot",
-            )
-    return folder / f"{stem}.png"
+        write_atomically(
+            path,
+            lambda partial: figure.savefig(
+                partial, format="png", dpi=DOTS_PER_INCH, metadata={"Description": description}
+            ),
+            "the plot",
+        )
+    return path
+
+
+def words_in(picture: Path) -> str:
+    """Return the words of a picture that `save_figure` wrote, one text a line."""
+    from PIL import Image
+
+    with Image.open(picture) as opened:
+        return opened.info["Description"]

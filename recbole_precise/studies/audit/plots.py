@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from recbole_precise.studies.audit.examine import CUT, SHUFFLED, Audit
-from recbole_precise.studies.figures import ENDINGS, look, need_matplotlib, new_figure, save_figure
+from recbole_precise.studies.figures import look, need_matplotlib, new_figure, save_figure
 
 _DATA, _OTHER, _CHANCE = "#1b6ca8", "#d1603d", "#8a8a8a"
 _SIZE = (6.4, 4.0)
@@ -31,10 +31,8 @@ def write(folder: Path, name: str, audit: Audit) -> list[Path]:
             axes = figure.subplots()
             title = draw(axes, audit)
             if title is None:
-                for ending in ENDINGS:
-                    (folder / f"{stem}.{ending}").unlink(
-                        missing_ok=True
-                    )  # of an earlier audit with other settings
+                # Of an earlier audit with other settings.
+                (folder / f"{stem}.png").unlink(missing_ok=True)
                 continue
             axes.set_title(f"{name}\n{title}", fontsize=10, loc="left")
             written.append(save_figure(figure, folder, stem))

@@ -177,7 +177,7 @@ def to_text(summary: Mapping[str, Any]) -> str:
 
 
 def write(folder: Path, summary: Mapping[str, Any], plots: bool) -> None:
-    """table.md and results.json; with `plots` replay.png and replay.svg too."""
+    """table.md and results.json; with `plots` replay.png too."""
     notes = "\n".join(f"- {line}" for line in _notes(summary))
     text = (
         f"# Replay of {summary['dataset']}\n\n{markdown_table(*_table(summary))}\n\n{notes}\n"

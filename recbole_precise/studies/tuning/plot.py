@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.studies.figures import ENDINGS, look, new_figure, save_figure
+from recbole_precise.studies.figures import look, new_figure, save_figure
 from recbole_precise.studies.tuning.report import Report, Row, shown
 from recbole_precise.studies.tuning.space import Parameter, Space
 
@@ -44,7 +44,7 @@ class Axis:
 
 
 def plot_report(folder: Path, report: Report, space: Space) -> list[Path]:
-    """Write parallel.png and parallel.svg.
+    """Write parallel.png.
 
     Returns the files, none when there is no trial to show.
     """
@@ -60,7 +60,7 @@ def plot_report(folder: Path, report: Report, space: Space) -> list[Path]:
         figure = new_figure(max(8.0, 1.55 * len(axes) + 1.0), 5.6)
         _draw(figure.add_subplot(), report, rows, axes)
         save_figure(figure, folder, "parallel")
-    return [folder / f"parallel.{ending}" for ending in ENDINGS]
+    return [folder / "parallel.png"]
 
 
 def _draw(plot: Any, report: Report, rows: Sequence[Row], axes: Sequence[Axis]) -> None:

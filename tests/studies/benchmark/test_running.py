@@ -130,7 +130,7 @@ def test_killed_halfway_and_run_again(write_plan, ring, tmp_path):
     )
     assert {file.name for file in (report / "plots").iterdir()} >= {
         "ring-time.png",
-        "ring-curves.svg",
+        "ring-curves.png",
         "ring-slices.png",
     }
 

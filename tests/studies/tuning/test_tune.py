@@ -60,7 +60,6 @@ def test_a_study_from_begin_to_end(here, capsys):
         "trials.json",
         "best.yaml",
         "parallel.png",
-        "parallel.svg",
     }
     assert (
         out.count("\ntrial ") == 8 + 1 and "Chosen on validation data alone." in out
