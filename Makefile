@@ -35,6 +35,7 @@ demo: env
 lint: env
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 	@large=$$(git ls-files -z | xargs -0 -I{} find {} -size +500k); \
 	test -z "$$large" || { echo "Over 500 KB: $$large"; exit 1; }

@@ -47,7 +47,7 @@ def make_odd(small: dict, rows: bool) -> int:
 @pytest.mark.parametrize(
     ("model", "more"),
     [
-        ("SASRec", {}),
+        pytest.param("SASRec", {}, marks=pytest.mark.slow),
         (
             "SASRec",
             {
@@ -56,7 +56,11 @@ def make_odd(small: dict, rows: bool) -> int:
             },
         ),
         ("PRECISE", {"window_shift": True}),
-        ("SASRec", {"evaluator": "recbole", "metrics": ["NDCG", "ItemCoverage"]}),
+        pytest.param(
+            "SASRec",
+            {"evaluator": "recbole", "metrics": ["NDCG", "ItemCoverage"]},
+            marks=pytest.mark.slow,
+        ),
         ("Pop", {"epochs": 0}),
     ],
 )
@@ -130,7 +134,10 @@ def _kill_after(small: dict, checkpoints: int) -> None:
         child.join()
 
 
-@pytest.mark.parametrize(("model", "places"), [("SASRec", (2, 9)), ("PRECISE", (7, 40))])
+@pytest.mark.parametrize(
+    ("model", "places"),
+    [("SASRec", (2, 9)), pytest.param("PRECISE", (7, 40), marks=pytest.mark.slow)],
+)
 def test_killed_and_resumed_to_the_same_bits(
     settings, tmp_path: Path, model: str, places: tuple
 ) -> None:
@@ -230,7 +237,15 @@ def test_torchrun(settings, tmp_path: Path) -> None:
     assert "world_size" in (tmp_path / "run" / "state.json").read_text()
 
 
-@pytest.mark.parametrize("how", ["killed", "interrupted", "terminated", "parent killed"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "killed",
+        "interrupted",
+        pytest.param("terminated", marks=pytest.mark.slow),
+        pytest.param("parent killed", marks=pytest.mark.slow),
+    ],
+)
 def test_one_end_is_the_end_of_all(settings, tmp_path: Path, how: str) -> None:
     """A process that is killed, Ctrl-C to all, SIGTERM or SIGKILL to the parent alone: nobody
     hangs, nobody is left, and the run can go on.

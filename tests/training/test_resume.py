@@ -224,7 +224,7 @@ def _newest(run_dir: Path) -> str:
     return max((file.name for file in (run_dir / "checkpoint").glob("state-*.json")), default="")
 
 
-@pytest.mark.parametrize("model", ["SASRec", "PRECISE-ID"])
+@pytest.mark.parametrize("model", [pytest.param("SASRec", marks=pytest.mark.slow), "PRECISE-ID"])
 def test_killed_processes(settings, tmp_path: Path, model: str) -> None:
     small = settings(model, epochs=10, stopping_step=100, checkpoint_seconds=0.02)
     run_small({**small, "run_dir": str(tmp_path / "straight")})
