@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_precise.errors import ConfigError
-from recbole_precise.runs.checkpoint import write_atomically
+from recbole_precise.files import write_atomically
 
 ENDINGS = ("png", "svg")
 
