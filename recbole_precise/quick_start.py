@@ -25,6 +25,7 @@ from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.parts import test_cases
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
+from recbole_precise.files import write_json
 from recbole_precise.models.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
 from recbole_precise.plugin.config import Config, command_line, given_arguments
@@ -40,7 +41,6 @@ from recbole_precise.plugin.preparation import create_dataset, data_preparation
 from recbole_precise.plugin.trainer import get_trainer
 from recbole_precise.registry import entry_of_class
 from recbole_precise.runs.checked import read_checked
-from recbole_precise.runs.checkpoint import write_json
 from recbole_precise.runs.folder import RunFolder
 from recbole_precise.runs.identity import settings_identity
 from recbole_precise.runs.result import (  # fmt: skip

@@ -96,8 +96,9 @@ def written_here(path: str | Path) -> bool:
     Such a file holds every key of a run, also those that the run's other settings make idle.
     """
     head = settings_text_of(path)[:4096]
-    comments = head[: re.match(r"(?:#[^\n]*\n)*", head).end()]
-    return bool(_WRITTEN_HERE.search(comments))
+    comments = re.match(r"(?:#[^\n]*\n)*", head)
+    assert comments is not None, "the pattern matches an empty text too"
+    return bool(_WRITTEN_HERE.search(comments.group()))
 
 
 def properties_folder() -> Path:

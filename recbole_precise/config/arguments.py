@@ -38,8 +38,8 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
             continue
         key, equals, value = argument[2:].partition("=")
         if not equals:
-            following = arguments[position] if position < len(arguments) else None
-            has_value = following is not None and not following.startswith("--")
+            following = arguments[position] if position < len(arguments) else "--"
+            has_value = not following.startswith("--")
             if is_switch(key) and not (has_value and following.lower() in _BOOLEANS):
                 value = "True"
             elif has_value and (
@@ -60,14 +60,17 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
 
 
 def positional(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """(what is neither a `--key` nor the value behind one, the rest), both in their order."""
-    named, rest, takes, switched = [], [], False, False
+    """Separate what is neither a `--key` nor the value behind one from the rest, in their order."""
+    named: list[str] = []
+    rest: list[str] = []
+    takes = switched = False
     for argument in arguments:
         if argument.startswith("--"):
             switched = "=" not in argument and is_switch(argument[2:])
             takes = "=" not in argument and not switched
             rest.append(argument)
             continue
-        (rest if takes or (switched and argument.lower() in _BOOLEANS) else named).append(argument)
+        is_value = takes or (switched and argument.lower() in _BOOLEANS)
+        (rest if is_value else named).append(argument)
         takes = switched = False
     return named, rest

@@ -35,6 +35,10 @@ class Effect:
     instead: str = ""
 
 
+def _is_read(key: str) -> Callable[[Situation], bool]:
+    return lambda s: key in s.reads
+
+
 #: What the sequence dataset of this package alone can do, and RecBole's other data sets cannot.
 _SEQUENCES = Effect("a model of sequences", lambda s: s.kind == "sequential" and s.own_data)
 _EXACT = Effect(
@@ -205,7 +209,7 @@ EFFECTS: dict[str, Effect] = {
     ),
     # RecBole's keys of single models, which it lists for none
     **{
-        key: Effect(_OWN_SOURCE, lambda s, key=key: key in s.reads)
+        key: Effect(_OWN_SOURCE, _is_read(key))
         for key in ("gamma", "crop_eta", "double_tower", "reg_weight", "embedding_size")
     },
 }

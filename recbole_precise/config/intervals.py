@@ -43,8 +43,8 @@ def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
         ValueError: says in words what is wrong, for a message that names the key.
     """
     if isinstance(value, (list, tuple)):
-        numbers = [_bound(part) for part in value]
-        if len(numbers) != 2 or None in numbers:
+        numbers = [number for number in map(_bound, value) if number is not None]
+        if len(value) != 2 or len(numbers) != 2:
             raise ValueError(f"cannot be read as an interval: it needs two bounds, as in {example}")
         closed = isinstance(value, list)  # (5,30) on a command line is read as a pair
         return [_checked(Interval(numbers[0], numbers[1], closed, closed), as_text(value))]

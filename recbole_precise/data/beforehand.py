@@ -124,8 +124,10 @@ def split_events(
     trained = torch.nonzero(part == 0).squeeze(1)
     last = last.scatter_reduce(0, store.owner[trained].long(), trained, "amax", include_self=True)
     early = int(((part > 0) & (torch.arange(len(store)) < last[store.owner.long()])).sum())
-    views = tuple(_view(seen, number, ends[number]) for number, seen in enumerate(stores))
-    return Beforehand(views, (unasked[1], unasked[2]), early)
+    training, validation, testing = (
+        _view(seen, number, ends[number]) for number, seen in enumerate(stores)
+    )
+    return Beforehand((training, validation, testing), (unasked[1], unasked[2]), early)
 
 
 def _view(store: SequenceStore, part: int, ends: Tensor) -> View:
@@ -135,7 +137,7 @@ def _view(store: SequenceStore, part: int, ends: Tensor) -> View:
     """
     rows = [ends[:0]] * 3
     rows[part] = ends
-    return View(store, store, None, store.offsets[1:] - 1, tuple(rows))
+    return View(store, store, None, store.offsets[1:] - 1, (rows[0], rows[1], rows[2]))
 
 
 def _in_order_of_users(store: SequenceStore, ends: Tensor, times: np.ndarray) -> Tensor:

@@ -26,7 +26,7 @@ WAYS = ("random", "first_seen")
 
 def choose_items(
     items: np.ndarray,
-    times: np.ndarray,
+    times: np.ndarray | None,
     tokens: Sequence[str],
     share: float,
     by: str = "random",
@@ -35,7 +35,9 @@ def choose_items(
     """The items to hold out: a share of those that have events, at least one.
 
     Args:
-        items: int64 `[events]`. times: `[events]`. tokens: name of each item id, 0 the padding.
+        items: int64 `[events]`.
+        times: `[events]`, needed for `first_seen`.
+        tokens: name of each item id, 0 the padding.
         share: above 0 and below 1. by: `random`, drawn from `seed` alone; `first_seen`, those whose
             first event is the latest.
 
@@ -53,6 +55,7 @@ def choose_items(
     if by == "random":
         chosen = np.random.default_rng(seed).permutation(there)[:count]
     else:
+        assert times is not None, "what was seen first is known by times alone"
         first = np.full(len(tokens), np.inf)
         np.minimum.at(first, items, times)
         chosen = there[np.argsort(-first[there], kind="stable")][:count]
@@ -107,13 +110,12 @@ def hold_out(
     the views of a training part without them.
     """
     config: Any = dataset.config
-    store, tokens, names = (
-        dataset.store,
-        dataset.field2id_token[dataset.iid_field],
-        dataset.field2id_token[dataset.uid_field],
-    )
+    store = dataset.store
+    tokens = dataset.field2id_token[dataset.iid_field]
+    names = dataset.field2id_token[dataset.uid_field]
     seed = 2020 if config["holdout_seed"] is None else config["holdout_seed"]
-    items, users = torch.zeros(len(tokens), dtype=torch.bool), None
+    items = torch.zeros(len(tokens), dtype=torch.bool)
+    users = None
     if config["holdout_items"]:
         found = choose_items(
             store.fields[dataset.iid_field].numpy(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from recbole_precise.data.item_text import default_template, texts_by_id
 from recbole_precise.errors import ConfigError, DataError
@@ -30,7 +31,7 @@ def read_new_items(
     id_column: str,
     known: Collection[str],
     template: str | Sequence[str] | None,
-    **encoding: object,
+    **encoding: Any,
 ) -> NewItems:
     """Read a RecBole .item file, or .tsv, .csv or .jsonl, with a row for each new item.
 

@@ -58,7 +58,7 @@ def read_header(path: Path, separator: str, encoding: str) -> list[tuple[str, st
         raise DataError(
             f"{path}: the file is empty; line 1 must name its columns, for example user_id:token."
         )
-    columns = []
+    columns: list[tuple[str, str]] = []
     for cell in line.split(separator):
         name, _, kind = cell.partition(":")
         if cell.count(":") != 1 or not name:
@@ -136,7 +136,10 @@ def scan(path: Path, separator: str, columns: int) -> Scan:
     breaks. Raises DataError (lines and their numbers of fields) when a line has more or fewer, or
     holds NUL bytes.
     """
-    rows, quotes, faults, total = 0, False, [], 0
+    rows = 0
+    quotes = False
+    faults: list[str] = []
+    total = 0
     mark = ord(separator)
     for first_line, block in _blocks(path):
         if not quotes and (block == ord('"')).any():
@@ -213,7 +216,8 @@ def not_numbers(
 
     Empty fields count when `missing`.
     """
-    faults, total = [], 0
+    faults: list[str] = []
+    total = 0
     with Path(path).open(encoding=encoding or "utf-8", errors="replace") as file:
         next(file, None)
         for number, line in enumerate(file, start=2):

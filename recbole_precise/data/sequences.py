@@ -307,7 +307,8 @@ class RowColumns(MutableMapping[str, Tensor]):
         visible: Sequence[str] | None = None,
     ) -> None:
         self.store, self.end, self.names = store, end, names
-        self.max_length, self.stride = max_length, stride
+        self.max_length = max_length
+        self.stride = stride
         if visible is None:
             lists = list(names.lists)
             if stride is None:
@@ -324,7 +325,7 @@ class RowColumns(MutableMapping[str, Tensor]):
         self._set: dict[str, Tensor] = {}
         self._kept: dict[str, Tensor] = {}
 
-    def take(self, index) -> RowColumns:
+    def take(self, index: slice | list[int] | np.ndarray | Tensor | int) -> RowColumns:
         """Rows by slice, list, array or tensor of indices (int: a row without batch dimension)."""
         if isinstance(index, np.ndarray):
             index = torch.from_numpy(index)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import datetime
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -62,21 +61,24 @@ def split_rows(
 
     Raises ConfigError for an unknown mode; ValueError when DAYS finds no time stamps.
     """
-    (mode, how), rows = *split.items(), (store.offsets.diff() - 1).numpy()
-    end, moment = store.targets(), None
+    ((mode, how),) = split.items()
+    rows = (store.offsets.diff() - 1).numpy()
+    targets = store.targets()
+    end = targets.numpy()
+    moment = None
     if mode == "RS" and (group_by is None or str(group_by).lower() == "none"):
-        end = end[torch.from_numpy(stable_order([times[end.numpy()]]))]
-        cuts = cut_ids(len(end), [share / sum(how) for share in how])
-        parts = list(torch.tensor_split(end, [int(cut) for cut in cuts]))
+        targets = targets[torch.from_numpy(stable_order([times[end]]))]
+        cuts = cut_ids(len(targets), [share / sum(how) for share in how])
+        parts = list(torch.tensor_split(targets, [int(cut) for cut in cuts]))
         evaluated = times[torch.cat(parts[1:]).numpy()]
         return Split(parts, evaluated.min() if len(evaluated) else None)
     if mode == "RS":
-        counts = by_ratio(rows, partial(cut_ids, ratios=[share / sum(how) for share in how]))
+        shares = [share / sum(how) for share in how]
+        counts = by_ratio(rows, lambda n: cut_ids(n, shares))
     elif mode == "LS":
         counts = leave_one_out(rows, how)
     elif mode == "TS":
         ratios = [share / sum(how) for share in how]
-        end = end.numpy()
         stamps = times
         if len(np.unique(rounded)) == len(np.unique(times)):
             stamps = rounded  # the same order, and the border rounds as in RecBole
@@ -86,7 +88,7 @@ def split_rows(
         after = times[end[stamps[end] > border]]
         moment = after.min() if len(after) else None
     elif mode == "DAYS":
-        end = end.numpy()
+        assert store.times is not None, "a split by days is of events with times"
         moment, testing = day_starts(store.times, how)
         upto = [_rows_of_users(store, end[times[end] < start]) for start in (moment, testing)]
         counts = [upto[0], upto[1] - upto[0], rows - upto[1]]
@@ -95,8 +97,8 @@ def split_rows(
     # RecBole sorts all rows by time and takes users as they come: by the time of their first row,
     # then by id.
     begin = store.offsets[:-1] + 1
-    users = np.flatnonzero(rows > 0)
-    users = torch.from_numpy(users[stable_order([times[begin.numpy()[users]]])])
+    with_rows = np.flatnonzero(rows > 0)
+    users = torch.from_numpy(with_rows[stable_order([times[begin.numpy()[with_rows]]])])
     parts = []
     for count in map(torch.from_numpy, counts):
         parts.append(ranges(begin[users], count[users])[1])
@@ -148,7 +150,9 @@ def check_parts(
     if empty:
         events = store.offsets.diff()
         where = "" if scene is None else f" in the target scene '{scene}'"
-        days = f" The days: {days_in_words(store.times, how)}." if mode == "DAYS" else ""
+        days = ""
+        if mode == "DAYS" and store.times is not None:
+            days = f" The days: {days_in_words(store.times, how)}."
         raise DataError(
             f"{path}: the split {mode}: {how}{where} leaves no row for {' and '.join(empty)}. "
             f"The longest of {len(events)} users has "
@@ -207,7 +211,8 @@ def day_starts(times: np.ndarray, days: Sequence[int]) -> tuple[int, int]:
     The paper tests on everything of the day after the training period. Raises ValueError for times
     that are no time stamps in seconds.
     """
-    least, most = times.min(), times.max()
+    least = times.min()
+    most = times.max()
     if not (_STAMPS[0] <= least and most < _STAMPS[1]):
         milli = (
             " They look like milliseconds: divide them by 1,000."

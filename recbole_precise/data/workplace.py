@@ -146,7 +146,7 @@ def publish(contents: Mapping[Path, Path], stale: Iterable[Path], aside: Path) -
     try:
         aside.mkdir()
         _note_places(aside, contents, stale)
-        for place in [*reversed(contents), *stale]:
+        for place in [*reversed(list(contents)), *stale]:
             if os.path.lexists(place):
                 # Named before it is moved: an interrupt between the two must not lose the file.
                 kept[place] = aside / place.name

@@ -4,12 +4,12 @@ claim must beat.
 
 from recbole_precise.evaluation.metrics import RANK_METRICS, metrics_from_ranks, per_case
 from recbole_precise.evaluation.ranking import (
-    Ranks,
     VectorRanker,
     rank_by_scores,
     rank_by_vectors,
     rank_rows,
 )
+from recbole_precise.evaluation.ranks import Ranks
 from recbole_precise.evaluation.significance import Comparison, compare, paired_test
 from recbole_precise.evaluation.slices import Cases, item_slices, row_slices, slice_report
 

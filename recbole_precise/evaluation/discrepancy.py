@@ -272,12 +272,19 @@ def separation_of(
 
     if not len(near) or not len(far):
         raise ValueError("a group holds no pair")
-    near, far = near.astype(np.float64), far.astype(np.float64)
+    near = near.astype(np.float64)
+    far = far.astype(np.float64)
     every = np.concatenate([near, far]) if every is None else every.astype(np.float64)
     edges = np.histogram_bin_edges(every, bins)
-    counts = [np.histogram(group, edges)[0] for group in (every, near, far)]
     auc = float(mannwhitneyu(far, near, method="asymptotic").statistic) / (len(near) * len(far))
-    return Separation(edges, *counts, auc, len(near))
+    return Separation(
+        edges=edges,
+        all=np.histogram(every, edges)[0],
+        near=np.histogram(near, edges)[0],
+        far=np.histogram(far, edges)[0],
+        auc=auc,
+        size=len(near),
+    )
 
 
 def gate_by_bucket(
@@ -311,9 +318,9 @@ def gate_by_bucket(
     table = []
     for number in range(1, buckets + 1):
         mine = weights[bucket == number]
-        mean, std = (
-            dict(zip(names, map(float, figure))) if len(mine) else None
-            for figure in ((mine.mean(0), mine.std(0)) if len(mine) else (None, None))
-        )
+        mean = std = None
+        if len(mine):
+            mean = dict(zip(names, mine.mean(0).tolist()))
+            std = dict(zip(names, mine.std(0).tolist()))
         table.append({"bucket": number, "rows": len(mine), "mean": mean, "std": std})
     return table

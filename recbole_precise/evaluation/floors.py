@@ -9,6 +9,7 @@ padding. Scores are `[batch, items]`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import scipy.sparse as sp
@@ -279,9 +280,13 @@ def _tie_break(counts: np.ndarray) -> np.ndarray:
     return counts / max(counts.max(), 1) * _TIE
 
 
-def unit_rows(vectors: np.ndarray | sp.csr_matrix) -> np.ndarray | sp.csr_matrix:
-    """float32 `[n, width]`, sparse as given: rows of length 1; rows of zeros stay."""
-    if sp.issparse(vectors):
+@overload
+def unit_rows(vectors: np.ndarray) -> np.ndarray: ...
+@overload
+def unit_rows(vectors: sp.spmatrix) -> sp.csr_matrix: ...
+def unit_rows(vectors: np.ndarray | sp.spmatrix) -> np.ndarray | sp.csr_matrix:
+    """Scale rows to length 1; rows of zeros stay. float32 `[n, width]`, sparse as given."""
+    if not isinstance(vectors, np.ndarray) and sp.issparse(vectors):
         length = np.sqrt(np.asarray(vectors.multiply(vectors).sum(axis=1)).ravel())
         return (sp.diags(1 / np.where(length > 0, length, 1)) @ vectors).tocsr().astype(np.float32)
     vectors = np.asarray(vectors, dtype=np.float32)

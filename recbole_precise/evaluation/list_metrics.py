@@ -157,6 +157,7 @@ def exact_metrics(
     found: dict[str, float] = {}
     for name in names:
         if is_list_metric(name):
+            assert shown is not None, "metrics of lists need the lists to be counted"
             found.update({f"{name.lower()}@{cut}": list_metric(shown, name, cut) for cut in cuts})
         else:
             found.update(metrics_from_ranks(rank, [name], cuts))

@@ -103,7 +103,9 @@ class VectorRanker:
         The target's own score comes from a product of the same shape as every tile, so that an item
         with the target's very vector gets the same bits and counts as the tie that it is.
         """
-        (n_items, width), n_rows, device = self.items.shape, len(user_vectors), self.device
+        n_items, width = self.items.shape
+        n_rows = len(user_vectors)
+        device = self.device
         users = user_vectors.to(device=device, dtype=self.dtype)
         targets = _checked_targets(targets, n_rows, n_items, device)
         # Finite vectors make what is not finite only where a sum of products passes the largest
@@ -112,7 +114,7 @@ class VectorRanker:
             not largest(users, "user vectors") * self.largest * width
             < torch.finfo(self.dtype).max / 4
         )
-        pairs = _sorted_pairs(excluded, n_rows, n_items, device)
+        pairs = _sorted_exclusions(excluded, n_rows, n_items, device)
         extra = None if bonus is None else _Extra(bonus, n_rows, n_items, self.dtype, device)
         rows, tile = _product_shape(n_items, width, self.dtype.itemsize, device)
         ranks = torch.empty(n_rows, dtype=torch.int64, device=device)
@@ -154,7 +156,7 @@ class VectorRanker:
                 # through a boolean tensor.
                 at_least += torch.sum(scores.ge_(own), dim=1)
             ranks[lo : lo + size] = torch.where(missed, n_items, at_least.long() + 1)
-            if best is not None:
+            if shown is not None and best is not None:
                 shown.add(best)
         return ranks
 
@@ -191,7 +193,8 @@ class _Extra:
         value = value.to(device=device, dtype=dtype)
         if value.shape != row.shape or not torch.isfinite(value).all():
             raise ValueError(f"a bonus needs a finite value for each of its {len(row)} pairs")
-        self.row, self.item, self.value = _sorted_pairs((row, item), n_rows, n_items, device, value)
+        self.row, self.item, order = _sorted_pairs((row, item), n_rows, n_items, device)
+        self.value = value[order]
         self.n_items = n_items
 
     def enter(self, lo: int, target: Tensor, tile: int) -> Tensor:
@@ -200,7 +203,9 @@ class _Extra:
         first, last = torch.searchsorted(
             self.row, torch.tensor([lo, lo + len(target)], device=device)
         ).tolist()
-        row, item, value = self.row[first:last] - lo, self.item[first:last], self.value[first:last]
+        row = self.row[first:last] - lo
+        item = self.item[first:last]
+        value = self.value[first:last]
         own = torch.zeros(len(target), dtype=value.dtype, device=device)
         hit = item == target[row]
         own[row[hit]] = value[hit]
@@ -241,12 +246,13 @@ def rank_by_scores(
     n_rows, n_items = scores.shape
     device = scores.device
     targets = _checked_targets(targets, n_rows, n_items, device)
-    pairs = _sorted_pairs(excluded, n_rows, n_items, device)
+    pairs = _sorted_exclusions(excluded, n_rows, n_items, device)
     rows = min(block_rows(), max(n_rows, 1))
     tile = max(64, min(n_items, budget_bytes // (8 * rows)))
     ranks = torch.empty(n_rows, dtype=torch.int64, device=device)
     for lo in range(0, n_rows, rows):
-        block, target = scores[lo : lo + rows], targets[lo : lo + rows]
+        block = scores[lo : lo + rows]
+        target = targets[lo : lo + rows]
         own = block.gather(1, target[:, None])
         if own.dtype not in (torch.float32, torch.float64):
             own = own.to(torch.float64)
@@ -269,7 +275,7 @@ def rank_by_scores(
             part[masked] = torch.nan
             at_least += part.ge_(own).sum(1)
         ranks[lo : lo + len(block)] = torch.where(missed, n_items, at_least.long() + 1)
-        if best is not None:
+        if shown is not None and best is not None:
             shown.add(best)
     return ranks
 
@@ -324,43 +330,25 @@ def rank_rows(
         with own_draws():
             seed_block(seed, 0)
             user_ids = np.asarray(user_ids)
-            by_vectors = (
-                score is None and hasattr(model, "user_vectors") and hasattr(model, "item_vectors")
-            )
-            if by_vectors:
-                bias = getattr(model, "item_bias", None)
-                bias = bias() if callable(bias) else bias
-                ranker = VectorRanker(model.item_vectors(), bias, budget_bytes)
-                pair_bonus = getattr(model, "pair_bonus", lambda _: None)
+            rank_block: Callable[[Any, int, Tensor, Excluded | None], Tensor]
+            if score is None and hasattr(model, "user_vectors") and hasattr(model, "item_vectors"):
+                rows = rows or block_rows(None)
+                rank_block = _by_vectors(model, budget_bytes, shown)
             else:
-                n_items = n_items or model.n_items
-                score = score or model.full_sort_predict
-            rows = rows or block_rows(None if by_vectors else n_items)
-            ranks, targets = np.zeros((2, len(user_ids)), np.int64)
+                n_items = n_items or int(model.n_items)
+                rows = rows or block_rows(n_items)
+                rank_block = _by_scores(model, score, rows, n_items, budget_bytes, shown)
+            ranks = np.zeros(len(user_ids), np.int64)
+            targets = np.zeros(len(user_ids), np.int64)
             for number, lo, hi in blocks(len(user_ids), rows):
                 if number % share[1] != share[0]:
                     continue
                 seed_block(seed, number)
                 interaction, target, excluded = batches(lo, hi)
                 interaction = filled(interaction, hi - lo, rows)
-                if by_vectors:
-                    bonus = _rows_before(hi - lo, pair_bonus(interaction))
-                    rank = ranker.rank(
-                        model.user_vectors(interaction)[: hi - lo], target, excluded, bonus, shown
-                    )
-                else:
-                    scores = score(interaction)
-                    if scores.numel() != rows * n_items:
-                        raise ValueError(
-                            f"{type(model).__name__} gave scores of shape {tuple(scores.shape)} "
-                            f"for {rows} rows and {n_items} items; "
-                            "one score for every row and item is needed."
-                        )
-                    scores = scores.view(rows, n_items)[: hi - lo]
-                    rank = rank_by_scores(
-                        scores, target, excluded=excluded, budget_bytes=budget_bytes, shown=shown
-                    )
-                ranks[lo:hi], targets[lo:hi] = rank.cpu().numpy(), target.cpu().numpy()
+                rank = rank_block(interaction, hi - lo, target, excluded)
+                ranks[lo:hi] = rank.cpu().numpy()
+                targets[lo:hi] = target.cpu().numpy()
                 if progress is not None:
                     progress(hi - lo)
             return Ranks(user_ids, targets, ranks)
@@ -369,12 +357,64 @@ def rank_rows(
             model.train()
 
 
+def _by_vectors(
+    model: Any, budget_bytes: int, shown: ShownItems | None
+) -> Callable[[Any, int, Tensor, Excluded | None], Tensor]:
+    """Encode the items once; returns what ranks the first rows of a block by vectors."""
+    bias = getattr(model, "item_bias", None)
+    bias = bias() if callable(bias) else bias
+    ranker = VectorRanker(model.item_vectors(), bias, budget_bytes)
+    pair_bonus = getattr(model, "pair_bonus", lambda _: None)
+
+    def rank_block(
+        interaction: Any, size: int, target: Tensor, excluded: Excluded | None
+    ) -> Tensor:
+        bonus = _rows_before(size, pair_bonus(interaction))
+        users = model.user_vectors(interaction)[:size]
+        return ranker.rank(users, target, excluded, bonus, shown)
+
+    return rank_block
+
+
+def _by_scores(
+    model: Any,
+    score: Callable[[Any], Tensor] | None,
+    rows: int,
+    n_items: int,
+    budget_bytes: int,
+    shown: ShownItems | None,
+) -> Callable[[Any, int, Tensor, Excluded | None], Tensor]:
+    """Return what ranks the first rows of a block of `rows` by scores of all items."""
+    make_scores = score or model.full_sort_predict
+
+    def rank_block(
+        interaction: Any, size: int, target: Tensor, excluded: Excluded | None
+    ) -> Tensor:
+        scores = make_scores(interaction)
+        if scores.numel() != rows * n_items:
+            raise ValueError(
+                f"{type(model).__name__} gave scores of shape {tuple(scores.shape)} "
+                f"for {rows} rows and {n_items} items; "
+                "one score for every row and item is needed."
+            )
+        return rank_by_scores(
+            scores.view(rows, n_items)[:size],
+            target,
+            excluded=excluded,
+            budget_bytes=budget_bytes,
+            shown=shown,
+        )
+
+    return rank_block
+
+
 def _rows_before(size: int, bonus: Bonus | None) -> Bonus | None:
-    """The part of a bonus that is of the first `size` rows."""
+    """Keep the part of a bonus that is of the first `size` rows."""
     if bonus is None:
         return None
-    here = bonus[0] < size
-    return tuple(part[here] for part in bonus)
+    row, item, value = bonus
+    here = row < size
+    return row[here], item[here], value[here]
 
 
 def tile_shape(
@@ -393,19 +433,28 @@ def _product_shape(
     """As `tile_shape`, for blocks that are filled up to whole ones."""
     rows, tile = _CPU_TILE if device.type == "cpu" else _GPU_TILE
     while rows > 16 and rows * tile * itemsize + 3 * tile * width * itemsize > DEFAULT_BUDGET:
-        rows, tile = rows // 2, max(rows // 2, tile // 2)
+        rows = rows // 2
+        tile = max(rows, tile // 2)
     # Multiples of 64 keep every column of every tile in the same inner loop of the product.
     tile = min(tile, max(64, -(-n_items // 64) * 64))
     return min(rows, tile), tile
 
 
-def _sorted_pairs(
-    excluded: Excluded | None, n_rows: int, n_items: int, device: torch.device, *values: Tensor
-) -> tuple[Tensor, ...] | None:
-    """The (excluded) pairs and what else they have `[M]`, checked and sorted by row."""
+def _sorted_exclusions(
+    excluded: Excluded | None, n_rows: int, n_items: int, device: torch.device
+) -> Excluded | None:
+    """Check the excluded pairs and sort them by row."""
     if excluded is None:
         return None
-    row, item = (torch.as_tensor(x, device=device).long() for x in excluded)
+    row, item, _ = _sorted_pairs(excluded, n_rows, n_items, device)
+    return row, item
+
+
+def _sorted_pairs(
+    pairs: Excluded, n_rows: int, n_items: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Check pairs and sort them by row; returns row, item, and the order in which they stood."""
+    row, item = (torch.as_tensor(x, device=device).long() for x in pairs)
     if row.shape != item.shape or row.ndim != 1:
         raise ValueError(
             f"excluded needs two vectors of one length, got {tuple(row.shape)} and "
@@ -415,7 +464,7 @@ def _sorted_pairs(
         if len(x) and (int(x.min()) < 0 or int(x.max()) >= n):
             raise ValueError(f"an excluded {name} lies outside 0 .. {n - 1}")
     order = torch.argsort(row, stable=True)
-    return tuple(x[order] for x in (row, item, *values))
+    return row[order], item[order], order
 
 
 def _non_candidates(
@@ -428,17 +477,21 @@ def _non_candidates(
         (row in the block, item), both sorted by item; the bounds of each tile's part; bool
         `[rows]`: the target is excluded.
     """
-    device, size = target.device, len(target)
+    device = target.device
+    size = len(target)
     rows = torch.arange(size, device=device)
     missed = torch.zeros(size, dtype=torch.bool, device=device)
-    row, item = torch.cat([rows, rows]), torch.cat([target, torch.zeros_like(target)])
+    row = torch.cat([rows, rows])
+    item = torch.cat([target, torch.zeros_like(target)])
     if pairs is not None:
         first, last = torch.searchsorted(
             pairs[0], torch.tensor([lo, lo + size], device=device)
         ).tolist()
-        own_row, own_item = pairs[0][first:last] - lo, pairs[1][first:last]
+        own_row = pairs[0][first:last] - lo
+        own_item = pairs[1][first:last]
         missed[own_row[own_item == target[own_row]]] = True
-        row, item = torch.cat([row, own_row]), torch.cat([item, own_item])
+        row = torch.cat([row, own_row])
+        item = torch.cat([item, own_item])
     item, order = torch.sort(item)
     edges = torch.arange(0, n_items + tile, tile, device=device)
     return row[order], item, torch.searchsorted(item, edges).tolist(), missed

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from recbole_precise.evaluation.metrics import per_case
-from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.evaluation.ranks import Ranks
 
 _CHUNK_NUMBERS = 1 << 22  # random numbers at hand at a time
 _SAME_TEST = {"recall": "hit", "precision": "hit", "map": "mrr"}
@@ -91,7 +91,7 @@ def compare(
             )
     users, rows_of = np.unique(user_id, return_counts=True)
     start = np.concatenate(([0], np.cumsum(rows_of)[:-1])) if len(users) else np.zeros(0, np.int64)
-    means = {"a": [], "b": []}
+    means: dict[str, list[np.ndarray]] = {"a": [], "b": []}
     for name, _, _, _, rank in ordered:
         means[name].append(np.add.reduceat(per_case(rank, metric), start) / rows_of)
     return paired_test(

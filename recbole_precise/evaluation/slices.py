@@ -18,7 +18,7 @@ import torch
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.evaluation.metrics import metrics_from_ranks
-from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.evaluation.ranks import Ranks
 
 #: Lowest and highest count of training events of each slice of kind `frequency` (PAD, experiments).
 FREQUENCY = {"warm": (51, math.inf), "median": (7, 50), "cold": (1, 6), "unseen": (0, 0)}

@@ -53,6 +53,7 @@ class TestCases:
     def _rows(self, with_history: bool) -> list[tuple]:
         columns = [self.user.tolist(), self.item.tolist()]
         if with_history:
+            assert self.history is not None, "no history is known"
             columns.append(self.history.tolist())
         return list(zip(*columns, strict=True))
 

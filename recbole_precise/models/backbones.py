@@ -36,11 +36,9 @@ _SHARED = (
     "hidden_act",
 )
 #: What a model's forward may ask for, by the names in use among RecBole's models.
-_ITEMS, _LENGTHS, _USERS = (
-    ("item_seq", "seq_item"),
-    ("item_seq_len", "seq_item_len"),
-    ("user", "user_id"),
-)
+_ITEMS = ("item_seq", "seq_item")
+_LENGTHS = ("item_seq_len", "seq_item_len")
+_USERS = ("user", "user_id")
 
 
 class Histories(NamedTuple):
@@ -58,7 +56,33 @@ class Histories(NamedTuple):
         return torch.arange(self.items.shape[1], device=self.items.device) < self.lengths[:, None]
 
 
-class OwnTransformer(nn.Module):
+class Backbone(nn.Module):
+    """Base of what encodes sequences of given item vectors.
+
+    Attributes:
+        causal: whether the states of a window are those of its prefixes; then all positions are
+            trained in one pass, else one row per target.
+    """
+
+    causal: bool
+
+    def states(self, vectors: Tensor, histories: Histories) -> Tensor:
+        """Encode `vectors [batch, length, width]` to the states of every position, same shape.
+
+        Zero, or anything, where padded. For causal backbones.
+        """
+        raise NotImplementedError
+
+    def last(self, vectors: Tensor, histories: Histories) -> Tensor:
+        """Encode `vectors [batch, length, width]` to the state after each row's last item.
+
+        Returns:
+            `[batch, width]`.
+        """
+        raise NotImplementedError
+
+
+class OwnTransformer(Backbone):
     """Our causal transformer (`nn/sequence_encoders.py`), which computes nothing for padding."""
 
     causal = True
@@ -69,20 +93,15 @@ class OwnTransformer(nn.Module):
         for module in self.encoder.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=config["initializer_range"])
-                if getattr(module, "bias", None) is not None:
-                    nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
     def states(self, vectors: Tensor, histories: Histories) -> Tensor:
-        """`vectors [batch, length, width]` -> states `[batch, length, width]` of every position.
-
-        Zero, or anything, where padded.
-        """
+        """Encode every position; see `Backbone.states`."""
         return self.encoder(vectors, histories.mask)
 
     def last(self, vectors: Tensor, histories: Histories) -> Tensor:
-        """`vectors [batch, length, width]` -> the state `[batch, width]` after each row's last
-        item.
-        """
+        """Encode the last position; see `Backbone.last`."""
         return self.encoder.user_vector(vectors, histories.mask)
 
 
@@ -96,6 +115,7 @@ class _GivenVectors(nn.Module):
         self.vectors: Tensor | None = None
 
     def forward(self, items: Tensor) -> Tensor:
+        assert self.items is not None and self.vectors is not None, "vectors are given by a call"
         if items is not self.items and not (
             items.shape == self.items.shape and torch.equal(items, self.items)
         ):
@@ -119,7 +139,9 @@ class _Settings(Mapping):
     """
 
     def __init__(self, own: Mapping[str, Any], defaults: Mapping[str, Any], config) -> None:
-        self.own, self.defaults, self.config = own, defaults, config
+        self.own = own
+        self.defaults = defaults
+        self.config = config
 
     def __getitem__(self, key: str) -> Any:
         if key in self.own:
@@ -135,7 +157,7 @@ class _Settings(Mapping):
         return len({**self.defaults, **self.own})
 
 
-class RecBoleBackbone(nn.Module):
+class RecBoleBackbone(Backbone):
     """A sequential model of RecBole that encodes given item vectors.
 
     Attributes:
@@ -161,7 +183,9 @@ class RecBoleBackbone(nn.Module):
                     f"backbone_settings: {entry.name} reads no key "
                     f"'{key}'.{did_you_mean(key, defaults)}"
                 )
-        self.name, self.max_length, self.width = entry.name, config["MAX_ITEM_LIST_LENGTH"], width
+        self.name = entry.name
+        self.max_length = config["MAX_ITEM_LIST_LENGTH"]
+        self.width = width
         size = "embedding_size" if defaults.get("embedding_size") else "hidden_size"
         settings = _Settings(
             {
@@ -193,8 +217,8 @@ class RecBoleBackbone(nn.Module):
         self.model.item_embedding = self.given = _GivenVectors(self.name)
         self.causal = self._probe()
 
-    def _arguments(self, cls: type) -> list[str]:
-        """What the model's forward asks for, in its order: items, lengths or users."""
+    def _arguments(self, cls: type[nn.Module]) -> list[tuple[str, str]]:
+        """List what the model's forward asks for, in its order: items, lengths or users."""
         asked = []
         for parameter in list(inspect.signature(cls.forward).parameters.values())[1:]:
             kind = next(
@@ -216,27 +240,26 @@ class RecBoleBackbone(nn.Module):
             "item_seq_len": histories.lengths,
             "user": histories.users,
         }
-        self.given.items, self.given.vectors = histories.items, vectors * histories.mask[..., None]
+        self.given.items = histories.items
+        self.given.vectors = vectors * histories.mask[..., None]
         try:
             return self.model(**{name: given[kind] for name, kind in self.arguments})
         finally:
             self.given.items = self.given.vectors = None
 
     def states(self, vectors: Tensor, histories: Histories) -> Tensor:
-        """States of every position, as `OwnTransformer.states`; for causal backbones."""
-        self.model.gather_indexes = lambda output, index: (
-            output
-        )  # in the place of picking the last position
+        """Encode every position; see `Backbone.states`."""
+        # in the place of picking the last position
+        self.model.gather_indexes = lambda output, index: output
         try:
             return self._call(vectors, histories)
         finally:
             del self.model.gather_indexes
 
     def last(self, vectors: Tensor, histories: Histories) -> Tensor:
-        """State after each row's last item, as `OwnTransformer.last`."""
-        if (
-            not self.causal
-        ):  # the form in which RecBole gives rows to it: convolutions may want that length
+        """Encode the last position; see `Backbone.last`."""
+        # the form in which RecBole gives rows to it: convolutions may want that length
+        if not self.causal:
             missing = self.max_length - histories.items.shape[1]
             histories = histories._replace(items=F.pad(histories.items, (0, missing)))
             vectors = F.pad(vectors, (0, 0, 0, missing))
@@ -283,16 +306,16 @@ class RecBoleBackbone(nn.Module):
         except Exception:
             both = []
         self.train(training)
-        alone = torch.stack(alone, 1)
+        prefixes = torch.stack(alone, 1)
         return bool(both) and all(
             part.dim() == 3
             and part.shape[2] == self.width
-            and torch.allclose(part[:, :length], alone, atol=1e-4)
+            and torch.allclose(part[:, :length], prefixes, atol=1e-4)
             for part in both
         )
 
 
-def build_backbone(config, dataset, width: int) -> nn.Module:
+def build_backbone(config, dataset, width: int) -> Backbone:
     """The encoder that the settings `backbone` and `backbone_settings` name, for item vectors of
     `width`.
 

@@ -12,11 +12,14 @@ from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.floors import Graph, unit_rows, window_edges
+from recbole_precise.nn.gated_items import GatedItems
+from recbole_precise.nn.item_encoders import ItemEncoder, members
+from recbole_precise.nn.item_tower import OneItemTower
 from recbole_precise.nn.memory import Memory, Recall
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
-from recbole_precise.nn.scoring import Score
-from recbole_precise.nn.sequence_encoders import Transformer
+from recbole_precise.nn.scoring import LearnedScale, Score
+from recbole_precise.nn.sequence_encoders import PackedEncoder, Transformer
 from recbole_precise.nn.text_vectors import FrozenText
 from recbole_precise.nn.versions import version_of
 from recbole_precise.plugin.dataset import SUPERVISED_FIELD, TRAINED_FIELD
@@ -54,9 +57,12 @@ class TwoSidedRecommender(SequentialRecommender):
     #: The dataset hands out windows trained at every position, not RecBole's one row per target.
     trains_on_windows = True
 
-    item_encoder: nn.Module
-    sequence_encoder: nn.Module
-    score: Score
+    item_encoder: ItemEncoder | GatedItems
+    sequence_encoder: PackedEncoder
+    score: Score | LearnedScale
+    n_items: int
+    max_seq_length: int
+    width: int
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
@@ -65,9 +71,8 @@ class TwoSidedRecommender(SequentialRecommender):
         self._catalogue: tuple[tuple, Tensor] | None = None
         self.neighbours: Neighbours | None = None
         self.neighbour_texts = 0.0
-        self.neighbour_rows: FrozenText | None = (
-            None  # gives the texts of new items for the neighbours, where they are tuned
-        )
+        # gives the texts of new items for the neighbours, where they are tuned
+        self.neighbour_rows: FrozenText | None = None
         self._competing = training_catalogue(dataset)
         self.memory = memory_of(dataset, config, self.n_items)
 
@@ -83,7 +88,7 @@ class TwoSidedRecommender(SequentialRecommender):
         return "text" if self.text_encoder else "nothing"
 
     @property
-    def target_items(self) -> nn.Module:
+    def target_items(self) -> ItemEncoder | GatedItems | OneItemTower:
         """The item encoder whose vectors are scored."""
         return getattr(self, "target_encoder", self.item_encoder)
 
@@ -129,7 +134,7 @@ class TwoSidedRecommender(SequentialRecommender):
         """
         if self.memory is None:
             return None
-        if row is None:
+        if row is None or position is None:
             row, position = batch.trained.nonzero(as_tuple=True)
         return self.memory.before(batch, row, position)
 
@@ -153,13 +158,12 @@ class TwoSidedRecommender(SequentialRecommender):
         Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
         """
         words = self.read_tokens(tokens)
-        encoders = [
-            self.item_encoder,
-            *([self.target_encoder] if hasattr(self, "target_encoder") else []),
-        ]
+        encoders: list[nn.Module] = [self.item_encoder]
+        if hasattr(self, "target_encoder"):
+            encoders.append(self.target_encoder)
         readable = [
             encoder.extend(len(tokens), words.states, words.token_ids, words.offsets)
-            for encoder in encoders
+            for encoder in members(encoders, ItemEncoder)
         ][-1]
         self._grow(tokens)
         return readable.numpy()
@@ -301,8 +305,8 @@ class TwoSidedRecommender(SequentialRecommender):
         for module in self.sequence_encoder.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=std)
-                if getattr(module, "bias", None) is not None:
-                    nn.init.zeros_(module.bias)
+            if isinstance(module, nn.Linear) and module.bias is not None:
+                nn.init.zeros_(module.bias)
 
 
 def memory_of(dataset, config, n_items: int) -> Memory | None:

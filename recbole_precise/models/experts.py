@@ -14,14 +14,14 @@ from torch import Tensor, nn
 
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
-from recbole_precise.models.backbones import Histories, build_backbone
+from recbole_precise.models.backbones import Backbone, Histories, build_backbone
 from recbole_precise.models.base import TwoSidedRecommender, require
 from recbole_precise.models.near_items import add_near_items
 from recbole_precise.models.text_tuning import text_vectors
 from recbole_precise.nn.experts import MeanPooling
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
-from recbole_precise.nn.gates import build_gate
-from recbole_precise.nn.item_encoders import IdEncoder, TextEncoder
+from recbole_precise.nn.gates import TableGate, build_gate
+from recbole_precise.nn.item_encoders import IdEncoder, ItemPart, TextEncoder, members
 from recbole_precise.nn.losses import full_softmax_loss
 from recbole_precise.nn.losses.bce import bce_loss, draw_unseen
 from recbole_precise.nn.losses.sampled_softmax import own_item_mask
@@ -29,7 +29,14 @@ from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.precision import product_dtype
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.towers import AlignedTower, FrozenView, IdTower, TextMlp, TextTower
+from recbole_precise.nn.towers import (
+    AlignedTower,
+    FrozenView,
+    IdTower,
+    ItemTower,
+    TextMlp,
+    TextTower,
+)
 from recbole_precise.nn.versions import version_of
 from recbole_precise.text.states import TokenStates
 from recbole_precise.training.phases import Phase
@@ -87,16 +94,20 @@ class ExpertsRecommender(TwoSidedRecommender):
     #: The experts without which the model is another one; None: any will do.
     made_of: tuple[str, ...] | None = None
 
+    item_encoder: GatedItems
+
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
-        self.config, self.width = config, config["embedding_size"]
+        self.config = config
+        self.width = config["embedding_size"]
         self.experts = tuple(name for name in EXPERTS if name in config["experts"])
         if self.made_of not in (None, self.experts):
             raise ConfigError(
                 f"{config['model']} is made of experts: [{', '.join(self.made_of)}]; leave "
                 "experts out, or choose them with --model=PAD."
             )
-        built, text = self.built(), None
+        built = self.built()
+        text = None
         if set(built) & {"aligned", "text"}:
             tokens = require(dataset, "token_states", config["model"])()
             text = text_vectors(self, config, dataset, tokens.pooled(), scaled=True)
@@ -125,12 +136,10 @@ class ExpertsRecommender(TwoSidedRecommender):
         self.score = Score("dot")
         self._stacked: tuple[tuple, Tensor] | None = None
         add_near_items(self, config, dataset, text)
-        self.loss, self.n_negatives, self.loss_precision = (
-            config["loss"],
-            config["n_negatives"],
-            config["loss_precision"],
-        )
-        self.causal = next(iter(self.encoders.values())).causal
+        self.loss = config["loss"]
+        self.n_negatives = config["n_negatives"]
+        self.loss_precision = config["loss_precision"]
+        self.causal = next(members(self.encoders.values(), Backbone)).causal
         if config["train_rows"] == "windows" and not self.causal:
             raise ConfigError(
                 f"train_rows: windows needs a causal backbone; {config['backbone']} looks at a "
@@ -153,21 +162,22 @@ class ExpertsRecommender(TwoSidedRecommender):
         """Names of the sequence encoders: one an expert."""
         return built
 
-    def encoder_of(self, name: str) -> nn.Module:
-        """The sequence encoder of an expert."""
-        return self.encoders[name]
+    def encoder_of(self, name: str) -> Backbone:
+        """Return the sequence encoder of an expert."""
+        encoder = self.encoders[name]
+        assert isinstance(encoder, Backbone), "encoders are built by build_backbone"
+        return encoder
 
-    def build_tower(self, name: str, text: FrozenText | None, dataset) -> nn.Module:
-        """The item tower of an expert."""
+    def build_tower(self, name: str, text: FrozenText | None, dataset) -> ItemTower:
+        """Build the item tower of an expert."""
         if name == "id":
             return IdTower(self.id_table(dataset))
+        assert text is not None, f"the {name} expert reads texts"
         view = self.text_view(text, dataset)
-        return (
-            TextTower(view)
-            if name == "text"
-            else AlignedTower(
-                self.id_table(dataset), view, self.config["fusion"], self.config["text_dropout"]
-            )
+        if name == "text":
+            return TextTower(view)
+        return AlignedTower(
+            self.id_table(dataset), view, self.config["fusion"], self.config["text_dropout"]
         )
 
     def id_table(self, dataset) -> IdEncoder:
@@ -181,7 +191,7 @@ class ExpertsRecommender(TwoSidedRecommender):
             trained=trained,
         )
 
-    def text_view(self, text: FrozenText, dataset) -> nn.Module:
+    def text_view(self, text: FrozenText, dataset) -> ItemPart:
         """How an expert sees the texts (`text_form`): frozen vectors behind an MLP of its own, or
         the mean of trained token vectors of its own.
         """
@@ -271,13 +281,12 @@ class ExpertsRecommender(TwoSidedRecommender):
         """
         states = []
         for k, name in enumerate(self._items().active):
-            encoder, given = self.encoder_of(name), vectors[:, :, k]
-            whole = trained is not None and self.causal
-            states.append(
-                encoder.states(given, histories)[trained]
-                if whole
-                else encoder.last(given, histories)
-            )
+            encoder = self.encoder_of(name)
+            given = vectors[:, :, k]
+            if trained is not None and self.causal:
+                states.append(encoder.states(given, histories)[trained])
+            else:
+                states.append(encoder.last(given, histories))
         return torch.stack(states, 1)
 
     def next_item_loss(
@@ -339,9 +348,13 @@ class ExpertsRecommender(TwoSidedRecommender):
         return {"users": interaction[self.USER_ID]}
 
     def forward(
-        self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None
+        self,
+        item_seq: Tensor,
+        item_seq_len: Tensor,
+        users: Tensor | None = None,
+        **context: Tensor,
     ) -> Tensor:
-        """int64 `item_seq [batch, length]`, right-padded -> folded user vectors.
+        """Encode int64 `item_seq [batch, length]`, right-padded, to folded user vectors.
 
         `users [batch]`, for backbones that know users.
         """
@@ -424,9 +437,11 @@ class ExpertsRecommender(TwoSidedRecommender):
         For a gate that reads users, those of a batch's: `[batch, frequency_buckets + 1, experts]`;
         it needs the `interaction`.
         """
-        if interaction is None or not self._items().by_user:
-            return self.item_encoder.gate.table()
-        return self.item_encoder.gate.table(
+        gate = self.item_encoder.gate
+        if isinstance(gate, TableGate):
+            return gate.table()
+        assert interaction is not None, "this gate's weights are those of users"
+        return gate.table(
             self.last_states(
                 interaction[self.ITEM_SEQ],
                 interaction[self.ITEM_SEQ_LEN],

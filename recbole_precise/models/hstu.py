@@ -47,10 +47,8 @@ class HSTU(SASRecSampled):
 
     def _build(self, config, dataset) -> None:
         if config["hstu_time"] != "none":
-            times, offsets = (
-                np.asarray(require(dataset, "raw_times", config["model"])()),
-                dataset.store.offsets.numpy(),
-            )
+            times = np.asarray(require(dataset, "raw_times", config["model"])())
+            offsets = dataset.store.offsets.numpy()
             fault = what_times_lack(times, offsets)
             if fault:
                 raise ConfigError(

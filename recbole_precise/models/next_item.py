@@ -35,6 +35,8 @@ class NextItemRecommender(TwoSidedRecommender):
     positions of a window in one pass.
     """
 
+    item_encoder: ItemEncoder
+
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
         self.config = config
@@ -68,12 +70,14 @@ class NextItemRecommender(TwoSidedRecommender):
     def build_objective(self, config, dataset) -> None:
         """Full or sampled softmax, as `softmax` says."""
         self.label_smoothing = config["label_smoothing"]
-        self.target_horizon, self.target_decay = config["target_horizon"], config["target_decay"]
+        self.target_horizon = config["target_horizon"]
+        self.target_decay = config["target_decay"]
         softmax = config["softmax"]
         self.full_softmax = (
             full_softmax_pays(self.n_items) if softmax == "auto" else softmax == "full"
         )
-        self.logq, self.loss_precision = config["logq"], config["loss_precision"]
+        self.logq = config["logq"]
+        self.loss_precision = config["loss_precision"]
         if not self.full_softmax:
             self._refuse_soft_targets()
             counts = torch.as_tensor(require(dataset, "train_item_counts", "sampled softmax")())
@@ -126,11 +130,9 @@ class NextItemRecommender(TwoSidedRecommender):
         if not self.full_softmax:
             return self.item_encoder(item_seq), None
         catalogue = self.target_items.all_items()
-        return (
-            catalogue[item_seq]
-            if self.target_items is self.item_encoder
-            else self.item_encoder(item_seq)
-        ), catalogue
+        if self.target_items is self.item_encoder:
+            return catalogue[item_seq], catalogue
+        return self.item_encoder(item_seq), catalogue
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
         """Next-item loss (PRECISE Eq. 5) at the trained positions; with `target_horizon` over 1 the
@@ -164,7 +166,8 @@ class NextItemRecommender(TwoSidedRecommender):
             targets, weights: with a catalogue, soft targets `[positions, k]` in the place of the
                 next item.
         """
-        recall, own = self.recalled(batch), batch.targets[batch.trained]
+        recall = self.recalled(batch)
+        own = batch.targets[batch.trained]
         if catalogue is None:
             return self.sampled_softmax(
                 users, own, lambda negatives: self.forbidden(batch, negatives), recall

@@ -17,7 +17,9 @@ from torch import Tensor
 from recbole_precise.errors import ConfigError
 from recbole_precise.models.experts import EXPERTS, ExpertsRecommender, Step
 from recbole_precise.nn.alignment import Alignment
+from recbole_precise.nn.gates import TableGate
 from recbole_precise.nn.losses import alignment_rows
+from recbole_precise.nn.towers import AlignedTower, IdTower
 from recbole_precise.training.phases import Phase
 
 PHASES = ("pretrain", "align", "finetune")
@@ -37,6 +39,8 @@ class PAD(ExpertsRecommender):
     begins in the last phase with a small weight (`late_weight`), so that the phase begins with what
     the others can do and keeps that unless it finds better.
     """
+
+    trained_to: Tensor
 
     def __init__(self, config, dataset) -> None:
         self.first = config["pretrained_expert"]
@@ -75,7 +79,8 @@ class PAD(ExpertsRecommender):
 
     def phases(self) -> list[Phase]:
         """Those of `phases` that the experts need."""
-        config, wanted = self.config, list(self.config["phases"])
+        config = self.config
+        wanted = list(config["phases"])
         needs = {
             "pretrain": self.first in self.item_encoder.towers,
             "align": "aligned" in self.experts,
@@ -121,10 +126,9 @@ class PAD(ExpertsRecommender):
                 "validate_start": config["late_weight"] is not None,
             },
         }
-        epochs, rate = (
-            {name: config[f"{name}_epochs"] for name in plan if name != "pretrain"},
-            {name: config[f"{name}_learning_rate"] for name in plan if name != "pretrain"},
-        )
+        later = [name for name in plan if name != "pretrain"]
+        epochs = {name: config[f"{name}_epochs"] for name in later}
+        rate = {name: config[f"{name}_learning_rate"] for name in later}
         return [
             Phase(
                 name=name,
@@ -149,9 +153,8 @@ class PAD(ExpertsRecommender):
             if any(True for _ in self.alignment.parameters()) and self.config["align"] != "none"
             else ()
         )
-        if (
-            self.config["align"] == "non_anchored"
-        ):  # nothing recommends, so the encoder and the fusion stand still
+        # nothing recommends, so the encoder and the fusion stand still
+        if self.config["align"] == "non_anchored":
             return tower + r"table\..*", tower + r"view\..*", *maps
         if self.config["align"] == "anchored_frozen":
             return tower + r"(?!table\.).*", r"encoders\.aligned\..*", *maps
@@ -170,9 +173,9 @@ class PAD(ExpertsRecommender):
             and int(self.trained_to) in (1, 2)
         ):
             trained = self._trained_before()
-            self.item_encoder.gate.begin(
-                [1.0 if name in trained else float(late) for name in self.experts]
-            )
+            gate = self.item_encoder.gate
+            assert isinstance(gate, TableGate), "late_weight is for a gate of free weights"
+            gate.begin([1.0 if name in trained else float(late) for name in self.experts])
         self.trained_to.fill_(number)
 
     def _trained_before(self) -> set[str]:
@@ -192,12 +195,15 @@ class PAD(ExpertsRecommender):
     @torch.no_grad()
     def _copy_pretrained(self) -> None:
         """The aligned expert begins as the pre-trained ID expert (Sec. 3.2)."""
-        towers = self.item_encoder.towers
-        for source, target in (
-            (towers["id"].table, towers["aligned"].table),
-            (self.encoders["id"], self.encoders["aligned"]),
-        ):
-            target.load_state_dict(source.state_dict())
+        source = self.item_encoder.towers["id"]
+        assert isinstance(source, IdTower)
+        self._aligned_tower().table.load_state_dict(source.table.state_dict())
+        self.encoders["aligned"].load_state_dict(self.encoders["id"].state_dict())
+
+    def _aligned_tower(self) -> AlignedTower:
+        tower = self.item_encoder.towers["aligned"]
+        assert isinstance(tower, AlignedTower)
+        return tower
 
     # --- Training -----------------------------------------------------------------------------
 
@@ -206,31 +212,29 @@ class PAD(ExpertsRecommender):
 
         While aligning, with the distance of text and IDs added (Sec. 3.2).
         """
-        step, align = self.step(interaction), self.config["align"]
-        aligning = int(self.trained_to) == 2 and align != "none"
-        loss = (
-            torch.zeros((), device=step.inputs.device)
-            if aligning and align == "non_anchored"
-            else self.recommendation_loss(step)
-        )
-        return loss + self.config["align_weight"] * self._discrepancy(step) if aligning else loss
+        step = self.step(interaction)
+        align = self.config["align"]
+        if int(self.trained_to) != 2 or align == "none":
+            return self.recommendation_loss(step)
+        if align == "non_anchored":
+            loss = torch.zeros((), device=step.inputs.device)
+        else:
+            loss = self.recommendation_loss(step)
+        return loss + self.config["align_weight"] * self._discrepancy(step)
 
     def _discrepancy(self, step: Step) -> Tensor:
         """How far the texts' vectors of the batch's items are from their ID vectors, in the aligned
         tower.
         """
-        first, rows = slice(self.config["mmd_sequences"]), self.config["mmd_rows"]
-        items, negatives = step.items()[first], None
+        first = slice(self.config["mmd_sequences"])
+        rows = self.config["mmd_rows"]
+        items = step.items()[first]
+        negatives = None
         if rows == "author":
             missing = self.max_seq_length - step.inputs.shape[1]
             items = F.pad(items, (0, missing))
-            negatives = (
-                None
-                if step.drawn is None
-                else F.pad(step.drawn.negatives[first, :, 0], (0, missing))
-            )
-        aligned, wanted = (
-            self.item_encoder.towers["aligned"],
-            alignment_rows(items, negatives, rows),
-        )
+            if step.drawn is not None:
+                negatives = F.pad(step.drawn.negatives[first, :, 0], (0, missing))
+        aligned = self._aligned_tower()
+        wanted = alignment_rows(items, negatives, rows)
         return self.alignment(aligned.text_rows(wanted), aligned.id_rows(wanted))

@@ -8,13 +8,14 @@ Reference:
 from __future__ import annotations
 
 import re
+from typing import Any, ClassVar
 
 from torch import nn
 
 from recbole_precise.models.base import require
 from recbole_precise.models.next_item import NextItemRecommender
 from recbole_precise.nn.experts import ExpertPooling, MeanPooling
-from recbole_precise.nn.item_encoders import ItemEncoder, TextEncoder
+from recbole_precise.nn.item_encoders import ItemEncoder, ItemPart, TextEncoder
 from recbole_precise.training.phases import Phase
 
 
@@ -28,7 +29,8 @@ class PRECISEUT(NextItemRecommender):
     """
 
     #: The scenes that it learns from and sees: all (docs/scenes.md).
-    scene_view = "universal"
+    #: A name, or a static method that gives it from the settings.
+    scene_view: ClassVar[Any] = "universal"
 
     def build_items(self, config, dataset) -> ItemEncoder:
         """ID vector and text vector side by side, or one of them, as `variant` says."""
@@ -41,7 +43,7 @@ class PRECISEUT(NextItemRecommender):
                 else (id_size if variant == "id" else token_size)
             )
             id_size, token_size = (kept, 0) if variant == "id" else (0, kept)
-        parts: list[nn.Module] = []
+        parts: list[ItemPart] = []
         if id_size:
             parts.append(self.id_part(config, dataset, id_size, with_text=bool(token_size)))
         if token_size:

@@ -44,14 +44,11 @@ class PRECISETT(PRECISEUT):
 
     def __init__(self, config, dataset) -> None:
         super().__init__(config, dataset)
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # universal training draws the numbers that it draws in PRECISE-UT
+        # universal training draws the numbers that it draws in PRECISE-UT
+        with torch.random.fork_rng(devices=[]):
             self.head = ConcatHead(self.width, self.max_seq_length, config["targeted_residual"])
-        self.targeted_loss, self.targeted_negatives = (
-            config["targeted_loss"],
-            config["targeted_negatives"],
-        )
+        self.targeted_loss = config["targeted_loss"]
+        self.targeted_negatives = config["targeted_negatives"]
         self.set_stage("targeted")
 
     def phases(self) -> list[Phase]:
@@ -99,11 +96,11 @@ class PRECISETT(PRECISEUT):
             return super().calculate_loss(interaction)
         batch = self.next_items(interaction)
         softmax = self.targeted_loss == "softmax"
-        vectors, catalogue = (
-            self.sequence_items(batch.item_seq)
-            if softmax
-            else (self.item_encoder(batch.item_seq), None)
-        )
+        catalogue = None
+        if softmax:
+            vectors, catalogue = self.sequence_items(batch.item_seq)
+        else:
+            vectors = self.item_encoder(batch.item_seq)
         users = self._users(
             vectors, batch, every_position=SUPERVISED_FIELD in interaction.interaction
         )
@@ -138,12 +135,16 @@ class PRECISETT(PRECISEUT):
         bonus = None if recall is None else recall.at(torch.cat([targets[:, None], negatives], 1))
         return bpr_loss(users, vectors[place[:, 0]], vectors[place[:, 1:]], forbidden, bonus)
 
-    def forward(self, item_seq: Tensor, item_seq_len: Tensor) -> Tensor:
-        """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> user
-        vectors `[batch, width]`.
+    def forward(self, item_seq: Tensor, item_seq_len: Tensor, **context: Tensor) -> Tensor:
+        """Encode histories to user vectors `[batch, width]`.
+
+        Args:
+            item_seq: int64 `[batch, length]`, right-padded.
+            item_seq_len: int64 `[batch]`.
+            context: as in `TwoSidedRecommender.forward`.
         """
         if self.stage == "universal":
-            return super().forward(item_seq, item_seq_len)
+            return super().forward(item_seq, item_seq_len, **context)
         longest = max(int(item_seq_len.max()), 1)
         return self._user_state(self.item_encoder(item_seq[:, :longest]), item_seq_len)
 

@@ -17,9 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from recbole_precise.nn.gates import ExpertOutputGate
+from recbole_precise.nn.gates import ExpertOutputGate, TableGate
+from recbole_precise.nn.item_encoders import Words, members
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.towers import Words
+from recbole_precise.nn.towers import ItemTower
 
 _LOGITS_BYTES = 64 << 20  # of one block of logits where weights depend on the user
 
@@ -42,17 +43,22 @@ class GatedItems(nn.Module):
         active: names of the experts that make the score now. One alone speaks without a gate.
     """
 
+    bucket: Tensor
+    active: tuple[str, ...]
+
     def __init__(
         self,
-        towers: Mapping[str, nn.Module],
+        towers: Mapping[str, ItemTower],
         experts: tuple[str, ...],
-        gate: nn.Module,
+        gate: TableGate | ExpertOutputGate,
         bucket: Tensor,
         text: FrozenText | None,
         id_dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        self.towers, self.gate, self.text = nn.ModuleDict(towers), gate, text
+        self.towers = nn.ModuleDict(towers)
+        self.gate = gate
+        self.text = text
         self.experts = self.active = tuple(experts)
         self.id_dropout = id_dropout
         self.n_buckets = int(bucket.max()) if len(bucket) else 0
@@ -68,21 +74,22 @@ class GatedItems(nn.Module):
         return self.gated and isinstance(self.gate, ExpertOutputGate)
 
     def stacked(self, item_ids: Tensor | None) -> Tensor:
-        """The active experts' vectors of `item_ids [n]`, or of all items for None: `[n, experts,
-        width]`.
+        """Encode `item_ids [n]`, or all items for None, by the active experts.
+
+        Returns:
+            `[n, experts, width]`.
         """
-        device, absent = self.bucket.device, None
+        device = self.bucket.device
+        absent = None
         if self.training and self.id_dropout and self.text is not None and self.active != ("id",):
             absent = (
                 torch.rand(len(self.bucket) if item_ids is None else len(item_ids), device=device)
                 < self.id_dropout
             )
-        with torch.autocast(
-            device_type=device.type, enabled=False
-        ):  # too small a share of a step to gain from bf16, as in `ItemEncoder`
-            return torch.stack(
-                [self.towers[name].rows(item_ids, absent) for name in self.active], 1
-            )
+        active = members((self.towers[name] for name in self.active), ItemTower)
+        # too small a share of a step to gain from bf16, as in `ItemEncoder`
+        with torch.autocast(device_type=device.type, enabled=False):
+            return torch.stack([tower.rows(item_ids, absent) for tower in active], 1)
 
     def weights(self, bucket: Tensor, states: Tensor | None = None) -> Tensor:
         """Weights `[..., experts]` for int64 `bucket [...]`.
@@ -92,6 +99,18 @@ class GatedItems(nn.Module):
         if not self.gated:
             return torch.ones((*bucket.shape, len(self.active)), device=bucket.device)
         return self.gate(bucket, states)
+
+    def user_weights(self, states: Tensor) -> Tensor:
+        """Weigh the experts for each user and bucket, where weights depend on the user.
+
+        Args:
+            states: `[users, experts, width]`.
+
+        Returns:
+            `[users, n_buckets + 1, experts]`.
+        """
+        assert isinstance(self.gate, ExpertOutputGate), "weights do not depend on the user"
+        return self.gate.table(states)
 
     def fold_items(self, vectors: Tensor, bucket: Tensor) -> Tensor:
         """`vectors [n, experts, width]` of items of `bucket [n]` -> one vector each, for inner
@@ -107,7 +126,7 @@ class GatedItems(nn.Module):
         """`states [n, experts, width]` of users -> one vector each."""
         if not self.by_user:
             return states.flatten(1)
-        return (self.gate.table(states)[:, 1:, :, None] * states[:, None]).flatten(1)
+        return (self.user_weights(states)[:, 1:, :, None] * states[:, None]).flatten(1)
 
     def pair_scores(self, states: Tensor, vectors: Tensor, bucket: Tensor) -> Tensor:
         """Scores `[n, m]` of `states [n, experts, width]` for m items each: `vectors [n, m,
@@ -135,7 +154,7 @@ class GatedItems(nn.Module):
         with_text = (
             torch.zeros(count, dtype=torch.bool) if self.text is None else self.text.extend(vectors)
         )
-        for tower in self.towers.values():
+        for tower in members(self.towers.values(), ItemTower):
             readable = tower.extend(count, None if self.text is None else words)
             with_text = with_text if readable is None else readable
         self.bucket = torch.cat([self.bucket, self.bucket.new_full((count,), self.n_buckets)])
@@ -155,14 +174,12 @@ def user_gated_softmax_loss(
         states: `[n, experts, width]`. vectors: `[items, experts, width]`. bucket: int64 `[items]`.
             targets: int64 `[n]`.
     """
-    flat, groups = (
-        vectors.flatten(1),
-        [torch.nonzero(bucket == b).squeeze(1) for b in range(items.n_buckets + 1)],
-    )
+    flat = vectors.flatten(1)
+    groups = [torch.nonzero(bucket == b).squeeze(1) for b in range(items.n_buckets + 1)]
     place = torch.argsort(torch.cat(groups[1:] + groups[:1]))
 
     def block(some: Tensor, wanted: Tensor) -> Tensor:
-        weights = items.gate.table(some)
+        weights = items.user_weights(some)
         parts = [
             (weights[:, b, :, None] * some).flatten(1) @ flat[groups[b]].t()
             for b in range(1, items.n_buckets + 1)

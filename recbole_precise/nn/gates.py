@@ -47,6 +47,8 @@ class TableGate(nn.Module):
 class NoGate(TableGate):
     """Every expert weighs 1: the score is the plain sum. One expert alone needs no other gate."""
 
+    ones: Tensor
+
     def __init__(self, n_experts: int, n_buckets: int) -> None:
         super().__init__()
         self.register_buffer("ones", torch.ones(n_buckets + 1, n_experts), persistent=False)
@@ -118,10 +120,12 @@ class MlpGate(TableGate):
         super().__init__()
         self.bucket = nn.Embedding(n_buckets + 1, _VECTOR)
         self.expert = nn.Parameter(torch.randn(n_experts, _VECTOR))
-        self.inner, self.outer = nn.Linear(2 * _VECTOR, _VECTOR), nn.Linear(_VECTOR, 1)
+        self.inner = nn.Linear(2 * _VECTOR, _VECTOR)
+        self.outer = nn.Linear(_VECTOR, 1)
 
     def table(self) -> Tensor:
-        n_buckets, n_experts = self.bucket.num_embeddings, len(self.expert)
+        n_buckets = self.bucket.num_embeddings
+        n_experts = len(self.expert)
         pairs = torch.cat(
             [
                 self.bucket.weight[:, None].expand(-1, n_experts, -1),
@@ -157,20 +161,23 @@ class ExpertOutputGate(nn.Module):
         return table.gather(1, bucket[..., None].expand(-1, -1, table.shape[2]))
 
 
-_PLAIN = {
+#: Made from the numbers of experts and buckets alone.
+_BY_SIZE: dict[str, type[BucketGate] | type[MlpGate] | type[GlobalGate]] = {
     "bucket": BucketGate,
     "mlp": MlpGate,
     "global": GlobalGate,
-}  # made from the numbers of experts and buckets alone
-FREE_GATES = tuple(
-    kind for kind, gate in _PLAIN.items() if issubclass(gate, FreeGate)
-)  # whose weights can be set (`TableGate.begin`)
+}
+#: Gates whose weights can be set (`TableGate.begin`).
+FREE_GATES = tuple(kind for kind, gate in _BY_SIZE.items() if issubclass(gate, FreeGate))
 
 
-def build_gate(kind: str, experts: Sequence[str], n_buckets: int, width: int) -> nn.Module:
-    """The gate `kind` over `experts` (their names); `width` is that of a user state.
+def build_gate(
+    kind: str, experts: Sequence[str], n_buckets: int, width: int
+) -> TableGate | ExpertOutputGate:
+    """Build the gate `kind` over `experts` (their names); `width` is that of a user state.
 
-    Raises ValueError for an unknown kind.
+    Raises:
+        ValueError: the kind is unknown.
     """
     if kind not in GATES:
         raise ValueError(f"gate must be one of {GATES}, not {kind!r}")
@@ -180,4 +187,4 @@ def build_gate(kind: str, experts: Sequence[str], n_buckets: int, width: int) ->
         return AuthorGate(experts, n_buckets)
     if kind == "expert_output":
         return ExpertOutputGate(len(experts), n_buckets, width)
-    return _PLAIN[kind](len(experts), n_buckets)
+    return _BY_SIZE[kind](len(experts), n_buckets)

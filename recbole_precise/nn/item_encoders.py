@@ -4,9 +4,15 @@ side by side.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
+
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+#: Token states, token ids and offsets of items, as `TextEncoder` takes them.
+Words = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 JOINS = ("concat", "sum")
 UNSEEN_IDS = ("initial", "zero", "mean")
@@ -44,7 +50,44 @@ def standardised(vectors: Tensor, std: float) -> Tensor:
     return centred * (std / centred.pow(2).mean().sqrt().clamp_min(1e-12))
 
 
-class IdEncoder(nn.Module):
+Member = TypeVar("Member", bound=nn.Module)
+
+
+def members(modules: Iterable[nn.Module], kind: type[Member]) -> Iterator[Member]:
+    """Iterate over a `ModuleList` whose members are all of one `kind`."""
+    for module in modules:
+        assert isinstance(module, kind), f"{type(module).__name__} is no {kind.__name__}"
+        yield module
+
+
+class ItemPart(nn.Module):
+    """Base of what gives vectors of items: an ID table, a text encoder, a view of frozen text.
+
+    Attributes:
+        width: of the vectors.
+    """
+
+    width: int
+
+    def rows(self, item_ids: Tensor | None) -> Tensor:
+        """Encode `item_ids [n]`, or the whole catalogue for None: `[n, width]`."""
+        raise NotImplementedError
+
+    def extend(self, count: int, words: Words | None = None) -> Tensor | None:
+        """Add `count` items that were never trained.
+
+        Args:
+            count: number of new items.
+            words: their texts, for parts that read texts.
+
+        Returns:
+            bool `[count]`, which of them have a text now; None where the part reads no text, or
+            leaves it to the `FrozenText` that it looks at.
+        """
+        raise NotImplementedError
+
+
+class IdEncoder(ItemPart):
     """One trainable vector per item; row 0 is padding and stays zero (docs/methods.md 1, step 1).
 
     With `dropout` an item's whole ID vector is absent from a training step with that probability,
@@ -58,7 +101,7 @@ class IdEncoder(nn.Module):
         trained: bool `[n_items]`, items with training events; None: all.
     """
 
-    reads_text = False
+    trained: Tensor
 
     def __init__(
         self,
@@ -74,7 +117,8 @@ class IdEncoder(nn.Module):
             raise ValueError(f"id_dropout must be at least 0 and below 1, not {dropout}")
         if unseen not in UNSEEN_IDS:
             raise ValueError(f"unseen_id must be one of {UNSEEN_IDS}, not {unseen!r}")
-        self.dropout, self.unseen = dropout, unseen
+        self.dropout = dropout
+        self.unseen = unseen
         trained = torch.ones(n_items, dtype=torch.bool) if trained is None else trained.clone()
         trained[0] = False
         self.register_buffer("trained", trained, persistent=False)
@@ -86,7 +130,7 @@ class IdEncoder(nn.Module):
             self.table.weight[0] = 0
 
     def know(self, trained: Tensor) -> None:
-        """Take bool `trained [n_items]` for the items with training events from now on."""
+        """Replace the items with training events by bool `trained [n_items]`."""
         trained = trained.to(self.trained.device).clone()
         trained[0] = False
         self.trained = trained
@@ -123,8 +167,8 @@ class IdEncoder(nn.Module):
         )
         return torch.where(replaced[:, None], neutral, rows)
 
-    def extend(self, count: int) -> None:
-        """Add `count` items that were never trained.
+    def extend(self, count: int, words: Words | None = None) -> Tensor | None:
+        """Add `count` items that were never trained; their texts are not read.
 
         Under `initial`, which they never had, they stand as zero.
         """
@@ -135,9 +179,10 @@ class IdEncoder(nn.Module):
             padding_idx=0,
         )
         self.trained = torch.cat([self.trained, self.trained.new_zeros(count)])
+        return None
 
 
-class TextEncoder(nn.Module):
+class TextEncoder(ItemPart):
     """Token vectors of each item, pooled (docs/methods.md 1, steps 2 to 5, and 2 for what a token
     vector is).
 
@@ -155,7 +200,10 @@ class TextEncoder(nn.Module):
         std: root mean square of a trainable table's initial values.
     """
 
-    reads_text = True
+    offsets: Tensor
+    has_text: Tensor
+    token_index: Tensor
+    vocabulary: Tensor
 
     def __init__(
         self,
@@ -172,7 +220,9 @@ class TextEncoder(nn.Module):
         super().__init__()
         if mode not in TOKEN_MODES:
             raise ValueError(f"token_mode must be one of {TOKEN_MODES}, not {mode!r}")
-        self.mode, self.width, self.pooling = mode, width, pooling
+        self.mode = mode
+        self.width = width
+        self.pooling = pooling
         offsets_tensor = torch.from_numpy(np.asarray(offsets, dtype=np.int64))
         self.register_buffer("offsets", offsets_tensor)
         self.register_buffer("has_text", offsets_tensor[1:] > offsets_tensor[:-1])
@@ -273,14 +323,21 @@ class TextEncoder(nn.Module):
         )
         return torch.where(has_text[:, None], pooled, self.no_text)
 
-    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
-        """Add items that were never trained, from their texts; arguments as for the encoder itself,
-        without an item 0.
+    def extend(self, count: int, words: Words | None = None) -> Tensor:
+        """Add items that were never trained, by their texts.
 
         In `vocab` mode tokens that no item had in training have no row and are left out; an item
-        with none but such tokens counts as without text. Returns: bool `[items]`, which of them
-            have a text now.
+        with none but such tokens counts as without text.
+
+        Args:
+            count: number of new items.
+            words: as the constructor's first arguments, without an item 0.
+
+        Returns:
+            bool `[count]`, which of them have a text now.
         """
+        assert words is not None, "a text encoder is extended by texts"
+        states, token_ids, offsets = words
         device = self.offsets.device
         lengths = torch.from_numpy(np.diff(np.asarray(offsets, dtype=np.int64)))
         if self.mode == "vocab":
@@ -293,7 +350,8 @@ class TextEncoder(nn.Module):
                 else torch.zeros(len(ids), dtype=torch.bool)
             )
             owner = torch.repeat_interleave(torch.arange(len(lengths)), lengths)
-            lengths, index = torch.bincount(owner[known], minlength=len(lengths)), place[known]
+            lengths = torch.bincount(owner[known], minlength=len(lengths))
+            index = place[known]
         else:
             new = torch.from_numpy(np.ascontiguousarray(states))
             index = torch.arange(len(new)) + len(self.token_index)
@@ -320,7 +378,7 @@ class ItemEncoder(nn.Module):
         join: `concat` (side by side) or `sum`, of parts of one width.
     """
 
-    def __init__(self, parts: list[nn.Module], n_items: int, join: str = "concat") -> None:
+    def __init__(self, parts: Sequence[ItemPart], n_items: int, join: str = "concat") -> None:
         super().__init__()
         if not parts:
             raise ValueError("an item encoder needs at least one part")
@@ -330,7 +388,8 @@ class ItemEncoder(nn.Module):
         if join == "sum" and len(set(widths)) > 1:
             raise ValueError(f"parts of the widths {widths} have no sum")
         self.width = widths[0] if join == "sum" else sum(widths)
-        self.parts, self.join = nn.ModuleList(parts), join
+        self.parts = nn.ModuleList(parts)
+        self.join = join
         self.n_items = n_items
 
     def _rows(self, item_ids: Tensor | None) -> Tensor:
@@ -338,7 +397,7 @@ class ItemEncoder(nn.Module):
         # step to gain from bf16
         device = next(self.parameters()).device
         with torch.autocast(device_type=device.type, enabled=False):
-            rows = [part.rows(item_ids) for part in self.parts]
+            rows = [part.rows(item_ids) for part in members(self.parts, ItemPart)]
             return torch.cat(rows, -1) if self.join == "concat" else torch.stack(rows).sum(0)
 
     def forward(self, item_ids: Tensor) -> Tensor:
@@ -360,16 +419,20 @@ class ItemEncoder(nn.Module):
         token_ids: np.ndarray | None = None,
         offsets: np.ndarray | None = None,
     ) -> Tensor:
-        """Add `count` items that were never trained, known by their texts alone (see
-        `TextEncoder.extend`).
+        """Add `count` items that were never trained, known by their texts alone.
 
-        Returns: bool `[count]`, which of them have a text now; none does where no part reads text.
+        The texts are as for `TextEncoder.extend`.
+
+        Returns:
+            bool `[count]`, which of them have a text now; none does where no part reads text.
         """
+        words = None
+        if states is not None and token_ids is not None and offsets is not None:
+            words = (states, token_ids, offsets)
         with_text = torch.zeros(count, dtype=torch.bool)
-        for part in self.parts:
-            if part.reads_text:
-                with_text = part.extend(states, token_ids, offsets)
-            else:
-                part.extend(count)
+        for part in members(self.parts, ItemPart):
+            readable = part.extend(count, words)
+            if readable is not None:
+                with_text = readable
         self.n_items += count
         return with_text

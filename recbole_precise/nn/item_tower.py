@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from recbole_precise.nn.item_encoders import ItemEncoder
 from recbole_precise.nn.sequence_encoders import PackedEncoder
@@ -19,11 +19,12 @@ class OneItemTower:
     """
 
     def __init__(self, items: ItemEncoder, sequences: PackedEncoder) -> None:
-        self.items, self.sequences = items, sequences
+        self.items = items
+        self.sequences = sequences
 
     @property
-    def parts(self):
-        """Those of the item encoder."""
+    def parts(self) -> nn.ModuleList:
+        """Parts of the item encoder."""
         return self.items.parts
 
     def _states(self, vectors: Tensor) -> Tensor:

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from recbole_precise.nn.item_encoders import ItemEncoder
+from recbole_precise.nn.item_encoders import ItemEncoder, ItemPart, Words, members
 from recbole_precise.nn.text_vectors import FrozenText, TextVectors
 from recbole_precise.nn.versions import version_of
 from recbole_precise.text.encoder import batch_tokens, plan_batches
@@ -47,13 +47,14 @@ class LearningText(FrozenText):
         batch: int = 2048,
     ) -> None:  # fmt: skip
         super().__init__(tokens.without_special().pooled(), scaled=False)
-        self.language, self.batch, self._read_below = language, batch, read_below
+        self.language = language
+        self.batch = batch
+        self._read_below = read_below
         self.special = torch.tensor(tokens.special_token_ids, dtype=torch.int64)
         self.token_ids = torch.from_numpy(tokens.token_ids.astype(np.int64))
         self.offsets = torch.from_numpy(np.asarray(tokens.offsets, dtype=np.int64))
-        self.below = (
-            None if below is None else below.states
-        )  # stays in the file that it is mapped from
+        # stays in the file that it is mapped from
+        self.below = None if below is None else below.states
         if self.below is not None:
             self._check()
 
@@ -94,7 +95,8 @@ class LearningText(FrozenText):
         """Mean last state of the tokens of `items [n]`, those left out that the tokenizer adds:
         `[n, hidden]`.
         """
-        begin, length = self.offsets[items], self.offsets[items + 1] - self.offsets[items]
+        begin = self.offsets[items]
+        length = self.offsets[items + 1] - begin
         mask = torch.arange(int(length.max())) < length[:, None]
         row = (begin[:, None] + torch.arange(mask.shape[1]))[mask]
         ids = torch.full(mask.shape, self.language.padding_id)
@@ -124,6 +126,7 @@ class LearningText(FrozenText):
         )
         has_text = self.extend(new.without_special().pooled())
         if self.below is not None and len(token_ids):
+            assert self._read_below is not None, "states below come with a way to read them"
             texts = np.split(np.asarray(token_ids), offsets[1:-1])
             self.below = np.concatenate(
                 [self.below, self._read_below([text for text in texts if len(text)])]
@@ -147,11 +150,13 @@ class LearningTextVectors(TextVectors):
 
     text: LearningText
 
-    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
-        """Add items that were never trained, from all their tokens, with those that the tokenizer
-        adds.
+    def extend(self, count: int, words: Words | None = None) -> Tensor:
+        """Add items that were never trained, by all their tokens.
+
+        Those that the tokenizer adds are among them.
         """
-        return self.text.extend_tokens(states, token_ids, offsets)
+        assert words is not None, "new items are read by their texts"
+        return self.text.extend_tokens(*words)
 
 
 class LearningItems(ItemEncoder):
@@ -159,11 +164,10 @@ class LearningItems(ItemEncoder):
     catalogue once until a weight changes.
     """
 
-    def __init__(self, part: nn.Module, n_items: int) -> None:
+    def __init__(self, part: ItemPart, n_items: int) -> None:
         super().__init__([part], n_items)
-        self._encoded: list[Tensor] | None = (
-            None  # within a step: [place of each item among them or -1 [items], vectors [n, width]]
-        )
+        # within a step: place of each item among them or -1 [items], vectors [n, width]
+        self._encoded: tuple[Tensor, Tensor] | None = None
         self._all: tuple[tuple, Tensor] | None = None
 
     @contextlib.contextmanager
@@ -173,10 +177,10 @@ class LearningItems(ItemEncoder):
         Its vectors carry one gradient for all their uses.
         """
         device = next(self.parameters()).device
-        self._encoded = [
+        self._encoded = (
             torch.full((self.n_items,), -1, device=device),
             torch.empty(0, self.width, device=device),
-        ]
+        )
         try:
             yield
         finally:
@@ -184,7 +188,8 @@ class LearningItems(ItemEncoder):
 
     def _rows(self, item_ids: Tensor | None) -> Tensor:
         # unlike sums over a token table, a language model gains from the autocast of the step
-        return self.parts[0].rows(item_ids).float()
+        (part,) = members(self.parts, ItemPart)
+        return part.rows(item_ids).float()
 
     def forward(self, item_ids: Tensor) -> Tensor:
         """As `ItemEncoder.forward`."""
@@ -199,7 +204,7 @@ class LearningItems(ItemEncoder):
             )
             vectors = torch.cat([vectors, self._rows(fresh)])
             if torch.is_grad_enabled():
-                self._encoded = [place, vectors]
+                self._encoded = (place, vectors)
         return vectors[place[item_ids]]
 
     def all_items(self) -> Tensor:

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import scipy.sparse as sp
 import torch
 from torch import Tensor, nn
 
 from recbole_precise.nn.next_item import NextItems
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 # what rounding leaves of a count that was taken away; the smallest real count is 1 / window
 _NOTHING = 1e-4
@@ -69,13 +73,11 @@ class Memory(nn.Module):
         )
         self.counts = torch.from_numpy(counts.data.astype("float32"))
 
-    def _apply(self, function, *args, **kwargs):
-        super()._apply(function, *args, **kwargs)
-        self.offsets, self.items, self.counts = (
-            function(self.offsets),
-            function(self.items),
-            function(self.counts),
-        )
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.offsets = fn(self.offsets)
+        self.items = fn(self.items)
+        self.counts = fn(self.counts)
         return self
 
     def after(self, last: Tensor) -> Recall:

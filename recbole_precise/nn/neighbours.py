@@ -35,22 +35,23 @@ class Neighbours:
         if self.transitions is None:
             return None
         some = self.transitions[last.cpu().numpy()].tocoo()
-        return tuple(
-            torch.as_tensor(part, device=last.device)
-            for part in (some.row.astype(np.int64), some.col.astype(np.int64), some.data)
+        return (
+            torch.as_tensor(some.row.astype(np.int64), device=last.device),
+            torch.as_tensor(some.col.astype(np.int64), device=last.device),
+            torch.as_tensor(some.data, device=last.device),
         )
 
     def of_items(self, vectors: Tensor) -> Tensor:
         """Scoring vectors of the catalogue `[items, width]`, widened by the texts."""
-        return vectors if self.texts is None else torch.cat([vectors, self._texts(vectors)], 1)
+        if self.texts is None:
+            return vectors
+        return torch.cat([vectors, self._texts(self.texts, vectors)], 1)
 
     def of_users(self, vectors: Tensor, last: Tensor) -> Tensor:
-        """Scoring vectors of users `[batch, width]`, widened by the text of each one's
-        last item.
-        """
-        return (
-            vectors if self.texts is None else torch.cat([vectors, self._texts(vectors)[last]], 1)
-        )
+        """Widen scoring vectors of users `[batch, width]` by the text of each one's last item."""
+        if self.texts is None:
+            return vectors
+        return torch.cat([vectors, self._texts(self.texts, vectors)[last]], 1)
 
     def extend(self, count: int, texts: np.ndarray | None) -> None:
         """Add `count` items that no training sequence holds.
@@ -65,7 +66,8 @@ class Neighbours:
                 [self.texts, torch.as_tensor(texts, dtype=torch.float32).to(self.texts)]
             )
 
-    def _texts(self, like: Tensor) -> Tensor:
-        if self.texts.device != like.device:
-            self.texts = self.texts.to(like.device)
-        return self.texts.to(like.dtype)
+    def _texts(self, texts: Tensor, like: Tensor) -> Tensor:
+        """Bring the texts to the device of `like` once, and to its type."""
+        if texts.device != like.device:
+            texts = self.texts = texts.to(like.device)
+        return texts.to(like.dtype)

@@ -4,18 +4,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from recbole_precise.nn.item_encoders import ItemPart, Words
 from recbole_precise.nn.text_vectors import FrozenText, pooled_states, scaled_projection
 
-_ROUNDS, _FITTED, _BLOCK = (
-    30,
-    50_000,
-    8192,
-)  # of Lloyd's algorithm; rows that it looks at; rows compared at once
+_ROUNDS = 30  # of Lloyd's algorithm
+_FITTED = 50_000  # rows that it looks at
+_BLOCK = 8192  # rows compared at once
 
 
 def nearest_centre(rows: Tensor, centres: Tensor) -> Tensor:
@@ -37,7 +35,8 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
     With no more distinct rows than k the centres are those rows, and some stand twice.
     """
     first = torch.randint(len(rows), (1,), generator=generator)
-    centres, gap = rows[first], (rows - rows[first]).square().sum(1)
+    centres = rows[first]
+    gap = (rows - rows[first]).square().sum(1)
     while len(centres) < k:  # each next one far from those before
         pick = torch.multinomial(gap, 1, generator=generator) if bool((gap > 0).any()) else first
         centres = torch.cat([centres, rows[pick]])
@@ -47,7 +46,8 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
         owner = nearest_centre(rows, centres)
         if before is not None and torch.equal(owner, before):
             break
-        before, count = owner, torch.bincount(owner, minlength=k)
+        before = owner
+        count = torch.bincount(owner, minlength=k)
         centres = torch.zeros_like(centres).index_add_(0, owner, rows) / count.clamp_min(1)[:, None]
         lonely = torch.nonzero(count == 0).squeeze(1)
         if len(lonely):
@@ -58,7 +58,7 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
     return centres
 
 
-class CodeVectors(nn.Module):
+class CodeVectors(ItemPart):
     """`sum over levels l of T_l[c_l(v)]`, a part of an `ItemEncoder`: codes by residual k-means of
     the text vectors, T trained.
 
@@ -72,13 +72,16 @@ class CodeVectors(nn.Module):
             whatever the catalogue. std: root mean square of first vectors.
     """
 
-    reads_text = True
+    centres: Tensor
+    codes: Tensor
+    has_text: Tensor
 
     def __init__(
         self, text: FrozenText, *, width: int, levels: int, codes: int, std: float
     ) -> None:
         super().__init__()
-        self.width, self.text = width, text.without_items()
+        self.width = width
+        self.text = text.without_items()
         some = text.vectors[text.has_text]
         generator = torch.Generator().manual_seed(0)
         fitted = (
@@ -86,7 +89,8 @@ class CodeVectors(nn.Module):
             if len(some) > _FITTED
             else some
         )
-        rest, centres = fitted, []
+        rest = fitted
+        centres: list[Tensor] = []
         for _ in range(levels):
             centres.append(
                 k_means(rest, codes, generator)
@@ -107,7 +111,8 @@ class CodeVectors(nn.Module):
 
     def _coded(self, vectors: Tensor) -> Tensor:
         """int64 `[n, levels]`, as rows of the table."""
-        codes, rest = [], vectors
+        codes = []
+        rest = vectors
         for level, centres in enumerate(self.centres):
             found = nearest_centre(rest, centres)
             rest = rest - centres[found]
@@ -116,15 +121,14 @@ class CodeVectors(nn.Module):
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
         """Vectors of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
-        codes, has_text = (
-            (self.codes, self.has_text)
-            if item_ids is None
-            else (self.codes[item_ids], self.has_text[item_ids])
-        )
+        codes = self.codes if item_ids is None else self.codes[item_ids]
+        has_text = self.has_text if item_ids is None else self.has_text[item_ids]
         return torch.where(has_text[:, None], F.embedding(codes, self.table).sum(1), self.no_text)
 
-    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
+    def extend(self, count: int, words: Words | None = None) -> Tensor:
         """Add items that were never trained, from their token states; see `TextEncoder.extend`."""
+        assert words is not None, "codes of new items are made from their texts"
+        states, _, offsets = words
         vectors, has_text = self.text.new_rows(pooled_states(states, offsets))
         self.codes = torch.cat([self.codes, self._coded(vectors)])
         self.has_text = torch.cat([self.has_text, has_text])

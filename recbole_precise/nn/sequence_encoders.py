@@ -78,12 +78,10 @@ class TransformerBlock(nn.Module):
             raise ValueError(
                 f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})"
             )
-        self.n_heads, self.norm_first, self.attn_dropout, self.act = (
-            n_heads,
-            norm_first,
-            attn_dropout,
-            ACTIVATIONS[act],
-        )
+        self.n_heads = n_heads
+        self.norm_first = norm_first
+        self.attn_dropout = attn_dropout
+        self.act = ACTIVATIONS[act]
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
         self.inner = nn.Linear(width, inner_size)
@@ -155,7 +153,8 @@ class Transformer(PackedEncoder):
         act: str = "gelu",
     ) -> None:
         super().__init__()
-        self.causal, self.max_length = causal, max_length
+        self.causal = causal
+        self.max_length = max_length
         self.position = nn.Embedding(max_length, width)
         self.input_norm = nn.LayerNorm(width, eps=eps)
         self.dropout = Dropout(hidden_dropout)
@@ -181,12 +180,9 @@ class Projected(PackedEncoder):
 
     def __init__(self, encoder: PackedEncoder, width: int) -> None:
         super().__init__()
-        self.encoder, self.project = encoder, nn.Linear(width, width)
-
-    @property
-    def causal(self) -> bool:
-        """As the encoder says."""
-        return self.encoder.causal
+        self.encoder = encoder
+        self.project = nn.Linear(width, width)
+        self.causal = encoder.causal
 
     def packed_states(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
         """States of the real positions alone, row by row: `[positions, width]`."""

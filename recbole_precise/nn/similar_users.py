@@ -30,11 +30,10 @@ class SimilarUsers:
         count: int,
         length: int,
     ) -> None:
-        self.items, self.offsets = (
-            np.asarray(items, dtype=np.int64),
-            np.asarray(offsets, dtype=np.int64),
-        )
-        self.users, self.length = np.asarray(user_ids, dtype=np.int64), length
+        self.items = np.asarray(items, dtype=np.int64)
+        self.offsets = np.asarray(offsets, dtype=np.int64)
+        self.users = np.asarray(user_ids, dtype=np.int64)
+        self.length = length
         taken = sp.csr_matrix(
             (np.ones(len(self.items), dtype=np.float32), self.items, self.offsets),
             shape=(len(self.users), len(vectors)),
@@ -57,14 +56,19 @@ class SimilarUsers:
         near = np.where(row[:, None] >= 0, self.near[row], -1)
         owner, _ = np.nonzero(near >= 0)
         near, pair = np.unique(near[near >= 0], return_inverse=True)
-        end, lengths = self.offsets[near + 1], np.minimum(np.diff(self.offsets)[near], self.length)
+        end = self.offsets[near + 1]
+        lengths = np.minimum(np.diff(self.offsets)[near], self.length)
         place = np.arange(self.length)
         items = np.where(
             place < lengths[:, None],
             self.items[np.minimum((end - lengths)[:, None] + place, len(self.items) - 1)],
             0,
         )
-        return tuple(
-            torch.from_numpy(part).to(users.device)
-            for part in (items, lengths, self.users[near], owner, pair.reshape(-1))
+        device = users.device
+        return (
+            torch.from_numpy(items).to(device),
+            torch.from_numpy(lengths).to(device),
+            torch.from_numpy(self.users[near]).to(device),
+            torch.from_numpy(owner).to(device),
+            torch.from_numpy(pair.reshape(-1)).to(device),
         )

@@ -4,18 +4,16 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_precise.nn.item_encoders import IdEncoder
+from recbole_precise.nn.item_encoders import IdEncoder, Words
 from recbole_precise.nn.nearest import nearest
 from recbole_precise.nn.text_vectors import FrozenText, pooled_states
 
-_FIRST = (
-    -4.0,
-    0.0,
-)  # of the shares before the sigmoid, from the most frequent bucket to the rarest: 2% to a half
+#: First values of the shares before the sigmoid, from the most frequent bucket to the rarest: 2%
+#: to a half.
+_FIRST = (-4.0, 0.0)
 
 
 class SmoothedIdEncoder(IdEncoder):
@@ -32,7 +30,8 @@ class SmoothedIdEncoder(IdEncoder):
                 `IdEncoder`.
     """
 
-    reads_text = True
+    near: Tensor
+    bucket: Tensor
 
     def __init__(
         self,
@@ -49,8 +48,10 @@ class SmoothedIdEncoder(IdEncoder):
     ) -> None:
         super().__init__(n_items, width, std, dropout, unseen, trained)
         self.share = nn.Parameter(torch.linspace(*_FIRST, int(bucket.max()) + 1))
-        self.text, self.count = text, neighbours
-        vectors, allowed = text.vectors.numpy(), self.trained.numpy()
+        self.text = text
+        self.count = neighbours
+        vectors = text.vectors.numpy()
+        allowed = self.trained.numpy()
         self.register_buffer(
             "near",
             torch.from_numpy(nearest(vectors, neighbours, allowed=allowed)),
@@ -58,32 +59,34 @@ class SmoothedIdEncoder(IdEncoder):
         )
         self.register_buffer("bucket", bucket, persistent=False)
 
-    def know(self, trained: Tensor, bucket: Tensor) -> None:
-        """Take other items for the trained ones from now on, and with them other neighbours and
-        buckets.
+    def know(self, trained: Tensor, bucket: Tensor | None = None) -> None:
+        """Replace the trained items, and with them the neighbours and buckets.
 
         Args:
             trained: bool `[n_items]`.
-            bucket: int64 `[n_items]`, as in the constructor, of as many buckets at most.
+            bucket: int64 `[n_items]`, as in the constructor, of as many buckets at most; None:
+                the buckets stay as they are.
         """
         super().know(trained)
         near = nearest(
             self.text.vectors.cpu().numpy(), self.count, allowed=self.trained.cpu().numpy()
         )
         self.near = torch.from_numpy(near).to(self.near)
-        self.bucket = bucket.to(self.bucket)
+        if bucket is not None:
+            self.bucket = bucket.to(self.bucket)
 
     def values(self, item_ids: Tensor | None) -> Tensor:
-        """The trained items' own rows and what they borrow."""
+        """Mix the trained items' own rows with what they borrow."""
         ids = (
             torch.arange(len(self.near), device=self.near.device) if item_ids is None else item_ids
         )
-        own, (mean, some) = super().values(item_ids), self._neighbours(ids)
+        own = super().values(item_ids)
+        mean, some = self._neighbours(ids)
         share = torch.sigmoid(self.share)[self.bucket[ids]] * (some & self.trained[ids])
         return own + share[:, None] * (mean - own)
 
     def _neighbours(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """(mean row of the neighbours `[n, width]`, whether there are any `[n]`)."""
+        """Return the mean row of the neighbours `[n, width]` and whether there are any `[n]`."""
         near = self.near[ids]
         known = near >= 0
         rows = self.table(near.clamp_min(0)) * known[..., None]
@@ -96,12 +99,14 @@ class SmoothedIdEncoder(IdEncoder):
             (some & ~self.trained[ids])[:, None], mean, super()._neutral(rows, item_ids)
         )
 
-    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
+    def extend(self, count: int, words: Words | None = None) -> Tensor:
         """Add items that were never trained, from their token states; see `TextEncoder.extend`."""
+        assert words is not None, "neighbours of new items are found by their texts"
+        states, _, offsets = words
         allowed = self.trained.cpu().numpy()
         before = len(self.near)
         with_text = self.text.extend(pooled_states(states, offsets))
-        super().extend(len(with_text))
+        super().extend(count)
         vectors = self.text.vectors.cpu().numpy()
         near = torch.from_numpy(
             nearest(vectors[before:], self.count, among=vectors[:before], allowed=allowed)

@@ -77,14 +77,9 @@ def nearby_pairs(
     ).tocoo()
     kept = (counts.row != counts.col) & has_text[counts.row] & has_text[counts.col]
     return Pairs(
-        *(
-            torch.from_numpy(part[kept].astype(kind))
-            for part, kind in (
-                (counts.row, "int64"),
-                (counts.col, "int64"),
-                (counts.data, "float64"),
-            )
-        )
+        before=torch.from_numpy(counts.row[kept].astype("int64")),
+        after=torch.from_numpy(counts.col[kept].astype("int64")),
+        weight=torch.from_numpy(counts.data[kept].astype("float64")),
     )
 
 
@@ -108,7 +103,8 @@ def pair_loss(
         x, y: `[n, width]`, vectors of the items `before [n]` and `after [n]`. log_before,
             log_after: `[n]`, log of how likely each is drawn.
     """
-    logits, own = similarities(x, y) / temperature, torch.arange(len(x), device=x.device)
+    logits = similarities(x, y) / temperature
+    own = torch.arange(len(x), device=x.device)
     other = own[:, None] != own
     no_after = other & ((after == after[:, None]) | (after == before[:, None]))
     no_before = other & ((before == before[:, None]) | (before == after[:, None]))
@@ -118,13 +114,19 @@ def pair_loss(
 
 
 class TextAdapter(nn.Module):
-    """`size * stretch * (z + W2 gelu(W1 z + b) - shift)` with `z = x / size`, for rows x of centred
-    text vectors.
+    """Map centred text vectors x to `size * stretch * (z + W2 gelu(W1 z + b) - shift)`.
 
-    At first W2 is 0, which leaves x as it is. `size` is the root mean square of the catalogue's
-    vectors when it was trained, and shift and stretch leave those centred and of that size. All of
-        it are buffers: saved with a model and never trained with it.
+    Here `z = x / size`. At first W2 is 0, which leaves x as it is. `size` is the root mean square
+    of the catalogue's vectors when it was trained, and shift and stretch leave those centred and of
+    that size. All of it are buffers: saved with a model and never trained with it.
     """
+
+    inner: Tensor
+    bias: Tensor
+    outer: Tensor
+    shift: Tensor
+    size: Tensor
+    stretch: Tensor
 
     def __init__(self, hidden: int, width: int) -> None:
         super().__init__()
@@ -141,10 +143,9 @@ class TextAdapter(nn.Module):
 
     @torch.no_grad()
     def forward(self, rows: Tensor) -> Tensor:
-        """`rows [n, hidden]` -> tuned rows of the same shape."""
-        with torch.autocast(
-            device_type=rows.device.type, enabled=False
-        ):  # computed once, perhaps by whoever asks first inside a step
+        """Tune `rows [n, hidden]`; same shape back."""
+        # computed once, perhaps by whoever asks first inside a step
+        with torch.autocast(device_type=rows.device.type, enabled=False):
             parts = [
                 self.stretch
                 * (_adapted(part / self.size, self.inner, self.bias, self.outer) - self.shift)
@@ -188,17 +189,17 @@ class TextAdapter(nn.Module):
             self.inner.copy_(
                 torch.randn(self.inner.shape, generator=generator) / self.inner.shape[1] ** 0.5
             )
-            for name in ("bias", "outer", "shift"):
-                getattr(self, name).zero_()
+            for buffer in (self.bias, self.outer, self.shift):
+                buffer.zero_()
             self.stretch.fill_(1.0)
-        weights = [
-            getattr(self, name).clone().requires_grad_() for name in ("inner", "bias", "outer")
-        ]
+        layers = (self.inner, self.bias, self.outer)
+        inner, bias, outer = weights = [layer.clone().requires_grad_() for layer in layers]
         optimizer = torch.optim.Adam(weights, lr=tuning.learning_rate)
         log_before, log_after = (
             _log_share(part, pairs.weight, len(rows)) for part in (pairs.before, pairs.after)
         )
-        reach, losses = pairs.weight.cumsum(0), []
+        reach = pairs.weight.cumsum(0)
+        losses: list[float] = []
         for step in range(tuning.steps):
             optimizer.param_groups[0]["lr"] = tuning.learning_rate * (1 - step / tuning.steps)
             drawn = torch.searchsorted(
@@ -206,8 +207,10 @@ class TextAdapter(nn.Module):
                 torch.rand(_PAIRS, dtype=reach.dtype, generator=generator) * reach[-1],
                 right=True,
             ).clamp_max(len(reach) - 1)
-            before, after = pairs.before[drawn], pairs.after[drawn]
-            x, y = _adapted(rows[torch.cat([before, after])] / self.size, *weights).chunk(2)
+            before = pairs.before[drawn]
+            after = pairs.after[drawn]
+            wanted = rows[torch.cat([before, after])] / self.size
+            x, y = _adapted(wanted, inner, bias, outer).chunk(2)
             loss = pair_loss(
                 x, y, before, after, log_before[before], log_after[after], tuning.temperature
             )
@@ -221,8 +224,8 @@ class TextAdapter(nn.Module):
             loss.backward()
             optimizer.step()
         with torch.no_grad():
-            for name, values in zip(("inner", "bias", "outer"), weights):
-                getattr(self, name).copy_(values)
+            for layer, values in zip(layers, weights):
+                layer.copy_(values)
             tuned = torch.cat(
                 [
                     _adapted(part / self.size, self.inner, self.bias, self.outer)

@@ -5,14 +5,19 @@ trained linear map.
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from recbole_precise.nn.item_encoders import principal_projection
+from recbole_precise.nn.item_encoders import ItemPart, Words, principal_projection
 from recbole_precise.nn.text_adapter import TextAdapter
 from recbole_precise.nn.versions import version_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 
 class FrozenText(nn.Module):
@@ -41,17 +46,17 @@ class FrozenText(nn.Module):
             else values.new_ones(())
         )
         self.plain = self._placed(values, self.has_text)
-        self._adapters: tuple[
-            TextAdapter, ...
-        ] = ()  # a tuple, for a submodule would be saved once for every part that reads texts
+        # a tuple, for a submodule would be saved once for every part that reads texts
+        self._adapters: tuple[TextAdapter, ...] = ()
         self._tuned: tuple[tuple, Tensor] | None = None
 
     def _placed(self, values: Tensor, has_text: Tensor) -> Tensor:
         return torch.where(has_text[:, None], (values - self.mean) / self.scale, 0.0)
 
-    def _apply(self, function, *args, **kwargs):
-        super()._apply(function, *args, **kwargs)
-        self.plain, self.has_text = function(self.plain), function(self.has_text)
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        super()._apply(fn, recurse)
+        self.plain = fn(self.plain)
+        self.has_text = fn(self.has_text)
         return self
 
     @property
@@ -62,7 +67,8 @@ class FrozenText(nn.Module):
         """Give all vectors through `adapter` from now on, which belongs to the model: it is no
         submodule here.
         """
-        self._adapters, self._tuned = (adapter,), None
+        self._adapters = (adapter,)
+        self._tuned = None
 
     @property
     def is_tuned(self) -> bool:
@@ -111,20 +117,16 @@ class FrozenText(nn.Module):
                 self._tuned[0],
                 torch.cat([before, self._through_adapter(plain, has_text)]),
             )
-        self.plain, self.has_text = (
-            torch.cat([self.plain, plain]),
-            torch.cat([self.has_text, has_text]),
-        )
+        self.plain = torch.cat([self.plain, plain])
+        self.has_text = torch.cat([self.has_text, has_text])
         return has_text.cpu()
 
     def without_items(self) -> FrozenText:
         """The same for `new_rows` alone, without the catalogue's vectors."""
         twin = copy.copy(self)
-        twin.plain, twin.has_text, twin._tuned = (
-            self.plain[:0].clone(),
-            self.has_text[:0].clone(),
-            None,
-        )
+        twin.plain = self.plain[:0].clone()
+        twin.has_text = self.has_text[:0].clone()
+        twin._tuned = None
         return twin
 
 
@@ -165,18 +167,17 @@ def pooled_states(states: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     return (total / lengths.clamp_min(1)[:, None]).numpy()
 
 
-class TextVectors(nn.Module):
+class TextVectors(ItemPart):
     """Frozen text through a linear map to `width`, a part of an `ItemEncoder`.
 
     The map begins as a `principal_linear` of the root mean square `std`; an item without text has a
     trained vector in its place.
     """
 
-    reads_text = True
-
     def __init__(self, text: FrozenText, *, width: int, std: float) -> None:
         super().__init__()
-        self.width, self.text = width, text
+        self.width = width
+        self.text = text
         self.adapter = principal_linear(text.vectors[text.has_text], width, std, bias=False)
         self.no_text = nn.Parameter(torch.zeros(width))
 
@@ -185,6 +186,8 @@ class TextVectors(nn.Module):
         has_text = self.text.has_text if item_ids is None else self.text.has_text[item_ids]
         return torch.where(has_text[:, None], self.adapter(self.text.rows(item_ids)), self.no_text)
 
-    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> Tensor:
+    def extend(self, count: int, words: Words | None = None) -> Tensor:
         """Add items that were never trained, from their token states; see `TextEncoder.extend`."""
+        assert words is not None, "vectors of new items are made from their texts"
+        states, _, offsets = words
         return self.text.extend(pooled_states(states, offsets))

@@ -9,18 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from recbole_precise.nn.dropout import Dropout
-from recbole_precise.nn.item_encoders import IdEncoder
+from recbole_precise.nn.item_encoders import IdEncoder, ItemPart, Words, members
 from recbole_precise.nn.text_vectors import FrozenText, principal_linear
 
 FUSIONS = ("concat", "sum")
-Words = tuple[
-    np.ndarray, np.ndarray, np.ndarray
-]  # token states, token ids and offsets of items, as `TextEncoder.extend` takes them
 
 
 class TextMlp(nn.Module):
@@ -49,26 +45,47 @@ class TextMlp(nn.Module):
         return self.layers(text)
 
 
-class FrozenView(nn.Module):
-    """How an expert sees the texts: frozen vectors through a map `project` of its own.
+class FrozenView(ItemPart):
+    """Frozen text vectors through a map `project` of the expert's own.
 
-    Whatever has `rows(item_ids)` and `extend(states, token_ids, offsets)` may stand in its place,
-    as a `TextEncoder` with token vectors of its own does.
+    Any other `ItemPart` may take its place, as a `TextEncoder` with token vectors of its own does.
     """
 
     def __init__(self, text: FrozenText, project: nn.Module) -> None:
         super().__init__()
-        self.text, self.project = text, project
+        self.text = text
+        self.project = project
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
-        """`[n, width]` of `item_ids [n]`, or of all items for None."""
+        """Project the texts of `item_ids [n]`, or of all items for None: `[n, width]`."""
         return self.project(self.text.rows(item_ids))
 
-    def extend(self, states: np.ndarray, token_ids: np.ndarray, offsets: np.ndarray) -> None:
-        """Nothing of its own grows: `FrozenText` does, once for all that look at it."""
+    def extend(self, count: int, words: Words | None = None) -> Tensor | None:
+        """Do nothing: `FrozenText` grows, once for all views of it."""
+        return None
 
 
-class IdTower(nn.Module):
+class ItemTower(nn.Module):
+    """Base of what gives an expert's vectors of items."""
+
+    def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        """Encode `item_ids [n]`, or all items for None: `[n, width]`.
+
+        The IDs of those that are `absent` (bool `[n]`) are left out.
+        """
+        raise NotImplementedError
+
+    def extend(self, count: int, words: Words | None) -> Tensor | None:
+        """Add `count` items that were never trained, by the `words` of their texts.
+
+        Returns:
+            bool `[count]`, which of them have a text that the tower reads; None where
+            `FrozenText` knows it, or the tower reads none.
+        """
+        raise NotImplementedError
+
+
+class IdTower(ItemTower):
     """The ID expert's item: its row of a table."""
 
     def __init__(self, table: IdEncoder) -> None:
@@ -76,26 +93,19 @@ class IdTower(nn.Module):
         self.table = table
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
-        """`[n, width]` of `item_ids [n]`, or of all items for None, without the IDs of those that
-        are `absent` (bool `[n]`); so with all towers.
-        """
+        """Look the items up in the table; see `ItemTower.rows`."""
         return self.table.rows(item_ids, absent)
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
-        """Add `count` items that were never trained; `words`: of their texts, see
-        `TextEncoder.extend`.
-
-        Returns: bool `[count]`, which of them have a text that the tower reads; None where
-            `FrozenText` knows it, or it reads none.
-        """
+        """Add rows to the table; see `ItemTower.extend`."""
         self.table.extend(count)
         return None
 
 
-class TextTower(nn.Module):
+class TextTower(ItemTower):
     """The text expert's item: its text, seen through a view."""
 
-    def __init__(self, view: nn.Module) -> None:
+    def __init__(self, view: ItemPart) -> None:
         super().__init__()
         self.view = view
 
@@ -103,10 +113,10 @@ class TextTower(nn.Module):
         return self.view.rows(item_ids)
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
-        return None if words is None else self.view.extend(*words)
+        return None if words is None else self.view.extend(count, words)
 
 
-class AlignedTower(nn.Module):
+class AlignedTower(ItemTower):
     """The aligned expert's item: an ID row and the text through a view, the pair that alignment
     draws together, fused.
 
@@ -114,11 +124,12 @@ class AlignedTower(nn.Module):
     two.
     """
 
-    def __init__(self, table: IdEncoder, view: nn.Module, fusion: str, dropout: float) -> None:
+    def __init__(self, table: IdEncoder, view: ItemPart, fusion: str, dropout: float) -> None:
         super().__init__()
         if fusion not in FUSIONS:
             raise ValueError(f"fusion must be one of {FUSIONS}, not {fusion!r}")
-        self.table, self.view = table, view
+        self.table = table
+        self.view = view
         width = table.table.embedding_dim
         self.fuse = (
             nn.Sequential(Dropout(dropout), nn.Linear(2 * width, width), nn.GELU())
@@ -127,55 +138,57 @@ class AlignedTower(nn.Module):
         )
 
     def text_rows(self, item_ids: Tensor | None) -> Tensor:
-        """The text side `[n, width]` of what is aligned."""
+        """Return the text side `[n, width]` of what is aligned."""
         return self.view.rows(item_ids)
 
     def id_rows(self, item_ids: Tensor | None) -> Tensor:
-        """The ID side `[n, width]` of what is aligned."""
+        """Return the ID side `[n, width]` of what is aligned."""
         return self.table.rows(item_ids)
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
-        ids, text = self.table.rows(item_ids, absent), self.text_rows(item_ids)
+        ids = self.table.rows(item_ids, absent)
+        text = self.text_rows(item_ids)
         return ids + text if self.fuse is None else self.fuse(torch.cat([ids, text], 1))
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
         self.table.extend(count)
-        return None if words is None else self.view.extend(*words)
+        return None if words is None else self.view.extend(count, words)
 
 
-class DisentangledTower(nn.Module):
-    """DisCo's item (arXiv 2406.00011): what is the ID's alone, what ID and text share as either
-    tells it, what is the text's alone.
+class DisentangledTower(ItemTower):
+    """DisCo's item (arXiv 2406.00011): parts of the ID alone, of the text alone, and shared.
 
-    Each part has a source of its own, a table or a view of the text, and a projection; side by side
-    they go through a layer. Projections and layer begin orthogonal, which keeps the size of what
-    they are given.
+    What ID and text share has two parts, one as either source gives it. Each part has a source of
+    its own, a table or a view of the text, and a projection; side by side they go through a layer.
+    Projections and layer begin orthogonal, which keeps the size of what they are given.
 
     Args:
         tables, views: two each, for the part that is unique and the one that is shared.
     """
 
-    def __init__(self, tables: Sequence[IdEncoder], views: Sequence[nn.Module]) -> None:
+    def __init__(self, tables: Sequence[IdEncoder], views: Sequence[ItemPart]) -> None:
         super().__init__()
-        self.tables, self.views = nn.ModuleList(tables), nn.ModuleList(views)
+        self.tables = nn.ModuleList(tables)
+        self.views = nn.ModuleList(views)
         width = tables[0].width
         self.project = nn.ModuleList(nn.Linear(width, width, bias=False) for _ in range(4))
         self.fuse = nn.Linear(4 * width, width)
-        for layer in (*self.project, self.fuse):
+        for layer in members((*self.project, self.fuse), nn.Linear):
             nn.init.orthogonal_(layer.weight)
         nn.init.zeros_(self.fuse.bias)
 
     def parts(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
-        """`[n, 4, width]`: ID alone, ID shared, text alone, text shared."""
-        sources = [table.rows(item_ids, absent) for table in self.tables] + [
-            view.rows(item_ids) for view in self.views
-        ]
+        """Return `[n, 4, width]`: ID alone, ID shared, text alone, text shared."""
+        sources = [table.rows(item_ids, absent) for table in members(self.tables, IdEncoder)]
+        sources += [view.rows(item_ids) for view in members(self.views, ItemPart)]
         return torch.stack([layer(source) for layer, source in zip(self.project, sources)], 1)
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
         return self.fuse(self.parts(item_ids, absent).flatten(1))
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
-        for table in self.tables:
+        for table in members(self.tables, IdEncoder):
             table.extend(count)
-        return None if words is None else [view.extend(*words) for view in self.views][-1]
+        if words is None:
+            return None
+        return [view.extend(count, words) for view in members(self.views, ItemPart)][-1]

@@ -9,6 +9,7 @@ import functools
 import sys
 import types
 from importlib.machinery import ModuleSpec
+from typing import Any
 
 from recbole_precise.config import our_settings
 from recbole_precise.registry import ENTRIES, OURS, Entry, find, plain
@@ -62,7 +63,7 @@ def _hand_out(suffix: str, target: str):
                 return load_target(target)
         raise AttributeError(f"module has no attribute '{name}'")
 
-    def extend(module: types.ModuleType) -> None:
+    def extend(module: Any) -> None:
         module.__getattr__ = __getattr__
 
     return extend
@@ -84,7 +85,7 @@ def _read_our_settings(module: types.ModuleType) -> None:
     module.Config._load_internal_config_dict = _load_internal_config_dict
 
 
-def _replace_load_data_and_model(package: types.ModuleType) -> None:
+def _replace_load_data_and_model(package: Any) -> None:
     """RecBole's version unpickles whatever file it is given.
 
     Ours reads run directories and, safely, RecBole's files.
@@ -93,7 +94,8 @@ def _replace_load_data_and_model(package: types.ModuleType) -> None:
     def load_data_and_model(model_file, *args, **kwargs):
         return load_target(_LOAD)(model_file, *args, **kwargs)
 
-    for module in (package, sys.modules[f"{package.__name__}.quick_start"]):
+    modules: list[Any] = [package, sys.modules[f"{package.__name__}.quick_start"]]
+    for module in modules:
         module.load_data_and_model = load_data_and_model
 
 

@@ -21,7 +21,7 @@ from recbole_precise.config import read_settings
 from recbole_precise.errors import CheckpointError, UserError
 from recbole_precise.evaluation.list_metrics import NOT_A_SHARE, is_list_metric
 from recbole_precise.evaluation.metrics import is_rank_metric, metrics_from_ranks
-from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.evaluation.ranks import Ranks
 from recbole_precise.evaluation.test_cases import TestCases
 from recbole_precise.runs.checkpoint import read_json
 from recbole_precise.runs.folder import RunFolder

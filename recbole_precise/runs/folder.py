@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from recbole_precise.errors import CheckpointError
-from recbole_precise.files import short
+from recbole_precise.files import short, write_json
 from recbole_precise.runs.checkpoint import (  # fmt: skip
     CheckpointStore,
     differing_key,
@@ -24,7 +24,6 @@ from recbole_precise.runs.checkpoint import (  # fmt: skip
     read_tensors,
     sealed,
     unsealed,
-    write_json,
     write_tensors,
 )
 from recbole_precise.runs.manifest import write_manifest

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from recbole_precise.errors import CheckpointError
-from recbole_precise.files import file_digest
-from recbole_precise.runs.checkpoint import sealed, unsealed, write_json
+from recbole_precise.files import file_digest, write_json
+from recbole_precise.runs.checkpoint import sealed, unsealed
 
 MANIFEST = "manifest.json"
 

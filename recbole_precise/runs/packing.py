@@ -115,7 +115,7 @@ def rng_state(generators: Mapping[str, torch.Generator | None] | None = None) ->
     """The state of every source of randomness: torch's (CPU and CUDA), NumPy's and Python's global
     ones, and `generators`.
     """
-    name, keys, position, has_gauss, gauss = np.random.get_state(legacy=True)
+    legacy: dict[str, Any] = np.random.get_state(legacy=False)
     version, numbers, gauss_next = random.getstate()
     return {
         "torch": _hex(torch.get_rng_state()),
@@ -123,11 +123,11 @@ def rng_state(generators: Mapping[str, torch.Generator | None] | None = None) ->
         if torch.cuda.is_available()
         else [],
         "numpy": {
-            "name": name,
-            "keys": keys.tobytes().hex(),
-            "position": position,
-            "has_gauss": has_gauss,
-            "gauss": gauss,
+            "name": legacy["bit_generator"],
+            "keys": legacy["state"]["key"].tobytes().hex(),
+            "position": legacy["state"]["pos"],
+            "has_gauss": legacy["has_gauss"],
+            "gauss": legacy["gauss"],
         },
         "python": {
             "version": version,

@@ -15,9 +15,9 @@ import numpy as np
 import yaml
 
 from recbole_precise.errors import CheckpointError
-from recbole_precise.evaluation.ranking import Ranks
-from recbole_precise.files import json_bytes
-from recbole_precise.runs.checkpoint import read_json, write_atomically, write_json
+from recbole_precise.evaluation.ranks import Ranks
+from recbole_precise.files import json_bytes, write_atomically, write_json
+from recbole_precise.runs.checkpoint import read_json
 from recbole_precise.runs.folder import RunFolder
 from recbole_precise.runs.manifest import check_file
 from recbole_precise.version import __version__
@@ -102,11 +102,11 @@ def write_ranks(
         }
     )
 
+    contents: dict[str, Any] = {name: _without_objects(array) for name, array in arrays.items()}
+
     def write(partial: Path) -> None:
         with Path(partial).open("wb") as file:
-            np.savez_compressed(
-                file, **{name: _without_objects(array) for name, array in arrays.items()}
-            )
+            np.savez_compressed(file, **contents)
 
     write_atomically(path, write, "the ranks")
 

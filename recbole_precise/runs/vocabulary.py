@@ -27,7 +27,8 @@ from torch import Tensor
 
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import CheckpointError, ConfigError, DataError, TextError
-from recbole_precise.runs.checkpoint import load_tensors, write_atomically, write_tensors
+from recbole_precise.files import write_atomically
+from recbole_precise.runs.checkpoint import load_tensors, write_tensors
 from recbole_precise.runs.manifest import check_file
 
 ITEMS = "items.parquet"
@@ -278,7 +279,11 @@ def read_vocabulary(folder: Path) -> Vocabulary | None:
     if (folder / TRAINING).exists():
         tensors = load_tensors(folder / TRAINING)
         try:
-            sequences = tuple(tensors[name].long() for name in ("items", "offsets", "users"))
+            sequences = (
+                tensors["items"].long(),
+                tensors["offsets"].long(),
+                tensors["users"].long(),
+            )
         except KeyError as error:
             raise _damaged(folder / TRAINING, f"there is no tensor {error}") from None
     names = set(items.column_names)

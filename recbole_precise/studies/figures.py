@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from recbole_precise.errors import ConfigError
-from recbole_precise.runs.checkpoint import write_atomically
+from recbole_precise.files import write_atomically
 
 DOTS_PER_INCH = 100
 

@@ -40,17 +40,18 @@ class _Watcher(importlib.abc.MetaPathFinder):
             self._looking.discard(fullname)
         if spec is None or spec.loader is None:
             return spec
-        loader, execute = spec.loader, spec.loader.exec_module
+        loader: Any = spec.loader
+        execute = loader.exec_module
 
         def exec_module(module: ModuleType) -> None:
             # The loader is itself again before anything of the module runs, so that nobody else
             # meets the wrapper.
             del loader.exec_module
-            for call in self.before.pop(fullname, []):
-                call()
+            for before in self.before.pop(fullname, []):
+                before()
             execute(module)
-            for call in self.after.pop(fullname, []):
-                call(module)
+            for after in self.after.pop(fullname, []):
+                after(module)
 
         loader.exec_module = exec_module
         return spec

@@ -99,18 +99,19 @@ def log_to(file: Path | None, state: str | None = "INFO") -> Iterator[None]:
     """
     level = getattr(logging, (state or "info").upper(), logging.INFO)
     root = logging.getLogger()
-    handlers, before = root.handlers[:], root.level
+    handlers = root.handlers[:]
+    before = root.level
     console = logging.StreamHandler()
     console.setFormatter(_console_formatter())
     ours: list[logging.Handler] = [console]
     if file is not None:
         make_folder(file.parent, "the log")
         try:
-            handler = _LogFile(file)
+            log_file = _LogFile(file)
         except OSError as error:
             raise cannot_write(file.parent, "the log", error) from error
-        handler.setFormatter(_FileFormatter("%(asctime)s %(levelname)s  %(message)s"))
-        ours.append(handler)
+        log_file.setFormatter(_FileFormatter("%(asctime)s %(levelname)s  %(message)s"))
+        ours.append(log_file)
     for handler in ours:
         handler.setLevel(level)
     root.handlers[:] = ours

@@ -99,10 +99,12 @@ def encode_cached(
         raise TextError(
             f"All {len(index)} item texts are empty; let item_text name columns that hold text."
         )
-    if loaded is not None:
-        source = loaded.source
+    if isinstance(encoder, HfEncoder):
+        source = encoder.source
+    elif isinstance(encoder, EncoderSource):
+        source = encoder
     else:
-        source = encoder if isinstance(encoder, EncoderSource) else resolve_encoder(encoder, folder)
+        source = resolve_encoder(encoder, folder)
     unique = list(position)
     digests = _text_digests(unique)
     key = _key(digests, source, settings)

@@ -318,11 +318,15 @@ def _column_names(path: Path, header: Iterable[str]) -> list[str]:
 def _read_csv(path: Path, encoding: str) -> Table:
     csv.field_size_limit(2**31 - 1)  # descriptions may be longer than the module's limit of 128 KiB
     reader = csv.reader(io.StringIO(_decoded(path, encoding), newline=""), strict=True)
-    rows, numbers, faults, columns = [], [], [], []
+    rows: list[dict[str, str]] = []
+    numbers: list[int] = []
+    faults: list[str] = []
+    columns: list[str] = []
     start = 1
     try:
         for fields in reader:
-            line, start = start, reader.line_num + 1
+            line = start
+            start = reader.line_num + 1
             if not fields:
                 continue
             if not columns:

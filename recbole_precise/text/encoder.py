@@ -9,12 +9,16 @@ from __future__ import annotations
 import importlib.util
 import re
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from recbole_precise.errors import ConfigError, TextError, did_you_mean
 from recbole_precise.text.sources import VOCABULARIES, EncoderSource, resolve_encoder
 from recbole_precise.text.words import WordCounter, WordCounts
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["EncoderSource", "HfEncoder", "plan_batches", "resolve_encoder", "torch_dtype_name"]
 
@@ -79,9 +83,8 @@ class HfEncoder:
         self.dtype = getattr(torch, self.dtype_name)
         self.device = _torch_device(device)
         self._raw = layers if raw else None
-        self.tokenizer, self.model, there = _load(
-            source, self.dtype, progress, layers + 1 if raw else layers
-        )
+        needed = layers if self._raw is None else self._raw + 1
+        self.tokenizer, self.model, there = _load(source, self.dtype, progress, needed)
         self.n_layers = layers if raw else there
         self.model.to(self.device)
         embeddings = self.model.get_input_embeddings()
@@ -100,10 +103,13 @@ class HfEncoder:
         """Most tokens that the model reads, None when it does not say."""
         config = self.model.config
         limits = [
-            getattr(config, "max_position_embeddings", None),
-            getattr(self.tokenizer, "model_max_length", None),
+            limit
+            for limit in (
+                getattr(config, "max_position_embeddings", None),
+                getattr(self.tokenizer, "model_max_length", None),
+            )
+            if isinstance(limit, int) and 0 < limit < 10**9
         ]
-        limits = [limit for limit in limits if isinstance(limit, int) and 0 < limit < 10**9]
         return min(limits) if limits else None
 
     def batch_tokens(self, wanted: int) -> int:
@@ -151,11 +157,11 @@ class HfEncoder:
                 f"text_max_tokens: {max_tokens} is more than {self.source.name} reads; use at "
                 f"most {self.longest}."
             )
-        ids, lengths = [], []
+        ids: list[np.ndarray] = []
+        lengths: list[int] = []
         counter = WordCounter(self.tokenizer, self.special_token_ids)
-        for first in range(
-            0, len(texts), 8192
-        ):  # bounds the Python lists, each some 10 times the array
+        # in parts, which bounds the Python lists, each some 10 times the array
+        for first in range(0, len(texts), 8192):
             chunk = list(texts[first : first + 8192])
             try:
                 encoded = self.tokenizer(
@@ -197,6 +203,8 @@ class HfEncoder:
 
         lengths = np.asarray([len(ids) for ids in token_ids])
         even = bool((lengths == lengths[0]).all())
+        input_ids: np.ndarray
+        mask: np.ndarray
         if even:
             input_ids = np.stack(token_ids).astype(np.int64)
             mask = np.ones(input_ids.shape, dtype=np.int64)
@@ -269,11 +277,12 @@ def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[t
         waste += int(lengths[first] - lengths[i])
         if waste > padding or (i + 1 - first) * int(lengths[first]) > budget:
             batches.append((first, i))
-            first, waste = i, 0
+            first = i
+            waste = 0
     return [*batches, (first, len(lengths))] if len(lengths) else batches
 
 
-def _special_ids(tokenizer) -> tuple[int, ...]:
+def _special_ids(tokenizer: Any) -> tuple[int, ...]:
     around = {
         getattr(tokenizer, f"{kind}_token_id", None)
         for kind in ("bos", "eos", "cls", "sep", "pad", "mask")
@@ -283,7 +292,7 @@ def _special_ids(tokenizer) -> tuple[int, ...]:
     return tuple(sorted(ids - ({unknown} - around)))
 
 
-def _torch_device(device: object):
+def _torch_device(device: Any) -> torch.device:
     import torch
 
     try:

@@ -4,10 +4,13 @@ give, which are cached.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from recbole_precise.text.encoder import HfEncoder
+from recbole_precise.text.sources import EncoderSource
 
 
 class LanguageModel(nn.Module):
@@ -32,11 +35,12 @@ class LanguageModel(nn.Module):
             model.pooler = None
         if top is not None:
             _keep_last(model, top, encoder)
-        self.reads_states, self.padding_id = top is not None, encoder.padding_id
+        self.reads_states = top is not None
+        self.padding_id = encoder.padding_id
         self.model = model.requires_grad_(True)
 
     def train(self, mode: bool = True) -> LanguageModel:
-        """Training changes weights alone: dropout stays off."""
+        """Leave dropout off: training changes weights alone."""
         return super().train(False)
 
     def forward(self, tokens: Tensor, mask: Tensor) -> Tensor:
@@ -54,13 +58,16 @@ class LanguageModel(nn.Module):
 class _PassedOn(nn.Module):
     """In the place of a model's embeddings: what enters its layers is given."""
 
-    def forward(self, *args, inputs_embeds: Tensor | None = None, **kwargs) -> Tensor | None:
+    def forward(
+        self, *args: Any, inputs_embeds: Tensor | None = None, **kwargs: Any
+    ) -> Tensor | None:
         return inputs_embeds
 
 
-def _keep_last(model: nn.Module, top: int, encoder: HfEncoder) -> None:
-    """Leave of `model` its last `top` layers and what comes after them."""
-    name, count = encoder.source.name, encoder.n_layers
+def _keep_last(model: Any, top: int, encoder: HfEncoder) -> None:
+    """Leave of `model`, of transformers, its last `top` layers and what comes after them."""
+    name = encoder.source.name
+    count = encoder.n_layers
     if count is not None and not 1 <= top <= count:
         raise ValueError(
             f"tuned_layers must lie between 0 and {count}, the layers that are read of {name}, "
@@ -71,7 +78,7 @@ def _keep_last(model: nn.Module, top: int, encoder: HfEncoder) -> None:
         for place, module in model.named_modules()
         if isinstance(module, nn.ModuleList) and len(module) == count
     ]
-    if not lists:
+    if count is None or not lists:
         raise ValueError(
             f"the layers of {name}, a {type(model).__name__}, cannot be told apart, so its last "
             f"{top} cannot be trained alone; train all of it"
@@ -90,7 +97,7 @@ def _keep_last(model: nn.Module, top: int, encoder: HfEncoder) -> None:
 
 
 def load_language_model(
-    source, top: int | None, layers: int | None = None
+    source: EncoderSource, top: int | None, layers: int | None = None
 ) -> tuple[LanguageModel, int | None]:
     """(the model, the layer that what it reads enters; None: it reads token ids), in float32 on the
     CPU; torch's randomness stays as it was.
@@ -105,4 +112,7 @@ def load_language_model(
     with torch.random.fork_rng(devices=[]):
         encoder = HfEncoder(source, layers=layers)
         model = LanguageModel(encoder, top)
-    return model, None if top is None else encoder.n_layers - top
+    if top is None:
+        return model, None
+    assert encoder.n_layers is not None, "its last layers were found"
+    return model, encoder.n_layers - top

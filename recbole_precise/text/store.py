@@ -30,7 +30,8 @@ from recbole_precise.text.states import TokenStates
 
 META = "meta.json"
 ARRAYS = ("states.npy", "token_ids.npy", "offsets.npy", "digests.npy")
-_PLAN, _JOURNAL = "plan.json", "journal.jsonl"
+_PLAN = "plan.json"
+_JOURNAL = "journal.jsonl"
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _log = logging.getLogger(__name__)
 
@@ -41,11 +42,11 @@ def writing(folder: Path, needed: int | None = None) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        mend = "set text_cache_dir to another folder"
         if error.errno in _FULL:
-            raise no_room(folder, needed, error.strerror) from error
+            raise no_room(folder, needed, error.strerror or str(error)) from error
         raise TextError(
-            f"{folder}: token states cannot be cached there ({error.strerror or error}); {mend}."
+            f"{folder}: token states cannot be cached there ({error.strerror or error}); set "
+            "text_cache_dir to another folder."
         ) from error
 
 

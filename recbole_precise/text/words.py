@@ -88,14 +88,14 @@ class WordCounter:
     def _add_row(
         self, text: str, row: Sequence[int], word_ids: Sequence[int | None], encoded: Any, i: int
     ) -> None:
-        words = set(word_ids) - {None}
+        words = {word for word in word_ids if word is not None}
         if not words or (len(words) == 1 and len(row) > 3):
             # This tokenizer tells no words apart, or there is one in several parts: each token
             # counts.
             silent = self._special | self._silent
             tokens = [token for token in row if token not in silent]
-            unknown = tokens.count(self._unknown_id)
-            self._add(len(tokens), unknown, [text] if unknown else ())
+            n_unknown = sum(token == self._unknown_id for token in tokens)
+            self._add(len(tokens), n_unknown, [text] if n_unknown else ())
             return
         if self._unknown_id not in row:
             self._add(max(1, len(words)), 0, ())

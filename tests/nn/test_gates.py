@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
 from recbole_precise.nn.gates import FREE_GATES, GATES, build_gate
+from recbole_precise.nn.towers import ItemTower
 
 WIDTH, ITEMS, BUCKETS = 6, 30, 4
 EXPERTS = ("id", "aligned", "text")
 
 
-class Table(torch.nn.Module):
+class Table(ItemTower):
     """Stands for a tower: a row of its own for each item."""
 
     def __init__(self) -> None:

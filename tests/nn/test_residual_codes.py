@@ -115,9 +115,8 @@ def test_new_items_share_the_codes_of_their_texts():
     values = vectors()
     part = CodeVectors(FrozenText(values, scaled=False), width=4, levels=3, codes=4, std=0.1).eval()
     before = part.rows(None)
-    assert part.extend(
-        np.concatenate([values[[9]], values[[9]]]), np.zeros(2, int), np.array([0, 2, 2])
-    ).tolist() == [True, False]
+    words = (np.concatenate([values[[9]], values[[9]]]), np.zeros(2, int), np.array([0, 2, 2]))
+    assert part.extend(2, words).tolist() == [True, False]
     after = part.rows(None)
     assert (
         torch.equal(after[:60], before)

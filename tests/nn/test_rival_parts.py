@@ -264,7 +264,7 @@ def test_text_vectors_of_new_items_are_those_of_old_items_with_their_text():
     )
     encoder = TextVectors(FrozenText(pooled, scaled=False), width=3, std=0.1).eval()
     before = encoder.rows(None)
-    readable = encoder.extend(states[3:7], np.zeros(4, int), np.array([0, 4, 4]))
+    readable = encoder.extend(2, (states[3:7], np.zeros(4, int), np.array([0, 4, 4])))
     assert readable.tolist() == [True, False]
     after = encoder.rows(None)
     torch.testing.assert_close(after[:4], before)

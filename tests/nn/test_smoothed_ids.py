@@ -102,10 +102,9 @@ def test_new_items_are_the_mean_of_their_neighbours_and_move_none():
     texts, _trained, _, encoder = build()
     encoder.eval()
     before = encoder.rows(None)
-    assert encoder.extend(texts[[7, 7]], np.zeros(2, int), np.array([0, 2, 2])).tolist() == [
-        True,
-        False,
-    ]  # one item of two tokens, one without text
+    # one item of two tokens, one without text
+    words = (texts[[7, 7]], np.zeros(2, int), np.array([0, 2, 2]))
+    assert encoder.extend(2, words).tolist() == [True, False]
     after = encoder.rows(None)
     assert torch.equal(after[:ITEMS], before)
     torch.testing.assert_close(

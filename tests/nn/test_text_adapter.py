@@ -263,7 +263,8 @@ def test_codes_are_those_of_the_tuned_text_for_new_items_too():
     plain = CodeVectors(FrozenText(texts, scaled=False), width=4, levels=2, codes=4, std=0.1)
     assert not torch.equal(part.centres, plain.centres)
     lengths = (np.abs(texts[[9, 11]]).sum(1) > 0).astype(int)
-    part.extend(texts[[9, 11]], np.zeros(2, int), np.concatenate([[0], np.cumsum(lengths)]))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    part.extend(2, (texts[[9, 11]], np.zeros(2, int), offsets))
     assert torch.equal(part.codes[-2:], part.codes[[9, 11]])
 
 

@@ -62,7 +62,7 @@ def test_the_text_of_an_old_item_gives_its_vector_and_nothing_else_moves(
     copied = np.concatenate([np.arange(offsets[i], offsets[i + 1]) for i in (3, 1, 0)]).astype(
         np.int64
     )
-    with_text = encoder.extend(states[copied], ids[copied], np.array([0, 4, 7, 7]))
+    with_text = encoder.extend(3, (states[copied], ids[copied], np.array([0, 4, 7, 7])))
     after = encoder.rows(None)
     assert with_text.tolist() == [True, True, False]
     # What was learnt stays bit for bit; a product over more rows may round otherwise.
@@ -83,9 +83,9 @@ def test_words_that_no_item_had_are_left_out():
     states, ids, offsets = texts_of(rng, [0, 3, 2])
     ids = np.array([4, 7, 2, 7, 9])
     encoder = encoder_of("vocab", states, ids, offsets)
-    with_text = encoder.extend(
-        np.zeros((6, HIDDEN), np.float16), np.array([4, 99, 7, 2, 1000, 5]), np.array([0, 4, 6])
-    )
+    new_ids = np.array([4, 99, 7, 2, 1000, 5])
+    new_states = np.zeros((6, HIDDEN), np.float16)
+    with_text = encoder.extend(2, (new_states, new_ids, np.array([0, 4, 6])))
     assert with_text.tolist() == [True, False]
     rows = encoder.rows(None)
     assert torch.allclose(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -122,7 +122,9 @@ def open_raw(path: str | Path, release: str) -> Raw:
     )
 
 
-def _json_lines(file: Path, bad: Callable[[int, str], None], literals: bool):
+def _json_lines(
+    file: Path, bad: Callable[[int, str], None], literals: bool
+) -> Iterator[tuple[int, dict]]:
     return json_lines(file, bad, literals=literals)
 
 

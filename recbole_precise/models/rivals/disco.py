@@ -10,13 +10,13 @@ Reference:
 from __future__ import annotations
 
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_precise.models.experts import ExpertsRecommender, Step
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.losses import alignment_rows, info_nce
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.towers import DisentangledTower
+from recbole_precise.nn.towers import DisentangledTower, ItemTower
 
 
 class DisCo(ExpertsRecommender):
@@ -30,8 +30,9 @@ class DisCo(ExpertsRecommender):
 
     made_of = ("aligned",)
 
-    def build_tower(self, name: str, text: FrozenText, dataset) -> nn.Module:
-        """Two tables and two views of the text, four projections, one layer."""
+    def build_tower(self, name: str, text: FrozenText | None, dataset) -> ItemTower:
+        """Build two tables and two views of the text, four projections, one layer."""
+        assert text is not None, "items have a part of the text"
         return DisentangledTower(
             [self.id_table(dataset) for _ in range(2)],
             [self.text_view(text, dataset) for _ in range(2)],
@@ -41,7 +42,9 @@ class DisCo(ExpertsRecommender):
         self, items: GatedItems, states: Tensor, vectors: Tensor, step: Step
     ) -> Tensor:
         """With the three terms, over the step's distinct items."""
-        config, tower = self.config, items.towers["aligned"]
+        config = self.config
+        tower = items.towers["aligned"]
+        assert isinstance(tower, DisentangledTower)
         loss = super().next_item_loss(items, states, vectors, step)
         for part in tower.parts(step.wanted).split(1, dim=1):
             loss = loss + config["sufficiency_weight"] * super().next_item_loss(
@@ -50,10 +53,8 @@ class DisCo(ExpertsRecommender):
         id_unique, id_shared, text_unique, text_shared = tower.parts(
             alignment_rows(step.items())
         ).unbind(1)
-        overlap = sum(
-            F.cosine_similarity(*pair).square().mean()
-            for pair in ((id_unique, id_shared), (text_unique, text_shared))
-        )
+        overlap = F.cosine_similarity(id_unique, id_shared).square().mean()
+        overlap = overlap + F.cosine_similarity(text_unique, text_shared).square().mean()
         agreement = info_nce(
             id_shared, text_shared, config["infonce_temperature"], config["infonce_symmetric"]
         )

@@ -42,10 +42,8 @@ class LEARN(NextItemRecommender):
     def build_objective(self, config, dataset) -> None:
         """Positions and targets of a row, drawn anew at each step."""
         self.full_softmax = False
-        self.learn_positions, self.learn_targets = (
-            config["learn_positions"],
-            config["learn_targets"],
-        )
+        self.learn_positions = config["learn_positions"]
+        self.learn_targets = config["learn_targets"]
 
     @property
     def target_items(self) -> OneItemTower:
@@ -58,10 +56,8 @@ class LEARN(NextItemRecommender):
         """
         row, position, targets = later_targets(batch, self.learn_positions, self.learn_targets)
         pool = torch.unique(targets)
-        vectors, recall = (
-            self.score.item(self.target_items(pool)),
-            self.recalled(batch, row, position),
-        )
+        vectors = self.score.item(self.target_items(pool))
+        recall = self.recalled(batch, row, position)
         return sampled_softmax_loss(
             self.score.user(unpacked(states, batch.trained)[row, position]),
             vectors[torch.searchsorted(pool, targets)],

@@ -12,14 +12,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from recbole_precise.models.backbones import Histories
+from recbole_precise.models.backbones import Backbone, Histories
 from recbole_precise.models.base import require
 from recbole_precise.models.experts import ExpertsRecommender, Step
 from recbole_precise.nn.cross_attention import CrossAttention
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.similar_users import SimilarUsers
 from recbole_precise.nn.text_vectors import FrozenText, principal_linear
-from recbole_precise.nn.towers import FrozenView, IdTower, TextTower
+from recbole_precise.nn.towers import FrozenView, IdTower, ItemTower, TextTower
 
 
 class LLMESR(ExpertsRecommender):
@@ -44,12 +44,14 @@ class LLMESR(ExpertsRecommender):
         )
         self.similar: SimilarUsers | None = None
         if config["distill_weight"]:
-            sequences = (
-                np.asarray(part) for part in require(dataset, "train_sequences", config["model"])()
-            )
+            items, offsets, user_ids = require(dataset, "train_sequences", config["model"])()
+            text = self.item_encoder.text
+            assert text is not None, "one of the two views is the text"
             self.similar = SimilarUsers(
-                *sequences,
-                self.item_encoder.text.vectors.numpy(),
+                np.asarray(items),
+                np.asarray(offsets),
+                np.asarray(user_ids),
+                text.vectors.numpy(),
                 config["similar_users"],
                 self.max_seq_length,
             )
@@ -58,13 +60,15 @@ class LLMESR(ExpertsRecommender):
         """One encoder for both views."""
         return ("shared",)
 
-    def encoder_of(self, name: str) -> nn.Module:
-        """The one encoder."""
-        return self.encoders["shared"]
+    def encoder_of(self, name: str) -> Backbone:
+        """Return the one encoder."""
+        return super().encoder_of("shared")
 
-    def build_tower(self, name: str, text: FrozenText, dataset) -> nn.Module:
-        """The two views of an item, both of which begin as principal components of its text."""
-        config, some = self.config, text.vectors[text.has_text]
+    def build_tower(self, name: str, text: FrozenText | None, dataset) -> ItemTower:
+        """Build a view of an item, which begins as principal components of its text."""
+        assert text is not None, "both views begin as principal components of the text"
+        config = self.config
+        some = text.vectors[text.has_text]
         if name == "text":
             inner = principal_linear(some, max(text.hidden_size // 2, 1), 1.0)
             return TextTower(
@@ -87,7 +91,8 @@ class LLMESR(ExpertsRecommender):
         self, vectors: Tensor, histories: Histories, trained: Tensor | None = None
     ) -> Tensor:
         """Each view asked by the other, then encoded."""
-        (ids, text), mask = vectors.unbind(2), histories.mask
+        ids, text = vectors.unbind(2)
+        mask = histories.mask
         mixed = (
             self.ids_asked(text, ids, mask, self.causal),
             self.text_asked(ids, text, mask, self.causal),
@@ -99,19 +104,17 @@ class LLMESR(ExpertsRecommender):
     ) -> Tensor:
         """With the distillation of the rows' last states."""
         loss = super().next_item_loss(items, states, vectors, step)
-        return (
-            loss
-            if self.similar is None
-            else loss + self.config["distill_weight"] * self._distillation(states, step)
-        )
+        if self.similar is None:
+            return loss
+        return loss + self.config["distill_weight"] * self._distillation(self.similar, states, step)
 
-    def _distillation(self, states: Tensor, step: Step) -> Tensor:
+    def _distillation(self, similar: SimilarUsers, states: Tensor, step: Step) -> Tensor:
         """Mean squared difference of each row's last trained state and the mean of its teachers',
         who learn nothing from it.
         """
         count = step.batch.trained.sum(1)
         own = states[(count.cumsum(0) - 1).clamp_min(0)].flatten(1)
-        items, lengths, users, owner, place = self.similar.sequences(step.histories.users)
+        items, lengths, users, owner, place = similar.sequences(step.histories.users)
         owner_has = torch.bincount(owner, minlength=len(own))
         taught = (count > 0) & (owner_has > 0)
         if not taught.any():

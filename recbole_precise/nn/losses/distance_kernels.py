@@ -10,7 +10,7 @@ elsewhere tiles.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,7 +20,10 @@ from torch.autograd.function import once_differentiable
 #: wants far larger ones.
 TILE_BYTES = {"cpu": 1 << 19, "cuda": 64 << 20}
 
-EUCLIDEAN_SQUARED, CITY_BLOCK = "euclidean_squared", "city_block"
+EUCLIDEAN_SQUARED = "euclidean_squared"
+CITY_BLOCK = "city_block"
+
+Numbers = tuple[float, ...]  # one a kernel
 
 
 class PairWeights(NamedTuple):
@@ -84,7 +87,8 @@ def pair_sum(
     Returns: scalar of x's type; second derivatives are not available.
     """
     order = sorted(range(len(rates)), key=lambda q: rates[q])
-    rates, scales = tuple(rates[q] for q in order), tuple(scales[q] for q in order)
+    rates = tuple(rates[q] for q in order)
+    scales = tuple(scales[q] for q in order)
     tile_bytes = tile_bytes or TILE_BYTES.get(x.device.type, TILE_BYTES["cuda"])
     return _PairSum.apply(x, y, distance, rates, scales, weights, tile_bytes)
 
@@ -94,16 +98,17 @@ class _PairSum(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx,
+        ctx: Any,
         x: Tensor,
         y: Tensor,
         distance: str,
-        rates: tuple,
-        scales: tuple,
+        rates: Numbers,
+        scales: Numbers,
         weights: PairWeights,
         tile_bytes: int,
     ) -> Tensor:
-        rows, n = torch.cat([x, y]), len(x)
+        rows = torch.cat([x, y])
+        n = len(x)
         wanted = ctx.needs_input_grad[:2]
         if distance == EUCLIDEAN_SQUARED:
             total, gradient = _over_squared(rows, n, rates, scales, weights, wanted, tile_bytes)
@@ -111,43 +116,45 @@ class _PairSum(torch.autograd.Function):
             total, gradient = _over_flat(rows, n, rates, scales, weights, wanted)
         else:
             total, gradient = _over_city_block(rows, n, rates, scales, weights, wanted, tile_bytes)
-        ctx.save_for_backward(
-            gradient[:n] if wanted[0] else None, gradient[n:] if wanted[1] else None
-        )
+        of_x = of_y = None
+        if gradient is not None:
+            of_x = gradient[:n] if wanted[0] else None
+            of_y = gradient[n:] if wanted[1] else None
+        ctx.save_for_backward(of_x, of_y)
         return total.to(x.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx, grad_output: Tensor):
-        return (
-            *(
-                None if gradient is None else gradient * grad_output
-                for gradient in ctx.saved_tensors
-            ),
-            None,
-            None,
-            None,
-            None,
-            None,
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
+        of_x, of_y = (
+            None if gradient is None else gradient * grad_output for gradient in ctx.saved_tensors
         )
+        return of_x, of_y, None, None, None, None, None
 
 
 def _mix(
-    exponent: Tensor, rates: tuple, scales: tuple, slopes: bool
+    exponent: Tensor, rates: Numbers, scales: Numbers, slopes: bool
 ) -> tuple[Tensor, Tensor | None]:
-    """The kernels' sum and the sum of `scale * rate * kernel` (the negative slope, None unless
-    `slopes`), of `exponent` = -distance.
+    """Sum the kernels, and `scale * rate * kernel`, at `exponent` = -distance.
+
+    The second sum is the negative slope; None unless `slopes`.
     """
-    values = slope = power = None
-    for place, (rate, scale) in enumerate(zip(rates, scales)):
-        if place and rate == 2 * rates[place - 1]:
+    power = torch.exp(_times(rates[0], exponent))
+    values = scales[0] * power
+    slope = scales[0] * rates[0] * power if slopes else None
+    for before, rate, scale in zip(rates, rates[1:], scales[1:]):
+        if rate == 2 * before:
             power.mul_(power)
         else:
-            power = torch.exp(exponent if rate == 1 else rate * exponent)
-        values = scale * power if values is None else values.add_(power, alpha=scale)
-        if slopes:
-            slope = scale * rate * power if slope is None else slope.add_(power, alpha=scale * rate)
+            power = torch.exp(_times(rate, exponent))
+        values.add_(power, alpha=scale)
+        if slope is not None:
+            slope.add_(power, alpha=scale * rate)
     return values, slope
+
+
+def _times(rate: float, exponent: Tensor) -> Tensor:
+    return exponent if rate == 1 else rate * exponent
 
 
 def _tiles(
@@ -173,7 +180,7 @@ def _tiles(
             first = last
 
 
-def _diagonal(n_rows: int, n: int, scales: tuple, weights: PairWeights) -> float:
+def _diagonal(n_rows: int, n: int, scales: Numbers, weights: PairWeights) -> float:
     """What each row with itself adds to a sum over tiles; it is no pair of different rows."""
     return sum(scales) * (n * weights.within_x + (n_rows - n) * weights.within_y)
 
@@ -181,8 +188,8 @@ def _diagonal(n_rows: int, n: int, scales: tuple, weights: PairWeights) -> float
 def _over_squared(
     rows: Tensor,
     n: int,
-    rates: tuple,
-    scales: tuple,
+    rates: Numbers,
+    scales: Numbers,
     weights: PairWeights,
     wanted: tuple[bool, bool],
     tile_bytes: int,
@@ -190,22 +197,25 @@ def _over_squared(
     """Sum and gradient `[rows, width]` (None if not wanted) with `-|a - b|^2 = 2 a.b - |a|^2 -
     |b|^2` as one product of widened rows.
     """
-    norms, ones = rows.square().sum(1, keepdim=True), rows.new_ones(len(rows), 1)
-    left, right = torch.cat([2 * rows, -norms, -ones], 1), torch.cat([rows, ones, norms], 1)
-    marked = right[
-        :, : rows.shape[1] + 1
-    ]  # a product with it gives the sum of weighted rows and, in its last column, of the weights
+    norms = rows.square().sum(1, keepdim=True)
+    ones = rows.new_ones(len(rows), 1)
+    left = torch.cat([2 * rows, -norms, -ones], 1)
+    right = torch.cat([rows, ones, norms], 1)
+    # a product with it gives the sum of weighted rows and, in its last column, of the weights
+    marked = right[:, : rows.shape[1] + 1]
     pulled = torch.zeros_like(marked) if any(wanted) else None
-    from_row, to_row = (0 if wanted[0] else n), (len(rows) if wanted[1] else n)
+    from_row = 0 if wanted[0] else n
+    to_row = len(rows) if wanted[1] else n
     total = rows.new_zeros((), dtype=torch.float64)
     for first, last, columns in _tiles(len(rows), n, weights, tile_bytes, rows):
         exponent = torch.mm(left[first:last], right[first:].t()).clamp_max_(0)
         exponent.diagonal().zero_()
-        pull_rows, begin, end = from_row <= first < to_row, max(first, from_row), to_row
-        slopes = pull_rows or begin < end
-        values, slope = _mix(exponent, rates, scales, slopes)
+        pull_rows = from_row <= first < to_row
+        begin = max(first, from_row)
+        end = to_row
+        values, slope = _mix(exponent, rates, scales, pull_rows or begin < end)
         total += values.sum(0).double() @ columns.double()
-        if slopes:
+        if slope is not None and pulled is not None:
             slope *= columns
             if pull_rows:
                 pulled[first:last].addmm_(slope, marked[first:])
@@ -222,8 +232,8 @@ def _over_squared(
 def _over_flat(
     rows: Tensor,
     n: int,
-    rates: tuple,
-    scales: tuple,
+    rates: Numbers,
+    scales: Numbers,
     weights: PairWeights,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor | None]:
@@ -235,10 +245,8 @@ def _over_flat(
         leaf = rows.detach().requires_grad_(slopes)
         distances = torch.pdist(leaf, p=1.0)
     factors = _flat_weights(n, len(rows) - n, weights, rows)
-    total, slope_of_pairs = (
-        rows.new_zeros((), dtype=torch.float64),
-        torch.empty_like(factors) if slopes else None,
-    )
+    total = rows.new_zeros((), dtype=torch.float64)
+    slope_of_pairs = torch.empty_like(factors) if slopes else None
     step = TILE_BYTES["cpu"] // rows.element_size()
     with torch.no_grad():
         for first in range(0, len(factors), step):
@@ -247,9 +255,9 @@ def _over_flat(
                 distances.detach()[first : first + step].neg(), rates, scales, slopes
             )
             total += torch.dot(values, factor)
-            if slopes:
+            if slope is not None and slope_of_pairs is not None:
                 torch.mul(slope, factor, out=slope_of_pairs[first : first + step])
-    if not slopes:
+    if slope_of_pairs is None:
         return total, None
     return total, -torch.autograd.grad(distances, leaf, slope_of_pairs)[0]
 
@@ -270,8 +278,8 @@ def _flat_weights(n: int, m: int, weights: PairWeights, like: Tensor) -> Tensor:
 def _over_city_block(
     rows: Tensor,
     n: int,
-    rates: tuple,
-    scales: tuple,
+    rates: Numbers,
+    scales: Numbers,
     weights: PairWeights,
     wanted: tuple[bool, bool],
     tile_bytes: int,
@@ -284,14 +292,12 @@ def _over_city_block(
     total = rows.new_zeros((), dtype=torch.float64)
     for first, last, columns in _tiles(len(rows), n, weights, tile_bytes, rows):
         with torch.enable_grad():
-            upper, lower = (
-                rows[first:last].detach().requires_grad_(slopes),
-                rows[first:].detach().requires_grad_(slopes),
-            )
+            upper = rows[first:last].detach().requires_grad_(slopes)
+            lower = rows[first:].detach().requires_grad_(slopes)
             distances = torch.cdist(upper, lower, p=1.0)
         values, slope = _mix(-distances.detach(), rates, scales, slopes)
         total += values.sum(0).double() @ columns.double()
-        if slopes:
+        if slope is not None and gradient is not None:
             upper_pull, lower_pull = torch.autograd.grad(
                 distances, (upper, lower), slope.mul_(columns)
             )

@@ -4,6 +4,8 @@ catalogue.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -15,40 +17,37 @@ TILE_BYTES = 16 << 20
 
 
 class _TiledCrossEntropy(torch.autograd.Function):
-    """Forward computes the gradients as it goes, so that no tile is ever stored or
-    computed twice.
-    """
+    """Forward computes the gradients as it goes, so that no tile is stored or computed twice."""
 
     @staticmethod
     def forward(
-        ctx, states: Tensor, items: Tensor, targets: Tensor, weights: Tensor, bias: Tensor | None,
-        smoothing: float, tile_bytes: int, product_dtype: torch.dtype,
+        ctx: Any, states: Tensor, items: Tensor, targets: Tensor, weights: Tensor,
+        bias: Tensor | None, smoothing: float, tile_bytes: int, product_dtype: torch.dtype,
         pair_row: Tensor | None, pair_item: Tensor | None, pair_value: Tensor | None,
     ) -> Tensor:  # fmt: skip
-        n_rows, n_items = states.shape[0], items.shape[0]
+        n_rows = states.shape[0]
+        n_items = items.shape[0]
         want_states, want_items, _, _, want_bias = ctx.needs_input_grad[:5]
         want_pairs = ctx.needs_input_grad[10]
         grad_states = torch.empty_like(states) if want_states else None
         grad_items = torch.zeros_like(items) if want_items else None
-        grad_bias = torch.zeros_like(bias) if want_bias else None
-        grad_pairs = torch.empty_like(pair_value) if want_pairs else None
+        grad_bias = None if bias is None or not want_bias else torch.zeros_like(bias)
+        grad_pairs = None if pair_value is None or not want_pairs else torch.empty_like(pair_value)
         step = max(1, min(n_rows, tile_bytes // (4 * n_items)))
         real_items = n_items - 1  # row 0 is padding and never a class
         exact = product_dtype == states.dtype
         factors = items.to(product_dtype)
         buffer = states.new_empty((step, n_items))
         total = states.new_zeros(())
-        if pair_row is not None:
+        if pair_row is not None and pair_item is not None:
             pair_place = pair_row * n_items + pair_item
             bounds = torch.searchsorted(
                 pair_row, torch.arange(0, n_rows + step, step, device=pair_row.device)
             ).tolist()
         for start in range(0, n_rows, step):
             rows = states[start : start + step].to(product_dtype)
-            target, weight = (
-                targets[start : start + step],
-                (1 - smoothing) * weights[start : start + step],
-            )
+            target = targets[start : start + step]
+            weight = (1 - smoothing) * weights[start : start + step]
             logits = buffer[: rows.shape[0]]
             if exact:
                 torch.mm(rows, factors.t(), out=logits)
@@ -56,9 +55,10 @@ class _TiledCrossEntropy(torch.autograd.Function):
                 logits.copy_(torch.mm(rows, factors.t()))
             if bias is not None:
                 logits += bias
-            if pair_row is not None:
+            if pair_value is not None:
                 span = slice(bounds[start // step], bounds[start // step + 1])
-                place, flat = pair_place[span] - start * n_items, logits.view(-1)
+                place = pair_place[span] - start * n_items
+                flat = logits.view(-1)
                 flat[place] += pair_value[span]
             logits[:, 0] = -torch.inf
             picked = (logits.gather(1, target) * weight).sum()
@@ -73,14 +73,14 @@ class _TiledCrossEntropy(torch.autograd.Function):
             if smoothing:
                 logits[:, 1:] -= smoothing / real_items
             logits.scatter_add_(1, target, -weight)
-            if want_bias:
+            if grad_bias is not None:
                 grad_bias += logits.sum(0)
-            if want_pairs:
+            if grad_pairs is not None:
                 grad_pairs[span] = flat[place]
             gradient = logits.to(product_dtype)
-            if want_states:
+            if grad_states is not None:
                 grad_states[start : start + step] = torch.mm(gradient, factors)
-            if want_items:
+            if grad_items is not None:
                 if exact:
                     grad_items.addmm_(gradient.t(), rows)
                 else:
@@ -90,7 +90,7 @@ class _TiledCrossEntropy(torch.autograd.Function):
         return total * ctx.scale
 
     @staticmethod
-    def backward(ctx, grad_output: Tensor):
+    def backward(ctx: Any, grad_output: Tensor) -> tuple[Tensor | None, ...]:
         factor = grad_output * ctx.scale
         states, items, bias, pairs = (None if g is None else g.mul_(factor) for g in ctx.gradients)
         ctx.gradients = None
@@ -139,7 +139,8 @@ def full_softmax_loss(
     if product_dtype is None:
         product_dtype = autocast_dtype(device) or states.dtype
     if states.dtype != torch.float64:
-        states, item_vectors = states.float(), item_vectors.float()
+        states = states.float()
+        item_vectors = item_vectors.float()
     if target_weights is None:
         targets = targets[:, None]
         target_weights = torch.ones(targets.shape, device=targets.device)

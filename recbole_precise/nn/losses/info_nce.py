@@ -16,11 +16,13 @@ def similarities(x: Tensor, y: Tensor) -> Tensor:
     `[m, k, width]`, CTRL's fine-grained form: each sub-vector of x takes the largest cosine among
     those of y, and these are summed; it is not symmetric in x and y.
     """
-    x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
+    x = F.normalize(x, dim=-1)
+    y = F.normalize(y, dim=-1)
     if x.dim() == 2:
         return x @ y.t()
     flat = y.flatten(0, 1).t()
-    return sum((x[:, a] @ flat).view(len(x), len(y), -1).amax(2) for a in range(x.shape[1]))
+    first, *others = ((x[:, a] @ flat).view(len(x), len(y), -1).amax(2) for a in range(x.shape[1]))
+    return sum(others, start=first)
 
 
 def info_nce(x: Tensor, y: Tensor, temperature: float = 0.1, symmetric: bool = False) -> Tensor:
@@ -48,6 +50,6 @@ def info_nce(x: Tensor, y: Tensor, temperature: float = 0.1, symmetric: bool = F
         raise ValueError(f"temperature must be positive, not {temperature}")
     own = torch.arange(len(x), device=x.device)
     loss = F.cross_entropy(similarities(x, y) / temperature, own)
-    return (
-        (loss + F.cross_entropy(similarities(y, x) / temperature, own)) / 2 if symmetric else loss
-    )
+    if not symmetric:
+        return loss
+    return (loss + F.cross_entropy(similarities(y, x) / temperature, own)) / 2

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -76,7 +76,8 @@ class MultiKernelMMD(nn.Module):
         tile_bytes: int | None = None,
     ) -> None:
         super().__init__()
-        kernels, multipliers = tuple(kernels), tuple(float(m) for m in multipliers)
+        kernels = tuple(kernels)
+        multipliers = tuple(float(m) for m in multipliers)
         if not kernels or len(set(kernels)) < len(kernels) or not set(kernels) <= set(KERNELS):
             raise ValueError(
                 f"kernels must be different names from {KERNELS}, at least one, not {kernels}"
@@ -104,8 +105,12 @@ class MultiKernelMMD(nn.Module):
                 f"weights must be {len(self.functions)} numbers of at least 0, one for each of "
                 f"{self.functions}, not {weights}"
             )
-        self.kernels, self.multipliers, self.weights = kernels, multipliers, weights
-        self.estimator, self.bandwidth, self.tile_bytes = estimator, bandwidth, tile_bytes
+        self.kernels = kernels
+        self.multipliers = multipliers
+        self.weights = weights
+        self.estimator = estimator
+        self.bandwidth = bandwidth
+        self.tile_bytes = tile_bytes
 
     def extra_repr(self) -> str:
         return (
@@ -124,20 +129,22 @@ class MultiKernelMMD(nn.Module):
         self._check(x, y)
         dtype = torch.float64 if torch.float64 in (x.dtype, y.dtype) else torch.float32
         with torch.autocast(device_type=x.device.type, enabled=False):
-            x, y = x.to(dtype), y.to(dtype)
+            x = x.to(dtype)
+            y = y.to(dtype)
             total = x.new_full((), 2.0 / (len(x) - 1) if self.estimator == "author" else 0.0)
             for name in self.kernels:
-                weights = [
+                weighted = [
                     (m, w)
                     for (of, m), w in zip(self.functions, self.weights)
                     if of == name and w > 0
                 ]
-                if not weights:
+                if not weighted:
                     continue
                 if name in _DISTANCE:
-                    total = total + self._distance_kernels(name, x, y, weights)
+                    scaled = [(m, w) for m, w in weighted if m is not None]
+                    total = total + self._distance_kernels(name, x, y, scaled)
                 else:
-                    total = total + weights[0][1] * self._inner_product(name, x, y)
+                    total = total + weighted[0][1] * self._inner_product(name, x, y)
         return total
 
     def _check(self, x: Tensor, y: Tensor) -> None:
@@ -190,8 +197,10 @@ class MultiKernelMMD(nn.Module):
         unit = factor * widest * scale
         if distance == EUCLIDEAN_SQUARED:
             unit = unit**0.5
-        x, y = (x - centre) / unit, (y - centre) / unit
-        rates, scales = [widest / m for m, _ in weights], [w for _, w in weights]
+        x = (x - centre) / unit
+        y = (y - centre) / unit
+        rates = [widest / m for m, _ in weights]
+        scales = [w for _, w in weights]
         if self.estimator == "linear":
             return _linear_time(
                 x, y, lambda a, b: _functions_of(_distances(a, b, distance), rates, scales)
@@ -199,21 +208,25 @@ class MultiKernelMMD(nn.Module):
         total = pair_sum(
             x, y, distance, rates, scales, self._pair_weights(len(x), len(y)), self.tile_bytes
         )
-        return (
-            total + sum(scales) * (1 / len(x) + 1 / len(y)) if self.estimator == "biased" else total
-        )
+        if self.estimator != "biased":
+            return total
+        return total + sum(scales) * (1 / len(x) + 1 / len(y))
 
     def _inner_product(self, name: str, x: Tensor, y: Tensor) -> Tensor:
         """MMD of a kernel that is an inner product: of sums of rows, without any pair."""
         sign = -1.0 if name == "cosine_author" else 1.0
         if name != "linear":
-            x, y = _directions(x), _directions(y)
+            x = _directions(x)
+            y = _directions(y)
         if self.estimator == "linear":
             return sign * _linear_time(x, y, lambda a, b: (a * b).sum(1))
         if self.estimator == "biased":
             return sign * (x.mean(0) - y.mean(0)).square().sum()
-        weights, sum_x, sum_y = self._pair_weights(len(x), len(y)), x.sum(0), y.sum(0)
-        within_x, within_y = sum_x @ sum_x - x.square().sum(), sum_y @ sum_y - y.square().sum()
+        weights = self._pair_weights(len(x), len(y))
+        sum_x = x.sum(0)
+        sum_y = y.sum(0)
+        within_x = sum_x @ sum_x - x.square().sum()
+        within_y = sum_y @ sum_y - y.square().sum()
         return sign * (
             weights.within_x * within_x
             + weights.within_y * within_y
@@ -233,10 +246,14 @@ def _distances(a: Tensor, b: Tensor, distance: str) -> Tensor:
 
 
 def _functions_of(distances: Tensor, rates: list[float], scales: list[float]) -> Tensor:
-    return sum(scale * torch.exp(-rate * distances) for rate, scale in zip(rates, scales))
+    total = torch.zeros_like(distances)
+    for rate, scale in zip(rates, scales):
+        total = total + scale * torch.exp(-rate * distances)
+    return total
 
 
-def _linear_time(x: Tensor, y: Tensor, kernel) -> Tensor:
-    """The linear-time estimator; `kernel` takes two `[n, width]` and gives `[n]`."""
-    next_x, next_y = x.roll(-1, 0), y.roll(-1, 0)
+def _linear_time(x: Tensor, y: Tensor, kernel: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Estimate the MMD in linear time; `kernel` takes two `[n, width]` and gives `[n]`."""
+    next_x = x.roll(-1, 0)
+    next_y = y.roll(-1, 0)
     return (kernel(x, next_x) + kernel(y, next_y) - kernel(x, next_y) - kernel(next_x, y)).mean()

@@ -8,7 +8,7 @@ import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from recbole_precise.runs.checkpoint import write_atomically, write_json
+from recbole_precise.files import write_atomically, write_json
 from recbole_precise.runs.result import numbers
 from recbole_precise.studies.audit.examine import Audit, Measure
 from recbole_precise.studies.audit.verdict import LEVEL, Verdict, percent

@@ -14,7 +14,7 @@ from recbole_precise.config import read_settings
 from recbole_precise.errors import CheckpointError, ConfigError, DataError, did_you_mean
 from recbole_precise.evaluation.list_metrics import is_list_metric
 from recbole_precise.evaluation.metrics import RANK_METRICS, is_rank_metric
-from recbole_precise.evaluation.ranking import Ranks
+from recbole_precise.evaluation.ranks import Ranks
 from recbole_precise.evaluation.significance import Comparison, compare, holm, one_test
 from recbole_precise.evaluation.test_cases import TestCases, same_cases
 from recbole_precise.runs.checked import CheckedRun, read_checked
