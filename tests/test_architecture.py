@@ -11,7 +11,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 #: RecBole outside: the only places that know it.
 EDGE = ("compat/", "registry.py", "config.py", "settings/heeded.py", "settings/known_keys.py", "settings/rules.py", "quick_start.py", "finished.py", "next_steps.py", "data/dataset.py", "data/preparation.py", "model/", "trainer/trainer.py")
 #: Parts inside: plain torch, NumPy and SciPy, and no import of a file that knows RecBole either.
-PLAIN = ("errors.py", "files.py", "clock.py", "locking.py", "interrupts.py", "data/sequences.py", "data/ordering.py", "data/frequency.py", "data/convert/", "text/", "nn/", "evaluation/", "serving/",
+PLAIN = ("errors.py", "files.py", "clock.py", "locking.py", "interrupts.py", "data/sequences.py", "data/ordering.py", "data/frequency.py", "convert/", "text/", "nn/", "evaluation/", "serving/",
          "trainer/checkpoint.py", "trainer/packing.py", "trainer/phases.py", "trainer/schedule.py")
 
 

@@ -18,7 +18,7 @@ from attack import SHOP, TRAIN, Attack
 _LATE = (
     "torch._dynamo", "torch.utils.data", "optuna", "optuna.storages.journal", "sqlalchemy", "filelock", "scipy.stats", "pandas", "transformers",
     "recbole_precise.cli", "recbole_precise.quick_start", "recbole_precise.finished", "recbole_precise.serving.top", "recbole_precise.benchmark.pairing", "recbole_precise.benchmark.running",
-    "recbole_precise.audit", "recbole_precise.audit.load", "recbole_precise.data.doctor", "recbole_precise.data.convert", "recbole_precise.inspection.gains",
+    "recbole_precise.audit", "recbole_precise.audit.load", "recbole_precise.data.doctor", "recbole_precise.convert", "recbole_precise.inspection.gains",
     "recbole_precise.replay.engine", "recbole_precise.replay.report", "recbole_precise.tuning.session", "recbole_precise.verbs.replay", "recbole_precise.verbs.tune",
     "recbole.model.sequential_recommender", "recbole.model.general_recommender", "recbole_precise.model.sasrec", "recbole_precise.model.precise", "recbole_precise.model.pad",
 )  # fmt: skip

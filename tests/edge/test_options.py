@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from recbole_precise.audit.examine import DEFAULT_SHUFFLES
-from recbole_precise.data.convert import SOURCES
-from recbole_precise.data.convert import options as convert_options
+from recbole_precise.convert import SOURCES
+from recbole_precise.convert import options as convert_options
 from recbole_precise.errors import ConfigError
 from recbole_precise.settings.arguments import parse_arguments
 from recbole_precise.settings.verb_options import VERB_OPTIONS

@@ -17,7 +17,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    from recbole_precise.data.convert.pad import convert
+    from recbole_precise.convert.pad import convert
 
     folder = tmp_path_factory.mktemp("data")
     convert(SOURCE, folder / "prime-pantry")

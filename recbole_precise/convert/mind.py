@@ -11,12 +11,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from recbole_precise.data.convert import values
-from recbole_precise.data.convert.faults import BadRow
-from recbole_precise.data.convert.files import find, folder
-from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import Bad, shortened, split_lines
-from recbole_precise.data.convert.staging import Event
+from recbole_precise.convert import values
+from recbole_precise.convert.faults import BadRow
+from recbole_precise.convert.files import find, folder
+from recbole_precise.convert.reading import Event, Raw, Records
+from recbole_precise.convert.readers import Bad, shortened, split_lines
 from recbole_precise.errors import ConfigError
 
 COLUMNS = ("title", "abstract", "category", "subcategory")
@@ -44,9 +43,10 @@ def open_raw(path: str | Path, clicks: str = "history") -> Raw:
     parse = _history if clicks == "history" else partial(_impression, zones=zones)
     return Raw(
         columns=COLUMNS,
-        events=[Part(file, partial(rows, file), parse) for file in behaviors],
+        events=[Records(file, partial(rows, file), parse) for file in behaviors],
         items=[
-            Part(file, partial(split_lines, file, separator="\t", fields=8), _news) for file in news
+            Records(file, partial(split_lines, file, separator="\t", fields=8), _news)
+            for file in news
         ],
         item_text="{title}",
         scenes={"category": "item", "subcategory": "item"},
@@ -82,7 +82,9 @@ class _Longest:
 
 def _history(row: Sequence[str]) -> list[Event]:
     user = values.token(row[1], "user")
-    return [Event(user, values.token(item, "news"), place) for place, item in enumerate(row[3].split())]
+    return [
+        Event(user, values.token(item, "news"), place) for place, item in enumerate(row[3].split())
+    ]
 
 
 def _impression(row: Sequence[str], zones: Counter[str]) -> list[Event]:
@@ -100,4 +102,9 @@ def _impression(row: Sequence[str], zones: Counter[str]) -> list[Event]:
 
 
 def _news(row: Sequence[str]) -> tuple[str, list[str]]:
-    return values.token(row[0], "news"), [values.text(row[3]), values.text(row[4]), values.text(row[1]), values.text(row[2])]
+    return values.token(row[0], "news"), [
+        values.text(row[3]),
+        values.text(row[4]),
+        values.text(row[1]),
+        values.text(row[2]),
+    ]

@@ -15,11 +15,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.data.convert import values
-from recbole_precise.data.convert.files import find, folder
-from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import json_lines
-from recbole_precise.data.convert.staging import Event
+from recbole_precise.convert import values
+from recbole_precise.convert.files import find, folder
+from recbole_precise.convert.reading import Event, Raw, Records
+from recbole_precise.convert.readers import json_lines
 from recbole_precise.errors import DataError
 
 COLUMNS = ("title", "brand", "main_category", "categories", "description")
@@ -56,7 +55,13 @@ def _clean_title(record: Mapping[str, Any]) -> object:
     return "" if isinstance(title, str) and "getTime" in title else title
 
 
-_OLD = {"user": "reviewerID", "item": "asin", "rating": "overall", "time": "unixReviewTime", "meta_item": "asin"}
+_OLD = {
+    "user": "reviewerID",
+    "item": "asin",
+    "rating": "overall",
+    "time": "unixReviewTime",
+    "meta_item": "asin",
+}
 RELEASES = {
     "amazon-2014": Release(**_OLD, texts=[_get("title"), _get("brand"), _first_category, _get("categories"), _get("description")], endings=("json.gz", "json")),
     "amazon-2018": Release(**_OLD, texts=[_clean_title, _get("brand"), _get("main_cat"), _get("category"), _get("description")], endings=("json.gz", "json")),
@@ -72,7 +77,11 @@ def open_raw(path: str | Path, release: str) -> Raw:
 
     Raises DataError when there are no reviews, or two files of them for one category.
     """
-    place, names, own = folder(path, f"the reviews and metadata of {release}"), RELEASES[release], release == "amazon-2014"
+    place, names, own = (
+        folder(path, f"the reviews and metadata of {release}"),
+        RELEASES[release],
+        release == "amazon-2014",
+    )
     endings = [f"*.{ending}" for ending in names.endings]
     found = find(place, endings, "reviews")
     reviews = [file for file in found if not file.name.startswith("meta_")]
@@ -84,8 +93,18 @@ def open_raw(path: str | Path, release: str) -> Raw:
     counts: Counter[str] = Counter()
     return Raw(
         columns=COLUMNS,
-        events=[Part(file, partial(json_lines, file), partial(_event, names=names, category=_category(file))) for file in reviews],
-        items=[Part(file, partial(_json_lines, file, literals=own), partial(_item, names=names)) for file in meta],
+        events=[
+            Records(
+                file,
+                partial(json_lines, file),
+                partial(_event, names=names, category=_category(file)),
+            )
+            for file in reviews
+        ],
+        items=[
+            Records(file, partial(_json_lines, file, literals=own), partial(_item, names=names))
+            for file in meta
+        ],
         rating=True,
         item_text="{title}",
         scenes={"category": "event", "main_category": "item"},
@@ -106,14 +125,29 @@ def _one_each(files: Sequence[tuple[str, Path]], what: str) -> None:
     seen: dict[str, Path] = {}
     for category, file in files:
         if category in seen:
-            raise DataError(f"{file.parent}: {seen[category].name} and {file.name} both hold {what} of {category}; keep one in the folder.")
+            raise DataError(
+                f"{file.parent}: {seen[category].name} and {file.name} both hold {what} of {category}; keep one in the folder."
+            )
         seen[category] = file
 
 
 def _event(record: Mapping[str, Any], names: Release, category: str) -> list[Event]:
-    user, item = values.token(record.get(names.user), names.user), values.token(record.get(names.item), names.item)
-    return [Event(user, item, values.past(record.get(names.time), names.time), values.number(record.get(names.rating), names.rating), category)]
+    user, item = (
+        values.token(record.get(names.user), names.user),
+        values.token(record.get(names.item), names.item),
+    )
+    return [
+        Event(
+            user,
+            item,
+            values.past(record.get(names.time), names.time),
+            values.number(record.get(names.rating), names.rating),
+            category,
+        )
+    ]
 
 
 def _item(record: Mapping[str, Any], names: Release) -> tuple[str, list[str]]:
-    return values.token(record.get(names.meta_item), names.meta_item), [values.text(read(record)) for read in names.texts]
+    return values.token(record.get(names.meta_item), names.meta_item), [
+        values.text(read(record)) for read in names.texts
+    ]

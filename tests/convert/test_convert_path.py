@@ -17,7 +17,8 @@ from convert_helpers import atomic, convert, filtered, review_2018, reviews, wri
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.data.convert import SOURCES, pipeline
+from recbole_precise.convert import SOURCES
+from recbole_precise.convert.store import Store
 from recbole_precise.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -134,11 +135,11 @@ def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
     SOURCES["csv"](file, tmp_path / "shop", **NAMES)
     before = {path.name: path.read_bytes() for path in (tmp_path / "shop").iterdir()}
 
-    def no_room(*_):
-        yield "user_id:token\n"
+    def no_room(self, path, *_):
+        path.write_text("user_id:token\n")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "_event_lines", no_room)
+    monkeypatch.setattr(Store, "write", no_room)
     with pytest.raises(DataError, match="No space left"):
         SOURCES["csv"](file, tmp_path / "shop", **NAMES)
     assert {path.name: path.read_bytes() for path in (tmp_path / "shop").iterdir()} == before
@@ -147,8 +148,8 @@ def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
 
 MEASURE = """
 import resource, sys
-from recbole_precise.data.convert import SOURCES, staging
-staging._CACHE_KIB = 2048
+from recbole_precise.convert import SOURCES, store
+store.MEMORY_MIB = 64
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 done = SOURCES["csv"](sys.argv[1], sys.argv[2], user="u", item="i", time="t", rating="r", min_user_events=2, last_events=30)
 print(done.interactions, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)

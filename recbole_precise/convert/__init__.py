@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.data.convert import (
+from recbole_precise.convert import (
     amazon,
     effects,
     kaggle_books,
@@ -23,9 +23,10 @@ from recbole_precise.data.convert import (
     pad,
     table,
 )
-from recbole_precise.data.convert.atomic import Converted
-from recbole_precise.data.convert.output import check_output
-from recbole_precise.data.convert.pipeline import Raw, write_dataset
+from recbole_precise.convert.atomic import Converted
+from recbole_precise.convert.output import check_output
+from recbole_precise.convert.pipeline import write_dataset
+from recbole_precise.convert.reading import Raw
 from recbole_precise.errors import ConfigError, did_you_mean
 
 
@@ -48,7 +49,11 @@ class Source:
     def own_options(self) -> dict[str, bool]:
         """Name of an option that this source alone takes -> whether it is needed."""
         parameters = list(inspect.signature(self.open_raw).parameters.values())[1:]
-        return {parameter.name: parameter.default is parameter.empty for parameter in parameters if parameter.name != "release"}
+        return {
+            parameter.name: parameter.default is parameter.empty
+            for parameter in parameters
+            if parameter.name != "release"
+        }
 
     def __call__(self, path: str | Path, output: str | Path, **given: Any) -> Converted:
         """Convert `path` into the data set `output`.
@@ -65,7 +70,9 @@ class Source:
                 raise ConfigError(f"--{key} is empty: give it a value, or leave it out.")
         missing = [key for key, needed in own.items() if needed and key not in given]
         if missing:
-            raise ConfigError(f"The source {self.name} needs {' and '.join(f'--{key}=COLUMN' for key in missing)}.")
+            raise ConfigError(
+                f"The source {self.name} needs {' and '.join(f'--{key}=COLUMN' for key in missing)}."
+            )
         general = {key: value for key, value in given.items() if key not in own}
         chosen = options.read_options(general, self.name, self.defaults)
         raw = self.open_raw(path, **{key: value for key, value in given.items() if key in own})
@@ -92,16 +99,30 @@ class Source:
 
 
 def _amazon(release: str) -> Source:
-    return Source(release, "a folder with the reviews and metadata of one category or several", partial(amazon.open_raw, release=release))
+    return Source(
+        release,
+        "a folder with the reviews and metadata of one category or several",
+        partial(amazon.open_raw, release=release),
+    )
 
 
 SOURCES: dict[str, Source] = {
     source.name: source
     for source in (
         *map(_amazon, amazon.RELEASES),
-        Source("kaggle-books", "the folder with Books_rating.csv and books_data.csv", kaggle_books.open_raw),
-        Source("mind", "the folder with behaviors.tsv and news.tsv, or with the folders of several parts", mind.open_raw),
-        Source("movielens", "the folder with u.data, ratings.dat or ratings.csv", movielens.open_raw),
+        Source(
+            "kaggle-books",
+            "the folder with Books_rating.csv and books_data.csv",
+            kaggle_books.open_raw,
+        ),
+        Source(
+            "mind",
+            "the folder with behaviors.tsv and news.tsv, or with the folders of several parts",
+            mind.open_raw,
+        ),
+        Source(
+            "movielens", "the folder with u.data, ratings.dat or ratings.csv", movielens.open_raw
+        ),
         Source("pad", "the folder with the authors' CSV files", pad.open_raw, pad.DEFAULTS),
         Source("csv", "a file with a header and one event a row", table.open_raw),
         Source("parquet", "a file with one event a row", table.open_raw),

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from convert_helpers import convert, write_lines
 
-from recbole_precise.data.convert import SOURCES
+from recbole_precise.convert import SOURCES
 from recbole_precise.settings.verb_options import VERB_OPTIONS
 
 # Times are equal in pairs; i4 is described but has no event, i3 has events and no description,

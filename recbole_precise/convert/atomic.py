@@ -8,8 +8,28 @@ from pathlib import Path
 
 _BREAKS = re.compile(r"[\x00\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # pandas, with which RecBole reads, takes these for missing values.
-_MISSING = frozenset(
-    ["", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a", "nan", "null"]
+MISSING = frozenset(
+    [
+        "",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
 )
 
 
@@ -39,7 +59,7 @@ def text_field(text: str) -> str:
 
 def bad_token(token: str) -> str | None:
     """Why `token` cannot be an id in an atomic file, or None when it can."""
-    if token in _MISSING:
+    if token in MISSING:
         return f"'{token}' is read as a missing value by RecBole" if token else "it is empty"
     if _BREAKS.search(token):
         return "it contains a tab, a line break or a NUL byte"

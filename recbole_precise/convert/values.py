@@ -9,9 +9,9 @@ import re
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
-from recbole_precise.data.convert.atomic import bad_token, text_field
-from recbole_precise.data.convert.faults import BadRow
-from recbole_precise.data.convert.readers import shortened
+from recbole_precise.convert.atomic import bad_token, text_field
+from recbole_precise.convert.faults import BadRow
+from recbole_precise.convert.readers import shortened
 from recbole_precise.errors import ConfigError
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -24,7 +24,9 @@ NUMBER, COMPACT, NO_ZONE = "number", "compact", "no zone"
 def token(value: object, what: str) -> str:
     """An id. Raises BadRow when it is missing or cannot stand in an atomic file."""
     if isinstance(value, float) and value.is_integer():
-        value = int(value)  # a column of whole numbers with a gap is one of floats to pandas and Parquet
+        value = int(
+            value
+        )  # a column of whole numbers with a gap is one of floats to pandas and Parquet
     if isinstance(value, bytes):
         value = _decoded(value, what)
     if value is None or isinstance(value, (bool, list, dict)):
@@ -94,7 +96,11 @@ def moment(value: object, what: str, form: str | None = None) -> tuple[int | flo
         if form is None and (not text or _NUMBER.fullmatch(text)):
             return number(text, what), COMPACT if _COMPACT.fullmatch(text) else NUMBER
         try:
-            value = datetime.fromisoformat(_three_digits(text)) if form is None else datetime.strptime(text, form)
+            value = (
+                datetime.fromisoformat(_three_digits(text))
+                if form is None
+                else datetime.strptime(text, form)
+            )
         except (ValueError, OverflowError):
             expected = "number or ISO date" if form is None else f"date of the form {form}"
             raise BadRow(f"{what} {shortened(text)} is no {expected}") from None

@@ -39,7 +39,9 @@ class Options:
     scene_rating: float = 4.0
     skip_bad_rows: bool = False
     preset: str | None = None
-    protocol: Mapping[str, Any] = field(default_factory=dict)  # settings of a run that the preset adds to the YAML
+    protocol: Mapping[str, Any] = field(
+        default_factory=dict
+    )  # settings of a run that the preset adds to the YAML
     changes: tuple[str, ...] = ()  # what options beside a preset change of its rules
 
 
@@ -51,13 +53,24 @@ class Preset:
     protocol: Mapping[str, Any]
 
 
-_PAD_AMAZON = {"known_items": True, "min_rating": 4.0, "min_user_events": 5, "last_events": 23, "last_of_longer": 22, "tie_break": "file"}
+_PAD_AMAZON = {
+    "known_items": True,
+    "min_rating": 4.0,
+    "min_user_events": 5,
+    "last_events": 23,
+    "last_of_longer": 22,
+    "tie_break": "file",
+}
 
 PRESETS: dict[str, Preset] = {
     # PAD (arXiv 2412.04107), data sets. The text keeps a user's latest 23 events; the released files, which have the published
     # sizes, keep 22 of a user who has more: `last_events: 23` on the command line is the rule of the text.
     "pad": Preset(
-        {"amazon-2018": _PAD_AMAZON, "amazon-2014": _PAD_AMAZON, "mind": {"min_user_events": 5, "last_events": 23, "tie_break": "file"}},
+        {
+            "amazon-2018": _PAD_AMAZON,
+            "amazon-2014": _PAD_AMAZON,
+            "mind": {"min_user_events": 5, "last_events": 23, "tie_break": "file"},
+        },
         {"MAX_ITEM_LIST_LENGTH": 20, "mask_history": True, "item_text": "{title}"},
     ),
     # PRECISE (arXiv 2412.06308), Amazon Books: reviews of 3 stars and more, users with at least 3 of them; titles,
@@ -87,17 +100,25 @@ def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, A
     if name is not None:
         preset = PRESETS.get(name)
         if preset is None:
-            raise ConfigError(f"Unknown preset '{name}'.{did_you_mean(name, PRESETS)} The presets are {', '.join(PRESETS)}.")
+            raise ConfigError(
+                f"Unknown preset '{name}'.{did_you_mean(name, PRESETS)} The presets are {', '.join(PRESETS)}."
+            )
         if source not in preset.filters:
-            raise ConfigError(f"The preset '{name}' is meant for {' and '.join(preset.filters)}, not for the source {source}.")
+            raise ConfigError(
+                f"The preset '{name}' is meant for {' and '.join(preset.filters)}, not for the source {source}."
+            )
         values.update(preset.filters[source], protocol=preset.protocol)
         if "last_events" in given and "last_of_longer" not in given:
             values.pop("last_of_longer", None)
     ruled = dict(values)
     values.update({key: _value(key, value) for key, value in given.items()})
     options = Options(**values)
-    if options.last_of_longer is not None and (options.last_events is None or options.last_of_longer > options.last_events):
-        raise ConfigError("last_of_longer is a number up to last_events, which must be given with it.")
+    if options.last_of_longer is not None and (
+        options.last_events is None or options.last_of_longer > options.last_events
+    ):
+        raise ConfigError(
+            "last_of_longer is a number up to last_events, which must be given with it."
+        )
     if options.last_events is not None and options.last_of_longer is None:
         options = replace(options, last_of_longer=options.last_events)
     if name is None:

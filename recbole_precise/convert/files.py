@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def file(path: str | Path) -> Path:
             reason = "is a pipe or a device; give a file, which convert may read more than once"
         raise DataError(f"{path}: {reason}.")
     return path
+
+
+def some(path: str | Path) -> list[Path]:
+    """The file, or those that a pattern such as `orders-*.csv.gz` matches, by name.
+
+    Raises:
+        DataError: there is none.
+    """
+    text = str(path)
+    if not any(sign in text for sign in "*?[") or checked(path).exists():
+        return [file(path)]
+    found = sorted(glob.glob(text, recursive=True))
+    if not found:
+        raise DataError(f"{path}: no file matches this pattern.")
+    return [file(each) for each in found]
 
 
 def checked(path: str | Path) -> Path:
@@ -61,7 +77,9 @@ def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
         checked(path)
     if not found:
         there = ", ".join(names[:10]).encode("utf-8", "backslashreplace").decode() or "nothing"
-        raise DataError(f"{place}: {' or '.join(patterns)} with {what} is missing (the folder holds: {there}).")
+        raise DataError(
+            f"{place}: {' or '.join(patterns)} with {what} is missing (the folder holds: {there})."
+        )
     return found
 
 
