@@ -1,7 +1,8 @@
 """Raw downloads to RecBole's atomic files.
 
-A source is a module whose `open_raw(path, **its options)` says which files there are and what a row of them means (a `Raw`);
-reading, filtering and writing are the same for all. A new source is a module and an entry of SOURCES.
+A source is a module whose `open_raw(path, **its options)` says which files there are and what a row
+of them means (a `Raw`); reading, filtering and writing are the same for all. A new source is a
+module and an entry of SOURCES.
 """
 
 from __future__ import annotations
@@ -71,7 +72,8 @@ class Source:
         missing = [key for key, needed in own.items() if needed and key not in given]
         if missing:
             raise ConfigError(
-                f"The source {self.name} needs {' and '.join(f'--{key}=COLUMN' for key in missing)}."
+                f"The source {self.name} needs "
+                f"{' and '.join(f'--{key}=COLUMN' for key in missing)}."
             )
         general = {key: value for key, value in given.items() if key not in own}
         chosen = options.read_options(general, self.name, self.defaults)

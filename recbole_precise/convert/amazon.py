@@ -1,8 +1,9 @@
 """Amazon Reviews of 2014, 2018 and 2023: one file of reviews and one of metadata for each category.
 
-2014 (McAuley et al.): reviews_<Category>[_5].json.gz, meta_<Category>.json.gz; lines of metadata are Python literals.
-2018 (Ni et al.): <Category>[_5].json.gz, meta_<Category>.json.gz. 2023 (Hou et al.): <Category>.jsonl[.gz],
-meta_<Category>.jsonl[.gz]; reviews are joined with metadata by `parent_asin`, and times are in milliseconds.
+2014 (McAuley et al.): reviews_<Category>[_5].json.gz, meta_<Category>.json.gz; lines of metadata
+are Python literals. 2018 (Ni et al.): <Category>[_5].json.gz, meta_<Category>.json.gz. 2023 (Hou et
+al.): <Category>.jsonl[.gz], meta_<Category>.jsonl[.gz]; reviews are joined with metadata by
+`parent_asin`, and times are in milliseconds.
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import Any
 
 from recbole_precise.convert import values
 from recbole_precise.convert.files import find, folder
-from recbole_precise.convert.reading import Event, Raw, Records
 from recbole_precise.convert.readers import json_lines
+from recbole_precise.convert.reading import Event, Raw, Records
 from recbole_precise.errors import DataError
 
 COLUMNS = ("title", "brand", "main_category", "categories", "description")
@@ -26,7 +27,9 @@ COLUMNS = ("title", "brand", "main_category", "categories", "description")
 
 @dataclass(frozen=True)
 class Release:
-    """Names of fields in one release: `texts` are functions of a line of metadata, in the order of COLUMNS."""
+    """Names of fields in one release: `texts` are functions of a line of metadata, in the order of
+    COLUMNS.
+    """
 
     user: str
     item: str
@@ -50,7 +53,9 @@ def _first_category(record: Mapping[str, Any]) -> object:
 
 
 def _clean_title(record: Mapping[str, Any]) -> object:
-    """In 2018 some titles are scripts of the web page; the release's own notes tell them by `getTime`."""
+    """In 2018 some titles are scripts of the web page; the release's own notes tell them by
+    `getTime`.
+    """
     title = record.get("title")
     return "" if isinstance(title, str) and "getTime" in title else title
 
@@ -63,13 +68,44 @@ _OLD = {
     "meta_item": "asin",
 }
 RELEASES = {
-    "amazon-2014": Release(**_OLD, texts=[_get("title"), _get("brand"), _first_category, _get("categories"), _get("description")], endings=("json.gz", "json")),
-    "amazon-2018": Release(**_OLD, texts=[_clean_title, _get("brand"), _get("main_cat"), _get("category"), _get("description")], endings=("json.gz", "json")),
-    "amazon-2023": Release(
-        "user_id", "parent_asin", "rating", "timestamp", "parent_asin",
-        texts=[_get("title"), _get("store"), _get("main_category"), _get("categories"), _get("description")], endings=("jsonl.gz", "jsonl"),
+    "amazon-2014": Release(
+        **_OLD,
+        texts=[
+            _get("title"),
+            _get("brand"),
+            _first_category,
+            _get("categories"),
+            _get("description"),
+        ],
+        endings=("json.gz", "json"),
     ),
-}  # fmt: skip
+    "amazon-2018": Release(
+        **_OLD,
+        texts=[
+            _clean_title,
+            _get("brand"),
+            _get("main_cat"),
+            _get("category"),
+            _get("description"),
+        ],
+        endings=("json.gz", "json"),
+    ),
+    "amazon-2023": Release(
+        user="user_id",
+        item="parent_asin",
+        rating="rating",
+        time="timestamp",
+        meta_item="parent_asin",
+        texts=[
+            _get("title"),
+            _get("store"),
+            _get("main_category"),
+            _get("categories"),
+            _get("description"),
+        ],
+        endings=("jsonl.gz", "jsonl"),
+    ),
+}
 
 
 def open_raw(path: str | Path, release: str) -> Raw:
@@ -126,7 +162,8 @@ def _one_each(files: Sequence[tuple[str, Path]], what: str) -> None:
     for category, file in files:
         if category in seen:
             raise DataError(
-                f"{file.parent}: {seen[category].name} and {file.name} both hold {what} of {category}; keep one in the folder."
+                f"{file.parent}: {seen[category].name} and {file.name} both hold {what} of "
+                f"{category}; keep one in the folder."
             )
         seen[category] = file
 

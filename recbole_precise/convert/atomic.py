@@ -44,14 +44,19 @@ class Converted:
     notes: tuple[str, ...] = ()  # what was left out or is missing, one sentence each
 
     def __str__(self) -> str:
-        first = f"{self.users} users, {self.items} items, {self.interactions} interactions -> {', '.join(map(str, self.files))}"
+        files = ", ".join(map(str, self.files))
+        first = (
+            f"{self.users} users, {self.items} items, {self.interactions} interactions -> {files}"
+        )
         return "\n".join([first, *self.notes])
 
 
 def text_field(text: str) -> str:
-    """A text that fits into one field: no separators, and no quote mark where RecBole's reader would trip over it.
+    """A text that fits into one field: no separators, and no quote mark where RecBole's reader
+    would trip over it.
 
-    RecBole's reader takes a quote mark at the beginning of a field for a quoted field and gives up when it is not one.
+    RecBole's reader takes a quote mark at the beginning of a field for a quoted field and gives up
+    when it is not one.
     """
     text = " ".join(_BREAKS.sub(" ", text).split(" ")).strip()
     return text.replace('"', "'") if text.startswith('"') else text

@@ -30,7 +30,7 @@ _INK = (
 _TEXT = rf'([{_INK}]([{_INK} "]*[{_INK}"])?)?'
 _TEXT_AS_IT_IS = _TEXT.replace("#-%'-~", "#-~")  # with the sign that begins an entity of HTML
 _TOKEN = "[!#-~]([ -~]*[!-~])?"
-_COMPACT = "(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
+_INTEGER = "0|-?[1-9][0-9]{0,17}"
 _OFFSET = "[+-]([01][0-9]|2[0-3]):[0-5][0-9]"
 #: Directives that DuckDB and Python read alike when the text is written in full.
 _FORM = re.compile(r"(%[YmdHMS]|[ /.:T-])+")
@@ -42,7 +42,7 @@ class Sql(NamedTuple):
     Attributes:
         value: the text of an id or a text, the whole part of a number.
         part: a number that is not whole.
-        zone: the kind of a time; NULL for a number.
+        zone: the kind of a time; NULL for a text that is a number (see `zone_of_number`).
     """
 
     value: str
@@ -100,6 +100,15 @@ def split_number(number: int | float) -> tuple[int, float | None]:
     return math.floor(number), None if isinstance(number, int) else number
 
 
+def zone_of_number(value: str, part: str) -> str:
+    """SQL for the kind of a time that is a whole number, written in full: whether as YYYYMMDD."""
+    compact = (
+        f"{value} BETWEEN 19000101 AND 20991231 AND {value} // 100 % 100 BETWEEN 1 AND 12 "
+        f"AND {value} % 100 BETWEEN 1 AND 31 AND {part} IS NULL"
+    )
+    return f"CASE WHEN {compact} THEN '{values.COMPACT}' ELSE '{values.NUMBER}' END"
+
+
 # --- SQL for each kind ----------------------------------------------------------------------
 
 
@@ -126,15 +135,15 @@ def _number(field: Field, column: str, stored: str) -> Sql:
     if stored in _WHOLE:
         return Sql(f"CASE WHEN {column} > -9223372036854775808 THEN {column}::BIGINT END")
     if stored == "VARCHAR":
-        whole = f"TRY_CAST({column} AS BIGINT)"
         real = f"TRY_CAST({column} AS DOUBLE)"
+        whole = f"regexp_full_match({column}, {quoted(_INTEGER)})"
         # Written in full: DuckDB also reads texts that are no numbers to Python.
-        same = f"{whole}::VARCHAR = {column} AND {whole} > -9223372036854775808"
-        likewise = f"contains({column}, '.') AND {real}::VARCHAR = {column} AND abs({real}) < {_LARGEST}"
-        broken = f"{real} <> floor({real})"
+        broken = (
+            f"contains({column}, '.') AND {real}::VARCHAR = {column} AND abs({real}) < {_LARGEST}"
+        )
         return Sql(
-            f"CASE WHEN {same} THEN {whole} WHEN {likewise} THEN floor({real})::BIGINT END",
-            f"CASE WHEN {likewise} AND {broken} THEN {real} END",
+            f"CASE WHEN {whole} THEN {column}::BIGINT WHEN {broken} THEN floor({real})::BIGINT END",
+            f"CASE WHEN {broken} AND {real} <> floor({real}) THEN {real} END",
         )
     if stored.startswith(_BROKEN):
         real = f"{column}::DOUBLE"
@@ -171,18 +180,13 @@ def _moment(field: Field, column: str, stored: str) -> Sql:
         return _of_form(column, field.form) if stored == "VARCHAR" else Sql("NULL::BIGINT")
     number = _number(field, column, stored)
     if stored != "VARCHAR":
-        return number
-    compact = (
-        f"{number.value} BETWEEN 19000101 AND 20991231 "
-        f"AND regexp_full_match({column}, {quoted(_COMPACT)})"
-    )
+        return number._replace(zone=f"'{values.NUMBER}'")
+    is_date = f"substr({column}, 5, 1) = '-'"
     seconds, zone = _iso(column)
-    is_number = f"{number.value} IS NOT NULL"
     return Sql(
-        f"CASE WHEN {is_number} THEN {number.value} ELSE {seconds} END",
+        f"CASE WHEN {is_date} THEN {seconds} ELSE {number.value} END",
         number.part,
-        f"CASE WHEN {is_number} THEN CASE WHEN {compact} THEN '{values.COMPACT}' END "
-        f"ELSE {zone} END",
+        f"CASE WHEN {is_date} THEN {zone} END",
     )
 
 

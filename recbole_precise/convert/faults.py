@@ -1,4 +1,6 @@
-"""Rows that cannot be used: counted, remembered by file and line, and an error unless the user asked to leave them out."""
+"""Rows that cannot be used: counted, remembered by file and line, and an error unless the user
+asked to leave them out.
+"""
 
 from __future__ import annotations
 
@@ -101,7 +103,8 @@ class Faults:
         for path, count in self._count.items():
             more = ", ..." if count > len(self._shown[path]) else ""
             lines.append(
-                f"skipped {count} bad row{'s' * (count > 1)} of {path.name} ({'; '.join(self._shown[path])}{more})"
+                f"skipped {count} bad row{'s' * (count > 1)} of {path.name} "
+                f"({'; '.join(self._shown[path])}{more})"
             )
             if path in self._undecodable:
                 lines.append(f"of {path.name} {self._explain(path).removesuffix('.')}")

@@ -64,7 +64,10 @@ def checked(path: str | Path) -> Path:
 
 
 def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
-    """The files in `place` that match one of the patterns, by name. Raises DataError, naming what is there, for none."""
+    """The files in `place` that match one of the patterns, by name.
+
+    Raises DataError, naming what is there, for none.
+    """
     patterns = [patterns] if isinstance(patterns, str) else patterns
     try:
         found = sorted(
@@ -87,6 +90,9 @@ def find_one(place: Path, patterns: str | Sequence[str], what: str) -> Path:
     """The one file that matches. Raises DataError for none and for several."""
     found = find(place, patterns, what)
     if len(found) > 1:
-        raise DataError(f"{place}: {len(found)} files match {patterns if isinstance(patterns, str) else ' or '.join(patterns)} "
-                        f"({', '.join(file.name for file in found)}); keep one in the folder.")  # fmt: skip
+        shown = patterns if isinstance(patterns, str) else " or ".join(patterns)
+        names = ", ".join(file.name for file in found)
+        raise DataError(
+            f"{place}: {len(found)} files match {shown} ({names}); keep one in the folder."
+        )
     return found[0]

@@ -1,4 +1,5 @@
-"""Kaggle's Amazon Books: Books_rating.csv (reviews, with the title of each book) and books_data.csv.
+"""Kaggle's Amazon Books: Books_rating.csv (reviews, with the title of each book) and
+books_data.csv.
 
 The latter is keyed by title; an item is a book's `Id`. A fifth of the reviews names no user; they
 are left out and counted, being no mistake of the file.

@@ -1,7 +1,9 @@
-"""MIND (Wu et al., ACL 2020): behaviors.tsv and news.tsv of one part or several (MINDsmall_train, MINDsmall_dev, ...).
+"""MIND (Wu et al., ACL 2020): behaviors.tsv and news.tsv of one part or several (MINDsmall_train,
+MINDsmall_dev, ...).
 
-A line of behaviors.tsv is an impression: number, user, time, the user's earlier clicks in order, the news shown with `-1`
-behind those clicked. The earlier clicks have no times of their own and are repeated in every impression of a user.
+A line of behaviors.tsv is an impression: number, user, time, the user's earlier clicks in order,
+the news shown with `-1` behind those clicked. The earlier clicks have no times of their own and are
+repeated in every impression of a user.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ from pathlib import Path
 from recbole_precise.convert import values
 from recbole_precise.convert.faults import BadRow
 from recbole_precise.convert.files import find, folder
-from recbole_precise.convert.reading import Event, Raw, Records
 from recbole_precise.convert.readers import Bad, shortened, split_lines
+from recbole_precise.convert.reading import Event, Raw, Records
 from recbole_precise.errors import ConfigError
 
 COLUMNS = ("title", "abstract", "category", "subcategory")
@@ -27,8 +29,9 @@ def open_raw(path: str | Path, clicks: str = "history") -> Raw:
     """The parts in a folder or in its subfolders.
 
     Args:
-        clicks: `history`: each user's longest list of earlier clicks, the place in it being the time (PAD's data);
-            `impressions`: the news clicked in impressions, at the impression's time in seconds.
+        clicks: `history`: each user's longest list of earlier clicks, the place in it being the
+            time (PAD's data); `impressions`: the news clicked in impressions, at the impression's
+            time in seconds.
 
     Raises DataError when files are missing, ConfigError for other `clicks`.
     """
@@ -60,7 +63,9 @@ def _behaviors(file: Path, bad: Bad) -> Iterator[tuple[int, list[str]]]:
 
 
 class _Longest:
-    """Of each user's lists of earlier clicks the longest, the first among equals; one reading to find it, one to hand it over."""
+    """Of each user's lists of earlier clicks the longest, the first among equals; one reading to
+    find it, one to hand it over.
+    """
 
     def __init__(self, files: Sequence[Path]) -> None:
         self._files = files

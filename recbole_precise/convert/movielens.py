@@ -1,4 +1,6 @@
-"""MovieLens: 100k (u.data, u.item, u.genre), 1M and 10M (ratings.dat, movies.dat), 20M and later (ratings.csv, movies.csv)."""
+"""MovieLens: 100k (u.data, u.item, u.genre), 1M and 10M (ratings.dat, movies.dat), 20M and later
+(ratings.csv, movies.csv).
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from recbole_precise.convert import values
 from recbole_precise.convert.cells import Field
 from recbole_precise.convert.faults import BadRow
 from recbole_precise.convert.files import find_one, folder
-from recbole_precise.convert.reading import Raw, Records, Table
 from recbole_precise.convert.readers import csv_rows, split_lines
+from recbole_precise.convert.reading import Raw, Records, Table
 from recbole_precise.convert.tables import Delimited
 from recbole_precise.errors import DataError
 
@@ -28,7 +30,10 @@ _GENRES_FROM = 5  # place of the first genre's flag in u.item
 
 
 def open_raw(path: str | Path) -> Raw:
-    """The release whose files are in the folder. Raises DataError when there are none, or those of two releases."""
+    """The release whose files are in the folder.
+
+    Raises DataError when there are none, or those of two releases.
+    """
     place = folder(path, "MovieLens' files")
     ratings = find_one(place, ["u.data", "ratings.dat", "ratings.csv"], "ratings")
     columns = ("userId", "movieId", "rating", "timestamp")

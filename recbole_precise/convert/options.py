@@ -14,16 +14,20 @@ from recbole_precise.errors import ConfigError, did_you_mean
 class Options:
     """How raw rows become a data set; the same for every source. Filters are applied in this order.
 
-    known_items: leave out events of items without metadata.
-    min_rating: leave out events rated lower.
-    min_user_events, min_item_events: leave out users and items with fewer events; when both are given, again and again
-        until none is left with fewer.
-    last_events: a user's latest events to keep; `last_of_longer`: as many of a user who has more than `last_events`.
-    items: `interacted`, the items that have an event left, or `all` that have metadata.
-    tie_break: `random` puts events of one user and one time in a random order fixed by `tie_seed`, `file` leaves them as they
-        stand in the raw file, where they often stand in catalogue order.
-    scene: what becomes the column `scene`; `scene_rating`: for `scene: rating`, from which rating on the scene is `high`.
-    skip_bad_rows: leave out rows that cannot be used, and list them, instead of refusing them.
+    Attributes:
+        known_items: leave out events of items without metadata.
+        min_rating: leave out events rated lower.
+        min_user_events, min_item_events: leave out users and items with fewer events; when both
+            are given, again and again until none is left with fewer.
+        last_events: a user's latest events to keep; `last_of_longer`: as many of a user who has
+            more than `last_events`.
+        items: `interacted`, the items that have an event left, or `all` that have metadata.
+        tie_break: `random` puts events of one user and one time in a random order fixed by
+            `tie_seed`, `file` leaves them as they stand in the raw file, where they often stand
+            in catalogue order.
+        scene: what becomes the column `scene`; `scene_rating`: for `scene: rating`, from which
+            rating on the scene is `high`.
+        skip_bad_rows: leave out rows that cannot be used, and list them, instead of refusing them.
     """
 
     known_items: bool = False
@@ -47,7 +51,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Preset:
-    """`filters`: Options of each source that it is meant for; `protocol`: settings of a run that belong to it."""
+    """`filters`: Options of each source that it is meant for; `protocol`: settings of a run that
+    belong to it.
+    """
 
     filters: Mapping[str, Mapping[str, Any]]
     protocol: Mapping[str, Any]
@@ -63,8 +69,9 @@ _PAD_AMAZON = {
 }
 
 PRESETS: dict[str, Preset] = {
-    # PAD (arXiv 2412.04107), data sets. The text keeps a user's latest 23 events; the released files, which have the published
-    # sizes, keep 22 of a user who has more: `last_events: 23` on the command line is the rule of the text.
+    # PAD (arXiv 2412.04107), data sets. The text keeps a user's latest 23 events; the released
+    # files, which have the published sizes, keep 22 of a user who has more: `last_events: 23` on
+    # the command line is the rule of the text.
     "pad": Preset(
         {
             "amazon-2018": _PAD_AMAZON,
@@ -73,8 +80,8 @@ PRESETS: dict[str, Preset] = {
         },
         {"MAX_ITEM_LIST_LENGTH": 20, "mask_history": True, "item_text": "{title}"},
     ),
-    # PRECISE (arXiv 2412.06308), Amazon Books: reviews of 3 stars and more, users with at least 3 of them; titles,
-    # descriptions and categories are the text.
+    # PRECISE (arXiv 2412.06308), Amazon Books: reviews of 3 stars and more, users with at least 3
+    # of them; titles, descriptions and categories are the text.
     "precise-books": Preset(
         {"kaggle-books": {"min_rating": 3.0, "min_user_events": 3}},
         {"item_text": ["title", "description", "categories"]},
@@ -91,9 +98,11 @@ _MOST = 2**63 - 1  # the largest whole number that the data base of a conversion
 
 
 def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, Any]) -> Options:
-    """Options from texts of a command line or from values: the source's defaults, then the preset's, then what is given.
+    """Options from texts of a command line or from values: the source's defaults, then the
+    preset's, then what is given.
 
-    Raises ConfigError for a value that an option does not take, and for a preset that is not meant for the source.
+    Raises ConfigError for a value that an option does not take, and for a preset that is not meant
+    for the source.
     """
     values: dict[str, Any] = dict(defaults)
     name = given.get("preset")
@@ -101,11 +110,13 @@ def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, A
         preset = PRESETS.get(name)
         if preset is None:
             raise ConfigError(
-                f"Unknown preset '{name}'.{did_you_mean(name, PRESETS)} The presets are {', '.join(PRESETS)}."
+                f"Unknown preset '{name}'.{did_you_mean(name, PRESETS)} The presets are "
+                f"{', '.join(PRESETS)}."
             )
         if source not in preset.filters:
             raise ConfigError(
-                f"The preset '{name}' is meant for {' and '.join(preset.filters)}, not for the source {source}."
+                f"The preset '{name}' is meant for {' and '.join(preset.filters)}, not for the "
+                f"source {source}."
             )
         values.update(preset.filters[source], protocol=preset.protocol)
         if "last_events" in given and "last_of_longer" not in given:

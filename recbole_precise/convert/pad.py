@@ -1,7 +1,8 @@
 """The files that the authors of PAD released: one CSV of user histories, one of item titles.
 
-`<X>_cleaned_history.csv` has the columns user and history, a Python list of item ids in order; `metadata_<X>.csv` has asin and
-title. The histories carry no times, so an event's time is its place in its user's history: 0, 1, ...
+`<X>_cleaned_history.csv` has the columns user and history, a Python list of item ids in order;
+`metadata_<X>.csv` has asin and title. The histories carry no times, so an event's time is its place
+in its user's history: 0, 1, ...
 """
 
 from __future__ import annotations
@@ -12,16 +13,14 @@ from functools import partial
 from pathlib import Path
 
 from recbole_precise.convert import values
-from recbole_precise.convert.atomic import Converted
 from recbole_precise.convert.faults import BadRow
 from recbole_precise.convert.files import find_one, folder
-from recbole_precise.convert.options import Options, read_options, switch
-from recbole_precise.convert.output import check_output
-from recbole_precise.convert.pipeline import write_dataset
-from recbole_precise.convert.reading import Event, Raw, Records
+from recbole_precise.convert.options import switch
 from recbole_precise.convert.readers import csv_rows
+from recbole_precise.convert.reading import Event, Raw, Records
 
-#: The released order stands, every item of the metadata is a candidate, and the protocol is the paper's.
+# The released order stands, every item of the metadata is a candidate, and the protocol is the
+# paper's.
 DEFAULTS = {
     "items": "all",
     "tie_break": "file",
@@ -35,8 +34,8 @@ def open_raw(path: str | Path, unescape: bool | str = True) -> Raw:
     Args:
         unescape: turn HTML entities in titles (`&amp;`) into the characters that they stand for.
 
-    Raises DataError when one is missing. A user or an item that stands there twice, an empty history and an item without
-    metadata are bad rows.
+    Raises DataError when one is missing. A user or an item that stands there twice, an empty
+    history and an item without metadata are bad rows.
     """
     place, unescape = folder(path, "PAD's CSV files"), switch("unescape", unescape)
     histories = find_one(place, "*_cleaned_history.csv", "the users' histories")
@@ -86,11 +85,3 @@ def _history(text: str, user: str) -> list[str]:
     if not history:
         raise BadRow(f"the history of user '{user}' is empty")
     return history
-
-
-def convert(
-    input_dir: str | Path, output_dir: str | Path, *, unescape: bool = True, **options: object
-) -> Converted:
-    """Write the data set (see `write_dataset`). Raises DataError naming file and lines, all faults at once."""
-    chosen: Options = read_options(options, "pad", DEFAULTS)
-    return write_dataset(open_raw(input_dir, unescape), check_output(output_dir), chosen)

@@ -1,4 +1,4 @@
-"""From the rows of a raw download to atomic files: read, filtered, put in order, written together."""
+"""From a raw download to atomic files: read, filtered, put in order, written together."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def _write_in(place: Path, raw: Raw, output: Path, options: Options) -> Converte
 def _write_files(
     base: Path, raw: Raw, store: Store, options: Options, notes: list[str]
 ) -> list[str]:
-    """Write the files `<base>.<ending>`, add to `notes` what there is to say, return the endings."""
+    """Write the files `<base>.<ending>`, add to `notes` what to report, return the endings."""
     endings = ["inter", "yaml"]
     if raw.items or raw.columns:
         store.write_items(

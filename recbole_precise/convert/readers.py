@@ -1,8 +1,8 @@
 """Raw files row by row, in memory that does not grow with them: JSON lines, delimited text; gzip
 is seen through.
 
-Every reader yields `(number of the row's first line, row)`, hands rows that it cannot read to `bad(line, reason)`, and
-shows its progress in bytes on stderr when that is a terminal.
+Every reader yields `(number of the row's first line, row)`, hands rows that it cannot read to
+`bad(line, reason)`, and shows its progress in bytes on stderr when that is a terminal.
 """
 
 from __future__ import annotations
@@ -171,7 +171,9 @@ def _text_lines(path: Path, encoding: str, shown: bool = True) -> Iterator[str]:
 
 
 def json_lines(path: Path, bad: Bad, *, literals: bool = False) -> Iterator[tuple[int, dict]]:
-    """One object a line; with `literals`, a line that is no JSON may be a Python literal, as in Amazon's metadata of 2014."""
+    """One object a line; with `literals`, a line that is no JSON may be a Python literal, as in
+    Amazon's metadata of 2014.
+    """
     for number, line in _lines(path):
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -189,7 +191,8 @@ def json_lines(path: Path, bad: Bad, *, literals: bool = False) -> Iterator[tupl
         else:
             bad(
                 number,
-                f"it is no {'Python literal or ' if literals else ''}JSON object: {shortened(text)}",
+                f"it is no {'Python literal or ' if literals else ''}JSON object: "
+                f"{shortened(text)}",
             )
 
 
@@ -203,7 +206,9 @@ def _literal(text: str) -> object:
 def split_lines(
     path: Path, bad: Bad, separator: str, fields: int, encodings: Sequence[str] = ("utf-8",)
 ) -> Iterator[tuple[int, list[str]]]:
-    """Lines without a header whose fields are never quoted; each line is read in the first of `encodings` that it is text in."""
+    """Lines without a header whose fields are never quoted; each line is read in the first of
+    `encodings` that it is text in.
+    """
     for number, line in _lines(path):
         text = _decoded(line.rstrip(b"\r\n"), encodings)
         if text is None:
@@ -233,7 +238,8 @@ def csv_rows(
     separator: str = ",",
     encoding: str | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
-    """The fields `columns` of a CSV file with a header; a quoted field may hold separators and line ends.
+    """The fields `columns` of a CSV file with a header; a quoted field may hold separators and line
+    ends.
 
     Args:
         encoding: how the file is written; None: UTF-8, in a source that has no option for it.

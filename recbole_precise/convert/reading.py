@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 
 import duckdb
 
-from recbole_precise.convert import values
 from recbole_precise.convert.atomic import bad_token
-from recbole_precise.convert.cells import Field, split_number
+from recbole_precise.convert.cells import Field, split_number, zone_of_number
 from recbole_precise.convert.faults import HOPELESS, BadRow, Faults
 from recbole_precise.convert.readers import Bad
-from recbole_precise.convert.store import Store
+from recbole_precise.convert.store import Store, is_of_disk
 from recbole_precise.convert.tables import Delimited, Parquet, unreadable_parquet
 
 _CHUNK = 20_000  # rows handed to the database at once
@@ -239,7 +238,9 @@ class _Reading:
         if relation is not None:
             try:
                 parsed = _Parsed(store, part.fields, relation, part.file.exact)
-            except _UNREADABLE as error:
+            except duckdb.Error as error:
+                if is_of_disk(error):
+                    raise
                 if isinstance(part.file, Parquet):
                     raise unreadable_parquet(part.path, error) from error
             else:
@@ -321,11 +322,11 @@ class _Reading:
         )
         for place, each in enumerate(part.fields):
             if each.kind == "moment":
-                zone = parsed.zone(place)
+                zone = f"coalesce({parsed.zone(place)}, {zone_of_number(f'v{place}', f'p{place}')})"
                 counted = store.rows(
                     f"SELECT {zone}, count(*) FROM {parsed.joined} WHERE {good} GROUP BY ALL"
                 )
-                self._raw.zones.update({kind or values.NUMBER: count for kind, count in counted})
+                self._raw.zones.update(dict(counted))
             if each.skips is not None:
                 self._raw.counts[each.skips] += store.one(
                     f"SELECT count(*) FROM {parsed.joined} WHERE {good} AND {parsed.skipped}"
@@ -352,19 +353,6 @@ class _Reading:
         )
 
 
-#: What DuckDB raises about a file that it cannot read, beside a full disk and too little memory.
-_UNREADABLE = (
-    duckdb.InvalidInputException,
-    duckdb.ConversionException,
-    duckdb.SerializationException,
-    duckdb.OutOfRangeException,
-    duckdb.NotImplementedException,
-    duckdb.InternalException,
-    duckdb.BinderException,
-    duckdb.HTTPException,
-)
-
-
 class _Parsed:
     """The table `parsed` of a relation's cells, and SQL for what became of them.
 
@@ -389,6 +377,8 @@ class _Parsed:
         self._make(store, relation)
         self._odd = self._odd_places(store)
         reasons = [place for place in self._odd if self._read_odd(store, place)]
+        # Of several faults of a row, that of a date is told.
+        reasons.sort(key=lambda place: fields[place].kind != "moment")
         for place in self._odd:
             self.joined += f" LEFT JOIN odd{place} ON o{place} IS NOT DISTINCT FROM odd{place}.raw"
             if fields[place].skips is not None:

@@ -27,11 +27,13 @@ def recipe(name: str, raw: Raw, options: Options) -> Iterator[str]:
     preset = f" with the preset {options.preset}" if options.preset else ""
     if options.changes:
         preset += f", changed by {', '.join(options.changes)}"
-    yield f"# {name}, as `convert` wrote it{preset}. Use: --dataset={name} --config_files=<this file>\n\n"
+    yield f"# {name}, as `convert` wrote it{preset}. "
+    yield f"Use: --dataset={name} --config_files=<this file>\n\n"
     yield _line(
         "load_col",
         columns,
-        "Columns read. `.item` is read for its ids, so that all its items are candidates for every model.",
+        "Columns read. `.item` is read for its ids, so that all its items are candidates for "
+        "every model.",
     )
     text = options.protocol.get("item_text", raw.item_text)
     if text is not None:

@@ -15,9 +15,10 @@ import pyarrow
 
 from recbole_precise.convert.atomic import MISSING
 
-MEMORY_MIB = 1024  # more is put on disk, beside the output
-_MIB_OF_A_THREAD = 128  # less would not do for one of the threads that sort
+MEMORY_MIB = 512  # what is more goes to disk, beside the output
+_MIB_OF_A_THREAD = 64  # less would not do for one of the threads that sort
 _BATCH = 20_000  # rows in the memory of Python at once
+_SPILLED = "spilled"  # the folder of what does not fit into memory
 _FEW = 3000  # rows that are added without Arrow
 NO_SCENE = "unknown"
 EVENTS = {
@@ -57,9 +58,9 @@ class Store:
         # A query runs in a thread of its own, so that an interrupt reaches this one at once.
         self._pool = ThreadPoolExecutor(1)
         threads = self.one("SELECT current_setting('threads')")
-        memory = max(MEMORY_MIB, 0 if MEMORY_MIB < 512 else threads * _MIB_OF_A_THREAD)
+        memory = max(MEMORY_MIB, threads * _MIB_OF_A_THREAD)
         for setting, value in (
-            ("temp_directory", quoted(str(folder / "spilled"))),
+            ("temp_directory", quoted(str(folder / _SPILLED))),
             ("memory_limit", f"'{memory}MiB'"),
             ("autoinstall_known_extensions", "false"),
             ("autoload_known_extensions", "false"),
@@ -179,7 +180,8 @@ class Store:
             among: SQL for the names that count.
         """
         return self.one(
-            "SELECT coalesce(sum(rows - 1), 0)::BIGINT FROM (SELECT count(*) AS rows FROM described "
+            "SELECT coalesce(sum(rows - 1), 0)::BIGINT FROM (SELECT count(*) AS rows FROM "
+            "described "
             f"WHERE item IN ({among}) GROUP BY item)"
         )
 
@@ -303,6 +305,13 @@ def tie_order(seed: int | None) -> str:
 def quoted(text: str) -> str:
     """A text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
+
+
+def is_of_disk(error: duckdb.Error) -> bool:
+    """Whether DuckDB lacks memory or room, so that it is no fault of the file that it reads."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return True
+    return isinstance(error, duckdb.IOException) and f"/{_SPILLED}/" in str(error)
 
 
 def disk_reason(error: duckdb.Error) -> str:

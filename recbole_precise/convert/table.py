@@ -1,4 +1,4 @@
-"""A plain table of events, CSV (.csv, .tsv, gzip or not) or Parquet, whose columns the user names."""
+"""A plain table of events, CSV (.csv, .tsv, gzip or not) or Parquet, with columns to name."""
 
 from __future__ import annotations
 

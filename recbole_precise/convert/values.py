@@ -69,7 +69,10 @@ def number(value: object, what: str) -> int | float:
 
 
 def past(value: object, what: str) -> int | float:
-    """A time since 1970 as a number; files write 0 or -1 where they do not know it. Raises BadRow for these, too."""
+    """A time since 1970 as a number; files write 0 or -1 where they do not know it.
+
+    Raises BadRow for these, too.
+    """
     time = number(value, what)
     if time <= 0:
         raise BadRow(f"{what} {time} stands for an unknown time")
@@ -107,7 +110,8 @@ def moment(value: object, what: str, form: str | None = None) -> tuple[int | flo
         named_utc = form is not None and "%Z" in form
         if named_utc and _UTC.search(text) is None:
             raise BadRow(
-                f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read with %z"
+                f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read "
+                f"with %z"
             )
     if not isinstance(value, datetime):
         if isinstance(value, date):  # of Parquet
@@ -167,7 +171,7 @@ def _three_digits(text: str) -> str:
 
 
 def text(value: object, unescape: bool = True) -> str:
-    """A text, or the texts of a nested list joined by spaces; objects and missing values are empty."""
+    """A text, or those of a nested list joined by spaces; objects and missing ones are empty."""
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, (text(part, unescape) for part in value)))
     if value is None or isinstance(value, (bool, dict)) or value != value:
@@ -180,7 +184,7 @@ def text(value: object, unescape: bool = True) -> str:
 
 
 def listed(value: str) -> object:
-    """The list that a CSV cell such as `['Fiction', 'Drama']` stands for; any other cell as it is."""
+    """The list that a cell such as `['Fiction', 'Drama']` stands for; any other as it is."""
     if value.startswith("["):
         try:
             return ast.literal_eval(value)

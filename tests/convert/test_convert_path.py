@@ -149,7 +149,7 @@ def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
 MEASURE = """
 import resource, sys
 from recbole_precise.convert import SOURCES, store
-store.MEMORY_MIB = 64
+store.MEMORY_MIB = 128
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 done = SOURCES["csv"](sys.argv[1], sys.argv[2], user="u", item="i", time="t", rating="r", min_user_events=2, last_events=30)
 print(done.interactions, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
@@ -167,8 +167,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         assert int(done.stdout.split()[0]) > 0.8 * events
         return int(done.stdout.split()[1])
 
-    small, large = grown(50_000), grown(1_000_000)  # 5 and 100 MB
-    assert large < small + 16 * 1024  # KiB; the text of the events alone would take more than 100 MB
+    small, large = grown(1_000_000), grown(2_000_000)  # 100 and 200 MB
+    assert large < small + 48 * 1024 and large < 288 * 1024  # KiB; the rows would not fit into it
 
 
 def test_progress_is_shown_on_a_terminal_alone(tmp_path):
