@@ -16,9 +16,9 @@ def main(arguments: Sequence[str]) -> None:
 
     A data set that is there already is only replaced with `--overwrite=True`.
     """
-    from recbole_precise.data.convert import SOURCES
-    from recbole_precise.data.convert.options import switch
-    from recbole_precise.data.convert.output import check_output, files_of
+    from recbole_precise.convert import SOURCES
+    from recbole_precise.convert.options import switch
+    from recbole_precise.convert.output import check_output, files_of
     from recbole_precise.data.workplace import stopped_like_interrupted
 
     given = parse_arguments(arguments, strict=True)

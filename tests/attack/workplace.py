@@ -25,7 +25,7 @@ _LATE = (
     "recbole_precise.studies.benchmark.running",
     "recbole_precise.studies.audit", "recbole_precise.studies.audit.load",
     "recbole_precise.studies.doctor",
-    "recbole_precise.data.convert", "recbole_precise.studies.inspection.gains",
+    "recbole_precise.convert", "recbole_precise.studies.inspection.gains",
     "recbole_precise.studies.replay.engine", "recbole_precise.studies.replay.report",
     "recbole_precise.studies.tuning.session", "recbole_precise.cli.replay",
     "recbole_precise.cli.tune",

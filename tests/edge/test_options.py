@@ -16,8 +16,8 @@ from recbole_precise.cli.commands import VERBS, usage
 from recbole_precise.cli.options import number, one_of, switch, whole_number, whole_numbers, words
 from recbole_precise.config.arguments import parse_arguments
 from recbole_precise.config.verb_options import VERB_OPTIONS
-from recbole_precise.data.convert import SOURCES
-from recbole_precise.data.convert import options as convert_options
+from recbole_precise.convert import SOURCES
+from recbole_precise.convert import options as convert_options
 from recbole_precise.errors import ConfigError
 from recbole_precise.studies.audit.examine import DEFAULT_SHUFFLES
 

@@ -28,10 +28,10 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    from recbole_precise.data.convert.pad import convert
+    from recbole_precise.convert import SOURCES
 
     folder = tmp_path_factory.mktemp("data")
-    convert(SOURCE, folder / "prime-pantry")
+    SOURCES["pad"](SOURCE, folder / "prime-pantry")
     return folder
 
 

@@ -168,9 +168,9 @@ def test_mistakes_are_one_line_and_leave_nothing(arguments, message, capsys, tmp
     reason="set RECBOLE_PRECISE_PANTRY to the folder of PAD's Prime Pantry files",
 )
 def test_prime_pantry_as_released(capsys, tmp_path):
-    from recbole_precise.data.convert.pad import convert
+    from recbole_precise.convert import SOURCES
 
-    convert(PANTRY, tmp_path / "data" / "prime-pantry")
+    SOURCES["pad"](PANTRY, tmp_path / "data" / "prime-pantry")
     status, out, _ = audit(
         capsys,
         "--dataset=prime-pantry",

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 if TYPE_CHECKING:
-    from recbole_precise.data.convert.options import Options
-    from recbole_precise.data.convert.pipeline import Raw
+    from recbole_precise.convert.options import Options
+    from recbole_precise.convert.reading import Raw
 
 
 def recipe(name: str, raw: Raw, options: Options) -> Iterator[str]:
@@ -27,10 +27,8 @@ def recipe(name: str, raw: Raw, options: Options) -> Iterator[str]:
     preset = f" with the preset {options.preset}" if options.preset else ""
     if options.changes:
         preset += f", changed by {', '.join(options.changes)}"
-    yield (
-        f"# {name}, as `convert` wrote it{preset}. Use: --dataset={name} --config_files=<this "
-        "file>\n\n"
-    )
+    yield f"# {name}, as `convert` wrote it{preset}. "
+    yield f"Use: --dataset={name} --config_files=<this file>\n\n"
     yield _line(
         "load_col",
         columns,

@@ -11,12 +11,14 @@ import signal
 import time
 from pathlib import Path
 
+import duckdb
 import pytest
 from convert_helpers import atomic, convert, write_lines
 
 from recbole_precise.cli import main
+from recbole_precise.convert import SOURCES, faults
+from recbole_precise.convert.store import Store
 from recbole_precise.data import workplace
-from recbole_precise.data.convert import SOURCES, faults, pipeline, staging
 from recbole_precise.errors import ConfigError, DataError
 
 NAMES = ("--user=u", "--item=i", "--time=t")
@@ -188,23 +190,33 @@ def test_nothing_of_a_data_set_is_replaced_unasked_and_nothing_stale_stays(there
 # ----------------------
 
 
-def fails_in_the_middle(code):
-    """A stand-in for the lines of `.inter`: some, then an error of the disk."""
+def break_writing(ending):
+    """A disk that is full in the middle of the file with this ending."""
 
-    def lines(*_):
-        yield "user_id:token\n" * 50_000
-        raise OSError(code, os.strerror(code))
+    def install(monkeypatch, code):
+        real = Store.write
 
-    return lines
+        def write(self, path, *given):
+            if path.suffix != ending:
+                return real(self, path, *given)
+            path.write_text("user_id:token\n" * 50_000)
+            raise OSError(code, os.strerror(code))
+
+        monkeypatch.setattr(Store, "write", write)
+
+    return install
 
 
 def break_database(monkeypatch, code):
-    import sqlite3
+    """What DuckDB says of a disk on which it puts what does not fit into memory."""
+    real = Store.rows
 
-    def add(*_):
-        raise sqlite3.OperationalError("database or disk is full")
+    def rows(self, query):
+        if query.startswith("INSERT INTO events"):
+            raise duckdb.IOException(f'IO Error: Could not write file "x.tmp": {os.strerror(code)}')
+        return real(self, query)
 
-    monkeypatch.setattr(staging.Staging, "add_events", add)
+    monkeypatch.setattr(Store, "rows", rows)
 
 
 def break_making_the_folder(monkeypatch, code):
@@ -240,12 +252,8 @@ FAULTS = {
     "database": break_database,
     "folder": break_making_the_folder,
     "listing": break_listing,
-    "events": lambda monkeypatch, code: monkeypatch.setattr(
-        pipeline, "_event_lines", fails_in_the_middle(code)
-    ),
-    "items": lambda monkeypatch, code: monkeypatch.setattr(
-        pipeline, "_item_lines", fails_in_the_middle(code)
-    ),
+    "events": break_writing(".inter"),
+    "items": break_writing(".item"),
     **{f"move {at}": break_moving(at) for at in range(1, 8)},
 }
 
@@ -306,7 +314,8 @@ def test_a_limit_on_the_size_of_files(table):
     that is written.
     """
     write_lines(
-        table, ["u,i,t,title", *(f"u{n % 99},i{n % 60},{1000 + n},{'x' * 60}" for n in range(4000))]
+        table,
+        ["u,i,t,title", *(f"u{n % 99},i{n % 60},{1000 + n},{'x' * 60}" for n in range(16_000))],
     )
     before = content(table.parent)
     arguments = [
@@ -387,15 +396,14 @@ def started(folder, *more):
     waits.unlink(missing_ok=True)
 
     def slow_down():
-        real = pipeline._item_lines
+        real = Store.write
 
-        def lines(*given):
-            for line in real(*given):
-                yield line
-                waits.touch()
-                time.sleep(60)
+        def write(*given):
+            real(*given)
+            waits.touch()
+            time.sleep(60)
 
-        pipeline._item_lines = lines
+        Store.write = write
 
     process = forked(
         folder,

@@ -14,18 +14,20 @@ from recbole_precise.errors import ConfigError, did_you_mean
 class Options:
     """How raw rows become a data set; the same for every source. Filters are applied in this order.
 
-    known_items: leave out events of items without metadata.
-    min_rating: leave out events rated lower.
-    min_user_events, min_item_events: leave out users and items with fewer events; when both are
-        given, again and again until none is left with fewer.
-    last_events: a user's latest events to keep; `last_of_longer`: as many of a user who has more
-        than `last_events`.
-    items: `interacted`, the items that have an event left, or `all` that have metadata.
-    tie_break: `random` puts events of one user and one time in a random order fixed by `tie_seed`,
-        `file` leaves them as they stand in the raw file, where they often stand in catalogue order.
-    scene: what becomes the column `scene`; `scene_rating`: for `scene: rating`, from which rating
-        on the scene is `high`.
-    skip_bad_rows: leave out rows that cannot be used, and list them, instead of refusing them.
+    Attributes:
+        known_items: leave out events of items without metadata.
+        min_rating: leave out events rated lower.
+        min_user_events, min_item_events: leave out users and items with fewer events; when both
+            are given, again and again until none is left with fewer.
+        last_events: a user's latest events to keep; `last_of_longer`: as many of a user who has
+            more than `last_events`.
+        items: `interacted`, the items that have an event left, or `all` that have metadata.
+        tie_break: `random` puts events of one user and one time in a random order fixed by
+            `tie_seed`, `file` leaves them as they stand in the raw file, where they often stand
+            in catalogue order.
+        scene: what becomes the column `scene`; `scene_rating`: for `scene: rating`, from which
+            rating on the scene is `high`.
+        skip_bad_rows: leave out rows that cannot be used, and list them, instead of refusing them.
     """
 
     known_items: bool = False
@@ -49,9 +51,8 @@ class Options:
 
 @dataclass(frozen=True)
 class Preset:
-    """`filters`: Options of each source that it is meant for.
-
-    `protocol`: settings of a run that belong to it.
+    """`filters`: Options of each source that it is meant for; `protocol`: settings of a run that
+    belong to it.
     """
 
     filters: Mapping[str, Mapping[str, Any]]

@@ -21,7 +21,7 @@ from typing import BinaryIO
 
 from tqdm import tqdm
 
-from recbole_precise.data.convert.encodings import (
+from recbole_precise.convert.encodings import (
     GZIP,
     UTF8,
     encoding_advice,
@@ -56,11 +56,14 @@ UNDECODABLE = "it holds bytes that are not"
 
 
 @contextlib.contextmanager
-def _opened(path: Path, line: Callable[[], int]) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
+def opened(
+    path: Path, line: Callable[[], int] = lambda: 0, shown: bool = True
+) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
     """A file as `(stream of its bytes, unpacked, a function that shows the progress)`.
 
     Args:
         line: the number of lines read so far, for messages.
+        shown: whether progress is shown on a terminal.
 
     Raises:
         DataError: the file is missing, cannot be read, is damaged, or is an archive of another
@@ -74,7 +77,7 @@ def _opened(path: Path, line: Callable[[], int]) -> Iterator[tuple[BinaryIO, Cal
                 desc=path.name,
                 unit="B",
                 unit_scale=True,
-                disable=None,
+                disable=None if shown else True,
                 file=sys.stderr,
             ) as bar,
         ):
@@ -112,12 +115,12 @@ def _refuse_archive(path: Path, begin: bytes) -> None:
             )
 
 
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
+def _lines(path: Path, shown: bool = True) -> Iterator[tuple[int, bytes]]:
     """`(number, line)` with its line end. Raises DataError when the file is missing, damaged or no
     text.
     """
     number = 0
-    with _opened(path, lambda: number) as (stream, progress):
+    with opened(path, lambda: number, shown) as (stream, progress):
         while line := stream.readline(_LONGEST):
             number += 1
             _refuse_endless(path, number, len(line))
@@ -136,7 +139,7 @@ def _refuse_endless(path: Path, number: int, length: int) -> None:
         )
 
 
-def _text_lines(path: Path, encoding: str) -> Iterator[str]:
+def _text_lines(path: Path, encoding: str, shown: bool = True) -> Iterator[str]:
     """Decoded lines with their ends, without a byte order mark; bytes that are no text become
     surrogates.
 
@@ -145,12 +148,12 @@ def _text_lines(path: Path, encoding: str) -> Iterator[str]:
             not written in it.
     """
     if splits_at_bytes(encoding):
-        for number, line in _lines(path):
+        for number, line in _lines(path, shown):
             text = line.decode(encoding, "surrogateescape")
             yield text.removeprefix("\ufeff") if number == 1 else text
         return
     number = 0
-    with _opened(path, lambda: number) as (stream, progress):
+    with opened(path, lambda: number, shown) as (stream, progress):
         reader = io.TextIOWrapper(stream, encoding, newline="\n")
         try:
             while line := reader.readline(_LONGEST):
@@ -168,10 +171,8 @@ def _text_lines(path: Path, encoding: str) -> Iterator[str]:
 
 
 def json_lines(path: Path, bad: Bad, *, literals: bool = False) -> Iterator[tuple[int, dict]]:
-    """One object a line.
-
-    With `literals`, a line that is no JSON may be a Python literal, as in Amazon's metadata of
-    2014.
+    """One object a line; with `literals`, a line that is no JSON may be a Python literal, as in
+    Amazon's metadata of 2014.
     """
     for number, line in _lines(path):
         try:
@@ -205,9 +206,8 @@ def _literal(text: str) -> object:
 def split_lines(
     path: Path, bad: Bad, separator: str, fields: int, encodings: Sequence[str] = ("utf-8",)
 ) -> Iterator[tuple[int, list[str]]]:
-    """Lines without a header whose fields are never quoted.
-
-    Each line is read in the first of `encodings` that it is text in.
+    """Lines without a header whose fields are never quoted; each line is read in the first of
+    `encodings` that it is text in.
     """
     for number, line in _lines(path):
         text = _decoded(line.rstrip(b"\r\n"), encodings)
@@ -249,7 +249,8 @@ def csv_rows(
             its encoding.
     """
     csv.field_size_limit(_LONGEST_FIELD)
-    reader = csv.reader(_text_lines(path, encoding or UTF8), delimiter=separator, strict=True)
+    lines = _text_lines(path, encoding or UTF8)
+    reader = csv.reader(lines, delimiter=separator, strict=True)
     header = _header(path, reader, columns, separator, encoding)
     places = find_columns(path, header, columns)
     while True:
@@ -271,6 +272,29 @@ def csv_rows(
             bad(begin, f"{UNDECODABLE} {encoding or UTF8}".replace(UTF8, "UTF-8"))
             continue
         yield begin, found
+
+
+def read_header(
+    path: Path, columns: Sequence[str], separator: str, encoding: str | None
+) -> list[str]:
+    """The names of the columns of a CSV file.
+
+    Args:
+        columns: those that will be read, for advice about the separator.
+
+    Raises:
+        DataError: the first line cannot be read.
+    """
+    csv.field_size_limit(_LONGEST_FIELD)
+    with contextlib.closing(_text_lines(path, encoding or UTF8, shown=False)) as lines:
+        reader = csv.reader(lines, delimiter=separator, strict=True)
+        return _header(path, reader, columns, separator, encoding)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzip."""
+    with Path(path).open("rb") as file:
+        return file.read(2) == GZIP
 
 
 def _header(

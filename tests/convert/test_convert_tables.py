@@ -12,7 +12,7 @@ import pytest
 import yaml
 from convert_helpers import atomic, convert, write_lines
 
-from recbole_precise.config import SettingsLoader
+from recbole_precise.plugin.config import SettingsLoader
 from recbole_precise.text.corpus import read_table, render
 
 NAMES = ("--user=who", "--item=what", "--time=when")

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.data.convert import (
+from recbole_precise.convert import (
     amazon,
     effects,
     kaggle_books,
@@ -24,9 +24,10 @@ from recbole_precise.data.convert import (
     pad,
     table,
 )
-from recbole_precise.data.convert.atomic import Converted
-from recbole_precise.data.convert.output import check_output
-from recbole_precise.data.convert.pipeline import Raw, write_dataset
+from recbole_precise.convert.atomic import Converted
+from recbole_precise.convert.output import check_output
+from recbole_precise.convert.pipeline import write_dataset
+from recbole_precise.convert.reading import Raw
 from recbole_precise.errors import ConfigError, did_you_mean
 
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from recbole_precise.data.convert import SOURCES
-from recbole_precise.data.convert.atomic import bad_token, text_field
+from recbole_precise.convert import SOURCES
+from recbole_precise.convert.atomic import bad_token, text_field
 from recbole_precise.errors import DataError
 from recbole_precise.text.corpus import read_table
 

@@ -4,20 +4,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from recbole_precise.data.convert import values
-from recbole_precise.data.convert.faults import BadRow
-from recbole_precise.data.convert.files import find_one, folder
-from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import csv_rows, split_lines
-from recbole_precise.data.convert.staging import Event
+from recbole_precise.convert import values
+from recbole_precise.convert.cells import Field
+from recbole_precise.convert.faults import BadRow
+from recbole_precise.convert.files import find_one, folder
+from recbole_precise.convert.readers import csv_rows, split_lines
+from recbole_precise.convert.reading import Raw, Records, Table
+from recbole_precise.convert.tables import Delimited
+from recbole_precise.errors import DataError
 
 COLUMNS = ("title", "genres")
 # 100k and 1M are Latin-1, 10M is UTF-8; a line of Latin-1 with an accent is no UTF-8.
 _ENCODINGS = ("utf-8", "latin-1")
+_EVENT = (
+    Field("user", "user", "token"),
+    Field("item", "film", "token"),
+    Field("rating", "rating", "number"),
+    Field("time", "time", "past"),
+)
 _GENRES_FROM = 5  # place of the first genre's flag in u.item
 
 
@@ -28,47 +36,36 @@ def open_raw(path: str | Path) -> Raw:
     """
     place = folder(path, "MovieLens' files")
     ratings = find_one(place, ["u.data", "ratings.dat", "ratings.csv"], "ratings")
+    columns = ("userId", "movieId", "rating", "timestamp")
     if ratings.name == "u.data":
-        movies, genres = (
-            find_one(place, "u.item", "films"),
-            _genres(find_one(place, "u.genre", "names of genres")),
-        )
-        events = partial(split_lines, ratings, separator="\t", fields=4)
-        items = partial(
+        films = find_one(place, "u.item", "films")
+        genres = _genres(find_one(place, "u.genre", "names of genres"))
+        events = Delimited(ratings, columns, "\t", header=False)
+        rows = partial(
             split_lines,
-            movies,
+            films,
             separator="|",
             fields=_GENRES_FROM + len(genres),
             encodings=_ENCODINGS,
         )
-        film: Callable = partial(_film_100k, genres=genres)
+        items = Records(films, rows, partial(_film_100k, genres=genres))
     elif ratings.name == "ratings.dat":
-        movies = find_one(place, "movies.dat", "films")
-        events, items = (
-            partial(split_lines, ratings, separator="::", fields=4),
-            partial(split_lines, movies, separator="::", fields=3, encodings=_ENCODINGS),
-        )
-        film = _film
+        films = find_one(place, "movies.dat", "films")
+        events = Delimited(ratings, columns, "::", header=False)
+        rows = partial(split_lines, films, separator="::", fields=3, encodings=_ENCODINGS)
+        items = Records(films, rows, _film)
     else:
-        movies = find_one(place, "movies.csv", "films")
-        events = partial(csv_rows, ratings, columns=("userId", "movieId", "rating", "timestamp"))
-        items, film = partial(csv_rows, movies, columns=("movieId", "title", "genres")), _film
+        films = find_one(place, "movies.csv", "films")
+        events = Delimited(ratings, columns)
+        rows = partial(csv_rows, films, columns=("movieId", "title", "genres"))
+        items = Records(films, rows, _film)
     return Raw(
-        columns=COLUMNS, events=[Part(ratings, events, _event)], items=[Part(movies, items, film)],
-        rating=True, item_text="{title} {genres}",
-    )  # fmt: skip
-
-
-def _event(row: Sequence[str]) -> list[Event]:
-    user, item, rating, time = row
-    return [
-        Event(
-            values.token(user, "user"),
-            values.token(item, "film"),
-            values.past(time, "time"),
-            values.number(rating, "rating"),
-        )
-    ]
+        columns=COLUMNS,
+        events=[Table(events, _EVENT)],
+        items=[items],
+        rating=True,
+        item_text="{title} {genres}",
+    )
 
 
 def _film(row: Sequence[str]) -> tuple[str, list[str]]:
@@ -89,7 +86,6 @@ def _film_100k(row: Sequence[str], genres: Sequence[str]) -> tuple[str, list[str
 
 def _genres(path: Path) -> list[str]:
     """Names of the genres, in the order of their flags."""
-    from recbole_precise.errors import DataError
 
     def bad(line: int, reason: str) -> None:
         raise DataError(f"{path}: line {line}: {reason}.")

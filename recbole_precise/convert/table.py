@@ -1,27 +1,21 @@
-"""A plain table of events, CSV (.csv, .tsv, gzip or not) or Parquet, whose columns the
-user names.
-"""
+"""A plain table of events, CSV (.csv, .tsv, gzip or not) or Parquet, with columns to name."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from recbole_precise.data.convert import files, values
-from recbole_precise.data.convert.encodings import (
+from recbole_precise.convert import files, values
+from recbole_precise.convert.cells import Field
+from recbole_precise.convert.encodings import (
     UTF8,
     checked_encoding,
     checked_separator,
     is_utf8_beyond_ascii,
     sample_of,
 )
-from recbole_precise.data.convert.parquet import MARK, parquet_kinds, parquet_rows
-from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import Bad, csv_rows
-from recbole_precise.data.convert.staging import Event
+from recbole_precise.convert.reading import Raw, Table
+from recbole_precise.convert.tables import PARQUET_MARK, Delimited, Parquet, parquet_schema
 from recbole_precise.errors import ConfigError
 
 
@@ -54,56 +48,43 @@ def open_raw(
         DataError: a file is missing.
         ConfigError: options do not go together.
     """
-    table = files.file(path)
+    tables = files.some(path)
     texts = _text_columns(text)
     if item_file is not None and not texts:
         raise ConfigError(
             "--item_file is read for texts: name its columns with --text=title,brand."
         )
-    other = None if item_file is None else files.file(item_file)
+    others = [] if item_file is None else files.some(item_file)
     _check_roles({"user": user, "item": item, "time": time, "rating": rating})
     if time_format is not None:
         values.checked_form(time_format)
-        _check_times_are_text(table, time)
+        for table in tables:
+            _check_times_are_text(table, time)
     reading = _Reading(separator, encoding)
-    tables = [table, *([] if other is None else [other])]
-    if all(map(_is_parquet, tables)):
-        reading.refuse_options(tables)
-    own_texts = texts if other is None else []
-    optional = [name for name in (rating, scene_column) if name is not None]
-    named = [user, item, time, *optional]
-    zones: Counter[str] = Counter()
-
-    def event(row: Sequence[Any]) -> list[Event]:
-        cells = dict(zip(named, row))
-        moment, zone = values.moment(cells[time], time, time_format)
-        made = Event(
-            values.token(cells[user], user),
-            values.token(cells[item], item),
-            moment,
-            None if rating is None else values.number(cells[rating], rating),
-            None if scene_column is None else values.text(cells[scene_column], unescape=False),
-        )
-        zones[zone] += 1
-        return [made]
-
-    def texts_of(row: Sequence[Any]) -> tuple[str, list[str], bool]:
-        return values.token(row[1], item), [values.text(cell) for cell in row[len(named) :]], True
-
-    events = reading.part(table, [*named, *own_texts], event, texts_of if own_texts else None)
-    items = (
-        [] if other is None else [reading.part(other, [item, *texts], partial(_item, column=item))]
-    )
+    if all(map(_is_parquet, [*tables, *others])):
+        reading.refuse_options([*tables, *others])
+    of_item = [Field("text", name, "text") for name in texts]
+    event = [
+        Field("user", user, "token"),
+        Field("item", item, "token"),
+        Field("time", time, "moment", form=time_format),
+    ]
+    if rating is not None:
+        event.append(Field("rating", rating, "number"))
+    if scene_column is not None:
+        event.append(Field("scene", scene_column, "text", unescape=False))
+    own = bool(texts) and not others
     return Raw(
         columns=tuple(texts),
-        events=[events],
-        items=items,
+        events=[
+            reading.table(table, [*event, *of_item] if own else event, own) for table in tables
+        ],
+        items=[reading.table(table, [Field("item", item, "token"), *of_item]) for table in others],
         rating=rating is not None,
         item_text=_item_text(texts),
         scenes={} if scene_column is None else {scene_column: "event"},
         scene=scene_column,
-        zones=zones,
-        notes=reading.notes(tables),
+        notes=reading.notes([*tables, *others]),
     )
 
 
@@ -145,8 +126,9 @@ def _check_times_are_text(table: Path, time: str) -> None:
     """
     if not _is_parquet(table):
         return
-    kind = parquet_kinds(table).get(time)
-    if kind is not None and not any(word in kind for word in ("string", "binary")):
+    schema = parquet_schema(table)
+    kind = str(schema.field(time).type) if time in schema.names else "string"
+    if not any(word in kind for word in ("string", "binary")):
         raise ConfigError(
             f"--time_format is for times that are text; the column '{time}' of {table} holds "
             f"{kind}: leave it out."
@@ -162,14 +144,10 @@ def _item_text(texts: Sequence[str]) -> str | list[str] | None:
     return f"{{{texts[0]}}}" if texts else None
 
 
-def _item(row: Sequence[Any], column: str) -> tuple[str, list[str]]:
-    return values.token(row[0], column), [values.text(cell) for cell in row[1:]]
-
-
 def _is_parquet(file: Path) -> bool:
     if file.suffix.lower() in (".parquet", ".pq"):
         return True
-    return sample_of(file)[: len(MARK)] == MARK
+    return sample_of(file)[: len(PARQUET_MARK)] == PARQUET_MARK
 
 
 class _Reading:
@@ -187,25 +165,18 @@ class _Reading:
                 names = " and ".join(table.name for table in tables)
                 raise ConfigError(f"--{key} is for CSV files; {names} is Parquet: leave it out.")
 
-    def part(
-        self,
-        file: Path,
-        columns: Sequence[str],
-        parse: Callable[[Any], Any],
-        texts: Callable[[Any], tuple[str, Sequence[str], bool]] | None = None,
-    ) -> Part:
-        """A file as a part of a conversion."""
+    def table(self, file: Path, fields: Sequence[Field], describes: bool = False) -> Table:
+        """A file and what its columns are.
+
+        Args:
+            describes: whether rows of events also describe their item.
+        """
+        columns = [field.name for field in fields]
         if _is_parquet(file):
-
-            def rows(bad: Bad) -> Iterable[tuple[int, Any]]:
-                return parquet_rows(file, columns)
-
-            return Part(file, rows, parse, texts=texts, unit="row")
+            return Table(Parquet(file, columns), fields, describes or None)
         separator = self._separator or ("\t" if ".tsv" in file.suffixes else ",")
-        read = partial(
-            csv_rows, file, columns=columns, separator=separator, encoding=self._encoding
-        )
-        return Part(file, read, parse, texts=texts, encoding=self._encoding)
+        text = Delimited(file, columns, separator, self._encoding)
+        return Table(text, fields, describes or None)
 
     def notes(self, tables: Sequence[Path]) -> list[str]:
         """What looks wrong about the encoding that was given, one sentence for a file."""

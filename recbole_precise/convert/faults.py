@@ -7,12 +7,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NoReturn
 
-from recbole_precise.data.convert.encodings import encoding_advice
-from recbole_precise.data.convert.readers import UNDECODABLE, printable
+from recbole_precise.convert.encodings import encoding_advice
+from recbole_precise.convert.readers import UNDECODABLE, printable
 from recbole_precise.errors import DataError
 
 _SHOWN = 5  # faults of a file named in one message
-_HOPELESS = 1000  # bad rows after which a file without a good one is given up
+HOPELESS = 1000  # bad rows after which a file without a good one is given up
 
 
 class BadRow(ValueError):
@@ -69,7 +69,7 @@ class Faults:
         if len(shown) < _SHOWN and not again:
             shown.append(f"{unit} {line}: {reason}")
         self._file.write(f"{path.name}\t{line}\t{' '.join(reason.split())}\n")
-        if not good and self._count[path] >= _HOPELESS:
+        if not good and self._count[path] >= HOPELESS:
             self.hopeless(path)
 
     def hopeless(self, path: Path) -> NoReturn:

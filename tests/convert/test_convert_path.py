@@ -19,7 +19,8 @@ from convert_helpers import atomic, convert, filtered, review_2018, reviews, wri
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.data.convert import SOURCES, pipeline
+from recbole_precise.convert import SOURCES
+from recbole_precise.convert.store import Store
 from recbole_precise.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -169,7 +170,7 @@ def test_the_files_and_the_yaml_run(tmp_path, capsys):
         {"data_path": str(tmp_path), "gpu_id": "", "checkpoint_dir": str(tmp_path / "saved")},
     )
     dataset = create_dataset(config)
-    _train, valid, test = dataset.build()
+    train, valid, test = dataset.build()
     assert (dataset.user_num - 1, dataset.item_num - 1, dataset.inter_num) == (
         30,
         len({row[1] for row in rows}),
@@ -217,11 +218,11 @@ def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
     SOURCES["csv"](file, tmp_path / "shop", **NAMES)
     before = {path.name: path.read_bytes() for path in (tmp_path / "shop").iterdir()}
 
-    def no_room(*_):
-        yield "user_id:token\n"
+    def no_room(self, path, *_):
+        path.write_text("user_id:token\n")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(pipeline, "_event_lines", no_room)
+    monkeypatch.setattr(Store, "write", no_room)
     with pytest.raises(DataError, match="No space left"):
         SOURCES["csv"](file, tmp_path / "shop", **NAMES)
     assert {path.name: path.read_bytes() for path in (tmp_path / "shop").iterdir()} == before
@@ -230,8 +231,8 @@ def test_a_failure_while_writing_leaves_the_old_files(tmp_path, monkeypatch):
 
 MEASURE = """
 import resource, sys
-from recbole_precise.data.convert import SOURCES, staging
-staging._CACHE_KIB = 2048
+from recbole_precise.convert import SOURCES, store
+store.MEMORY_MIB = 128
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 columns = dict(user="u", item="i", time="t", rating="r")
 done = SOURCES["csv"](sys.argv[1], sys.argv[2], **columns, min_user_events=2, last_events=30)
@@ -261,10 +262,8 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         assert int(done.stdout.split()[0]) > 0.8 * events
         return int(done.stdout.split()[1])
 
-    small, large = grown(50_000), grown(1_000_000)  # 5 and 100 MB
-    assert (
-        large < small + 16 * 1024
-    )  # KiB; the text of the events alone would take more than 100 MB
+    small, large = grown(1_000_000), grown(2_000_000)  # 100 and 200 MB
+    assert large < small + 48 * 1024 and large < 288 * 1024  # KiB; the rows would not fit into it
 
 
 def test_progress_is_shown_on_a_terminal_alone(tmp_path):

@@ -9,9 +9,9 @@ import re
 from datetime import date, datetime, timedelta, timezone
 from decimal import Decimal
 
-from recbole_precise.data.convert.atomic import bad_token, text_field
-from recbole_precise.data.convert.faults import BadRow
-from recbole_precise.data.convert.readers import shortened
+from recbole_precise.convert.atomic import bad_token, text_field
+from recbole_precise.convert.faults import BadRow
+from recbole_precise.convert.readers import shortened
 from recbole_precise.errors import ConfigError
 
 _NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?")
@@ -111,7 +111,7 @@ def moment(value: object, what: str, form: str | None = None) -> tuple[int | flo
         if named_utc and _UTC.search(text) is None:
             raise BadRow(
                 f"{what} {shortened(text)}: the zone is not UTC; offsets as in +01:00 are read "
-                "with %z"
+                f"with %z"
             )
     if not isinstance(value, datetime):
         if isinstance(value, date):  # of Parquet
@@ -171,10 +171,7 @@ def _three_digits(text: str) -> str:
 
 
 def text(value: object, unescape: bool = True) -> str:
-    """A text, or the texts of a nested list joined by spaces.
-
-    Objects and missing values are empty.
-    """
+    """A text, or those of a nested list joined by spaces; objects and missing ones are empty."""
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, (text(part, unescape) for part in value)))
     if value is None or isinstance(value, (bool, dict)) or value != value:
@@ -187,10 +184,7 @@ def text(value: object, unescape: bool = True) -> str:
 
 
 def listed(value: str) -> object:
-    """The list that a CSV cell such as `['Fiction', 'Drama']` stands for.
-
-    Any other cell as it is.
-    """
+    """The list that a cell such as `['Fiction', 'Drama']` stands for; any other as it is."""
     if value.startswith("["):
         try:
             return ast.literal_eval(value)

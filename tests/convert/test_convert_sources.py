@@ -565,18 +565,6 @@ def test_parquet(tmp_path, capsys):
     )
 
 
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path, capsys, monkeypatch):
-    import sys
-
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    (tmp_path / "t.parquet").write_bytes(b"PAR1")
-    assert (
-        "pip install pyarrow"
-        in convert(capsys, "parquet", tmp_path / "t.parquet", tmp_path / "t", *NAMES)[2]
-    )
-
-
 def test_gzip_is_seen_by_its_bytes(tmp_path, capsys):
     (tmp_path / "plain_name.csv").write_bytes(gzip.compress(("\n".join(TABLE) + "\n").encode()))
     assert convert(capsys, "csv", tmp_path / "plain_name.csv", tmp_path / "t", *NAMES)[0] == 0

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 
-from recbole_precise.data.convert.options import Options
-from recbole_precise.data.convert.pipeline import Raw
+from recbole_precise.convert.options import Options
+from recbole_precise.convert.reading import Raw
 from recbole_precise.errors import ConfigError, did_you_mean
 
 
@@ -83,7 +83,7 @@ def _check_metadata(given: Collection[str], options: Options, raw: Raw, source: 
     filters = filters or options.min_user_events > 1 or options.min_item_events > 1
     if "items" not in given or options.items != "all" or raw.items:
         return
-    if not (raw.columns and filters and any(part.texts for part in raw.events)):
+    if not (raw.columns and filters and any(part.describes is not None for part in raw.events)):
         raise ConfigError(
             f"--items=all has no effect, as no item is known but by its events: {where}."
         )

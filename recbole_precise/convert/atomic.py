@@ -8,7 +8,7 @@ from pathlib import Path
 
 _BREAKS = re.compile(r"[\x00\t\r\n\v\f\x1c-\x1e\x85\u2028\u2029]+")
 # pandas, with which RecBole reads, takes these for missing values.
-_MISSING = frozenset(
+MISSING = frozenset(
     [
         "",
         "#N/A",
@@ -44,9 +44,9 @@ class Converted:
     notes: tuple[str, ...] = ()  # what was left out or is missing, one sentence each
 
     def __str__(self) -> str:
+        files = ", ".join(map(str, self.files))
         first = (
-            f"{self.users} users, {self.items} items, {self.interactions} interactions -> "
-            f"{', '.join(map(str, self.files))}"
+            f"{self.users} users, {self.items} items, {self.interactions} interactions -> {files}"
         )
         return "\n".join([first, *self.notes])
 
@@ -64,7 +64,7 @@ def text_field(text: str) -> str:
 
 def bad_token(token: str) -> str | None:
     """Why `token` cannot be an id in an atomic file, or None when it can."""
-    if token in _MISSING:
+    if token in MISSING:
         return f"'{token}' is read as a missing value by RecBole" if token else "it is empty"
     if _BREAKS.search(token):
         return "it contains a tab, a line break or a NUL byte"

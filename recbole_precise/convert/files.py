@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,6 +29,22 @@ def file(path: str | Path) -> Path:
             reason = "is a pipe or a device; give a file, which convert may read more than once"
         raise DataError(f"{path}: {reason}.")
     return path
+
+
+def some(path: str | Path) -> list[Path]:
+    """The file, or those that a pattern such as `orders-*.csv.gz` matches, by name.
+
+    Raises:
+        DataError: there is none.
+    """
+    text = str(path)
+    if not any(sign in text for sign in "*?[") or checked(path).exists():
+        return [file(path)]
+    # A pattern may be absolute, as in a shell.
+    found = sorted(glob.glob(text, recursive=True))  # noqa: PTH207
+    if not found:
+        raise DataError(f"{path}: no file matches this pattern.")
+    return [file(each) for each in found]
 
 
 def checked(path: str | Path) -> Path:
@@ -74,8 +91,9 @@ def find_one(place: Path, patterns: str | Sequence[str], what: str) -> Path:
     """The one file that matches. Raises DataError for none and for several."""
     found = find(place, patterns, what)
     if len(found) > 1:
-        raise DataError(f"{place}: {len(found)} files match "
-                        f"{patterns if isinstance(patterns, str) else ' or '.join(patterns)} "
-                        f"({', '.join(file.name for file in found)}); keep one in "
-                        "the folder.")  # fmt: skip
+        shown = patterns if isinstance(patterns, str) else " or ".join(patterns)
+        names = ", ".join(file.name for file in found)
+        raise DataError(
+            f"{place}: {len(found)} files match {shown} ({names}); keep one in the folder."
+        )
     return found[0]

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.data.convert import values
-from recbole_precise.data.convert.files import find, folder
-from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import json_lines
-from recbole_precise.data.convert.staging import Event
+from recbole_precise.convert import values
+from recbole_precise.convert.files import find, folder
+from recbole_precise.convert.readers import json_lines
+from recbole_precise.convert.reading import Event, Raw, Records
 from recbole_precise.errors import DataError
 
 COLUMNS = ("title", "brand", "main_category", "categories", "description")
@@ -54,9 +53,8 @@ def _first_category(record: Mapping[str, Any]) -> object:
 
 
 def _clean_title(record: Mapping[str, Any]) -> object:
-    """In 2018 some titles are scripts of the web page.
-
-    The release's own notes tell them by `getTime`.
+    """In 2018 some titles are scripts of the web page; the release's own notes tell them by
+    `getTime`.
     """
     title = record.get("title")
     return "" if isinstance(title, str) and "getTime" in title else title
@@ -70,16 +68,44 @@ _OLD = {
     "meta_item": "asin",
 }
 RELEASES = {
-    "amazon-2014": Release(**_OLD, texts=[_get("title"), _get("brand"), _first_category,
-        _get("categories"), _get("description")], endings=("json.gz", "json")),
-    "amazon-2018": Release(**_OLD, texts=[_clean_title, _get("brand"), _get("main_cat"),
-        _get("category"), _get("description")], endings=("json.gz", "json")),
-    "amazon-2023": Release(
-        "user_id", "parent_asin", "rating", "timestamp", "parent_asin",
-        texts=[_get("title"), _get("store"), _get("main_category"), _get("categories"),
-            _get("description")], endings=("jsonl.gz", "jsonl"),
+    "amazon-2014": Release(
+        **_OLD,
+        texts=[
+            _get("title"),
+            _get("brand"),
+            _first_category,
+            _get("categories"),
+            _get("description"),
+        ],
+        endings=("json.gz", "json"),
     ),
-}  # fmt: skip
+    "amazon-2018": Release(
+        **_OLD,
+        texts=[
+            _clean_title,
+            _get("brand"),
+            _get("main_cat"),
+            _get("category"),
+            _get("description"),
+        ],
+        endings=("json.gz", "json"),
+    ),
+    "amazon-2023": Release(
+        user="user_id",
+        item="parent_asin",
+        rating="rating",
+        time="timestamp",
+        meta_item="parent_asin",
+        texts=[
+            _get("title"),
+            _get("store"),
+            _get("main_category"),
+            _get("categories"),
+            _get("description"),
+        ],
+        endings=("jsonl.gz", "jsonl"),
+    ),
+}
 
 
 def open_raw(path: str | Path, release: str) -> Raw:
@@ -104,7 +130,7 @@ def open_raw(path: str | Path, release: str) -> Raw:
     return Raw(
         columns=COLUMNS,
         events=[
-            Part(
+            Records(
                 file,
                 partial(json_lines, file),
                 partial(_event, names=names, category=_category(file)),
@@ -112,7 +138,7 @@ def open_raw(path: str | Path, release: str) -> Raw:
             for file in reviews
         ],
         items=[
-            Part(file, partial(_json_lines, file, literals=own), partial(_item, names=names))
+            Records(file, partial(_json_lines, file, literals=own), partial(_item, names=names))
             for file in meta
         ],
         rating=True,
@@ -122,9 +148,7 @@ def open_raw(path: str | Path, release: str) -> Raw:
     )
 
 
-def _json_lines(
-    file: Path, bad: Callable[[int, str], None], literals: bool
-) -> Iterator[tuple[int, dict]]:
+def _json_lines(file: Path, bad: Callable[[int, str], None], literals: bool):
     return json_lines(file, bad, literals=literals)
 
 

@@ -13,12 +13,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from recbole_precise.data.convert import values
-from recbole_precise.data.convert.faults import BadRow
-from recbole_precise.data.convert.files import find, folder
-from recbole_precise.data.convert.pipeline import Part, Raw
-from recbole_precise.data.convert.readers import Bad, shortened, split_lines
-from recbole_precise.data.convert.staging import Event
+from recbole_precise.convert import values
+from recbole_precise.convert.faults import BadRow
+from recbole_precise.convert.files import find, folder
+from recbole_precise.convert.readers import Bad, shortened, split_lines
+from recbole_precise.convert.reading import Event, Raw, Records
 from recbole_precise.errors import ConfigError
 
 COLUMNS = ("title", "abstract", "category", "subcategory")
@@ -47,9 +46,10 @@ def open_raw(path: str | Path, clicks: str = "history") -> Raw:
     parse = _history if clicks == "history" else partial(_impression, zones=zones)
     return Raw(
         columns=COLUMNS,
-        events=[Part(file, partial(rows, file), parse) for file in behaviors],
+        events=[Records(file, partial(rows, file), parse) for file in behaviors],
         items=[
-            Part(file, partial(split_lines, file, separator="\t", fields=8), _news) for file in news
+            Records(file, partial(split_lines, file, separator="\t", fields=8), _news)
+            for file in news
         ],
         item_text="{title}",
         scenes={"category": "item", "subcategory": "item"},
@@ -63,9 +63,8 @@ def _behaviors(file: Path, bad: Bad) -> Iterator[tuple[int, list[str]]]:
 
 
 class _Longest:
-    """Of each user's lists of earlier clicks the longest, the first among equals.
-
-    One reading to find it, one to hand it over.
+    """Of each user's lists of earlier clicks the longest, the first among equals; one reading to
+    find it, one to hand it over.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:

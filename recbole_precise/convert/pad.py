@@ -12,18 +12,15 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from recbole_precise.data.convert import values
-from recbole_precise.data.convert.atomic import Converted
-from recbole_precise.data.convert.faults import BadRow
-from recbole_precise.data.convert.files import find_one, folder
-from recbole_precise.data.convert.options import Options, read_options, switch
-from recbole_precise.data.convert.output import check_output
-from recbole_precise.data.convert.pipeline import Part, Raw, write_dataset
-from recbole_precise.data.convert.readers import csv_rows
-from recbole_precise.data.convert.staging import Event
+from recbole_precise.convert import values
+from recbole_precise.convert.faults import BadRow
+from recbole_precise.convert.files import find_one, folder
+from recbole_precise.convert.options import switch
+from recbole_precise.convert.readers import csv_rows
+from recbole_precise.convert.reading import Event, Raw, Records
 
-#: The released order stands, every item of the metadata is a candidate, and the protocol is the
-#: paper's.
+# The released order stands, every item of the metadata is a candidate, and the protocol is the
+# paper's.
 DEFAULTS = {
     "items": "all",
     "tie_break": "file",
@@ -49,6 +46,8 @@ def open_raw(path: str | Path, unescape: bool | str = True) -> Raw:
 
     def item(row: Sequence[str]) -> tuple[str, list[str]]:
         asin = values.token(row[0], "item")
+        if asin in items:
+            raise BadRow(f"item '{asin}' stands there twice")
         items.add(asin)
         return asin, [values.text(row[1], unescape)]
 
@@ -66,14 +65,13 @@ def open_raw(path: str | Path, unescape: bool | str = True) -> Raw:
     return Raw(
         columns=("title",),
         events=[
-            Part(histories, partial(csv_rows, histories, columns=("user", "history")), history)
+            Records(histories, partial(csv_rows, histories, columns=("user", "history")), history)
         ],
-        items=[Part(titles, partial(csv_rows, titles, columns=("asin", "title")), item)],
+        items=[Records(titles, partial(csv_rows, titles, columns=("asin", "title")), item)],
         item_text="{title}",
         items_first=True,
         items_needed=True,
         times_are_places=True,
-        one_row_each=True,
     )
 
 
@@ -87,14 +85,3 @@ def _history(text: str, user: str) -> list[str]:
     if not history:
         raise BadRow(f"the history of user '{user}' is empty")
     return history
-
-
-def convert(
-    input_dir: str | Path, output_dir: str | Path, *, unescape: bool = True, **options: object
-) -> Converted:
-    """Write the data set (see `write_dataset`).
-
-    Raises DataError naming file and lines, all faults at once.
-    """
-    chosen: Options = read_options(options, "pad", DEFAULTS)
-    return write_dataset(open_raw(input_dir, unescape), check_output(output_dir), chosen)

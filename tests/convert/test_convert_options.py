@@ -9,7 +9,7 @@ import pytest
 from convert_helpers import convert, write_lines
 
 from recbole_precise.config.verb_options import VERB_OPTIONS
-from recbole_precise.data.convert import SOURCES
+from recbole_precise.convert import SOURCES
 
 # Times are equal in pairs; i4 is described but has no event, i3 has events and no description,
 # and u9 never had i3.
