@@ -30,6 +30,7 @@ COMMANDS = (
     "recommend",
     "doctor",
     "demo",
+    "completion",
 )
 _WIDTH = 116
 
