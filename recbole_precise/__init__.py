@@ -24,6 +24,9 @@ _PUBLIC = {
     "data_preparation": "plugin.preparation",
     "get_model": "registry",
     "get_trainer": "plugin.hooks",
+    "evaluate": "serving.evaluation",
+    "recommend": "serving.recommendation",
+    "compare": "studies.benchmark.comparing",
 }
 
 __all__ = ["__version__", *_PUBLIC]

@@ -42,33 +42,6 @@ from recbole_precise.runs.identity import check_text_encoder, data_identity
 from recbole_precise.runs.manifest import check_file
 from recbole_precise.runs.vocabulary import Difference, Vocabulary, read_vocabulary
 
-#: Settings that a finished run may be asked with: none of them changes what was trained.
-ASKABLE = frozenset(
-    [
-        "model",
-        "metrics",
-        "topk",
-        "slices",
-        "mask_history",
-        "score_budget_mb",
-        "eval_batch_size",
-        "unseen_id",
-        "neighbour_transitions",
-        "neighbour_texts",
-        "data_path",
-        "gpu_id",
-        "use_gpu",
-        "threads",
-        "show_progress",
-        "text_batch_size",
-        "text_dtype",
-        "text_device",
-        "text_cache_dir",
-        "metric_decimal_place",
-        "trust_pickle",
-    ]
-)
-
 
 @dataclass
 class FinishedRun:

@@ -238,13 +238,13 @@ def test_a_run_refuses_a_directory_in_use_and_leaves_it(data, tmp_path: Path, ca
     before = sorted(path.name for path in run_dir.iterdir())
     holder = start_holder(run_dir)
     try:
-        from recbole_precise.cli import evaluate
+        from recbole_precise.serving import evaluation
 
         assert (
             cli.main(["recommend", f"--run_dir={run_dir}", "--users=u1"]) == 0
         )  # reading needs no lock
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(evaluate, "_PATIENCE", 0.0)
+            patch.setattr(evaluation, "_PATIENCE", 0.0)
             assert cli.main(["evaluate", f"--run_dir={run_dir}"]) == 2
         assert "is in use by process" in capsys.readouterr().err
         assert (

@@ -1,4 +1,4 @@
-"""The command: `recbole-precise [verb] --key=value ...`.
+"""The command: `recbole-precise [COMMAND] --key=value ...`.
 
 Exit status 0 on success, 2 on a mistake of the user (its message alone on stderr), 1 on a fault of
 the package; after a signal that ends commands 128 and its number: 130 for Ctrl-C, 143 for SIGTERM.
@@ -11,8 +11,14 @@ import sys
 from collections.abc import Sequence
 
 import recbole_precise
-from recbole_precise.cli.commands import VERBS, list_models, usage
-from recbole_precise.errors import ConfigError, UserError, did_you_mean
+from recbole_precise.cli.commands import (
+    check_command,
+    execute,
+    list_models,
+    overview,
+    parser_of,
+)
+from recbole_precise.errors import UserError
 from recbole_precise.files import is_disk_fault, sentence_of
 from recbole_precise.system import interrupts
 
@@ -43,33 +49,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _run(arguments: list[str]) -> None:
-    if arguments[:1] in (["-h"], ["--help"], ["help"]):
-        print(usage(), end="")
-        return
-    if arguments[:1] == ["--version"]:
+def _run(words: list[str]) -> None:
+    first = words[:1]
+    if first == ["--version"]:
         print(f"recbole_precise {recbole_precise.__version__}")
         return
-    if "--list_models" in arguments[:2]:
+    if "--list_models" in words[:2]:
         print(list_models(), end="")
         return
-    verb = arguments.pop(0) if arguments and not arguments[0].startswith("-") else "run"
-    if verb not in VERBS:
-        raise ConfigError(
-            f"Unknown verb '{verb}'.{did_you_mean(verb, VERBS)} The verbs are {', '.join(VERBS)}."
-        )
-    if {"-h", "--help"} & set(arguments):
-        print(VERBS[verb].manual())
+    if first in (["-h"], ["--help"]) or words == ["help"]:
+        print(overview(), end="")
         return
-    VERBS[verb].run(arguments)
+    if first == ["help"]:
+        print(parser_of(check_command(words[1])).format_help(), end="")
+        return
+    command = "run"
+    if first and not words[0].startswith("-"):
+        command = check_command(words.pop(0))
+    if {"-h", "--help"} & set(words):
+        print(parser_of(command).format_help(), end="")
+        return
+    execute(command, words)
 
 
 def _discard_output() -> None:
     """Let what is still buffered for stdout go nowhere: Python would complain of it at its end."""
-    if sys.stdout is not sys.__stdout__:
-        return  # somebody's own stream
+    ours = sys.__stdout__
+    if ours is None or sys.stdout is not ours:
+        return  # none, or somebody's own stream
     try:
-        descriptor = sys.stdout.fileno()
+        descriptor = ours.fileno()
     except (OSError, ValueError, AttributeError):
         return
     nowhere = os.open(os.devnull, os.O_WRONLY)

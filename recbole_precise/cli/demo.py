@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from recbole_precise.cli.commands import need_recbole
-from recbole_precise.config.arguments import parse_arguments
-from recbole_precise.studies.text_tables import results_table
+from recbole_precise.cli.parser import CommandParser
+from recbole_precise.cli.settings import (
+    BUNDLED,
+    RUN_SETTINGS,
+    as_words,
+    check_run_settings,
+    data_sets,
+    need_recbole,
+)
 
 MODELS = ("PRECISE-UT", "Pop", "Transition", "GraphHeuristic", "GraphForward")
-DATASET = "ml-100k"
 
 #: Settings of the first run that hold for the floors too: where things lie, what is shown, how
 #: items become text.
@@ -35,32 +41,47 @@ _SHARED = frozenset(
 )
 
 
-def demo(arguments: Sequence[str] = (), models: Sequence[str] = MODELS) -> str:
-    """Train PRECISE-UT, evaluate the floors, and return a table of the four.
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "PRECISE-UT and the training-free floors on MovieLens-100k, and a table of their results"
+    )
+    parser.setting_names = RUN_SETTINGS
+    parser.add_argument("--dataset", default=BUNDLED, help="the data set")
+    parser.suggestions["dataset"] = data_sets
 
-    Each run leaves its own run directory. `arguments` are settings of the PRECISE-UT run, as on a
-    command line; the floors share those of `_SHARED`.
+
+def main(args: Namespace) -> None:
+    """Print the table of `demo`."""
+    need_recbole()
+    check_run_settings(args, MODELS[0])
+    print(demo(args.settings, dataset=args.dataset))
+
+
+def demo(
+    settings: Mapping[str, str], *, dataset: str = BUNDLED, models: Sequence[str] = MODELS
+) -> str:
+    """Train PRECISE-UT, evaluate the floors, and return a table of their results.
+
+    Each run leaves its own run directory.
+
+    Args:
+        settings: of the run of PRECISE-UT, as on a command line; the floors share those of
+            `_SHARED`.
+        dataset: its name.
+        models: the first is trained with all settings.
     """
     from recbole_precise.plugin.config import command_line
     from recbole_precise.quick_start import run_recbole
+    from recbole_precise.studies.text_tables import results_table
 
-    settings = parse_arguments(arguments, strict=True)
-    dataset = settings.pop("dataset", DATASET)
     shared = {key: value for key, value in settings.items() if key in _SHARED}
     results = []
     with tempfile.TemporaryDirectory() as folder:
         for model in models:
-            own = settings if model == models[0] else shared
-            file = Path(own.get("result_file", Path(folder, f"{model}.json")))
-            with command_line(
-                [f"--{key}={value}" for key, value in {**own, "result_file": file}.items()]
-            ):
+            own = dict(settings) if model == models[0] else shared
+            file = own.setdefault("result_file", str(Path(folder, f"{model}.json")))
+            with command_line(as_words(own)):
                 run_recbole(model=model, dataset=dataset)
-            results.append(json.loads(file.read_text(encoding="utf-8")))
+            results.append(json.loads(Path(file).read_text(encoding="utf-8")))
     return "\n" + results_table(results)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """Print the table of `demo`."""
-    need_recbole()
-    print(demo(arguments))

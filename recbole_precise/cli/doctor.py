@@ -3,43 +3,56 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from argparse import ArgumentTypeError, Namespace
 from pathlib import Path
 
-from recbole_precise.cli.commands import need_recbole, run_options
-from recbole_precise.config.arguments import parse_arguments
-from recbole_precise.errors import ConfigError, DataError
+from recbole_precise.cli.parser import CommandParser
+from recbole_precise.cli.settings import (
+    add_data_set,
+    as_words,
+    check_run_settings,
+    need_recbole,
+    refuse_model,
+    run_of,
+)
+from recbole_precise.errors import DataError
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Print what is wrong with the files of a data set; with `--fix=FOLDER` write mended copies
-    into FOLDER/<data set>.
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "all faults of a data set's files at once, with line numbers; --fix writes mended copies"
+    )
+    add_data_set(parser)
+    parser.add_argument(
+        "--fix", type=_folder, metavar="FOLDER", help="write mended copies into FOLDER/NAME"
+    )
 
-    Raises DataError when there are errors, or when the mended copies still have some.
+
+def main(args: Namespace) -> None:
+    """Print what is wrong with the files of a data set, and write mended copies with `--fix`.
+
+    Raises:
+        DataError: there are errors, or the mended copies still have some.
     """
-    given = parse_arguments(arguments, strict=True)
-    fix = given.pop("fix", None)
-    options, rest = run_options([f"--{key}={value}" for key, value in given.items()])
-    if options["model"] is not None:
-        raise ConfigError("doctor takes no --model: it looks at the data alone.")
-    if fix == "":
-        raise ConfigError("--fix needs a folder for the mended copies: --fix=FOLDER.")
+    refuse_model(args, "doctor", "it looks at the data alone")
     need_recbole()
+    check_run_settings(args, "Transition")
     from recbole_precise.data.workplace import stopped_like_interrupted
     from recbole_precise.studies.doctor import examine, mend, read_plan
     from recbole_precise.studies.doctor.mend import target_of
 
     try:
-        plan = read_plan(options, rest)
-        if fix is not None:
-            target_of(plan, Path(fix))  # refuse before minutes of reading
+        plan = read_plan(run_of(args), as_words(args.settings))
+        if args.fix is not None:
+            target_of(plan, args.fix)  # refuse before minutes of reading
         seen = examine(plan)
     except OSError as error:
         raise DataError(
-            f"{error.filename or options['dataset']}: cannot be read ({error.strerror or error})."
+            f"{error.filename or args.dataset}: cannot be read ({error.strerror or error})."
         ) from error
     print(seen.to_text())
-    if fix is None:
+    if args.fix is None:
         if seen.errors:
             raise DataError(
                 f"{plan.name}: {_errors(seen.errors)}. --fix=FOLDER writes mended copies of the "
@@ -47,26 +60,24 @@ def main(arguments: Sequence[str]) -> None:
             )
         return
     with stopped_like_interrupted():
-        copy, done, ways = mend(seen, Path(fix))
+        copy, done, ways = mend(seen, args.fix)
     again = examine(copy)
-    print(
-        "\n".join(
-            [
-                "",
-                f"Mended copies: {copy.folder}",
-                *(f"  {part}" for part in [*done, *ways]),
-                "",
-                again.to_text(),
-            ]
-        )
-    )
+    lines = [f"\nMended copies: {copy.folder}", *(f"  {part}" for part in [*done, *ways])]
+    print("\n".join([*lines, "", again.to_text()]))
     if again.errors:
         raise DataError(
             f"{copy.folder}: {_errors(again.errors)} left that cannot be mended by dropping or "
             "changing rows."
         )
-    print(f"\nUse it with --dataset={shlex.quote(plan.name)} --data_path={shlex.quote(fix)}")
+    folder = shlex.quote(args.given["fix"])
+    print(f"\nUse it with --dataset={shlex.quote(plan.name)} --data_path={folder}")
 
 
 def _errors(count: int) -> str:
     return f"{count} error{'s' * (count > 1)}"
+
+
+def _folder(text: str) -> Path:
+    if not text:
+        raise ArgumentTypeError("needs a folder for the mended copies: --fix=FOLDER.")
+    return Path(text)

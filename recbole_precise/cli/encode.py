@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-import shlex
-from collections.abc import Sequence
+from argparse import Namespace
 
-from recbole_precise.cli.commands import need_recbole, run_options
+from recbole_precise.cli.parser import CommandParser
+from recbole_precise.cli.settings import (
+    add_data_set,
+    add_model,
+    as_words,
+    check_run_settings,
+    need_recbole,
+    run_of,
+)
 from recbole_precise.system.interrupts import report
 
 
-def main(arguments: Sequence[str]) -> None:
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "read the item texts with the text encoder and cache its output; runs then load no "
+        "language model"
+    )
+    add_model(parser, default="PRECISE-UT")
+    add_data_set(parser)
+
+
+def main(args: Namespace) -> None:
     """Encode the item texts of a data set, and say how many there are."""
-    options, rest = run_options(arguments)
     need_recbole()
+    check_run_settings(args, args.model)
     from recbole_precise.plugin.config import Config, command_line
     from recbole_precise.plugin.preparation import create_dataset
 
-    options["model"] = options["model"] or "PRECISE-UT"
-    with command_line(rest):
-        config = Config(**options)
+    with command_line(as_words(args.settings)):
+        config = Config(**run_of(args))
     try:
         tokens = create_dataset(config).token_states()
     except KeyboardInterrupt as interrupt:
-        command = shlex.join(["recbole-precise", "encode", *arguments])
         report(
             interrupt,
-            f"Interrupted. The same command goes on with the texts that are left: {command}",
+            "Interrupted. The same command goes on with the texts that are left: "
+            f"{args.command_line}",
         )
         raise
     with_text = int((tokens.lengths > 0).sum())

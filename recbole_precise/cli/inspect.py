@@ -1,177 +1,210 @@
-"""`inspect`: look into finished runs, as the two papers do: discrepancy, separation, gates, gains
-by frequency (docs/pad.md), similarity (docs/methods.md 7).
+"""`inspect`: look into finished runs, as the two papers do.
+
+Discrepancy, separation, gates, gains by frequency (docs/pad.md), similarity (docs/methods.md 7).
 """
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from argparse import Namespace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from recbole_precise.cli.commands import VERBS, need_recbole, own_options
-from recbole_precise.cli.options import number, one_of, switch, whole_number
-from recbole_precise.config.arguments import positional
+from recbole_precise.cli.compare import check_sides
+from recbole_precise.cli.parser import CommandParser
+from recbole_precise.cli.settings import need_recbole
+from recbole_precise.cli.values import folder, number, switch, whole_number, words
 from recbole_precise.errors import ConfigError, did_you_mean
-from recbole_precise.files import output_folder
 from recbole_precise.system.locking import exclusive
 
 _PATIENCE = 60.0  # seconds to wait for another report that is being written into the same folder
-_COMMON = ("output", "plots", "data_path", "text_cache_dir")
+COMMON = ("output", "plots", "data_path", "text_cache_dir")
 
 
 @dataclass(frozen=True)
 class _Kind:
-    """`module`: of the package inspection.
+    """What can be looked at.
 
-    `own`: its options; `read`: these as arguments of its `summarise`; `sides`: how many runs it
-        takes, None for any number.
+    Attributes:
+        module: of studies.inspection.
+        options: that its `summarise` takes.
+        defaults: of options whose default is another one than declared.
+        sides: how many runs it takes; None for any number.
     """
 
     module: str
-    own: tuple[str, ...]
-    read: Callable[[Mapping[str, str]], dict[str, Any]]
+    options: tuple[str, ...]
+    defaults: Mapping[str, object] = field(default_factory=dict)
     sides: int | None = None
 
 
-def _discrepancy(options: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        **_spaces(options), "negatives": whole_number(options, "negatives", 0, least=0),
-        "trained_only": switch(options, "trained_only", False),
-    }  # fmt: skip
-
-
-def _separation(options: Mapping[str, str]) -> dict[str, Any]:
-    from recbole_precise.studies.inspection.separations import GROUPS
-
-    return {
-        **_spaces(options),
-        "groups": one_of(options, "groups", GROUPS),
-        "share": number(options, "share", 0.1, above=0, most=0.5),
-    }
-
-
-def _spaces(options: Mapping[str, str]) -> dict[str, Any]:
-    from recbole_precise.evaluation.discrepancy import DISTANCES
-
-    return {
-        "reference": options.get("reference", "id"), "spaces": _words(options, "spaces"),
-        "pairs": whole_number(options, "pairs", 200_000, least=2),
-        "distance": one_of(options, "distance", DISTANCES), "split": one_of(options, "split",
-            ("valid", "test")), "seed": whole_number(options, "seed", 0, least=0),
-    }  # fmt: skip
-
-
-def _gates(options: Mapping[str, str]) -> dict[str, Any]:
-    return {"split": one_of(options, "split", ("test", "valid"))}
-
-
-def _gains(options: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "metric": options.get("metric", "ndcg@10").lower(), "slices": _words(options,
-            "slices") or ("frequency", "buckets"),
-        "confidence": number(options, "confidence", 0.95, above=0, below=1),
-        "resamples": whole_number(options, "resamples", 9999, least=99),
-        "split": one_of(options, "split", ("test", "valid")), "seed": whole_number(options, "seed",
-            0, least=0),
-    }  # fmt: skip
-
-
-def _similarity(options: Mapping[str, str]) -> dict[str, Any]:
-    return {
-        "neighbours": whole_number(options, "neighbours", 10),
-        "seed": whole_number(options, "seed", 0, least=0),
-    }
-
-
-def _words(options: Mapping[str, str], key: str) -> list[str] | None:
-    """`options[key]` as words with blanks or commas between them; None where it is missing."""
-    if key not in options:
-        return None
-    words = options[key].replace(",", " ").strip("[] ").split()
-    if not words:
-        raise ConfigError(f"--{key} names nothing.")
-    return list(dict.fromkeys(words))
-
-
 _OF_SPACES = ("reference", "spaces", "pairs", "distance", "split", "seed")
-KINDS: dict[str, _Kind] = {
-    "discrepancy": _Kind("taus", (*_OF_SPACES, "negatives", "trained_only"), _discrepancy),
-    "separation": _Kind("separations", (*_OF_SPACES, "groups", "share"), _separation),
-    "gates": _Kind("gates", ("split",), _gates),
+KINDS = {
+    "discrepancy": _Kind("taus", (*_OF_SPACES, "negatives", "trained_only"), {"split": "valid"}),
+    "separation": _Kind("separations", (*_OF_SPACES, "groups", "share"), {"split": "valid"}),
+    "gates": _Kind("gates", ("split",)),
     "gains": _Kind(
-        "gains", ("metric", "slices", "confidence", "resamples", "split", "seed"), _gains, sides=2
+        "gains", ("metric", "slices", "confidence", "resamples", "split", "seed"), sides=2
     ),
-    "similarity": _Kind("similarities", ("neighbours", "seed"), _similarity),
+    "similarity": _Kind("similarities", ("neighbours", "seed")),
 }
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Print a table of what the runs hold.
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "look into finished runs: how far trainings moved their item vectors, what the gate of PAD "
+        "weighs, where one model gains on another, whether ID vectors know which items are alike; "
+        "with plots"
+    )
+    add = parser.add_argument
+    add("kind", nargs="?", metavar="|".join(KINDS))
+    parser.suggestions["kind"] = lambda: KINDS
+    add("runs", nargs="*", metavar="RUN [RUN ...]")
+    add(
+        "--output",
+        type=folder,
+        metavar="FOLDER",
+        help="leave the table as Markdown and JSON, with a plot",
+    )
+    add("--plots", type=switch, default=True, help="False: draw nothing, and need no matplotlib")
+    add("--data_path", metavar="FOLDER", help="where the data sets lie now")
+    add("--text_cache_dir", metavar="FOLDER", help="where the cached texts lie now")
+    add(
+        "--split",
+        choices=("test", "valid"),
+        default="test",
+        help="test, or valid; discrepancy and separation: valid",
+    )
+    add("--seed", type=whole_number(least=0), default=0, help="of what is drawn")
+    _add_options_of_spaces(parser)
+    add("--metric", type=str.lower, default="ndcg@10", help="gains: the metric")
+    add(
+        "--slices",
+        type=words,
+        default="frequency buckets",
+        metavar='"frequency buckets"',
+        help="gains: kinds of slices",
+    )
+    add(
+        "--confidence",
+        type=number(above=0, below=1),
+        default=0.95,
+        help="gains: of the intervals",
+    )
+    add(
+        "--resamples",
+        type=whole_number(least=99),
+        default=9999,
+        help="gains: random draws of each interval and test",
+    )
+    add(
+        "--neighbours",
+        type=whole_number(),
+        default=10,
+        help="similarity: nearest items that are compared",
+    )
 
-    With --output write it as Markdown and JSON, with a plot.
-    """
-    named, rest = positional(arguments)
-    usage = f"recbole-precise {VERBS['inspect'].usage}"
-    if not named:
-        raise ConfigError(f"inspect needs to know what to look at, {', '.join(KINDS)}: {usage}.")
-    if named[0] not in KINDS:
-        raise ConfigError(
-            f"inspect knows no '{named[0]}'.{did_you_mean(named[0], KINDS)} It looks at "
-            f"{', '.join(KINDS)}: {usage}."
-        )
-    kind, runs = KINDS[named[0]], named[1:]
-    if kind.sides is None and not runs:
-        raise ConfigError(f"inspect {named[0]} needs a run directory or several: {usage}.")
-    if kind.sides is not None and len(runs) != kind.sides:
-        many = (
-            " Quote a pattern, so that the shell leaves it alone." if len(runs) > kind.sides else ""
-        )
-        raise ConfigError(
-            f"inspect {named[0]} takes two sides, not {len(runs)}: recbole-precise inspect "
-            f"{named[0]} RUN_A RUN_B.{many}"
-        )
-    options = own_options("inspect", rest, required=(), optional=(*kind.own, *_COMMON))
-    settings, plots = kind.read(options), switch(options, "plots", True)
-    output = output_folder(options["output"], "--output") if "output" in options else None
-    if output is not None and plots:
+
+def _add_options_of_spaces(parser: CommandParser) -> None:
+    """Declare the options of discrepancy and separation."""
+    add = parser.add_argument
+    add(
+        "--reference",
+        default="id",
+        help="discrepancy, separation: the space that others are held against, of the first run "
+        "that has it",
+    )
+    add(
+        "--spaces",
+        type=words,
+        metavar='"id text"',
+        help="discrepancy, separation: these others; default: all",
+    )
+    add(
+        "--pairs",
+        type=whole_number(least=2),
+        default=200_000,
+        help="discrepancy, separation: pairs of items at most, in each bucket",
+    )
+    add(
+        "--distance",
+        choices=("cosine", "euclidean"),
+        default="cosine",
+        help="discrepancy, separation: cosine, or euclidean",
+    )
+    add(
+        "--negatives",
+        type=whole_number(least=0),
+        default=0,
+        help="discrepancy: random items beside each target",
+    )
+    add(
+        "--trained_only",
+        type=switch,
+        default=False,
+        help="discrepancy: leave out items that were never trained",
+    )
+    add(
+        "--groups",
+        choices=("collaborative", "random"),
+        default="collaborative",
+        help="separation: collaborative, or random",
+    )
+    add(
+        "--share",
+        type=number(above=0, most=0.5),
+        default=0.1,
+        help="separation: share of the pairs that count as near, and as far",
+    )
+
+
+def main(args: Namespace) -> None:
+    """Print a table of what the runs hold, and write it with a plot into `--output`."""
+    kind = _kind_of(args)
+    if args.output is not None and args.plots:
         from recbole_precise.studies.figures import need_matplotlib
 
         need_matplotlib()
     need_recbole()
-    module = importlib.import_module(f"recbole_precise.studies.inspection.{kind.module}")
-    changes = {key: options[key] for key in ("data_path", "text_cache_dir") if key in options}
-    summary = module.summarise(
-        runs if kind.sides else [Path(run) for run in runs], **settings, changes=changes
-    )
-    from recbole_precise.studies.text_tables import text_table
+    from recbole_precise.studies.inspection.report import to_text, write
 
-    print(text_table(*module.table(summary)) + "\n\n" + "\n".join(module.notes(summary)))
-    if output is not None:
-        with exclusive(output, "--output", wait=_PATIENCE):
-            written = _write(output, named[0], module, summary, plots)
-        print(f"\nWritten to '{output}': {', '.join(written)}")
+    study = importlib.import_module(f"recbole_precise.studies.inspection.{kind.module}")
+    options = {key: getattr(args, key) for key in kind.options}
+    options |= {key: value for key, value in kind.defaults.items() if key not in args.given}
+    changes = {key: args.given[key] for key in ("data_path", "text_cache_dir") if key in args.given}
+    runs: list[Any] = args.runs if kind.sides else [Path(run) for run in args.runs]
+    summary = study.summarise(runs, **options, changes=changes)
+    print(to_text(study, summary))
+    if args.output is not None:
+        with exclusive(args.output, "--output", wait=_PATIENCE):
+            written = write(study, summary, args.output, args.kind, args.plots)
+        print(f"\nWritten to '{args.output}': {', '.join(written)}")
 
 
-def _write(
-    folder: Path, stem: str, module: Any, summary: Mapping[str, Any], plots: bool
-) -> list[str]:
-    """`stem`.md, .json and, with `plots`, .png; returns their names."""
-    from recbole_precise.runs.checkpoint import write_atomically, write_json
-    from recbole_precise.studies.figures import save_figure
-    from recbole_precise.studies.text_tables import markdown_table
-
-    notes = "\n".join(f"- {line}" for line in module.notes(summary))
-    text = f"# {stem.capitalize()}\n\n{markdown_table(*module.table(summary))}\n\n{notes}\n" + (
-        f"\n![{stem}]({stem}.png)\n" if plots else ""
-    )
-    write_atomically(
-        folder / f"{stem}.md",
-        lambda partial: partial.write_text(text, encoding="utf-8"),
-        "the table",
-    )
-    write_json(folder / f"{stem}.json", summary, f"the {stem}")
-    if plots:
-        save_figure(module.draw(summary), folder, stem)
-    return [f"{stem}.{ending}" for ending in ("md", "json", *(("png",) if plots else ()))]
+def _kind_of(args: Namespace) -> _Kind:
+    """What is looked at; a ConfigError for runs and options that do not go with it."""
+    usage = f"recbole-precise inspect {'|'.join(KINDS)} RUN [RUN ...]"
+    if args.kind is None:
+        raise ConfigError(f"inspect needs to know what to look at, {', '.join(KINDS)}: {usage}.")
+    if args.kind not in KINDS:
+        raise ConfigError(
+            f"inspect knows no '{args.kind}'.{did_you_mean(args.kind, KINDS)} It looks at "
+            f"{', '.join(KINDS)}: {usage}."
+        )
+    kind = KINDS[args.kind]
+    if kind.sides is None and not args.runs:
+        raise ConfigError(f"inspect {args.kind} needs a run directory or several: {usage}.")
+    if kind.sides is not None:
+        name = f"inspect {args.kind}"
+        check_sides(args.runs, name, f"recbole-precise {name} RUN_A RUN_B")
+    known = (*kind.options, *COMMON)
+    for key in args.given:
+        if key not in known:
+            raise ConfigError(
+                f"Unknown option '--{key}' of inspect.{did_you_mean(key, known)} It takes "
+                f"{', '.join('--' + name for name in known)}."
+            )
+    return kind

@@ -2,52 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from argparse import Namespace
+from typing import Any
 
-from recbole_precise import registry
-from recbole_precise.cli.commands import need_recbole, run_options
-from recbole_precise.cli.options import whole_number
-from recbole_precise.config.arguments import parse_arguments
+from recbole_precise.cli.parser import CommandParser
+from recbole_precise.cli.settings import (
+    add_data_set,
+    add_model,
+    as_words,
+    check_run_settings,
+    need_recbole,
+    run_of,
+)
+from recbole_precise.cli.values import whole_number
 from recbole_precise.errors import ConfigError
 
-#: RecBole's options of a launch that are numbers, and the least of each.
-_LAUNCH = {"nproc": 1, "world_size": 1, "port": 1, "group_offset": 0}
+#: RecBole's options of a launch.
+_LAUNCH = ("nproc", "world_size", "group_offset", "ip", "port")
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Run the model that `arguments` name, as RecBole's run: in one process, or in those that
-    `--nproc` asks for.
-    """
-    options, rest = run_options(arguments)
-    launch, rest = _launch_options(rest)
+def add_arguments(parser: CommandParser) -> None:
+    """Declare the options."""
+    parser.description = (
+        "train a model, evaluate it, and leave result.json, ranks.npz and the weights in its run "
+        "directory"
+    )
+    add_model(parser)
+    add_data_set(parser)
+    parser.add_argument(
+        "--nproc",
+        type=whole_number(),
+        metavar="1",
+        help="processes on this machine that train together",
+    )
+    parser.add_argument(
+        "--world_size",
+        type=whole_number(),
+        metavar="N",
+        help="processes on all machines; default: nproc",
+    )
+    parser.add_argument(
+        "--group_offset",
+        type=whole_number(least=0),
+        metavar="0",
+        help="number of this machine's first process among all",
+    )
+    parser.add_argument("--ip", metavar="localhost", help="address of the first machine")
+    parser.add_argument("--port", type=whole_number(), metavar="5678", help="port on it")
+
+
+def main(args: Namespace) -> None:
+    """Run a model in one process, or in those that `--nproc` asks for."""
+    launch = _launch_of(args)
     need_recbole()
-    if options["model"] is not None:
-        registry.resolve(
-            str(options["model"])
-        )  # a misspelt name is told at once, not after seconds of imports
+    check_run_settings(args, args.model)
     from recbole_precise.plugin.config import command_line
     from recbole_precise.quick_start import run
 
-    with command_line(rest):
-        run(**options, **launch)
+    with command_line(as_words(args.settings)):
+        run(**run_of(args), **launch)
 
 
-def _launch_options(arguments: list[str]) -> tuple[dict[str, object], list[str]]:
-    """(options of the launch, the other arguments); a ConfigError where a number is none."""
-    settings = parse_arguments(arguments, strict=True)
-    given = {key: settings.pop(key) for key in (*_LAUNCH, "ip") if key in settings}
-    options: dict[str, object] = {
-        key: whole_number(given, key, None, least=least)
-        for key, least in _LAUNCH.items()
-        if key in given
-    }
-    if "ip" in given:
-        options["ip"] = given["ip"]
-    if "port" in options:
-        options["port"] = str(options["port"])
-    for key in ("world_size", "group_offset", "ip", "port"):
-        if key in options and "nproc" not in options:
+def _launch_of(args: Namespace) -> dict[str, Any]:
+    """The options of a launch that were given, as RecBole's `run` takes them."""
+    launch = {key: getattr(args, key) for key in _LAUNCH if key in args.given}
+    for key in launch:
+        if "nproc" not in launch:
             raise ConfigError(
                 f"--{key} does nothing without --nproc, the number of processes on this machine."
             )
-    return options, [f"--{key}={value}" for key, value in settings.items()]
+    if "port" in launch:
+        launch["port"] = str(launch["port"])
+    return launch

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from recbole_precise.config import schema
-from recbole_precise.config.verb_options import is_verb_switch
 from recbole_precise.errors import ConfigError
 
 _BOOLEANS = {"true", "false"}
 
 
-def is_switch(key: str) -> bool:
-    """Whether a key takes True or False alone, so that `--key` means `--key=True`."""
+def is_switch(key: str, switches: Collection[str] = ()) -> bool:
+    """Whether a key takes True or False alone, so that `--key` means `--key=True`.
+
+    Args:
+        key: the key.
+        switches: options of a command that are such switches.
+    """
     entry = schema.known_key(key)
-    return is_verb_switch(key) or (entry is not None and entry.types == ("bool",))
+    return key in switches or (entry is not None and entry.types == ("bool",))
 
 
-def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
-    """The settings in a command line.
+def parse_arguments(
+    arguments: Sequence[str], strict: bool, switches: Collection[str] = ()
+) -> dict[str, str]:
+    """Read the settings in a command line.
 
-    A value may contain '='. A switch may stand without a value. Not `strict`, for the arguments of
-    a script that is not ours: what does not look like a setting is passed over, and `--key value`
-        is only taken for keys that are known.
+    A value may contain '='. A switch may stand without a value.
+
+    Args:
+        arguments: of the command line.
+        strict: whether everything must be a setting. If not, for the arguments of a script that is
+            not ours, what does not look like a setting is passed over, and `--key value` is only
+            taken for keys that are known.
+        switches: options of a command that take True or False alone.
     """
     settings: dict[str, str] = {}
     position = 0
@@ -38,9 +49,9 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
             continue
         key, equals, value = argument[2:].partition("=")
         if not equals:
-            following = arguments[position] if position < len(arguments) else "--"
-            has_value = not following.startswith("--")
-            if is_switch(key) and not (has_value and following.lower() in _BOOLEANS):
+            following = arguments[position] if position < len(arguments) else None
+            has_value = following is not None and not following.startswith("--")
+            if is_switch(key, switches) and not (has_value and following.lower() in _BOOLEANS):
                 value = "True"
             elif has_value and (
                 strict or schema.known_key(key) is not None or key in schema.RECBOLE_UNLISTED
@@ -59,18 +70,22 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
     return settings
 
 
-def positional(arguments: Sequence[str]) -> tuple[list[str], list[str]]:
-    """Separate what is neither a `--key` nor the value behind one from the rest, in their order."""
+def positional(
+    arguments: Sequence[str], switches: Collection[str] = ()
+) -> tuple[list[str], list[str]]:
+    """(what is neither a `--key` nor the value behind one, the rest), both in their order."""
     named: list[str] = []
     rest: list[str] = []
-    takes = switched = False
+    takes_value = False
+    takes_boolean = False
     for argument in arguments:
         if argument.startswith("--"):
-            switched = "=" not in argument and is_switch(argument[2:])
-            takes = "=" not in argument and not switched
+            takes_boolean = "=" not in argument and is_switch(argument[2:], switches)
+            takes_value = "=" not in argument and not takes_boolean
             rest.append(argument)
             continue
-        is_value = takes or (switched and argument.lower() in _BOOLEANS)
+        is_value = takes_value or (takes_boolean and argument.lower() in _BOOLEANS)
         (rest if is_value else named).append(argument)
-        takes = switched = False
+        takes_value = False
+        takes_boolean = False
     return named, rest

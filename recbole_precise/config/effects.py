@@ -214,8 +214,8 @@ EFFECTS: dict[str, Effect] = {
     },
 }
 
-#: The same for keys of this package's models (schema.MODEL); RecBole's models may give such a name
-#: a meaning of their own.
+#: The same for keys of this package's models (schema.model_keys()). RecBole's models may give
+#: such a name a meaning of their own.
 MODEL_EFFECTS: dict[str, Effect] = {
     # PRECISE
     "match_width": Effect("variant: id or llm", lambda s: s["variant"] in ("id", "llm")),

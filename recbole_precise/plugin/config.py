@@ -34,16 +34,22 @@ from recbole_precise.config import (
 )
 from recbole_precise.config.arguments import parse_arguments
 from recbole_precise.config.key import Key
-from recbole_precise.errors import ConfigError, did_you_mean, shown
+from recbole_precise.config.known_keys import (
+    COMMAND_LINE,
+    our_keys,
+    recbole_keys,
+    unknown_key,
+)
+from recbole_precise.errors import ConfigError, shown
 from recbole_precise.plugin.checks import rules
 from recbole_precise.plugin.checks.heeded import check_heeded
-from recbole_precise.plugin.checks.known_keys import keys_of_model, our_keys, recbole_keys
+from recbole_precise.plugin.checks.known_keys import keys_of_model
 from recbole_precise.plugin.checks.shapes import Given, check_shapes
 from recbole_precise.plugin.launch import MEETING_SECONDS, under_torchrun
 
 logger = logging.getLogger("recbole_precise")
 
-COMMAND_LINE, DICT = "on the command line", "in config_dict"
+DICT = "in config_dict"
 
 _CATEGORIES = {
     "Run": (
@@ -336,10 +342,7 @@ class Config(RecBoleConfig):
                     )
                     del self.external_config_dict[key]
                     continue
-                why = rules.why_unknown(key, self.entry) or did_you_mean(key, known)
-                raise ConfigError(
-                    f"Unknown key '{key}' ({where}) for model {self.entry.name}.{why}"
-                )
+                raise unknown_key(key, where, self.entry, known)
             entry = self.key_of(key, own)
             if entry is not None:
                 entry.check(key, self.external_config_dict[key], where)

@@ -8,7 +8,7 @@ import shutil
 import pytest
 from convert_helpers import convert, write_lines
 
-from recbole_precise.config.verb_options import VERB_OPTIONS
+from recbole_precise.cli.commands import parser_of
 from recbole_precise.convert import SOURCES
 
 # Times are equal in pairs; i4 is described but has no event, i3 has events and no description,
@@ -282,7 +282,8 @@ def outcome(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "option", [key for key in VERB_OPTIONS["convert"] if key not in ("source", "input", "output")]
+    "option",
+    [key for key in parser_of("convert").options if key not in ("source", "input", "output")],
 )
 @pytest.mark.parametrize("source", SOURCES)
 def test_an_option_has_an_effect_or_is_refused_by_name(source, option, outcome):

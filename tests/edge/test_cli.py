@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from recbole_precise import cli, registry
-from recbole_precise.cli.commands import run_options
-from recbole_precise.config.arguments import parse_arguments, positional
+from recbole_precise.cli.commands import COMMANDS, parser_of
+from recbole_precise.cli.settings import as_words, run_of
 from recbole_precise.errors import DataError
 from recbole_precise.evaluation.test_cases import TestCases
 from recbole_precise.studies.text_tables import results_table, text_table
@@ -34,7 +34,7 @@ def run(capsys, *arguments: str) -> tuple[int, str, str]:
 
 
 MISTAKES = [
-    (["runn"], "Unknown verb 'runn'. Did you mean 'run'?"),
+    (["runn"], "Unknown command 'runn'. Did you mean 'run'?"),
     (
         ["--model=PRECISE-UD", "--dataset=ml-100k"],
         "Unknown model 'PRECISE-UD'. Did you mean 'PRECISE-UT'?",
@@ -113,32 +113,44 @@ def test_the_command_as_a_process(command, tmp_path, monkeypatch):
 @pytest.mark.parametrize("argument", ["--help", "-h", "help"])
 def test_help(argument, capsys):
     status, out, _ = run(capsys, argument)
-    assert status == 0 and all(verb in out for verb in cli.VERBS)
+    assert status == 0 and all(f"recbole-precise {command}" in out for command in COMMANDS)
 
 
-@pytest.mark.parametrize("verb", cli.VERBS)
-def test_help_of_a_verb(verb, capsys):
-    """`VERB --help` prints how the verb is called, wherever --help stands, and does
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command(command, capsys):
+    """`COMMAND --help` prints how the command is called, wherever --help stands, and does
     nothing else.
     """
-    status, out, err = run(capsys, verb, "--dataset=none", "--help")
-    assert (status, err) == (0, "") and out.startswith(
-        f"usage: recbole-precise {cli.VERBS[verb].usage}\n"
-    )
+    status, out, err = run(capsys, command, "--dataset=none", "--help")
+    assert (status, err) == (0, "") and out.startswith(f"usage: recbole-precise {command} ")
+    assert run(capsys, "help", command) == (0, out, "")
 
 
-def test_a_switch_of_a_verb_stands_alone():
-    arguments = ["ml-100k", "--dry_run", "--runs=here", "--plots", "False", "--report_only"]
-    assert positional(arguments) == (
+def test_help_of_an_unknown_command(capsys):
+    status, out, err = run(capsys, "help", "evalute")
+    assert (status, out) == (2, "") and "Did you mean 'evaluate'?" in err
+
+
+def test_a_switch_of_a_command_stands_alone():
+    words = ["--dry_run", "ml-100k", "--runs=here", "--plots", "False", "--report_only"]
+    args = parser_of("benchmark").parse(words)
+    assert (args.plans, args.dry_run, args.plots, args.report_only) == (
         ["ml-100k"],
-        ["--dry_run", "--runs=here", "--plots", "False", "--report_only"],
+        True,
+        False,
+        True,
     )
-    assert parse_arguments(positional(arguments)[1], strict=True) == {
-        "dry_run": "True",
-        "runs": "here",
-        "plots": "False",
-        "report_only": "True",
-    }
+    assert args.given["runs"] == "here" and args.settings == {}
+
+
+def test_words_that_argparse_would_read_otherwise():
+    """A value may hold blanks and begin with a dash, names are never cut short, and `-x` is no
+    option.
+    """
+    words = ["-x", "--item_text", "{title} by x", "--weight_decay", "-1", "--plo", "3", "-y z"]
+    args = parser_of("benchmark").parse(words)
+    assert args.plans == ["-x", "-y z"] and args.plots is True
+    assert args.settings == {"item_text": "{title} by x", "weight_decay": "-1", "plo": "3"}
 
 
 @pytest.mark.parametrize("arguments", [["--list_models"], ["run", "--list_models"]])
@@ -202,7 +214,7 @@ def test_arguments_are_told_apart():
     """Model, data set and files go to run_recbole, the other settings to Config, values with '='
     and spaces whole.
     """
-    options, rest = run_options(
+    args = parser_of("run").parse(
         [
             "--model",
             "precise_ut",
@@ -212,12 +224,59 @@ def test_arguments_are_told_apart():
             "--resume",
         ]
     )
-    assert options == {
+    assert run_of(args) == {
         "model": "precise_ut",
         "dataset": "ml-100k",
         "config_file_list": ["a.yaml", "b.yaml"],
     }
-    assert rest == ["--item_text={title} = x", "--resume=True"]
+    assert as_words(args.settings) == ["--item_text={title} = x", "--resume=True"]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ["--model=PRECISE-UT", "--epoch=3"],
+            "Unknown key 'epoch' (on the command line) for model PRECISE-UT. Did you mean "
+            "'epochs'?",
+        ),
+        (
+            ["tune", "--model=SASRec-CE", "--trails=3"],
+            "Unknown key 'trails' (on the command line) for model SASRec-CE. Did you mean "
+            "'trials'?",
+        ),
+        (
+            ["encode", "--text_encodr=x"],
+            "Unknown key 'text_encodr' (on the command line) for model PRECISE-UT. Did you mean "
+            "'text_encoder'?",
+        ),
+        (
+            ["replay", "--reload_evry=2"],
+            "Unknown option '--reload_evry' of replay. Did you mean 'reload_every'?",
+        ),
+        (
+            ["doctor", "--data_pth=x"],
+            "Unknown key 'data_pth' (on the command line) for model Transition. Did you mean "
+            "'data_path'?",
+        ),
+    ],
+)
+def test_a_misspelt_key_is_refused_before_anything_heavy_is_imported(words, sentence):
+    code = (
+        "import sys, time; from recbole_precise.cli import main; "
+        "status = main(sys.argv[1:]); "
+        "heavy = {'torch', 'recbole', 'pandas', 'transformers'} & set(sys.modules); "
+        "sys.exit(f'{status} {heavy} {time.process_time()}' if status != 2 or heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words, "--dataset=ml-100k"],
+        capture_output=True,
+        text=True,
+        cwd=Path(cli.__file__).parents[2],
+        timeout=300,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"{sentence}\n")
 
 
 def test_text_table():

@@ -105,11 +105,11 @@ def test_every_sequential_model_of_recbole_keeps_its_own_defaults(name):
     may differ.
     """
     from recbole_precise.config import our_file
-    from recbole_precise.plugin.checks.known_keys import _recbole_properties, our_keys
+    from recbole_precise.config.known_keys import our_keys, recbole_folder
 
     ours = Config(name, "ml-100k")
-    file = _recbole_properties() / "model" / f"{name}.yaml"
-    defaults = read_settings(_recbole_properties() / "overall.yaml") | (
+    file = (recbole_folder() / "properties") / "model" / f"{name}.yaml"
+    defaults = read_settings((recbole_folder() / "properties") / "overall.yaml") | (
         read_settings(file) if file.is_file() else {}
     )
     may_differ = {

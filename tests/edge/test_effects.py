@@ -22,8 +22,8 @@ from recbole_precise.config.effects import (
     UNREAD,
     asks_nothing,
 )
+from recbole_precise.config.known_keys import recbole_keys
 from recbole_precise.errors import ConfigError, UserError
-from recbole_precise.plugin.checks.known_keys import recbole_keys
 from recbole_precise.plugin.config import Config, command_line
 from recbole_precise.runs.result import write_settings
 

@@ -1,44 +1,61 @@
-"""Options of the verbs: a value as it was meant, or one sentence that names the option and what was
-given.
+"""Options of the commands: a value as it was meant, or one sentence that names the option and what
+was given.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
-import re
+from argparse import ArgumentTypeError
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from recbole_precise.cli import benchmark, inspect, tune
-from recbole_precise.cli.commands import VERBS, usage
-from recbole_precise.cli.options import number, one_of, switch, whole_number, whole_numbers, words
-from recbole_precise.config.arguments import parse_arguments
-from recbole_precise.config.verb_options import VERB_OPTIONS
+from recbole_precise.cli import inspect
+from recbole_precise.cli.commands import COMMANDS, parser_of
+from recbole_precise.cli.parser import CommandParser
+from recbole_precise.cli.values import (
+    names,
+    number,
+    switch,
+    whole_number,
+    whole_numbers,
+)
 from recbole_precise.convert import SOURCES
 from recbole_precise.convert import options as convert_options
 from recbole_precise.errors import ConfigError
+from recbole_precise.evaluation.discrepancy import DISTANCES
+from recbole_precise.serving.evaluation import SPLITS
 from recbole_precise.studies.audit.examine import DEFAULT_SHUFFLES
+from recbole_precise.studies.audit.load import TEXTS
+from recbole_precise.studies.inspection.separations import GROUPS
+from recbole_precise.studies.replay.engine import Options as ReplayOptions
+from recbole_precise.studies.replay.periods import UNITS
+from recbole_precise.studies.tuning.search import METRIC
+from recbole_precise.studies.tuning.study import PRUNERS, SAMPLERS
+
+PARSERS = {command: parser_of(command) for command in COMMANDS}
 
 
 @given(st.integers(-5, 10**12), st.integers(0, 5))
 def test_whole_numbers_from_the_least_on(value, least):
+    read = whole_number(least)
     if value >= least:
-        assert whole_number({"k": f" {value} "}, "k", None, least=least) == value
+        assert read(f" {value} ") == value
     else:
-        with pytest.raises(ConfigError, match=f"--k must be a whole number .*, not '{value}'"):
-            whole_number({"k": str(value)}, "k", None, least=least)
+        with pytest.raises(ArgumentTypeError, match=f"must be a whole number .*, not '{value}'"):
+            read(str(value))
 
 
 @given(st.lists(st.integers(0, 99), min_size=1, max_size=5), st.sampled_from([" ", ",", ", "]))
 def test_lists_of_whole_numbers(values, between):
-    options = {"seeds": between.join(map(str, values))}
+    text = between.join(map(str, values))
     if len(set(values)) == len(values):
-        assert whole_numbers(options, "seeds") == values
+        assert whole_numbers(text) == values
     else:
-        with pytest.raises(ConfigError, match="--seeds must be different whole numbers"):
-            whole_numbers(options, "seeds")
+        with pytest.raises(ArgumentTypeError, match="must be different whole numbers"):
+            whole_numbers(text)
 
 
 @given(st.floats())
@@ -50,67 +67,86 @@ def test_numbers_within_their_bounds(value):
         ({"above": 0, "below": 1}, 0 < value < 1),
     ):
         if holds and value != float("inf"):
-            assert number({"k": repr(value)}, "k", None, **bounds) == value
+            assert number(**bounds)(repr(value)) == value
         else:
-            with pytest.raises(ConfigError, match="--k must be a number "):
-                number({"k": repr(value)}, "k", None, **bounds)
+            with pytest.raises(ArgumentTypeError, match="must be a number "):
+                number(**bounds)(repr(value))
 
 
 @pytest.mark.parametrize("text", ["", "1.5", "x", "1e3", "-1", "٣x"])
 def test_what_is_no_whole_number(text):
-    with pytest.raises(ConfigError):
-        whole_number({"k": text}, "k", 1)
-    with pytest.raises(ConfigError):
-        whole_numbers({"k": text}, "k")
+    with pytest.raises(ArgumentTypeError):
+        whole_number()(text)
+    with pytest.raises(ArgumentTypeError):
+        whole_numbers(text)
+
+
+def small_parser() -> CommandParser:
+    parser = CommandParser("small")
+    parser.add_argument("--count", type=whole_number(), default=3)
+    parser.add_argument("--split", choices=("test", "valid"), default="test")
+    parser.add_argument("--plots", type=switch, default=True)
+    parser.add_argument("--file", required=True, metavar="FILE")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--users", metavar="U")
+    group.add_argument("--items", metavar="I")
+    return parser
 
 
 def test_what_is_missing_has_its_default():
-    assert (
-        whole_number({}, "k", 3),
-        whole_numbers({}, "k"),
-        number({}, "k", None),
-        switch({}, "k", True),
-        one_of({}, "k", ("a", "b")),
-    ) == (3, None, None, True, "a")
-    assert (
-        one_of({}, "k", ("a", "b"), default="b") == "b"
-        and switch({"k": "false"}, "k", True) is False
-    )
-    with pytest.raises(
-        ConfigError, match="--k must be one of test, valid, not 'vlid'. Did you mean 'valid'"
-    ):
-        one_of({"k": "vlid"}, "k", ("test", "valid"))
+    args = small_parser().parse(["--file=x"])
+    assert (args.count, args.split, args.plots, args.users) == (3, "test", True, None)
+    assert (args.given, args.settings) == ({"file": "x"}, {})
+    assert args.command_line == "recbole-precise small --file=x"
 
 
-def test_every_switch_of_the_manuals_may_stand_alone():
-    manuals = " ".join([usage(), *(verb.manual() for verb in VERBS.values())])
-    switches = set(re.findall(r"--(\w+)=(?:True|False)\b", manuals))
-    assert {
-        "plots",
-        "dry_run",
-        "report_only",
-        "only_new",
-        "overwrite",
-        "skip_bad_rows",
-        "trained_only",
-        "cold",
-    } <= switches
-    assert {
-        key
-        for key in switches
-        if parse_arguments([f"--{key}", "--seed=1"], strict=True) != {key: "True", "seed": "1"}
-    } == set()
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ([], "small needs --file: recbole-precise small --file=FILE [--key=value ...]."),
+        (["--file=x", "--count=0"], "--count must be a whole number above 0, not '0'."),
+        (
+            ["--file=x", "--split=vlid"],
+            "--split must be one of test, valid, not 'vlid'. Did you mean 'valid'?",
+        ),
+        (
+            ["--file=x", "--plots=Tru"],
+            "--plots must be True or False, not 'Tru'. Did you mean 'True'?",
+        ),
+        (["--file=x", "--file=y"], "--file is given twice, as 'x' and as 'y'."),
+        (["--file"], "--file needs a value: write --file=value."),
+        (
+            ["--file=x", "--users=1", "--items=2"],
+            "small needs one of --users=U, --items=I, not several.",
+        ),
+        (
+            ["--file=x", "--cuont=2"],
+            "Unknown option '--cuont' of small. Did you mean 'count'? It takes --count, --split, "
+            "--plots, --file, --users, --items.",
+        ),
+        (
+            ["--file=x", "stray"],
+            "Unexpected argument 'stray': settings are written --key=value or --key value.",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence(words, sentence):
+    with pytest.raises(ConfigError) as error:
+        small_parser().parse(words)
+    assert str(error.value) == sentence
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_manuals_list_what_the_usage_names(verb):
-    named = set(re.findall(r"--(\w+)=", VERBS[verb].usage)) - {"key"}
-    assert named - VERB_OPTIONS[VERBS[verb].module].keys() <= (
-        {"mask_history", "topk"} if verb == "evaluate" else {"model", "dataset"}
-    )
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_explained(command):
+    parser = PARSERS[command]
+    assert parser.description
+    lines = parser.format_help().splitlines()
+    for key, action in parser.options.items():
+        (line,) = [line for line in lines if line.startswith(f"  --{key}=")]
+        assert action.help and line.endswith(action.help)
 
 
-def test_manuals_list_what_convert_and_inspect_take():
+def test_what_convert_and_inspect_take():
     taken = {
         "source",
         "input",
@@ -119,52 +155,52 @@ def test_manuals_list_what_convert_and_inspect_take():
         *convert_options.NAMES,
         *(name for source in SOURCES.values() for name in source.own_options),
     }
-    assert VERB_OPTIONS["convert"].keys() == taken
-    assert re.findall(
-        r"[\w-]+", VERB_OPTIONS["convert"]["source"].meaning.replace(" or ", ", ")
-    ) == list(SOURCES)
-    assert VERB_OPTIONS["inspect"].keys() == {
-        *inspect._COMMON,
-        *(key for kind in inspect.KINDS.values() for key in kind.own),
+    convert = PARSERS["convert"]
+    assert convert.options.keys() == taken
+    assert list(convert.suggestions["source"]()) == list(SOURCES)
+    assert list(convert.suggestions["preset"]()) == list(convert_options.PRESETS)
+    assert PARSERS["inspect"].options.keys() == {
+        *inspect.COMMON,
+        *(key for kind in inspect.KINDS.values() for key in kind.options),
     }
 
 
-def test_manuals_print_the_defaults():
-    with_numbers = {
-        (verb, key): option.value
-        for verb, options in VERB_OPTIONS.items()
-        for key, option in options.items()
-    }
-    assert with_numbers["tune", "trials"] == str(tune.TRIALS) and with_numbers[
-        "tune", "prune_after"
-    ] == str(tune.PRUNE_AFTER)
-    assert (
-        with_numbers["tune", "metric"] == tune.METRIC
-        and with_numbers["audit", "shuffles"] == str(DEFAULT_SHUFFLES)
-        and with_numbers["benchmark", "runs"] == benchmark._RUNS
-    )
-    defaults = convert_options.Options()
-    assert all(
-        with_numbers["convert", key] == str(getattr(defaults, key))
-        for key in convert_options.NAMES
-        if getattr(defaults, key) is not None
-    )
+def test_defaults_and_choices_are_those_of_the_studies():
+    def default(command: str, key: str) -> object:
+        return PARSERS[command].options[key].default
+
+    def choices(command: str, key: str) -> tuple[str, ...]:
+        return tuple(PARSERS[command].options[key].choices or ())
+
+    assert default("audit", "shuffles") == DEFAULT_SHUFFLES
+    assert tuple(PARSERS["audit"].suggestions["text"]()) == TEXTS
+    assert PARSERS["tune"].options["metric"].metavar == METRIC
+    assert (choices("tune", "sampler"), choices("tune", "pruner")) == (SAMPLERS, PRUNERS)
+    assert (choices("inspect", "distance"), choices("inspect", "groups")) == (DISTANCES, GROUPS)
+    assert choices("evaluate", "split") == choices("inspect", "split") == SPLITS
+    assert choices("replay", "time_unit") == tuple(UNITS)
+    args = PARSERS["replay"].parse([])
+    for field in dataclasses.fields(ReplayOptions):
+        assert getattr(args, field.name) == field.default
+    for key in convert_options.NAMES:
+        standard = getattr(convert_options.Options(), key)
+        assert str(default("convert", key)) == str(standard)
 
 
-names = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(
+texts = st.text(st.characters(blacklist_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(
     lambda name: name == " ".join(name.split()) and name
 )
 
 
-@given(st.lists(names, min_size=1, max_size=4))
+@given(st.lists(texts, min_size=1, max_size=4))
 def test_names_of_any_letters_are_read_back(wanted):
-    assert words(json.dumps(wanted), "users") == wanted
+    assert names(json.dumps(wanted)) == wanted
     for quote in ('"', "'"):
         if not any(quote in name for name in wanted):
-            assert words(" ".join(f"{quote}{name}{quote}" for name in wanted), "users") == wanted
+            assert names(" ".join(f"{quote}{name}{quote}" for name in wanted)) == wanted
     plain = [name for name in wanted if not name.startswith(("'", '"')) and len(name.split()) == 1]
     if plain and not plain[0].startswith("["):
-        assert words("  ".join(plain), "users") == plain
+        assert names("  ".join(plain)) == plain
 
 
 @pytest.mark.parametrize(
@@ -179,7 +215,7 @@ def test_names_of_any_letters_are_read_back(wanted):
     ],
 )
 def test_names_with_blanks_and_quotes(text, found):
-    assert words(text, "users") == found
+    assert names(text) == found
 
 
 @pytest.mark.parametrize(
@@ -187,5 +223,5 @@ def test_names_with_blanks_and_quotes(text, found):
     ["", "  ", "''", "'a b", 'a "b', "'a'b", "[]", '["a", ""]', "[1.5]", '[["a"]]', "[true]"],
 )
 def test_what_names_nobody(text):
-    with pytest.raises(ConfigError, match="--users"):
-        words(text, "users")
+    with pytest.raises(ArgumentTypeError):
+        names(text)

@@ -52,7 +52,7 @@ def test_activations_are_those_that_the_encoders_have():
 
 
 def test_our_overall_settings_touch_no_key_of_recbole():
-    from recbole_precise.plugin.checks.known_keys import recbole_keys
+    from recbole_precise.config.known_keys import recbole_keys
 
     assert not read_settings(FOLDER / "overall.yaml").keys() & recbole_keys()
     assert not schema.OVERALL.keys() & (schema.RECBOLE.keys() | schema.model_keys().keys())
@@ -60,7 +60,7 @@ def test_our_overall_settings_touch_no_key_of_recbole():
 
 def test_recbole_accepts_its_own_defaults():
     """No entry for RecBole's keys is stricter than RecBole's own YAML files."""
-    from recbole_precise.plugin.checks.known_keys import _recbole_properties
+    from recbole_precise.config.known_keys import recbole_folder
 
     for name in (
         "overall.yaml",
@@ -68,7 +68,7 @@ def test_recbole_accepts_its_own_defaults():
         "dataset/ml-100k.yaml",
         "quick_start_config/sequential.yaml",
     ):
-        for key, value in read_settings(_recbole_properties() / name).items():
+        for key, value in read_settings((recbole_folder() / "properties") / name).items():
             if key in schema.RECBOLE:
                 schema.RECBOLE[key].check(key, value, name)
 

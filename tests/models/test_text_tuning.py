@@ -36,7 +36,8 @@ READERS = [
 
 def build(name: str, data: dict, seed: int = 0, **settings):
     from recbole_precise import registry
-    from recbole_precise.plugin.checks.known_keys import keys_of_model, our_keys, recbole_keys
+    from recbole_precise.config.known_keys import our_keys, recbole_keys
+    from recbole_precise.plugin.checks.known_keys import keys_of_model
 
     entry = registry.resolve(name)
     known = {*keys_of_model(entry, entry.load()), *our_keys(), *recbole_keys()}

@@ -13,9 +13,9 @@ import torch
 from shop_data import Shop, train
 
 from recbole_precise import cli
-from recbole_precise.cli.recommend import recommend
 from recbole_precise.errors import CheckpointError
 from recbole_precise.finished import load_data_and_model, load_finished
+from recbole_precise.serving.recommendation import recommendations_of
 
 KEPT = [f"u{number}" for number in range(12)]
 TEXT = {"item_text": "{title}"}
@@ -60,8 +60,8 @@ def lists(run_dir, data, users=KEPT, **options):
     """User -> [(item, score)] of `recommend`."""
     run = load_finished(str(run_dir), {"data_path": str(data)}, whole_histories=True)
     found: dict[str, list] = {}
-    for row in recommend(run, {"users": list(users)}, 5, **options):
-        found.setdefault(row["user"], []).append((row["item"], row["score"]))
+    for row in recommendations_of(run, {"users": list(users)}, 5, **options):
+        found.setdefault(row.user, []).append((row.item, row.score))
     return found, run
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from recbole_precise import cli
+from recbole_precise.errors import UserError
 
 SIZES = {
     "gpu_id": "", "show_progress": "False", "epochs": 1, "tensorboard": "False", "state": "ERROR",
@@ -285,6 +286,75 @@ def test_the_run_tells_of_its_held_out_items(runs):
         cold["events"]["metrics"]["PRECISE-UT"]["recall@10"]["mean"]
     )
     assert cold["events"]["metrics"]["chance"]["recall@10"]["mean"] == pytest.approx(10 / 168)
+
+
+def test_the_functions_return_what_the_commands_write(runs, capsys, tmp_path, new_file):
+    import recbole_precise
+
+    run_dir = runs / "text"
+    rows = recommended(
+        capsys,
+        runs,
+        "text",
+        tmp_path / "x.jsonl",
+        "--users=196 22",
+        "--topk=3",
+        f"--items={new_file}",
+    )
+    found = recbole_precise.recommend(run_dir, users=["196", "22"], topk=3, items=new_file)
+    assert found.to_dicts() == rows and found.difference is None
+    assert len(found) == 6 and found[3].user == "22" and found[3].rank == 1
+    frame = found.to_frame()
+    assert list(frame.columns) == ["user", "rank", "item", "score", "new", "text"]
+    assert frame["item"].tolist() == [row["item"] for row in rows]
+    (best,) = recbole_precise.recommend(run_dir, history=["50", "172"], topk=1)
+    assert best.user == "history" and not best.new
+
+    output = tmp_path / "x.json"
+    words = ["--topk=[5,20]", "--metrics=[MRR]", "--split=valid", f"--output={output}"]
+    run(capsys, "evaluate", f"--run_dir={run_dir}", "--cold=False", *words)
+    before = sorted(path.name for path in run_dir.iterdir())
+    done = recbole_precise.evaluate(
+        run_dir, split="valid", cold=False, topk=[5, 20], metrics=["MRR"]
+    )
+    told = json.loads(output.read_text())
+    assert done.metrics == told["valid"] and list(done.metrics) == ["mrr@5", "mrr@20"]
+    assert json.loads(json.dumps(done.to_dict())) == told
+    assert done.write(tmp_path / "y.json").read_text() == output.read_text()
+    assert sorted(path.name for path in run_dir.iterdir()) == before
+    assert recbole_precise.evaluate(run_dir, cold=False, topk=3).metrics.keys() >= {"recall@3"}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({}, "needs one of users and history"),
+        ({"users": ["1"], "history": ["1"]}, "needs one of users and history"),
+        ({"users": "1"}, "users must be a list of names"),
+        ({"history": []}, "history must be a list of names"),
+        ({"users": ["1"], "topk": 0}, "topk must be a whole number above 0"),
+        ({"users": ["1"], "only_new": True}, "only_new needs items"),
+        ({"users": ["1"], "seen": "includ"}, "Did you mean 'include'?"),
+        ({"users": ["1"], "data_pth": "x"}, "'data_pth' is no setting that .* 'data_path'?"),
+        ({"users": ["nobody"]}, "There is no user 'nobody' in the run."),
+    ],
+)
+def test_a_mistake_in_a_call_is_one_sentence(runs, options, sentence):
+    import recbole_precise
+
+    with pytest.raises(UserError, match=sentence):
+        recbole_precise.recommend(runs / "text", **options)
+
+
+def test_a_mistake_in_a_call_of_evaluate(runs):
+    import recbole_precise
+
+    with pytest.raises(UserError, match="split must be one of test, valid, not 'vali'"):
+        recbole_precise.evaluate(runs / "text", split="vali")
+    with pytest.raises(UserError, match="'evaluator' is no setting"):
+        recbole_precise.evaluate(runs / "text", evaluator="recbole")
+    with pytest.raises(UserError, match="'nowhere' does not exist"):
+        recbole_precise.evaluate("nowhere")
 
 
 MISTAKES = [

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from recbole_precise import registry
-from recbole_precise.config import model_files, model_settings, our_file
-from recbole_precise.config.effects import UNREAD
+from recbole_precise.config import model_files, our_file
+from recbole_precise.config.known_keys import downloads
 from recbole_precise.data.scenes import columns_read
 from recbole_precise.errors import ConfigError, DataError, did_you_mean, shown
 from recbole_precise.evaluation.list_metrics import LIST_METRICS, is_exact_metric, is_list_metric
 from recbole_precise.evaluation.metrics import RANK_METRICS
 from recbole_precise.files import output_file, output_folder
 from recbole_precise.nn.gates import FREE_GATES
-from recbole_precise.plugin.checks.known_keys import downloads
 from recbole_precise.registry import Entry
 
 BUNDLED = "ml-100k"  # RecBole carries it and reads it from its own folder, whatever data_path says.
@@ -87,31 +86,6 @@ def check(
     """Check all settings of a run together; `given` holds those that the user gave."""
     for rule in _RULES:
         rule(settings, entry, model_class, given)
-
-
-def why_unknown(key: str, entry: Entry) -> str:
-    """Of a key that some models do not read because they lack what it is about: that sentence.
-
-    Else an empty text.
-    """
-    if key in UNREAD.get(entry.name, ()):
-        return (
-            f" {entry.name} takes it over with the settings of {_extended(entry)}, and never "
-            "reads it: leave it out."
-        )
-    if not key.startswith("text_tuning"):
-        return ""
-    readers = [entry.name for entry in registry.ENTRIES if key in model_settings(entry.settings)]
-    if not readers:
-        return ""
-    return (
-        f" It tunes the one text vector that an item has in {', '.join(readers[:-1])} and "
-        f"{readers[-1]}; this model has none."
-    )
-
-
-def _extended(entry: Entry) -> str:
-    return model_files(entry.settings)[-2]
 
 
 def _variant(settings, entry: Entry, model_class, given) -> None:

@@ -1,4 +1,4 @@
-"""The audit's pictures: each on its own as PNG and SVG, readable without the report: labelled axes,
+"""The audit's pictures: each on its own as a PNG, readable without the report: labelled axes,
 units and n.
 """
 
@@ -19,7 +19,7 @@ _SIZE = (6.4, 4.0)
 
 
 def write(folder: Path, name: str, audit: Audit) -> list[Path]:
-    """Draw all pictures that the audit has figures for into `folder`, each as PNG and SVG.
+    """Draw all pictures that the audit has figures for into `folder`, each as a PNG.
 
     The PNG files.
     """

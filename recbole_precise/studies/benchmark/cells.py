@@ -14,10 +14,11 @@ from typing import Any
 
 from recbole_precise import registry
 from recbole_precise.config import parse_value, schema
+from recbole_precise.config.known_keys import our_keys, recbole_keys
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
 from recbole_precise.evaluation.list_metrics import is_list_metric
 from recbole_precise.files import write_json
-from recbole_precise.plugin.checks.known_keys import keys_of_model, our_keys, recbole_keys
+from recbole_precise.plugin.checks.known_keys import keys_of_model
 from recbole_precise.plugin.config import Config, command_line
 from recbole_precise.runs.identity import settings_identity
 from recbole_precise.studies.benchmark.plan import RESERVED, Plan, Row

@@ -1,4 +1,4 @@
-"""A summary as pictures, PNG and SVG: metric by slice, metric against wall time, and validation
+"""A summary as pictures (PNG): metric by slice, metric against wall time, and validation
 while training.
 
 Each picture stands alone: it names data set, metric, unit, number of test cases and of seeds.
@@ -37,7 +37,7 @@ _MEANING = {
 
 
 def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
-    """Draw what the summary has data for; returns the PNG files, each with an SVG beside it."""
+    """Draw what the summary has data for; returns the files."""
     need_matplotlib()
     made = []
     for dataset, part in summary["datasets"].items():

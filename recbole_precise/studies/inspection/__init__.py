@@ -1,3 +1,1 @@
-"""What finished runs have learnt, looked at from inside: the studies of the PAD paper, for the verb
-`inspect` (docs/pad.md).
-"""
+"""What finished runs have learnt: the studies of the PAD paper, for `inspect` (docs/pad.md)."""

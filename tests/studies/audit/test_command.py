@@ -1,4 +1,4 @@
-"""The verb: atomic files in, one page out.
+"""The command: atomic files in, one page out.
 
 With and without text, on real data, and on people's mistakes.
 """

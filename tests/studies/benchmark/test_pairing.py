@@ -54,6 +54,20 @@ def test_every_metric_of_two_runs(leave_run, tmp_path, capsys):
     assert "shop, test split, 8 users" in out and "A: SASRec, 1 run (seed 2020)" in out
 
 
+def test_the_function_returns_what_the_command_writes(leave_run, tmp_path, capsys):
+    import recbole_precise
+
+    a, b = leave_run(tmp_path / "a", A), leave_run(tmp_path / "b", B, "GRU4Rec")
+    words = ["--metric=ndcg@10 hit@3", "--resamples=199", f"--output={tmp_path / 'out.json'}"]
+    _, out, _ = run(capsys, a, b, *words)
+    found = recbole_precise.compare(a, b, metrics=["ndcg@10", "hit@3"], resamples=199)
+    assert found.to_dict() == json.loads((tmp_path / "out.json").read_text())
+    assert found.to_text() == out.rstrip("\n")
+    assert found.tests["ndcg@10"].p_value <= found.adjusted["ndcg@10"]
+    with pytest.raises(ConfigError, match="split must be one of test, valid"):
+        recbole_precise.compare(a, b, split="train")
+
+
 def test_seeds_by_pattern_and_by_list(leave_run, tmp_path, capsys):
     rng = np.random.default_rng(0)
     ranks = {

@@ -256,7 +256,8 @@ def test_a_mistake_is_one_line_and_leaves_nothing(
 def test_shipped_spaces_are_valid_and_hold_the_defaults(file, dataset, our_config, write_dataset):
     """The first trial of TPE is the settings as they are, so these must lie inside."""
     from recbole_precise.config import schema
-    from recbole_precise.plugin.checks.known_keys import keys_of_model, our_keys, recbole_keys
+    from recbole_precise.config.known_keys import our_keys, recbole_keys
+    from recbole_precise.plugin.checks.known_keys import keys_of_model
 
     more = (
         {"data_path": str(write_dataset(dataset, [("u", "i", 1)]))} if dataset != "ml-100k" else {}
