@@ -15,8 +15,9 @@ from recbole_precise.convert import SOURCES, reading, store, tables
 
 NAMES = ("--user=u", "--item=i", "--time=t")
 CELLS = {
-    "u": ["u1", "u 2", " u3", "é", "日本", 'a"b', "u,4", "u\n5", "007", "-1",
-        "x" * 300, "\u00a0u6"],
+    "u": [
+        "u1", "u 2", " u3", "é", "日本", 'a"b', "u,4", "u\n5", "007", "-1", "x" * 300, "\u00a0u6",
+    ],
     "i": ["i1", "1.0", "1e5", "NULLx", "N\\A", "'", "#", "i&amp;", "\x7fi", "\u2003i2", "nanx"],
     "t": [
         "5", "007", "+5", "5.0", "5.5", ".5", "5.", "1e3", "1E-5", "0.1e1", "-7", "20240131",
@@ -27,8 +28,10 @@ CELLS = {
         "0.30000000000000004",
     ],
     "r": ["1", "4.5", "5.0", "3", " 2", "1e0", "0.10", "-3", "1e-05", "0.1"],
-    "x": ["", "tea", " tea ", "a &amp; b", '"q" r', "q \"r\"", "a\tb", "a\n b", "é ", "\u2028x",
-        "茶", "&", "x\x85y", "[1]"],
+    "x": [
+        "", "tea", " tea ", "a &amp; b", '"q" r', 'q "r"', "a\tb", "a\n b", "é ", "\u2028x", "茶",
+        "&", "x\x85y", "[1]",
+    ],
 }  # fmt: skip
 
 
@@ -150,9 +153,7 @@ def test_too_little_memory_is_one_sentence_and_leaves_nothing(tmp_path, capsys, 
 
 
 def test_the_order_of_equal_times_is_the_same_everywhere(tmp_path):
-    """A fixed table comes out in a fixed order: data sets must not change with the version of
-    DuckDB.
-    """
+    """A data set must not change with the version of DuckDB."""
     write_lines(tmp_path / "t.csv", ["u,i,t", *(f"u,i{n},5" for n in range(12))])
     for seed, order in ((2020, ORDER_2020), (2**63 - 1, ORDER_LAST)):
         SOURCES["csv"](
