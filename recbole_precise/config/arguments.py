@@ -18,7 +18,7 @@ def is_switch(key: str) -> bool:
 
 
 def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
-    """The settings in a command line.
+    """Read the settings in a command line.
 
     A value may contain '='. A switch may stand without a value. Not `strict`, for the arguments of
     a script that is not ours: what does not look like a setting is passed over, and `--key value`

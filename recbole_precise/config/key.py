@@ -68,7 +68,7 @@ class Key:
             raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {shown(value)}.")
 
     def wanted(self) -> str:
-        """The values taken, in words: 'a number above 0', 'one of adam, adamw'."""
+        """Say which values are taken: 'a number above 0', 'one of adam, adamw'."""
         if self.choices is not None and "list" not in self.types:
             return f"one of {', '.join(self.choices)}"
         if self.choices is not None:
@@ -143,7 +143,7 @@ def _digits(bound: float) -> str:
 
 
 def _hint(key: Key, value: Any) -> str:
-    """A sentence about text in braces, which YAML reads as a mapping."""
+    """Explain, about text in braces, that YAML reads it as a mapping."""
     if "str" in key.types and isinstance(value, dict):
         return ' Text with braces is written in quotes: "{title}".'
     if key.types == ("dict",) and isinstance(value, str) and value.strip().startswith("{"):

@@ -1,5 +1,6 @@
-"""The options of each verb, which are no settings of a run: what `VERB --help` lists and what the
-verb takes.
+"""The options of each command, which are no settings of a run.
+
+These are what `VERB --help` lists and what the command takes.
 """
 
 from __future__ import annotations
@@ -207,5 +208,5 @@ def own_of(verb: str) -> tuple[str, ...]:
 
 
 def take_own(verb: str, given: dict[str, str]) -> dict[str, str]:
-    """The options of a verb among what was given, taken out of it."""
+    """Take the options of a command out of what was given."""
     return {key: given.pop(key) for key in own_of(verb) if key in given}

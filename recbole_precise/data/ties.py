@@ -1,5 +1,6 @@
-"""Events whose times do not say which came first, and whether their order in the file is that of
-the catalogue.
+"""Events whose times do not say which came first.
+
+And whether their order in the file is that of the catalogue.
 
 Events of one user with one time keep the order of the file (`tie_break: file`). A file that was
 sorted by item has the catalogue's order there, which a sequence model can learn and which says
@@ -49,9 +50,7 @@ class Ties:
 
     @property
     def in_order(self) -> bool:
-        """Whether the pairs follow the catalogue, upwards or downwards, more often than chance
-        allows.
-        """
+        """Whether the pairs follow the catalogue, upwards or downwards, more than by chance."""
         if self.pairs < _LEAST_PAIRS:
             return False
         away = abs(self.ascending - 0.5)
@@ -165,8 +164,9 @@ def log_order(
     rows: Sequence[str] | None,
     tie_break: str,
 ) -> None:
-    """Log what the file decides: the order of events with one time, and users with too few events
-    for a row.
+    """Log what the file decides.
+
+    The order of events with one time, and users with too few events for a row.
 
     Args:
         store: the events in the order in which they are used; `times` `[events]`, by which they

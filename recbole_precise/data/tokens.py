@@ -9,8 +9,9 @@ import pandas as pd
 
 
 def codes_of(column: pd.Series | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`(codes, tokens)`: int64 `[n]` numbered by first appearance, -1 where missing; object
-    `[tokens]`.
+    """Code tokens by first appearance: `(codes, tokens)`.
+
+    int64 `[n]`, -1 where missing; object `[tokens]`.
 
     Takes categories, objects or strings.
     """
@@ -59,8 +60,9 @@ def keep_by_count(
     user_least: float = -1,
     item_least: float = -1,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """RecBole's filter by number of interactions: drop users and items outside their interval until
-    none is left outside.
+    """Apply RecBole's filter by number of interactions.
+
+    Users and items outside their interval are dropped until all are inside.
 
     Args:
         user, item: int64 `[interactions]`, codes from 0.

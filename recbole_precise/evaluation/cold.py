@@ -1,5 +1,6 @@
-"""Items that were held out of training, ranked among themselves: does a model know anything of an
-item that nobody has had?
+"""Items that were held out of training, ranked among themselves.
+
+Does a model know anything of an item that nobody has had?
 
 Candidates are the held-out items alone, because against trained items a model may win or lose by
 how much it trusts new items at all. Scores that are equal share their places: the metric of a case
@@ -55,8 +56,9 @@ def cold_cases(
     length: int,
     events: np.ndarray | None = None,
 ) -> ColdCases:
-    """Every user's first event on each held-out item, with the last `length` kept items before it;
-    those without any are no case.
+    """Collect every user's first event on each held-out item.
+
+    With the last `length` kept items before it; events without any are no case.
 
     Args:
         items: int64 `[events]`, users one after the other, each in the order of time. offsets:
@@ -123,8 +125,9 @@ class ColdRanks:
     candidates: np.ndarray
 
     def values(self, metric: str) -> np.ndarray:
-        """float64 `[cases]`: recall@k (hit@k) or ndcg@k, each the mean over all orders of the tied
-        items.
+        """Compute recall@k (hit@k) or ndcg@k of every case: float64 `[cases]`.
+
+        Each is the mean over all orders of the tied items.
         """
         return expected_metric(metric, self.ahead, self.tied)
 
@@ -134,8 +137,9 @@ class ColdRanks:
 
 
 def expected_metric(metric: str, ahead: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    """float64 `[cases]`: mean of a metric when the target stands with equal chance at each place
-    ahead + 1 .. ahead + tied.
+    """Average a metric over the places that a tied target may take: float64 `[cases]`.
+
+    The target stands with equal chance at each place ahead + 1 .. ahead + tied.
     """
     name, _, cut = metric.lower().partition("@")
     if name not in ("recall", "hit", "ndcg") or not cut.isdigit() or int(cut) < 1:
@@ -189,8 +193,9 @@ def rank_cold(
 
 
 class TextLikeness:
-    """The floor: cosine of an item's mean token states with the last item's, or with the mean
-    direction of the whole history.
+    """The floor: cosine of an item's mean token states with the history's.
+
+    With the last item's, or with the mean direction of the whole history.
     """
 
     def __init__(self, vectors: np.ndarray, whole_history: bool) -> None:
@@ -202,8 +207,9 @@ class TextLikeness:
     def scores(
         self, histories: np.ndarray, lengths: np.ndarray, candidates: np.ndarray
     ) -> np.ndarray:
-        """`[batch, candidates]` from int64 histories `[batch, length]`, padded on the
-        right with 0.
+        """Score the candidates: `[batch, candidates]`.
+
+        From int64 histories `[batch, length]`, padded on the right with 0.
         """
         last = histories[np.arange(len(histories)), np.maximum(lengths - 1, 0)]
         query = (
@@ -221,8 +227,9 @@ def cold_table(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """Mean and 95% interval of every metric: {name: {metric: {"mean", "low", "high"}}}, with a row
-    `chance`.
+    """Tabulate mean and 95% interval of every metric, with a row `chance`.
+
+    {name: {metric: {"mean", "low", "high"}}}.
 
     Intervals are bootstraps over users (and over seeds where a name has several ranks), as in
     `significance`.

@@ -30,8 +30,9 @@ def item_counts(items: np.ndarray, n_items: int) -> np.ndarray:
 def transition_counts(
     items: np.ndarray, offsets: np.ndarray, n_items: int, distance: int = 1
 ) -> sp.csr_matrix:
-    """float64 `[n_items, n_items]`: entry (a, b) is how often b comes exactly `distance` places
-    after a in a sequence.
+    """Count how often b comes exactly `distance` places after a: entry (a, b).
+
+    float64 `[n_items, n_items]`.
     """
     items, offsets = np.asarray(items), np.asarray(offsets)
     user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
@@ -82,8 +83,9 @@ class Transition:
 
 @dataclass(frozen=True)
 class Graph:
-    """How the variants `window` and `forward` of GraphHeuristic score item b after a history whose
-    last item is a.
+    """How the variants `window` and `forward` of GraphHeuristic score an item.
+
+    Item b after a history whose last item is a.
 
         score(a, b) = f(sum over k = 1 .. window of w_k * (n_k(a, b) + backward * n_k(b, a))) +
         text_weight * cos(text a, text b)
@@ -149,11 +151,13 @@ class GraphHeuristic:
         graph: Graph | None = None,
         transition_weight: float = 0.5,
     ) -> None:
-        """Args:
-        text_vectors: float `[n_items, width]`; a row of zeros for an item without text.
-        variant: window, forward, tgh1 or tgh2.
-        graph: settings instead of the variant's own, for window and forward.
-        transition_weight: of counts in ring 1, for tgh1 and tgh2.
+        """Prepare the tables.
+
+        Args:
+            text_vectors: float `[n_items, width]`; a row of zeros for an item without text.
+            variant: window, forward, tgh1 or tgh2.
+            graph: settings instead of the variant's own, for window and forward.
+            transition_weight: of counts in ring 1, for tgh1 and tgh2.
         """
         if variant not in GRAPH_VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(GRAPH_VARIANTS)}, not {variant!r}")
@@ -217,8 +221,9 @@ class GraphHeuristic:
     def _ring(
         self, anchor: np.ndarray, hops: int, likeness: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(bool: is the item at exactly `hops` from the anchor, float: its score in that ring),
-        both `[batch, items]`.
+        """Find the items at exactly `hops` from the anchor, and their scores in that ring.
+
+        bool and float, both `[batch, items]`.
         """
         reached = np.zeros(likeness.shape, dtype=bool)
         reached[np.arange(len(anchor)), anchor] = True
@@ -237,8 +242,9 @@ class GraphHeuristic:
 def window_edges(
     items: np.ndarray, offsets: np.ndarray, n_items: int, graph: Graph
 ) -> sp.csr_matrix:
-    """float32 `[n_items, n_items]`: the part of `graph`'s score that counts transitions,
-    at (a, b).
+    """Compute the part of `graph`'s score that counts transitions, at (a, b).
+
+    float32 `[n_items, n_items]`.
     """
     total = sp.csr_matrix((n_items, n_items))
     for k in range(1, graph.window + 1):
@@ -264,8 +270,9 @@ def _ring_edges(items: np.ndarray, offsets: np.ndarray, n_items: int) -> sp.csr_
 
 
 def _best(scores: np.ndarray, n: int) -> np.ndarray:
-    """int64 `[batch, min(n, items)]`: the columns of each row's largest scores, largest first,
-    equal ones by column.
+    """Return the columns of each row's largest scores: int64 `[batch, min(n, items)]`.
+
+    The largest first, equal ones by column.
     """
     if n < scores.shape[1]:
         columns = np.sort(np.argpartition(-scores, n, axis=1)[:, :n], axis=1)

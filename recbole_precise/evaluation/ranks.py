@@ -40,7 +40,7 @@ class Ranks:
         return len(self.rank)
 
     def select(self, rows: np.ndarray) -> Ranks:
-        """The rows of a boolean mask or an index array."""
+        """Select the rows of a boolean mask or an index array."""
         return Ranks(self.user_id[rows], self.target[rows], self.rank[rows])
 
     def save(self, path: str | Path) -> None:

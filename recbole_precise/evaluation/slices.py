@@ -1,5 +1,6 @@
-"""Where a model is good: metrics over parts of the test rows, by what is known of each row's target
-and history.
+"""Where a model is good: metrics over parts of the test rows.
+
+Parts by what is known of each row's target and history.
 
 Every slice ranks the full catalogue; only the rows are chosen. A slice is a bool mask over rows, so
 that slices by item (how often it was trained) and by row (how long the history is) are one kind of
@@ -60,8 +61,9 @@ class Cases:
         train_counts: np.ndarray,
         held_out: np.ndarray | None = None,
     ) -> Cases:
-        """From the targets `[rows]` and the earlier events of all rows: (row `[events]`, item
-        `[events]`).
+        """Collect cases from the targets `[rows]` and the earlier events of all rows.
+
+        These are (row `[events]`, item `[events]`).
         """
         target, (row, item) = np.asarray(target), (np.asarray(part) for part in history)
         repeat = np.zeros(len(target), dtype=bool)
@@ -78,7 +80,7 @@ class Cases:
 def item_slices(
     train_counts: np.ndarray, kinds: Iterable[str] | str = ("frequency", "popularity")
 ) -> dict[str, np.ndarray]:
-    """The items of every slice that depends on the target item alone.
+    """Select the items of every slice that depends on the target item alone.
 
     `frequency`: warm (more than 50 training events), median (7 to 50), cold (1 to 6), unseen
         (none).
@@ -102,7 +104,7 @@ def item_slices(
 
 
 def row_slices(cases: Cases, kinds: Iterable[str] | str | None = None) -> dict[str, np.ndarray]:
-    """The rows of every slice, of all kinds by default: name -> bool `[rows]`.
+    """Select the rows of every slice, of all kinds by default: name -> bool `[rows]`.
 
     Kinds of `item_slices`, taken at the row's target, and
     `history`: history_1_to_5, history_6_to_10, history_11_to_20, history_21_to_50, history_over_50,

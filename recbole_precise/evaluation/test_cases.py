@@ -36,9 +36,10 @@ class TestCases:
         return len(self.user)
 
     def digest(self) -> dict[str, Any]:
-        """What result.json keeps: `rows`, `history_length` (whether it is part of the digest),
-        `sha256` of all that is known, and `user_item_sha256` without the history, which every run
-        has.
+        """Return what result.json keeps.
+
+        `rows`, `history_length` (whether it is part of the digest), `sha256` of all that is known,
+        and `user_item_sha256` without the history, which every run has.
         """
         pairs = _sha256(self._rows(with_history=False))
         whole = pairs if self.history is None else _sha256(self._rows(with_history=True))

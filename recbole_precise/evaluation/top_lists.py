@@ -14,8 +14,9 @@ from torch import Tensor
 
 
 class TopItems:
-    """The k best items so far of each row; equal scores stand in the order of the catalogue,
-    whatever the tiles.
+    """The k best items so far of each row.
+
+    Equal scores stand in the order of the catalogue, whatever the tiles.
 
     Attributes:
         scores: `[rows, k]`, falling; -inf where there are fewer candidates. items: int64 `[rows,
@@ -63,7 +64,7 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def candidate_scores(
     scores: Tensor, masked: tuple[Tensor, Tensor], target: Tensor, missed: Tensor
 ) -> Tensor:
-    """A copy of a tile's scores in which everything but the candidates is -inf.
+    """Copy a tile's scores, with everything but the candidates at -inf.
 
     Args:
         scores: `[rows, tile]`.
@@ -80,8 +81,9 @@ def candidate_scores(
 
 
 class ShownItems:
-    """How often each item is in the top k of the evaluated rows, and how popular the items of these
-    lists are.
+    """How often each item is in the top k of the evaluated rows.
+
+    And how popular the items of these lists are.
 
     All counts are whole numbers, so that they are the same in whatever batches, and by however many
     processes, the rows are ranked. A row with fewer than k candidates has a list of all of them.

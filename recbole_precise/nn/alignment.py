@@ -1,5 +1,6 @@
-"""What an alignment phase adds to the recommendation loss: how far an item's text is from its ID
-(PAD, Sec. 3.2; CTRL; docs/pad.md).
+"""What an alignment phase adds to the loss: how far an item's text is from its ID.
+
+PAD, Sec. 3.2; CTRL; docs/pad.md.
 """
 
 from __future__ import annotations

@@ -17,8 +17,9 @@ def nearest(
     among: np.ndarray | None = None,
     allowed: np.ndarray | None = None,
 ) -> np.ndarray:
-    """int64 `[n, count]`: which rows have the largest cosine with each of `vectors [n, width]`, the
-    nearest first; -1 where there are no more.
+    """Find the rows with the largest cosine to each of `vectors [n, width]`.
+
+    int64 `[n, count]`, the nearest first; -1 where there are no more.
 
     A row of zeros is near to none. Costs n x candidates x width products.
 

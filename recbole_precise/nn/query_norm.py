@@ -1,5 +1,6 @@
-"""The block of the original SASRec (arXiv 1808.09781), in which the query alone is normalised, as
-HSTU's authors run it beside HSTU.
+"""The block of the original SASRec (arXiv 1808.09781), which normalises the query alone.
+
+As HSTU's authors run it beside HSTU.
 """
 
 from __future__ import annotations
@@ -55,8 +56,9 @@ class QueryNormBlock(nn.Module):
 
 
 class QueryNormTransformer(PackedEncoder):
-    """`ScaledInput` and a stack of `QueryNormBlock`s, without a norm at the end (the score is a
-    cosine).
+    """`ScaledInput` and a stack of `QueryNormBlock`s.
+
+    Without a norm at the end (the score is a cosine).
 
     Args:
         width: of item vectors and states. max_length: longest sequence. inner_size: width of the

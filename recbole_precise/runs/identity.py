@@ -1,5 +1,6 @@
-"""What makes two runs the same run: settings and data that decide the result, as plain values that
-can be compared.
+"""What makes two runs the same run.
+
+Settings and data that decide the result, as plain values that can be compared.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ _PLACES = 4
 
 
 def settings_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide a result, as plain JSON values sorted by key.
+    """Return the settings that decide a result, as plain JSON values sorted by key.
 
     A key without a value says what a missing key says: a new version's new keys, which begin empty,
         leave old runs what they were.
@@ -115,7 +116,9 @@ def data_identity(dataset: Any) -> dict[str, Any]:
 
 
 def text_identity(model: Any) -> dict[str, Any]:
-    """The encoder that a model's texts were read with, by name and SHA-256 of its files.
+    """Return the encoder that a model's texts were read with.
+
+    By name and SHA-256 of its files.
 
     Nothing for a model without texts.
     """
@@ -126,8 +129,9 @@ def text_identity(model: Any) -> dict[str, Any]:
 
 
 def check_text_encoder(saved: Mapping[str, Any], model: Any, run: Any) -> None:
-    """A CheckpointError where `model` reads its texts with other files than the run whose identity
-    is `saved`: its weights would not fit them.
+    """Check that `model` reads its texts with the files of the run that `saved` identifies.
+
+    A CheckpointError otherwise: the run's weights would not fit them.
 
     Runs of older versions do not say what they read with, and pass.
     """
@@ -142,8 +146,9 @@ def check_text_encoder(saved: Mapping[str, Any], model: Any, run: Any) -> None:
 
 
 def catalogue_digest(dataset: Any) -> str:
-    """SHA-256 of the items' names in the order of their ids: which row of a table belongs to which
-    item.
+    """Compute the SHA-256 of the items' names in the order of their ids.
+
+    It says which row of a table belongs to which item.
     """
     digest = hashlib.sha256()
     for name in dataset.field2id_token.get(dataset.iid_field, ()):

@@ -73,8 +73,9 @@ def write_ranks(
     dataset: Any,
     histories: Mapping[str, np.ndarray | None] | None = None,
 ) -> None:
-    """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already
-    there and not given stay.
+    """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row.
+
+    Splits that the file has already and that are not given stay.
 
     Args:
         ranks: split -> ranks by internal id. dataset: RecBole's, which knows the tokens.
@@ -114,8 +115,9 @@ def write_ranks(
 def read_ranks(
     path: str | os.PathLike, split: str = "test"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run
-    directory.
+    """Read the rows of a split from a ranks.npz or its run directory.
+
+    These are (user tokens, item tokens, ranks int64).
     """
     path = Path(path)
     path = path / RANKS if path.is_dir() else path
@@ -144,8 +146,9 @@ def _check_ranks(path: Path, split: str, columns: Sequence[np.ndarray]) -> None:
 
 
 def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> list[Ranks]:
-    """Ranks of several runs with one numbering of users and items for all, ready for
-    `evaluation.significance`.
+    """Read ranks of several runs with one numbering of users and items for all.
+
+    Ready for `evaluation.significance`.
     """
     read = [read_ranks(folder, split) for folder in folders]
     numbered = []
@@ -180,8 +183,9 @@ def _without_objects(array: np.ndarray) -> np.ndarray:
 
 
 def effective_settings(config: Any) -> dict[str, Any]:
-    """All settings of a run as plain values that a config file may hold, so that the file gives the
-    same run again.
+    """Return all settings of a run as plain values that a config file may hold.
+
+    The file then gives the same run again.
     """
     settings = {
         key: _plain(value)
@@ -215,7 +219,7 @@ def write_settings(path: Path, config: Any) -> None:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Settings as YAML that reads back to the same values."""
+    """Write settings as YAML that reads back to the same values."""
     return yaml.dump(
         _plain(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000
     )
@@ -315,7 +319,7 @@ def write_result(
 
 
 def read_result(folder: str | os.PathLike) -> dict[str, Any]:
-    """The result.json of a run directory.
+    """Read the result.json of a run directory.
 
     Raises:
         CheckpointError: it is missing or damaged, or not the one that the run left.

@@ -130,9 +130,7 @@ def encode_cached(
 
 
 def _clean(text: str) -> str:
-    """The text as tokenizers can take it: half a surrogate pair becomes the replacement
-    character.
-    """
+    """Clean a text for tokenizers: half a surrogate pair is replaced."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -163,7 +161,10 @@ def _as_keys(digests: np.ndarray) -> np.ndarray:
 def _usable(
     entry: Path, key: str, digests: np.ndarray, source: EncoderSource, *, warn: bool = True
 ) -> TokenStates | None:
-    """The entry's states, or None (and a warning) when there is no entry or a damaged one."""
+    """Open the entry's states.
+
+    None (and a warning) when there is no entry or a damaged one.
+    """
     if not entry.exists():
         return None
     try:

@@ -1,5 +1,6 @@
-"""Ragged token states: what an encoder says of each token of each text, read from disk only where
-it is used.
+"""Ragged token states: an encoder's states of each token of each text.
+
+They are read from disk only where they are used.
 """
 
 from __future__ import annotations
@@ -121,7 +122,7 @@ class TokenStates:
         return out
 
     def select(self, index: Sequence[int] | np.ndarray) -> TokenStates:
-        """The texts `index` (int [M], repeats allowed, -1 for a text without tokens.
+        """Select the texts `index` (int [M], repeats allowed, -1 for a text without tokens).
 
         Or bool [N]); nothing is copied.
         """
@@ -135,7 +136,7 @@ class TokenStates:
         return self._with(self._store, self._store_ids, self._starts[index], lengths)
 
     def without_special(self) -> TokenStates:
-        """The same texts without the tokens `special_token_ids`.
+        """Return the same texts without the tokens `special_token_ids`.
 
         Nothing is copied when these stand at the ends.
         """
@@ -160,8 +161,9 @@ class TokenStates:
 
     @cached_property
     def _span(self) -> slice | None:
-        """The rows of the store that hold the texts one after the other, or None when they
-        do not.
+        """Return the rows of the store that hold the texts one after the other.
+
+        None when they do not.
         """
         full = np.flatnonzero(self.lengths)
         if not len(full):

@@ -51,7 +51,7 @@ def writing(folder: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def no_room(folder: Path, needed: int | None, reason: str) -> TextError:
-    """The error of a disk without room for `needed` bytes in `folder`."""
+    """Return the error of a disk without room for `needed` bytes in `folder`."""
     want = "some" if needed is None else f"{needed:,} ({needed / 2**20:.1f} MiB)"
     try:
         free = f", of which {shutil.disk_usage(folder).free:,} are free"
@@ -89,8 +89,9 @@ class EntryBuilder:
         shard_seconds: float = 5.0,
         judge: bool = True,
     ) -> None:
-        """Encode what a killed run has not finished, then let the entry appear with `meta` and
-        more.
+        """Encode what a killed run has not finished, then let the entry appear.
+
+        With `meta` and more.
 
         With `judge`, an encoder that does not read the texts is a TextError, see `soundness`.
         """

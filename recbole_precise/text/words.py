@@ -118,7 +118,7 @@ class WordCounter:
             self._examples.update(dict.fromkeys(word[:40] for word in examples))
 
     def counts(self) -> WordCounts:
-        """What was counted so far."""
+        """Return what was counted so far."""
         words = np.asarray(self._words, dtype=np.int64)
         unknown = np.asarray(self._unknown, dtype=np.int64)
         return WordCounts(words, unknown, list(self._examples))

@@ -10,8 +10,7 @@ LOGQ = ("none", "standard", "corrected")
 
 
 class NegativeSampler:
-    """Draws the step's pool of negative items and knows their log probabilities (docs/methods.md
-    3).
+    """The step's pool of negative items and their log probabilities (docs/methods.md 3).
 
     Args:
         n_items: catalogue rows with row 0 = padding.
@@ -74,8 +73,9 @@ class NegativeSampler:
 
 
 def own_item_mask(item_seq: Tensor, targets_by_row: Tensor, negatives: Tensor) -> Tensor:
-    """True where a negative occurs in the row's own sequence or among its targets: bool `[batch,
-    negatives]`.
+    """Mark negatives that occur in the row's own sequence or among its targets.
+
+    bool `[batch, negatives]`.
 
     Args:
         item_seq: int64 `[batch, length]`; targets_by_row: int64 `[batch, length]`; negatives: int64
@@ -97,8 +97,9 @@ def sampled_softmax_loss(
     logq: str = "none",
     bonus: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Mean over positions of -log softmax of the target against the pool of negatives (PRECISE Sec.
-    IV-C, Eq. 5).
+    """Compute the mean of -log softmax of the target against the pool of negatives.
+
+    PRECISE Sec. IV-C, Eq. 5.
 
     `logq="standard"` subtracts log Q from the negatives' logits, which is right only up to the
     target, present with probability 1. `logq="corrected"` (Zhelnin et al. 2025, arXiv 2507.09331)
