@@ -33,7 +33,8 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
     A ConfigError that names file and line otherwise.
     """
-    file, text = Path(path), settings_text_of(path)
+    file = Path(path)
+    text = settings_text_of(path)
     try:
         content = yaml.load(text, Loader=SettingsLoader)
     except yaml.MarkedYAMLError as error:

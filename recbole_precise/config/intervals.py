@@ -56,7 +56,8 @@ def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
         match = _INTERVAL.fullmatch(part)
         if match is None:
             raise ValueError(_fault(part, example))
-        low, high = _bound(match[2]), _bound(match[3])
+        low = _bound(match[2])
+        high = _bound(match[3])
         if low is None or high is None:
             bad = match[2] if low is None else match[3]
             raise ValueError(

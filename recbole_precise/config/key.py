@@ -100,13 +100,8 @@ class Key:
             upper = f"at most {_digits(self.high)}"
         elif self.below is not None:
             upper = f"below {_digits(self.below)}"
-        return (
-            f" {lower} and {upper}"
-            if lower and upper
-            else f" {lower or upper}"
-            if lower or upper
-            else ""
-        )
+        bounds = [bound for bound in (lower, upper) if bound]
+        return f" {' and '.join(bounds)}" if bounds else ""
 
     def _check_choice(self, name: str, value: Any, where: str) -> None:
         known = {choice.lower() if self.any_case else choice for choice in self.choices or ()}

@@ -64,7 +64,8 @@ def check_limits(settings: Mapping[str, Any], where: Callable[[str], str]) -> No
             raise ConfigError(
                 f"{key} ({where(key)}) must be at most {_WIDEST}, not {shown(width)}."
             )
-    width, layers = settings.get("embedding_size"), settings.get("n_layers")
+    width = settings.get("embedding_size")
+    layers = settings.get("n_layers")
     if isinstance(width, int) and isinstance(layers, int) and "n_heads" in settings:
         needed = (
             _FLOAT * _COPIES * 4 * width * width * max(layers, 1)

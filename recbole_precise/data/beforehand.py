@@ -258,7 +258,9 @@ def chain_rows(
         by file.
     """
     offsets = np.concatenate([[0], np.cumsum(lists.lengths.numpy())])
-    items, goals, owners = lists.fields[item].numpy(), target.tolist(), user.tolist()
+    items = lists.fields[item].numpy()
+    goals = target.tolist()
+    owners = user.tolist()
     current: dict[int, tuple[list[int], list[int]]] = {}
     sequences: list[list[int]] = []
     for row in range(count):
@@ -269,7 +271,8 @@ def chain_rows(
             if len(listed) >= len(whole):
                 whole = listed
         else:
-            chain, whole = [row], listed
+            chain = [row]
+            whole = listed
             sequences.append(chain)
         current[owners[row]] = (chain, [*whole, goals[row]])
     sequences.sort(key=lambda chain: owners[chain[0]])

@@ -88,7 +88,8 @@ def check_candidates(config: Any, dataset: Any, built: Sequence[Any]) -> None:
     drawn = set(phases.values()) - {"none"}
     if not drawn:
         return
-    field, everything = dataset.iid_field, dataset.item_num - 1
+    field = dataset.iid_field
+    everything = dataset.item_num - 1
     popular = (
         _distinct([dataset] if config["repeatable"] else built, field)
         if "popularity" in drawn

@@ -45,7 +45,8 @@ def bucket_cuts(counts: Tensor, buckets: int = 10) -> list[int]:
     if buckets < 1:
         raise ValueError(f"there must be at least one bucket, not {buckets}")
     ordered = counts[by_frequency(counts)]
-    total, cumulative = int(ordered.sum()), torch.cumsum(ordered, 0)
+    total = int(ordered.sum())
+    cumulative = torch.cumsum(ordered, 0)
     cuts = [0]
     for _ in range(buckets - 1):
         held = int(cumulative[cuts[-1] - 1]) if cuts[-1] else 0

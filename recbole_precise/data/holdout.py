@@ -94,7 +94,8 @@ def training_store(
     Returns: the store, and int64 `[events of the old one]`, where each event stands in it, -1 for
         those that are left out.
     """
-    user, event = store.owner.long(), torch.arange(len(store))
+    user = store.owner.long()
+    event = torch.arange(len(store))
     first = store.offsets[:-1]
     keep = (event <= last[user]) & (last > first)[user] & ~held[store.fields[item_field]]
     if users is not None:

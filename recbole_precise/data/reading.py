@@ -50,7 +50,8 @@ def read_columns(
     Raises DataError naming file, column and lines for a cell that is no number, and for bytes that
     are no text.
     """
-    types, names = dict(header), [name for name, _ in header]
+    types = dict(header)
+    names = [name for name, _ in header]
     wanted = [name for name in names if name in set(wanted)]
     parsers = {"token": object, "float": np.float64}
 

@@ -185,7 +185,8 @@ def _blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
 
     Each ends in a line feed.
     """
-    line, rest = 1, b""
+    line = 1
+    rest = b""
     with Path(path).open("rb") as file:
         while piece := file.read(_BLOCK):
             cut = piece.rfind(b"\n") + 1

@@ -115,7 +115,8 @@ def parse_rule(name: str, text: Any) -> Rule:
     where = f"scene_rules: {name}"
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"{where}: the rule must be text such as 'rating >= 4', not {text!r}.")
-    conditions, place = [], 0
+    conditions = []
+    place = 0
     while True:
         found = _CONDITION.match(text, place)
         if found is None:
@@ -234,7 +235,9 @@ class Scenes:
         Raises DataError for a target scene that there is not, a rule that no event satisfies, and a
         name with two meanings.
         """
-        target, counts, inside = settings["target_scene"], {}, None
+        target = settings["target_scene"]
+        counts = {}
+        inside = None
         field = settings["scene_field"]
         if field:
             tokens = pd.Categorical(frame[field])
@@ -381,7 +384,8 @@ def _universal_last(
     time, before `moment`; but it reaches at least to the user's last training target in the target
     scene (one that has the time of `moment` and comes before it by the rule for ties).
     """
-    first, end = store.offsets[:-1], store.offsets[1:]
+    first = store.offsets[:-1]
+    end = store.offsets[1:]
     owner = store.owner.long()
     if moment is not None:
         before = first + torch.from_numpy(

@@ -57,7 +57,8 @@ class SequenceStore:
             raise ValueError("events must be sorted by user; use SequenceStore.build")
         self.owner = owner.to(torch.int32)
         self.offsets = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
-        self.times, self.marked = times, marked
+        self.times = times
+        self.marked = marked
 
     @classmethod
     def build(
@@ -313,7 +314,9 @@ class RowColumns(MutableMapping[str, Tensor]):
         stride: int | None = None,
         visible: Sequence[str] | None = None,
     ) -> None:
-        self.store, self.end, self.names = store, end, names
+        self.store = store
+        self.end = end
+        self.names = names
         self.max_length = max_length
         self.stride = stride
         if visible is None:

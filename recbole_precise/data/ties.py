@@ -121,7 +121,8 @@ def find_ties(
         not len(tied) and len(later) > 0 and bool((times[later] - times[later - 1] == 1).all())
     )
     pairs = later if numbered else tied
-    first, second = items[pairs - 1], items[pairs]
+    first = items[pairs - 1]
+    second = items[pairs]
     pairs_differ = first != second
     best = ("by name", np.nan, 0)
     for order, place in _catalogue_orders(names, rows).items():

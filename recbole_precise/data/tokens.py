@@ -42,7 +42,8 @@ def number_together(
     """
     coded = [codes_of(column) for column in columns]
     numbers, tokens = pd.factorize(np.concatenate([labels for _, labels in coded]))
-    ids, begin = [], 0
+    ids = []
+    begin = 0
     for codes, labels in coded:
         lookup = np.concatenate((numbers[begin : begin + len(labels)] + 1, [0])).astype(np.int64)
         ids.append(lookup[codes])  # code -1 takes the 0 at the end

@@ -66,7 +66,8 @@ def cold_cases(
         held: bool `[items]`.
         events: int64 indices of the events that may be cases; default: all.
     """
-    items, offsets = np.asarray(items), np.asarray(offsets)
+    items = np.asarray(items)
+    offsets = np.asarray(offsets)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     cold = held[items]
     first_time = np.zeros(len(items), dtype=bool)
@@ -150,7 +151,8 @@ def expected_metric(metric: str, ahead: np.ndarray, tied: np.ndarray) -> np.ndar
     k = int(cut)
     gain = np.ones(k) if name != "ndcg" else 1 / np.log2(np.arange(2, k + 2))
     total = np.concatenate(([0.0], np.cumsum(gain)))
-    low, high = np.minimum(ahead, k), np.minimum(ahead + tied, k)
+    low = np.minimum(ahead, k)
+    high = np.minimum(ahead + tied, k)
     return (total[high] - total[low]) / np.maximum(tied, 1)
 
 
@@ -262,7 +264,8 @@ def compare_cold(
     See `significance.Comparison`.
     """
     a = [a] if isinstance(a, ColdRanks) else list(a)
-    b = [b] if isinstance(b, ColdRanks) else b if b is None else list(b)
+    if b is not None:
+        b = [b] if isinstance(b, ColdRanks) else list(b)
     for run in (b or [])[:] + a[1:]:
         if not (np.array_equal(run.user, a[0].user) and np.array_equal(run.target, a[0].target)):
             raise ValueError("the models were not ranked on the same cases")
@@ -290,7 +293,8 @@ def _by_user(ranks: ColdRanks, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _interval(
     runs: Sequence[tuple[np.ndarray, np.ndarray]], n_resamples: int, seed: int
 ) -> dict[str, float]:
-    means, weights = [mean for mean, _ in runs], runs[0][1]
+    means = [mean for mean, _ in runs]
+    weights = runs[0][1]
     test = paired_test(
         means, np.zeros((1, len(weights))), weights=weights, n_resamples=n_resamples, seed=seed
     )

@@ -133,7 +133,10 @@ def random_partners(pairs: ItemPairs, bucket: np.ndarray, seed: int = 0) -> Item
     size = np.searchsorted(bucket[order], pairs.bucket, side="right") - start
     own = bucket[pairs.behaviour] == pairs.bucket
     there = size - own > 0
-    pairs, start, size, own = pairs.take(there), start[there], size[there], own[there]
+    pairs = pairs.take(there)
+    start = start[there]
+    size = size[there]
+    own = own[there]
     drawn = (
         np.random.default_rng(seed).integers(0, size - own)
         if len(pairs)
@@ -213,7 +216,8 @@ def tau_by_bucket(
     found = []
     for number in range(1, buckets + 1):
         mine = bucket == number
-        first, second = before[mine], after[mine]
+        first = before[mine]
+        second = after[mine]
         defined = len(first) > 1 and np.ptp(first) > 0 and np.ptp(second) > 0
         tau = float(kendalltau(first, second).statistic) if defined else None
         found.append(BucketTau(number, int(mine.sum()), tau))

@@ -34,10 +34,12 @@ def transition_counts(
 
     float64 `[n_items, n_items]`.
     """
-    items, offsets = np.asarray(items), np.asarray(offsets)
+    items = np.asarray(items)
+    offsets = np.asarray(offsets)
     user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     same = user[:-distance] == user[distance:]
-    before, after = items[:-distance][same], items[distance:][same]
+    before = items[:-distance][same]
+    after = items[distance:][same]
     counts = sp.coo_matrix(
         (np.ones(len(before)), (before, after)), shape=(n_items, n_items)
     ).tocsr()
@@ -50,7 +52,8 @@ def last_items(histories: np.ndarray, lengths: np.ndarray, back: int = 1) -> np.
 
     0 where there is none.
     """
-    histories, lengths = np.asarray(histories), np.asarray(lengths)
+    histories = np.asarray(histories)
+    lengths = np.asarray(lengths)
     place = np.maximum(lengths - back, 0)
     return np.where(lengths >= back, np.take_along_axis(histories, place[:, None], axis=1)[:, 0], 0)
 
@@ -197,9 +200,11 @@ class GraphHeuristic:
         free[:, 0] = False
         if skip is not None:
             free[np.asarray(skip[0]), np.asarray(skip[1])] = False
-        scores, length = likeness, sum(places for _, _, places in self.rings)
+        scores = likeness
+        length = sum(places for _, _, places in self.rings)
         likeness = likeness.copy()
-        filled, due = np.zeros(len(last), dtype=np.int64), 0
+        filled = np.zeros(len(last), dtype=np.int64)
+        due = 0
         for back, hops, places in self.rings:
             due += places
             anchor = last_items(histories, lengths, back)

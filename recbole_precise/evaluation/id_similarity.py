@@ -49,7 +49,8 @@ def id_similarity(
     n = len(item_vectors)
     if n <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more than {n} items")
-    ids, items = unit_rows(id_vectors), unit_rows(item_vectors)
+    ids = unit_rows(id_vectors)
+    items = unit_rows(item_vectors)
     similar = np.empty((n, neighbours), dtype=np.float32)
     for lo in range(0, n, _BLOCK):
         likeness = items[lo : lo + _BLOCK] @ items.T

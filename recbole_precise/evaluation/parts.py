@@ -21,7 +21,8 @@ def training_item_counts(part: Any) -> np.ndarray:
     """
     if hasattr(part, "train_item_counts"):
         return part.train_item_counts().numpy()
-    rows, n_items = part.inter_feat, int(part.item_num)
+    rows = part.inter_feat
+    n_items = int(part.item_num)
     counts = np.bincount(np.asarray(rows[part.iid_field]), minlength=n_items)
     lists = (
         getattr(part, "item_id_list_field", None) or f"{part.iid_field}{part.config['LIST_SUFFIX']}"

@@ -11,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from recbole_precise.evaluation.metrics import per_case
 from recbole_precise.evaluation.ranks import Ranks
+
+Key = TypeVar("Key", bound=Hashable)
 
 _CHUNK_NUMBERS = 1 << 22  # random numbers at hand at a time
 _SAME_TEST = {"recall": "hit", "precision": "hit", "map": "mrr"}
@@ -162,7 +165,7 @@ def paired_test(
     )
 
 
-def holm(p_values: Mapping[Hashable, float]) -> dict[Hashable, float]:
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
     """Adjust the p-value of every test of a family by Holm's method (Holm 1979).
 
     Below alpha for any wrong finding with a chance of at most alpha.
@@ -173,7 +176,8 @@ def holm(p_values: Mapping[Hashable, float]) -> dict[Hashable, float]:
     for key, p in p_values.items():
         if not 0 <= p <= 1:
             raise ValueError(f"the p-value of {key} is {p}, not in 0 .. 1")
-    adjusted, highest = {}, 0.0
+    adjusted = {}
+    highest = 0.0
     for place, key in enumerate(sorted(p_values, key=p_values.__getitem__)):
         highest = max(highest, min(1.0, (len(p_values) - place) * p_values[key]))
         adjusted[key] = highest

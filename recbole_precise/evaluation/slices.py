@@ -65,7 +65,8 @@ class Cases:
 
         These are (row `[events]`, item `[events]`).
         """
-        target, (row, item) = np.asarray(target), (np.asarray(part) for part in history)
+        target = np.asarray(target)
+        row, item = (np.asarray(part) for part in history)
         repeat = np.zeros(len(target), dtype=bool)
         repeat[row[item == target[row]]] = True
         return cls(
@@ -97,7 +98,8 @@ def item_slices(
 
     Returns: name -> bool `[items]`. Raises ConfigError for a kind that is none of these.
     """
-    counts, slices = np.asarray(train_counts), {}
+    counts = np.asarray(train_counts)
+    slices = {}
     for kind in [kinds] if isinstance(kinds, str) else kinds:
         slices.update(_known(kind, _OF_ITEMS)(counts))
     return slices
@@ -116,7 +118,11 @@ def row_slices(cases: Cases, kinds: Iterable[str] | str | None = None) -> dict[s
     Raises ConfigError for an unknown kind.
     """
     slices = {}
-    for kind in KINDS if kinds is None else [kinds] if isinstance(kinds, str) else kinds:
+    if kinds is None:
+        kinds = KINDS
+    elif isinstance(kinds, str):
+        kinds = [kinds]
+    for kind in kinds:
         if kind in _OF_ITEMS:
             slices.update(
                 {
@@ -145,7 +151,8 @@ def slice_report(
 
     Raises ValueError for a slice that is not over these rows.
     """
-    names, topk = list(names), [topk] if isinstance(topk, int) else list(topk)
+    names = list(names)
+    topk = [topk] if isinstance(topk, int) else list(topk)
     report = {}
     for name, rows in slices.items():
         if len(rows) != len(ranks):

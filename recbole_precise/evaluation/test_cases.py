@@ -67,7 +67,8 @@ class TestCases:
         mine, theirs = (Counter(cases._rows(with_history=both)) for cases in (self, other))
         if mine == theirs:
             return None
-        here, there = sorted((mine - theirs).elements()), sorted((theirs - mine).elements())
+        here = sorted((mine - theirs).elements())
+        there = sorted((theirs - mine).elements())
         text = (
             f"{len(here)} of {len(self)} test cases of {name} and {len(there)} of "
             f"{len(other)} of {other_name} differ"

@@ -40,11 +40,13 @@ class TopItems:
             )
         k = self.scores.shape[1]
         value, place = _best(scores, k)
-        value, items = torch.cat([self.scores, value], 1), torch.cat([self.items, place + start], 1)
+        value = torch.cat([self.scores, value], 1)
+        items = torch.cat([self.items, place + start], 1)
         # What was there comes first and each side is in the catalogue's order among equals: a
         # stable sort keeps that.
         order = torch.sort(value, dim=1, descending=True, stable=True).indices[:, :k]
-        self.scores, self.items = value.gather(1, order), items.gather(1, order)
+        self.scores = value.gather(1, order)
+        self.items = items.gather(1, order)
 
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -55,7 +57,8 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if scores.shape[1] <= k:
         return scores, torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
     least = scores.topk(k, dim=1).values[:, -1:]
-    above, equal = scores > least, scores == least
+    above = scores > least
+    equal = scores == least
     chosen = above | equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True))
     place = chosen.nonzero()[:, 1].view(len(scores), k)
     return scores.gather(1, place), place

@@ -39,7 +39,9 @@ class Alignment(nn.Module):
         width: int | None = None,
     ) -> None:
         super().__init__()
-        self.temperature, self.symmetric, self.sub_vectors = temperature, symmetric, sub_vectors
+        self.temperature = temperature
+        self.symmetric = symmetric
+        self.sub_vectors = sub_vectors
         self.mmd = (
             None
             if kernel == "infonce"

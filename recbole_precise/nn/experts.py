@@ -45,7 +45,8 @@ class TopKGate(nn.Module):
             raise ValueError(
                 f"top_experts must be between 1 and n_experts ({n_experts}), not {top_experts}"
             )
-        self.top_experts, self.noise = top_experts, noise
+        self.top_experts = top_experts
+        self.noise = noise
         self.score = nn.Linear(width, n_experts, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ class HSTULayer(nn.Module):
         timed: bool,
     ) -> None:
         super().__init__()
-        self.n_heads, self.max_length = n_heads, max_length
+        self.n_heads = n_heads
+        self.max_length = max_length
         self.sizes = [
             n_heads * value_size,
             n_heads * value_size,
@@ -138,7 +139,9 @@ class HSTUEncoder(PackedEncoder):
             context: `times`, `asked`: `[batch, at least length]`, see `time_buckets`; needed when
                 `timed`.
         """
-        packed, buckets, length = self.input(item_vectors, mask), None, mask.shape[1]
+        packed = self.input(item_vectors, mask)
+        buckets = None
+        length = mask.shape[1]
         if self.timed:
             buckets = time_buckets(context["asked"][:, :length], context["times"][:, :length])
         for layer in self.layers:

@@ -307,7 +307,8 @@ class TextEncoder(ItemPart):
     def rows(self, item_ids: Tensor | None) -> Tensor:
         """Pool the texts of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
         if item_ids is None:
-            offsets, has_text = self.offsets, self.has_text
+            offsets = self.offsets
+            has_text = self.has_text
             rows = torch.arange(len(self.token_index), device=offsets.device)
         else:
             begin = self.offsets[item_ids]

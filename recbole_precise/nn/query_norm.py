@@ -26,10 +26,13 @@ class QueryNormBlock(nn.Module):
             raise ValueError(
                 f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})"
             )
-        self.n_heads, self.attn_dropout = n_heads, dropout
-        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.n_heads = n_heads
+        self.attn_dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
-        self.inner, self.outer = nn.Linear(width, inner_size), nn.Linear(inner_size, width)
+        self.inner = nn.Linear(width, inner_size)
+        self.outer = nn.Linear(inner_size, width)
         self.dropout = Dropout(dropout)
         for linear in (self.query, self.key_value, self.out, self.inner, self.outer):
             nn.init.xavier_normal_(linear.weight)

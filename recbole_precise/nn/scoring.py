@@ -24,7 +24,8 @@ class Score:
             raise ValueError(f"score must be one of {SCORES}, not {kind!r}")
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
-        self.kind, self.temperature = kind, temperature
+        self.kind = kind
+        self.temperature = temperature
 
     def user(self, states: Tensor) -> Tensor:
         """`[..., width]` states, ready for an inner product with `item(...)`."""

@@ -19,8 +19,10 @@ class ConcatHead(nn.Module):
 
     def __init__(self, width: int, length: int, residual: bool) -> None:
         super().__init__()
-        self.length, self.residual = length, residual
-        self.inner, self.outer = nn.Linear(length * width, 2 * width), nn.Linear(2 * width, width)
+        self.length = length
+        self.residual = residual
+        self.inner = nn.Linear(length * width, 2 * width)
+        self.outer = nn.Linear(2 * width, width)
         if residual:
             nn.init.zeros_(self.outer.weight)
             nn.init.zeros_(self.outer.bias)

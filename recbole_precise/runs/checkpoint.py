@@ -126,7 +126,8 @@ def unsealed(path: Path) -> dict[str, Any]:
     A CheckpointError when the file is damaged or of a newer format.
     """
     content = read_json(path)
-    version, checksum = content.pop("format", None), content.pop("checksum", None)
+    version = content.pop("format", None)
+    checksum = content.pop("checksum", None)
     if isinstance(version, int) and version > FORMAT:
         raise CheckpointError(
             f"'{path}' was written by a newer version of recbole_precise (format {version}, this "
@@ -146,7 +147,8 @@ class CheckpointStore:
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        self.folder, self.keep = folder, keep
+        self.folder = folder
+        self.keep = keep
         self._written: dict[str, Any] = {}
 
     def save(self, parts: Mapping[str, Any], reuse: Collection[str] = ()) -> Path:
@@ -270,7 +272,8 @@ def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | Non
     A missing key is an empty one.
     """
     for key in [*saved, *(key for key in now if key not in saved)]:
-        then, present = saved.get(key), now.get(key)
+        then = saved.get(key)
+        present = now.get(key)
         if isinstance(then, Mapping) and isinstance(present, Mapping):
             inner = differing_key(then, present)
             if inner is not None:

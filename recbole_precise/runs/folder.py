@@ -29,7 +29,10 @@ from recbole_precise.runs.packing import pack, unpack
 from recbole_precise.runs.vocabulary import FILES as VOCABULARY
 from recbole_precise.system.locking import exclusive
 
-WEIGHTS, STATE, RESULT, CHECKPOINTS = "model.safetensors", "state.json", "result.json", "checkpoint"
+WEIGHTS = "model.safetensors"
+STATE = "state.json"
+RESULT = "result.json"
+CHECKPOINTS = "checkpoint"
 #: Settings that tell how many processes train: they change the result of a training, and not that
 #: of an evaluation.
 LAUNCH = ("single_spec", "world_size")
@@ -259,7 +262,8 @@ def _without_launch(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def free_name(path: Path) -> Path:
     """`path`, or the first of `path-2`, `path-3`, ... that does not exist."""
-    number, free = 1, path
+    number = 1
+    free = path
     while free.exists():
         number += 1
         free = path.with_name(f"{path.name}-{number}")

@@ -75,7 +75,7 @@ def settings_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
         leave old runs what they were.
     """
     identity = {
-        key: _plain(SETTLED.get(key, settings[key]))
+        key: _comparable(SETTLED.get(key, settings[key]))
         for key in sorted(settings)
         if key not in HARMLESS and settings[key] is not None
     }
@@ -135,7 +135,8 @@ def check_text_encoder(saved: Mapping[str, Any], model: Any, run: Any) -> None:
 
     Runs of older versions do not say what they read with, and pass.
     """
-    then, now = saved.get("text_encoder"), text_identity(model).get("text_encoder")
+    then = saved.get("text_encoder")
+    now = text_identity(model).get("text_encoder")
     if then and now and then["sha256"] != now["sha256"]:
         raise CheckpointError(
             f"{run} was trained on texts read by '{then['name']}' (SHA-256 "
@@ -156,7 +157,7 @@ def catalogue_digest(dataset: Any) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Enum):
@@ -164,9 +165,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
+        return {str(key): _comparable(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_comparable(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(_plain(item) for item in value)
+        return sorted(_comparable(item) for item in value)
     return str(value)

@@ -105,7 +105,8 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _put(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> str:
-    name, number = path, 1
+    name = path
+    number = 1
     while name in tensors:
         number += 1
         name = f"{path}#{number}"

@@ -188,11 +188,12 @@ def effective_settings(config: Any) -> dict[str, Any]:
     The file then gives the same run again.
     """
     settings = {
-        key: _plain(value)
+        key: _yaml_value(value)
         for key, value in config.final_config_dict.items()
         if key not in _NOT_SETTINGS
     }
-    settings["model"], settings["dataset"] = config["model"], config["dataset"]
+    settings["model"] = config["model"]
+    settings["dataset"] = config["dataset"]
     path = Path(str(config["data_path"]))
     # RecBole appends the data set's name to data_path, and reads the one that it carries from its
     # own folder.
@@ -221,7 +222,7 @@ def write_settings(path: Path, config: Any) -> None:
 def settings_text(settings: Mapping[str, Any]) -> str:
     """Write settings as YAML that reads back to the same values."""
     return yaml.dump(
-        _plain(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000
+        _yaml_value(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000
     )
 
 
@@ -240,17 +241,18 @@ def _float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
 _Dumper.add_representer(float, _float)
 
 
-def _plain(value: Any) -> Any:
+def _yaml_value(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
         return {
-            key if isinstance(key, str) else str(key): _plain(item) for key, item in value.items()
+            key if isinstance(key, str) else str(key): _yaml_value(item)
+            for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set) else value)]
+        return [_yaml_value(item) for item in (sorted(value) if isinstance(value, set) else value)]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
@@ -263,7 +265,7 @@ def protocol_of(config: Any, item_num: int) -> dict[str, Any]:
     args = config["eval_args"]
     modes = set(args["mode"].values())
     return {
-        "split": _plain(args["split"]),
+        "split": _yaml_value(args["split"]),
         "mask_history": bool(config["mask_history"]),
         "ties": "against the target" if exact else "as torch.topk leaves them",
         "candidates": item_num - 1 if modes == {"full"} else ", ".join(sorted(modes)),
@@ -346,7 +348,7 @@ def numbers(value: Any) -> Any:
 
     What is not finite (an empty slice, a diverged metric) is null, as JSON knows no NaN.
     """
-    value = _plain(value)
+    value = _yaml_value(value)
     if isinstance(value, dict):
         return {key: numbers(item) for key, item in value.items()}
     if isinstance(value, list):

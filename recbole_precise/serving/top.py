@@ -72,7 +72,8 @@ def top_items(
             if start == 0:
                 scores[:, 0] = -torch.inf
             part.add(scores, start)
-        found.scores[low : low + rows], found.items[low : low + rows] = part.scores, part.items
+        found.scores[low : low + rows] = part.scores
+        found.items[low : low + rows] = part.items
     return found
 
 

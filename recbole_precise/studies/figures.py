@@ -4,6 +4,7 @@ between equal runs.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,11 +62,6 @@ def save_figure(figure: Any, folder: Path, stem: str) -> Path:
     with look():
         for ending in ENDINGS:
             more = {"metadata": {"Date": None}} if ending == "svg" else {}
-            write_atomically(
-                folder / f"{stem}.{ending}",
-                lambda partial, kind=ending, more=more: figure.savefig(
-                    partial, format=kind, dpi=150, **more
-                ),
-                "the plot",
-            )
+            save = functools.partial(figure.savefig, format=ending, dpi=150, **more)
+            write_atomically(folder / f"{stem}.{ending}", save, "the plot")
     return folder / f"{stem}.png"

@@ -186,10 +186,14 @@ def _open(entry: Path, key: str, digests: np.ndarray, source: EncoderSource) -> 
         if meta["key"] != key:
             raise _Damaged("it belongs to other texts, another model or other settings")
         arrays = {name: _open_array(entry / name, meta["files"][name]) for name in ARRAYS}
-        states, ids = arrays["states.npy"], arrays["token_ids.npy"]
-        offsets, stored = arrays["offsets.npy"], arrays["digests.npy"]
+        states = arrays["states.npy"]
+        ids = arrays["token_ids.npy"]
+        offsets = arrays["offsets.npy"]
+        stored = arrays["digests.npy"]
         shapes = (states.shape, ids.shape, offsets.shape, stored.shape)
-        count, total, hidden = len(digests), int(meta["tokens"]), int(meta["hidden_size"])
+        count = len(digests)
+        total = int(meta["tokens"])
+        hidden = int(meta["hidden_size"])
         if (
             shapes != ((total, hidden), (total,), (count + 1,), digests.shape)
             or states.dtype != np.float16

@@ -66,7 +66,8 @@ class Table:
                     f"lines {first_line[key]} and {line} both describe {id_column} '{key}'"
                 )
             else:
-                first_line[key], keyed[key] = line, row
+                first_line[key] = line
+                keyed[key] = row
         _raise_faults(self.path, faults, "Keep one row for each item.")
         return keyed
 
@@ -119,7 +120,9 @@ def read_table(path: str | Path, *, separator: str = "\t", encoding: str = "utf-
             "`item_id:token`)."
         )
     columns = _column_names(path, header.split(separator))
-    rows, numbers, faults = [], [], []
+    rows = []
+    numbers = []
+    faults = []
     for number, line in enumerate(lines[1:], start=2):
         line = line[:-1] if line.endswith("\r") else line
         if not line:
@@ -237,7 +240,8 @@ def _parse(item_text: str | Sequence[str], columns: Sequence[str]) -> list[tuple
         return parts
     if "{" not in item_text and "}" not in item_text:
         return [(True, item_text.strip())]
-    parts, end = [], 0
+    parts = []
+    end = 0
     for match in _PLACE.finditer(item_text):
         parts.append((False, item_text[end : match.start()]))
         end = match.end()
@@ -353,7 +357,9 @@ def _read_csv(path: Path, encoding: str) -> Table:
 
 def _read_jsonl(path: Path, encoding: str) -> Table:
     columns: dict[str, None] = {}
-    rows, numbers, faults = [], [], []
+    rows = []
+    numbers = []
+    faults = []
     for number, line in enumerate(_decoded(path, encoding).split("\n"), start=1):
         if not line.strip():
             continue

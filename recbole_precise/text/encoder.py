@@ -277,7 +277,9 @@ def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[t
     The cuts before position i do not depend on what follows, so a run that goes on at a cut makes
     the same batches.
     """
-    batches, first, waste = [], 0, 0
+    batches = []
+    first = 0
+    waste = 0
     for i in range(1, len(lengths)):
         waste += int(lengths[first] - lengths[i])
         if waste > padding or (i + 1 - first) * int(lengths[first]) > budget:
@@ -363,7 +365,8 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
     folder = str(source.folder)
     new = tuple(int(part) for part in transformers.__version__.split(".")[:2]) >= (4, 56)
     options = {"local_files_only": True, "trust_remote_code": False}
-    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    bar = logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
     if not progress:
         logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -395,6 +398,7 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
     _check_keys(folder, info, described, whole=layers is None)
     there = getattr(model.config, "num_hidden_layers", None)
     if getattr(model.config, "is_encoder_decoder", False):
-        model, there = model.get_encoder(), None
+        model = model.get_encoder()
+        there = None
     model.config.use_cache = False  # keys and values of the past are of no use here
     return tokenizer, model.eval().requires_grad_(False), there

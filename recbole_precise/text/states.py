@@ -44,7 +44,8 @@ class TokenStates:
 
         Texts may share rows.
         """
-        self._store, self._store_ids = states, token_ids
+        self._store = states
+        self._store_ids = token_ids
         self._starts = np.asarray(starts, dtype=np.int64)
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.hidden_size = int(states.shape[1])
@@ -101,7 +102,8 @@ class TokenStates:
         rows = self._rows(index)
         states = np.zeros((*mask.shape, self.hidden_size), dtype=self._store.dtype)
         ids = np.zeros(mask.shape, dtype=np.int64)
-        states[mask], ids[mask] = self._store[rows], self._store_ids[rows]
+        states[mask] = self._store[rows]
+        ids[mask] = self._store_ids[rows]
         return states, ids, mask
 
     def pooled(self) -> np.ndarray:
@@ -175,7 +177,8 @@ class TokenStates:
 
     def _rows(self, index: np.ndarray | slice) -> np.ndarray:
         """Rows of the store that belong to the texts `index`, in their order."""
-        starts, lengths = self._starts[index], self.lengths[index]
+        starts = self._starts[index]
+        lengths = self.lengths[index]
         ends = np.cumsum(lengths)
         return np.repeat(starts - (ends - lengths), lengths) + np.arange(
             ends[-1] if len(ends) else 0

@@ -33,7 +33,9 @@ class NegativeSampler:
     ) -> None:
         if source not in SOURCES:
             raise ValueError(f"negative_source must be one of {SOURCES}, not {source!r}")
-        self.n_items, self.n_negatives, self.source = n_items, n_negatives, source
+        self.n_items = n_items
+        self.n_negatives = n_negatives
+        self.source = source
         counts = item_counts.double().clamp_min(0)
         counts[0] = 0
         popular = counts / counts.sum().clamp_min(1)
@@ -122,7 +124,8 @@ def sampled_softmax_loss(
     positive = (states * target_vectors).sum(-1)
     negative = states @ negative_vectors.t()
     if bonus is not None:
-        positive, negative = positive + bonus[0], negative + bonus[1]
+        positive = positive + bonus[0]
+        negative = negative + bonus[1]
     if logq != "none":
         if log_probability is None:
             raise ValueError("logq needs log_probability")
@@ -137,10 +140,8 @@ def sampled_softmax_loss(
             forbidden is not None
         ):  # a position whose every negative is forbidden has nothing to learn from
             lonely = forbidden.all(1, keepdim=True)
-            negative, usable = (
-                negative.masked_fill(lonely, 0.0),
-                usable.masked_fill(lonely[:, 0], 0.0),
-            )
+            negative = negative.masked_fill(lonely, 0.0)
+            usable = usable.masked_fill(lonely[:, 0], 0.0)
         gap = torch.logsumexp(negative, 1) - positive
         return (usable * torch.sigmoid(gap).detach() * gap).mean()
     return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()

@@ -39,16 +39,12 @@ def summarise(
             if items.by_user
             else (run.model.gate_weights()[items.bucket].cpu().numpy(), items.bucket.cpu().numpy())
         )
-        counts, bucket = (
-            run.loaders[0]._dataset.train_item_counts().numpy(),
-            items.bucket.cpu().numpy(),
-        )
+        counts = run.loaders[0]._dataset.train_item_counts().numpy()
+        bucket = items.bucket.cpu().numpy()
         table = gate_by_bucket(weights, rows, list(items.experts), items.n_buckets)
         for row in table:
-            row["items"], row["training_events"] = (
-                int((bucket == row["bucket"]).sum()),
-                int(counts[bucket == row["bucket"]].sum()),
-            )
+            row["items"] = int((bucket == row["bucket"]).sum())
+            row["training_events"] = int(counts[bucket == row["bucket"]].sum())
         runs.append({
             "run": label, "folder": str(folder), "dataset": run.config["dataset"],
             "gate": run.config["gate"], "experts": list(items.experts),
@@ -58,7 +54,8 @@ def summarise(
 
 
 def _gated_items(run: Any, folder: Path) -> GatedItems:
-    items, name = getattr(run.model, "item_encoder", None), run.config["model"]
+    items = getattr(run.model, "item_encoder", None)
+    name = run.config["model"]
     if not isinstance(items, GatedItems):
         raise ConfigError(f"{name} in '{folder}' has no gate: a gate weighs the experts of PAD.")
     speaking = run.model.speaking()
@@ -82,7 +79,10 @@ def _gated_items(run: Any, folder: Path) -> GatedItems:
 @torch.no_grad()
 def _by_case(model: Any, items: GatedItems, loader: Any) -> tuple[np.ndarray, np.ndarray]:
     """Weights `[cases, experts]` at each target's bucket, and these buckets `[cases]`."""
-    part, device, found, buckets = loader._dataset, items.bucket.device, [], []
+    part = loader._dataset
+    device = items.bucket.device
+    found = []
+    buckets = []
     for lo in range(0, len(part), _BATCH):
         interaction = part[np.arange(lo, min(lo + _BATCH, len(part)))].to(device)
         bucket = items.bucket[interaction[part.iid_field]]
@@ -179,7 +179,8 @@ def draw(summary: Mapping[str, Any]) -> Any:
             panel.set_xlabel(f"frequency bucket (1: most frequent), {run['rows']}", fontsize=8)
         for row in panels:
             row[0].set_ylabel("weight of the expert")
-        handles, names = {}, []
+        handles: dict[str, Any] = {}
+        names = []
         for panel in panels.flat:
             handles |= {name: handle for handle, name in zip(*panel.get_legend_handles_labels())}
         names = [name for name in experts if name in handles]
