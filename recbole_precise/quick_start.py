@@ -89,7 +89,7 @@ def run(
 
     Config(
         model, dataset, config_file_list, config_dict
-    )  # a mistake is told before processes are started
+    )  # a mistake is reported before processes are started
     world_size = nproc if world_size == -1 else world_size
     port = port or (free_port() if world_size == nproc else RECBOLES_PORT)
     launch = {

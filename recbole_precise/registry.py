@@ -24,7 +24,7 @@ class Entry:
     """A model: its `name`, its class as 'module:Class', and what sets a variant apart.
 
     `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset`
-    what the variant changes in them. `stock` is whether RecBole's own scripts are told of the name.
+    what the variant changes in them. `stock` is whether RecBole's own scripts know the name.
     `ours` is false for RecBole's models. `about` says in a line what the model is.
     """
 

@@ -148,7 +148,7 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
     Overall, then for a model of ours its own, its recipe, the data set's, and its variant.
 
     With the recipe `best`, what was tuned for a model of ours on a data set (properties/best/<data
-    set>/<Model>.yaml) goes before the data set's protocol; `default` leaves it out. A model that
+    set>/<Model>.yaml) overrides the data set's protocol; `default` leaves it out. A model that
     extends another takes over what was tuned for that one, but for the keys that its own file sets.
     """
     settings = our_file(".", "overall")

@@ -22,7 +22,7 @@ def parse_arguments(arguments: Sequence[str], strict: bool) -> dict[str, str]:
 
     A value may contain '='. A switch may stand without a value. Not `strict`, for the arguments of
     a script that is not ours: what does not look like a setting is passed over, and `--key value`
-        is only taken for keys that are known.
+    is only taken for keys that are known.
     """
     settings: dict[str, str] = {}
     position = 0

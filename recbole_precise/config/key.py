@@ -23,9 +23,8 @@ class Key:
     """The values that a key takes.
 
     `kinds`: its types, as in the comments of the YAML files: "int", "float or str", ... `low` and
-        `high` bound numbers,
-    `above` and `below` bound them without the bound itself. `choices` are compared without case
-        when `any_case`. `infinite`: whether numbers in a list may be infinite.
+    `high` bound numbers, `above` and `below` bound them without the bound itself. `choices` are
+    compared without case when `any_case`. `infinite`: whether numbers in a list may be infinite.
     """
 
     kinds: str

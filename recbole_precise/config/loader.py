@@ -26,7 +26,7 @@ class SettingsLoader(yaml.SafeLoader):
 
     A date such as 2024-01-31 stays the text that it is. Tags other than those of plain values are
     refused, and so is what would take unbounded time or memory: deep nesting, and aliases that grow
-        or refer to themselves.
+    or refer to themselves.
     """
 
     def __init__(self, stream: Any) -> None:

@@ -198,12 +198,12 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
 
 
 def is_verb_switch(key: str) -> bool:
-    """Whether `key` is an option of a verb that takes True or False alone."""
+    """Whether `key` is an option of a command that takes True or False alone."""
     return any(options[key].is_switch for options in VERB_OPTIONS.values() if key in options)
 
 
 def own_of(verb: str) -> tuple[str, ...]:
-    """Names of a verb's options."""
+    """Names of a command's options."""
     return tuple(VERB_OPTIONS[verb])
 
 

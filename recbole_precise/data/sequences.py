@@ -237,8 +237,7 @@ def train_windows(
 
     Windows are laid from the last target backwards. Each has up to `max_length` inputs, of which
     the last `stride` positions carry loss: with stride = max_length windows are disjoint, with less
-        each target keeps at least
-    max_length - stride + 1 items of history when the user has them.
+    each target keeps at least max_length - stride + 1 items of history when the user has them.
 
     Args:
         first: int64 `[users]`, index of each user's first event.
@@ -247,7 +246,7 @@ def train_windows(
         max_length: inputs of a row at most. stride: targets of a row at most, 1 .. max_length (the
             default).
         shift: targets of the last window of a user who needs several, 0 .. stride - 1 (0: as many
-            as the others); drawn anew for each epoch it lets a target meet histories of all
+            as the others); drawn for each epoch it lets a target meet histories of all
             lengths.
 
     Returns: `(end, length, supervised)` int64 `[rows]` each: index of the row's last target, number

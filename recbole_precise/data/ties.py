@@ -20,7 +20,7 @@ from recbole_precise.data.sequences import SequenceStore
 
 logger = logging.getLogger("recbole_precise")
 
-_LEAST_PAIRS = 20  # below that a share says nothing
+_LEAST_PAIRS = 20  # with fewer, a share is not meaningful
 _PREVAILS = 0.6  # share of one direction from which it is reported as an order
 _DEVIATIONS = 4.0  # standard deviations that the share must be away from a half
 

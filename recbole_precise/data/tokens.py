@@ -33,9 +33,8 @@ def number_together(
     """Give the tokens of several columns common ids, in the order in which RecBole does.
 
     RecBole factorizes the concatenated columns: tokens are numbered by first appearance, in the
-        first column, then in
-    the second, and so on. Here each column is coded on its own and only its distinct tokens are
-    concatenated.
+    first column, then in the second, and so on. Here each column is coded on its own and only its
+    distinct tokens are concatenated.
 
     Returns: `(ids, tokens)`: per column int64 `[n]`, from 1, 0 where missing; the tokens, object
         `[ids]`, without a padding.

@@ -18,7 +18,7 @@ import numpy as np
 
 DISTANCES = ("cosine", "euclidean")
 _BLOCK = 1 << 16  # pairs whose vectors are held at once
-_ROUNDS = 20  # of drawing negatives anew before what is left is found by search
+_ROUNDS = 20  # of drawing negatives again before the rest is found by search
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def item_pairs(
     At most `per_bucket` pairs of each bucket of targets (a random choice).
 
     A target that repeats an item of its history makes no pair with it: its distance to itself is 0
-        in every space.
+    in every space.
 
     Args:
         history: int64 `[rows, length]`, 0 where it is shorter. target: int64 `[rows]`, 1 or more.
@@ -199,7 +199,7 @@ def tau_by_bucket(
 
     For each bucket of targets (PAD Sec. 4.3, Fig. 6).
 
-    1: every pair of pairs has kept its order; 0: the order is as good as drawn anew.
+    1: every pair of pairs has kept its order; 0: the order is as good as random.
 
     Args: before, after: `[pairs]`. bucket: int64 `[pairs]` in 1 .. `buckets`. Raises ValueError for
         shapes that differ or a distance that is not finite.

@@ -141,7 +141,7 @@ class GraphHeuristic:
     tgh2 takes 5 and 1 from rings 1 and 2 of the last item, then 3 and 1 around the one before, none
     twice. Places that a ring cannot fill go to the next one; what is left of the list, and all
     below it, is ordered by the cosine to the last item. `window` and `forward` score every item by
-        one formula: see `Graph`.
+    one formula: see `Graph`.
     """
 
     def __init__(

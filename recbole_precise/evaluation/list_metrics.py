@@ -35,10 +35,8 @@ def long_tail(train_counts: np.ndarray, ratio: float | None = None) -> np.ndarra
     """Return the items of the long tail, by RecBole's key `tail_ratio`.
 
     Up to 1, the ratio is a share: that many of the catalogue's items with the fewest training
-        events, at least one,
-    equal counts in the order of the catalogue. Above 1 it is a number of events: items with at most
-        so many. Items
-    without any training event are part of the catalogue.
+    events, at least one, equal counts in the order of the catalogue. Above 1 it is a number of
+    events: items with at most so many. Items without any training event are part of the catalogue.
 
     Args:
         train_counts: int `[items]`, training events of each item; row 0 is the padding item.

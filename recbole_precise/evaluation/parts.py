@@ -44,8 +44,7 @@ def test_cases(part: Any) -> TestCases:
     Ours or RecBole's, sequential or not.
 
     RecBole cuts histories at MAX_ITEM_LIST_LENGTH: where a row of its data sets has a history of
-        that length, the
-    lengths are not known. A general recommender's rows have no history.
+    that length, the lengths are not known. A general recommender's rows have no history.
     """
     rows = part.inter_feat
     users, items = (_tokens(part, field, rows) for field in (part.uid_field, part.iid_field))

@@ -83,14 +83,12 @@ def item_slices(
 ) -> dict[str, np.ndarray]:
     """Select the items of every slice that depends on the target item alone.
 
-    `frequency`: warm (more than 50 training events), median (7 to 50), cold (1 to 6), unseen
-        (none).
-    `popularity`: top20, the 20% most frequent of the items seen in training, equal counts by id;
-        rest80, the other
-    items seen in training.
-    `buckets`: frequency_bucket_01 (the most frequent items) to frequency_bucket_10, each with a
-        tenth of all training events;
-    the last one holds the unseen items too (`data.frequency`).
+    * `frequency`: warm (more than 50 training events), median (7 to 50), cold (1 to 6), unseen
+      (none).
+    * `popularity`: top20, the 20% most frequent of the items seen in training, equal counts by id;
+      rest80, the other items seen in training.
+    * `buckets`: frequency_bucket_01 (the most frequent items) to frequency_bucket_10, each with a
+      tenth of all training events; the last one holds the unseen items too (`data.frequency`).
 
     Args:
         train_counts: int `[items]`, training events of each item; row 0, the padding item, is in no
@@ -109,11 +107,12 @@ def row_slices(cases: Cases, kinds: Iterable[str] | str | None = None) -> dict[s
     """Select the rows of every slice, of all kinds by default: name -> bool `[rows]`.
 
     Kinds of `item_slices`, taken at the row's target, and
-    `history`: history_1_to_5, history_6_to_10, history_11_to_20, history_21_to_50, history_over_50,
-        by events before the target;
-    `repeat`: repeat_target, the target is among these events; new_target, it is not;
-    `holdout`: holdout, the target was held out of training (`holdout_items`); kept, it was not.
-        None without items held out.
+
+    * `history`: history_1_to_5, history_6_to_10, history_11_to_20, history_21_to_50,
+      history_over_50, by events before the target;
+    * `repeat`: repeat_target, the target is among these events; new_target, it is not;
+    * `holdout`: holdout, the target was held out of training (`holdout_items`); kept, it was not.
+      Absent without items held out.
 
     Raises ConfigError for an unknown kind.
     """

@@ -14,7 +14,7 @@ class Alignment(nn.Module):
     """Squared MMD of two clouds of vectors under one kind of kernel, or InfoNCE of their pairs.
 
     MMD compares the clouds as wholes: which text belongs to which ID it does not know, the
-        recommendation loss beside it does.
+    recommendation loss beside it does.
 
     Args:
         kernel: a kernel of `MultiKernelMMD`, or `infonce`. estimator, bandwidth: of the MMD.
@@ -23,7 +23,7 @@ class Alignment(nn.Module):
             sub-vectors (CTRL's fine-grained alignment).
         width: of the vectors, a multiple of `sub_vectors`.
 
-    Raises ValueError for a width that is none, and for sub-vectors with an MMD, which knows no
+    Raises ValueError for an invalid width, and for sub-vectors with an MMD, which knows no
     pairs.
     """
 

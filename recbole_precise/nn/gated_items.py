@@ -173,7 +173,7 @@ def user_gated_softmax_loss(
     The mean over rows; row 0 of the catalogue is no class.
 
     Costs what the folded form costs where they do not: each bucket's items meet the users' vectors
-        for that bucket.
+    for that bucket.
 
     Args:
         states: `[n, experts, width]`. vectors: `[items, experts, width]`. bucket: int64 `[items]`.

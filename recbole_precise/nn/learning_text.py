@@ -28,7 +28,7 @@ class LearningText(FrozenText):
     Centred by where the untrained model had its mean.
 
     What is inherited, `vectors`, are those of the untrained model: the linear map behind begins on
-        their directions.
+    their directions.
 
     Args:
         tokens: last states of the untrained encoder, with the tokens that its tokenizer adds: these

@@ -72,7 +72,7 @@ class Memory(nn.Module):
         counts.sort_indices()
         self.weight = nn.Parameter(torch.tensor(float(first)))
         self.window, self.n_items = window, counts.shape[0]
-        # no buffers: counted anew from the data, neither saved nor broadcast
+        # no buffers: counted again from the data, neither saved nor broadcast
         self.offsets, self.items = (
             torch.from_numpy(part.astype("int64")) for part in (counts.indptr, counts.indices)
         )

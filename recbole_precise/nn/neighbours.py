@@ -17,10 +17,9 @@ class Neighbours:
     Near in training sequences, or in the meaning of their texts.
 
     Transitions: `weight * log1p(sum over k of n_k(a, b) / k)` for single pairs, n_k(a, b) being how
-        often b comes k places
-    after a in a training sequence. Texts: `weight * cos(a, b)` of mean token states, an inner
-        product, so that it joins the
-    two vectors of a score and costs no second search.
+    often b comes k places after a in a training sequence. Texts: `weight * cos(a, b)` of mean token
+    states, an inner product, so that it joins the two vectors of a score and costs no second
+    search.
     """
 
     def __init__(self, transitions: sp.csr_matrix | None, texts: np.ndarray | None) -> None:

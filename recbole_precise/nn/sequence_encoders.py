@@ -29,8 +29,7 @@ class PackedEncoder(nn.Module):
     They give `packed_states(item_vectors, mask, **context) -> [positions, width]`.
 
     `causal` is its claim: the state of a position depends on nothing that comes after it. `context`
-        is what an encoder
-    reads beside the items, such as times; most read nothing.
+    is what an encoder reads beside the items, such as times; most read nothing.
     """
 
     causal: bool

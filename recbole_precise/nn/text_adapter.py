@@ -34,7 +34,7 @@ class Tuning:
 
     The defaults were chosen on Prime Pantry's validation targets, ranked by the cosine to the last
     item: with many more steps targets that training knows well still gain, and cold and unseen ones
-        fall below the plain vectors.
+    fall below the plain vectors.
 
     Attributes:
         window: places between two events of a sequence that still make them a pair. width: of the

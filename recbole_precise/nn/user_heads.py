@@ -14,7 +14,7 @@ class ConcatHead(nn.Module):
     A history's last state always stands in the last place, so that each weight sees states of one
     age; places before a short history are zero. With `residual` the MLP, whose last layer begins at
     zero, is added to the last state: training then begins where next-item training ended, instead
-        of at a random map.
+    of at a random map.
     """
 
     def __init__(self, width: int, length: int, residual: bool) -> None:

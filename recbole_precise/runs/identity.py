@@ -64,7 +64,7 @@ HARMLESS = frozenset(
 #: Settings that decide nothing now but did in earlier versions: any value counts as this one. A
 #: loader that draws random numbers is read without workers (`views.load_in_order`).
 SETTLED = {"worker": 0}
-#: Decimals that RecBole's evaluator rounds to unless it is told others.
+#: Decimals that RecBole's evaluator rounds to unless other decimals are set.
 _PLACES = 4
 
 
@@ -72,7 +72,7 @@ def settings_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings that decide a result, as plain JSON values sorted by key.
 
     A key without a value says what a missing key says: a new version's new keys, which begin empty,
-        leave old runs what they were.
+    leave old runs what they were.
     """
     identity = {
         key: _comparable(SETTLED.get(key, settings[key]))

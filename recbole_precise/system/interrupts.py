@@ -120,10 +120,10 @@ def end_with(parent: int) -> None:
     """
     if os.name == "nt":
         return  # there a parent is not known by its number alone
-    told = _ask_linux()
+    asked = _ask_linux()
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
-    if not told:
+    if not asked:
         threading.Thread(target=_watch, args=(parent,), name="watch-parent", daemon=True).start()
 
 

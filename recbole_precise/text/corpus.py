@@ -108,8 +108,8 @@ def read_table(path: str | Path, *, separator: str = "\t", encoding: str = "utf-
     end with `\n` or `\r\n`; other characters that Unicode counts as line ends stay in their
     field. Blank lines are skipped.
 
-    Raises DataError (file, line, how to mend) when the file is missing, not text or has rows with a
-    wrong number of fields; all faults of the file come in one message.
+    Raises DataError (file, line, how to fix it) when the file is missing, not text or has rows with
+    a wrong number of fields; all faults of the file come in one message.
     """
     path = Path(path)
     lines = _decoded(path, encoding).split("\n")
@@ -419,7 +419,7 @@ def _examples(examples: Sequence[str], total: int) -> str:
     )
 
 
-def _raise_faults(path: Path, faults: list[str], mend: str) -> None:
+def _raise_faults(path: Path, faults: list[str], advice: str) -> None:
     if faults:
         more = f" and {len(faults) - _SHOWN} more such faults" if len(faults) > _SHOWN else ""
-        raise DataError(f"{path}: {'; '.join(faults[:_SHOWN])}{more}. {mend}")
+        raise DataError(f"{path}: {'; '.join(faults[:_SHOWN])}{more}. {advice}")

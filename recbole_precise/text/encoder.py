@@ -273,9 +273,8 @@ def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[t
 
     A batch holds at most `budget` tokens, its padding included, and at least one text. Texts of
     another length begin a new batch unless that saves no work: padding of up to `padding` tokens
-        costs less than a further call of the model.
-    The cuts before position i do not depend on what follows, so a run that goes on at a cut makes
-    the same batches.
+    costs less than a further call of the model. The cuts before position i do not depend on what
+    follows, so a run that goes on at a cut makes the same batches.
     """
     batches = []
     first = 0

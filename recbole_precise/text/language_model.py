@@ -20,7 +20,7 @@ class LanguageModel(nn.Module):
     What only other uses of the model need (a pooler) is left out.
 
     Its dropout stays off: an item has one vector in a step, and the cached states below have no
-        dropout either.
+    dropout either.
 
     Args:
         encoder: loaded in float32; its model is taken over and changed.

@@ -64,7 +64,7 @@ class WordCounter:
     def __init__(self, tokenizer: Any, special: Sequence[int]) -> None:
         self._unknown_id = getattr(tokenizer, "unk_token_id", None)
         self._special = frozenset(special)
-        # What SentencePiece puts in the place of a blank says nothing of the word behind it.
+        # What SentencePiece puts in the place of a blank does not describe the word behind it.
         blank = tokenizer.convert_tokens_to_ids("\u2581")
         self._silent = {blank} if isinstance(blank, int) and blank != self._unknown_id else set()
         self._words: list[int] = []

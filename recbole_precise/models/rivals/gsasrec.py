@@ -22,7 +22,7 @@ class GSASRec(NextItemRecommender):
     negatives a position.
 
     `share_negatives` draws them once for all positions of a row, which a product of matrices
-    scores; the authors draw anew for each position.
+    scores; the authors draw for each position.
     """
 
     def build_objective(self, config, dataset) -> None:

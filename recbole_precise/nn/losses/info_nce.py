@@ -32,9 +32,8 @@ def info_nce(x: Tensor, y: Tensor, temperature: float = 0.1, symmetric: bool = F
     Taken at j = i: the other rows of y are the negatives.
 
     Unlike MMD it pairs: row i of x belongs to row i of y. A repeated item is a negative of itself,
-        so rows should be
-    unique items (`alignment_rows`). PAD's released code gives it the weight 0.01; 0.1 is its
-    library's temperature.
+    so rows should be unique items (`alignment_rows`). PAD's released code gives it the weight 0.01;
+    0.1 is its library's temperature.
 
     Args:
         x, y: `[n, width]`, or `[n, k, width]` for rows of k sub-vectors; see `similarities`.

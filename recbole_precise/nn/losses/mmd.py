@@ -40,10 +40,10 @@ class MultiKernelMMD(nn.Module):
     It has no parameters.
 
     Kernels: `gaussian`: exp(-|a - b|^2 / (2 m s)) and `laplacian`: exp(-|a - b|_1 / (m s)), one for
-        each multiplier m, with
-    s the mean or median of the distance (squared Euclidean, city-block) over x and y together,
-    without gradient; these two are characteristic: their MMD is 0 for equal distributions only.
-    `linear`: a . b compares nothing but means; `cosine`: a . b / (|a| |b|), 0 for a row of zeros.
+    each multiplier m, with s the mean or median of the distance (squared Euclidean, city-block)
+    over x and y together, without gradient; these two are characteristic: their MMD is 0 for equal
+    distributions only. `linear`: a . b compares nothing but means; `cosine`: a . b / (|a| |b|), 0
+    for a row of zeros.
 
     Estimators, with n rows of x and m of y (`linear` and `author` need n = m; all but `biased` need
     two rows of each):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import importlib.util
 import inspect
 import re
 import sys
@@ -15,14 +14,14 @@ from typing import Any
 
 from recbole_precise.config import model_settings, properties_folder, read_settings, schema
 from recbole_precise.config.effects import UNREAD
+from recbole_precise.plugin.checks.columns import recbole_folder
 from recbole_precise.registry import Entry
 
 _READS = re.compile(r"""config(?:\[|\.get\(\s*)f?["'](\w+)["']""")
 
 
 def _recbole_properties() -> Path:
-    spec = importlib.util.find_spec("recbole")
-    return Path(spec.submodule_search_locations[0], "properties")
+    return recbole_folder() / "properties"
 
 
 @functools.cache

@@ -144,7 +144,7 @@ def _check_one_setting(folders: Sequence[Path]) -> None:
 def _decisive_settings(folder: Path) -> dict[str, Any]:
     """What decides a run's result but its seed. In the place of `warm_start` stand the same of the
     run that it names, where that is at hand: runs of several seeds may each begin after a run of
-        their own seed.
+    their own seed.
     """
     settings = settings_identity(read_settings(folder / "config.yaml"))
     settings.pop("seed", None)

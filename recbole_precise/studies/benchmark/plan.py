@@ -107,7 +107,7 @@ class BenchmarkPlan:
     row of the paired tests.
 
     `sources[name]`: the data set that RecBole reads for an entry of `datasets`; several tasks on
-        one data set have entries of their own.
+    one data set have entries of their own.
 
     An entry of `datasets` that is `on_request` takes part only where `read_plan` names it.
 

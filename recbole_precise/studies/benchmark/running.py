@@ -1,5 +1,5 @@
 """Run the cells, some at a time, each as a process of its own; what is finished stays, what was
-killed goes on, what fails is told.
+killed goes on, what fails is reported.
 
 A cell's process holds a lock in its directory, so that two benchmarks over the same `runs` share
 the work and never write into one directory. A cell ends with the benchmark that started it, also
@@ -96,7 +96,7 @@ class Runner:
         }
         self.running: list[_Running] = []
         self._elsewhere: set[Cell] = set()
-        self._told = 0.0
+        self._last_said = 0.0
         # A Config chooses the GPUs of its process; cells choose theirs themselves.
         self.environment = {
             **os.environ,
@@ -114,7 +114,7 @@ class Runner:
             self.say(
                 f"{done} of {len(self.cells)} cells are finished already and are not run again"
             )
-        self._told = time.monotonic()
+        self._last_said = time.monotonic()
         signum: int = signal.SIGTERM
         try:
             with interrupts.signals_interrupt():
@@ -206,8 +206,8 @@ class Runner:
             free,
         ):
             return True
-        if not self.running and time.monotonic() - self._told > 30:
-            self._told = time.monotonic()
+        if not self.running and time.monotonic() - self._last_said > 30:
+            self._last_said = time.monotonic()
             self.say(
                 f"{cell.name} waits for memory: it may take {need / 2**30:.1f} GiB, "
                 f"{free / 2**30:.1f} GiB are free; "
@@ -283,8 +283,8 @@ class Runner:
         return [outcome.cell for outcome in self.outcomes.values() if outcome.status == "finished"]
 
     def _heartbeat(self) -> None:
-        if self.running and time.monotonic() - self._told > _HEARTBEAT:
-            self._told = time.monotonic()
+        if self.running and time.monotonic() - self._last_said > _HEARTBEAT:
+            self._last_said = time.monotonic()
             now = "; ".join(
                 f"{each.cell.name}{_epoch(each.cell)}, {span(time.monotonic() - each.started)}"
                 for each in self.running

@@ -1,5 +1,6 @@
-"""Faults of `.inter` that show between rows: events told twice, equal times, unknown ids, users too
-short for the split.
+"""Faults of `.inter` that show between rows.
+
+Events listed twice, equal times, unknown ids, users too short for the split.
 
 An event is kept as three numbers and its line, 32 bytes; tokens are kept once each.
 """
@@ -88,10 +89,10 @@ def check_events(
         described: for "item" and "user", the ids that have a row in their file; a file that cannot
             be looked at is left out.
 
-    Returns: int64 `[n]`, the lines of events that are told a second time, ascending.
+    Returns: int64 `[n]`, the lines of events that are listed a second time, ascending.
     """
     file = plan.file("inter").name
-    again = _told_again(events)
+    again = _listed_again(events)
     _add(found, "event twice", file, "", events.lines[again])
     ties = _tied(events) & ~again
     _add(found, "equal times", file, plan.time, events.lines[ties])
@@ -137,7 +138,7 @@ def _add(
     found.add_many(kind, file, column, len(lines), lines[:SHOWN], detail)
 
 
-def _told_again(events: Events) -> np.ndarray:
+def _listed_again(events: Events) -> np.ndarray:
     """Bool `[events]`: the same user, item and time stand in an earlier line."""
     order = stable_order([events.user, events.item, events.times])
     return _like_before(order, events.user, events.item, events.times)

@@ -86,7 +86,7 @@ def _check_place(folder: Path) -> None:
 
 
 def mend(seen: Examination, folder: Path) -> tuple[DescribedData, list[Mended], list[str]]:
-    """Write the data set anew into `<folder>/<name>`, which appears when it is complete.
+    """Write the data set again into `<folder>/<name>`, which appears when it is complete.
 
     Rows without a fault are copied character by character; files of other kinds (`.link`, `.kg`,
     ...) as they are.
@@ -130,7 +130,7 @@ def mend(seen: Examination, folder: Path) -> tuple[DescribedData, list[Mended], 
 
 
 def _mend_file(plan: DescribedData, layout: Layout, repeats: Iterable[int], output: Path) -> Mended:
-    """Write one file anew without the lines `repeats` (ascending)."""
+    """Write one file again without the lines `repeats` (ascending)."""
     done = Mended(layout.path.name, header=layout.changed)
     separator = plan.separator
     left = iter(np.asarray(repeats, dtype=np.int64).tolist())

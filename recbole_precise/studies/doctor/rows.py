@@ -3,7 +3,7 @@ right.
 
 A line ends with a line feed, and a field is what stands between two separators, as in
 `text.corpus`: whatever quote marks do to a reader of CSV files is reported as a fault instead.
-`examine` and `mend` read the same rows, so what is found and what is mended cannot differ.
+`examine` and `mend` read the same rows, so what is found and what is fixed cannot differ.
 """
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
-"""What finished runs have learnt, looked at from inside: the studies of the PAD paper, for the verb
-`inspect` (docs/pad.md).
+"""What finished runs have learnt, looked at from inside.
+
+The studies of the PAD paper, for the command `inspect` (docs/pad.md).
 """

@@ -25,8 +25,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Mean and spread of the experts' weights in every bucket, of each run.
 
-    A gate that knows the bucket alone is told for every item; one that reads users for the cases of
-    `split`, at the bucket of the case's target.
+    A gate that knows the bucket alone is shown for every item, one that reads users for the cases
+    of `split`, at the bucket of the case's target.
 
     Raises ConfigError for a run without a gate, or whose gate was never trained.
     """
@@ -125,12 +125,12 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What was read, in sentences."""
-    told = "; ".join(
+    runs = "; ".join(
         f"{run['run']}: {run['dataset']}, gate {run['gate']}, over {run['rows']}"
         for run in summary["runs"]
     )
     return [
-        f"{told}.",
+        f"{runs}.",
         "Weights of a row sum to 1; bucket 1 holds the most frequent items. A weight is no share "
         "of a score: experts' scores differ in size.",
     ]
