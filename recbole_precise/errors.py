@@ -1,5 +1,5 @@
 """The mistakes that this package reports to people: one message that says what, where and how to
-mend it.
+fix it.
 
 The command line prints the message alone and leaves with status 2; a traceback is only ever shown
 for faults of the package itself.
@@ -12,7 +12,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Base of every error that the user can mend; the message is complete on its own."""
+    """Base of every error that the user can fix; the message is complete on its own."""
 
 
 class ConfigError(UserError):

@@ -115,7 +115,9 @@ class SavedRun:
         config = config_of(run.path, changes)
         known = read_vocabulary(run.path)
         weights, other = run.load_weights()
-        return cls(run.path, config, weights, other, run.load_final()["identity"], known)
+        state = run.load_final()
+        assert state is not None, "weights are those of a finished training"
+        return cls(run.path, config, weights, other, state["identity"], known)
 
     def data(self) -> tuple[Any, ...]:
         """(data set, loaders of training, validation and testing), under the run's names.
@@ -136,7 +138,7 @@ class SavedRun:
         init_seed(self.config["seed"], self.config["reproducibility"])
         if hasattr(train_set, "as_trained"):
             train_set = train_set.as_trained()
-        model = build_model(self.config, train_set, lambda: self.weights)
+        model: Any = build_model(self.config, train_set, lambda: self.weights)
         check_text_encoder(self.identity, model, f"'{self.path}'")
         load_into(model, self.weights, self.path)
         other = self.other
@@ -156,7 +158,8 @@ class SavedRun:
         reason = reads_columns(dataset, registry.resolve(self.config["model"]).ours)
         if reason is None:
             return
-        then, now = self.known.data.get("files", {}), described(dataset)["files"]
+        then = self.known.data.get("files", {})
+        now = described(dataset)["files"]
         changed = sorted({name for name in {*then, *now} if then.get(name) != now.get(name)})
         if changed:
             raise CheckpointError(
@@ -170,7 +173,8 @@ class SavedRun:
             )
 
     def _check_without_names(self, train_set: Any) -> None:
-        then, now = self.identity["data"], data_identity(train_set)
+        then = self.identity["data"]
+        now = data_identity(train_set)
         differing = sorted(key for key in then if then[key] != now.get(key))
         if differing:
             shown = ", ".join(
@@ -322,7 +326,8 @@ def load_finished(
                 dataset.prepare_histories()
                 model = saved.model(dataset)
             else:
-                model, loaders = None, ()
+                model = None
+                loaders = ()
         else:
             dataset, *parts = saved.data()
             loaders = tuple(parts)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Mapping, MutableMapping
 from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from logging import WARNING, getLogger
 from pathlib import Path
 from time import perf_counter, process_time
@@ -89,7 +90,7 @@ def run(
 
     Config(
         model, dataset, config_file_list, config_dict
-    )  # a mistake is told before processes are started
+    )  # a mistake is reported before processes are started
     world_size = nproc if world_size == -1 else world_size
     port = port or (free_port() if world_size == nproc else RECBOLES_PORT)
     launch = {
@@ -155,12 +156,13 @@ def run_recbole(
     init_seed(config["seed"], config["reproducibility"])
     processes = Processes.of(config)
     folder = _folder_of(config, processes) if saved else None
-    saved_here = saved and processes.first
+    own_folder = folder if processes.first else None  # only the first process writes
 
     held = ExitStack()
 
     def ended_before() -> bool:
         """Claim the run directory; whether the run in it has ended."""
+        assert folder is not None, "a run that is not saved has no directory"
         held.enter_context(folder.hold())
         folder.claim(bool(config["resume"]))
         if config["resume"]:
@@ -169,21 +171,23 @@ def run_recbole(
 
     with held:
         ended = processes.first_does(ended_before) if saved else False
-        with log_to(folder.path / "train.log" if saved_here else None, config["state"]):
+        log_file = None if own_folder is None else own_folder.path / "train.log"
+        with log_to(log_file, config["state"]):
             logger = getLogger()
             try:
                 if ended:
-                    result = processes.first_does(lambda: _result_again(config, folder))
+                    assert folder is not None, "a run that has ended has a directory"
+                    result = processes.first_does(partial(_result_again, config, folder))
                 else:
-                    result = _run(config, processes, folder if saved_here else None, saved, started)
+                    result = _run(config, processes, own_folder, saved, started)
             except KeyboardInterrupt as interrupt:
-                if saved_here:
+                if own_folder is not None:
                     # Whatever `state` leaves out of the log, this line is in it.
                     level = max(WARNING, logger.getEffectiveLevel())
                     logger.log(
                         level,
                         "Interrupted. Go on with: "
-                        f"{resume_command(config, folder.path, config_file_list)}",
+                        f"{resume_command(config, own_folder.path, config_file_list)}",
                     )
                     mark_reported(interrupt)
                 raise
@@ -289,10 +293,8 @@ def _usage(config: Config, seconds: float) -> str:
     """RecBole's table of the machine, with the mean load of this process instead of the load of one
     more second.
     """
-    memory, total = (
-        psutil.Process().memory_info().rss / 2**30,
-        psutil.virtual_memory().total / 2**30,
-    )
+    memory = psutil.Process().memory_info().rss / 2**30
+    total = psutil.virtual_memory().total / 2**30
     table = Texttable()
     table.set_cols_align(["l", "c"])
     table.add_rows(
@@ -316,7 +318,8 @@ def _report(
     config, model, trainer, train_set, test_set, best_valid, test, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
     """The content of result.json."""
-    progress, exact = getattr(trainer, "progress", None), getattr(trainer, "results", {})
+    progress = getattr(trainer, "progress", None)
+    exact = getattr(trainer, "results", {})
     slices: dict[str, Any] = {}
     if (
         "test" in getattr(trainer, "ranks", {})
@@ -394,7 +397,8 @@ def _folder_of(config: Config, processes: Processes) -> RunFolder:
     The settings of every process know it afterwards.
     """
     if not config["run_dir"]:
-        parent, name = Path(config["checkpoint_dir"]), f"{config['model']}-{config['dataset']}"
+        parent = Path(config["checkpoint_dir"])
+        name = f"{config['model']}-{config['dataset']}"
         config["run_dir"] = processes.first_does(lambda: str(RunFolder.made(parent, name).path))
     return RunFolder(Path(config["run_dir"]))
 

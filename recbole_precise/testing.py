@@ -28,7 +28,6 @@ from recbole_precise.training.phases import Phase, freeze_for
 from recbole_precise.training.views import phase_loaders
 
 _ROWS = 16
-_CLOSE = {"rtol": 1e-4, "atol": 1e-5}
 
 
 class Broken(AssertionError):
@@ -40,10 +39,14 @@ def _hold(true: Any, what: str) -> None:
         raise Broken(what)
 
 
+def _is_close(one: Tensor, other: Tensor) -> bool:
+    return torch.allclose(one, other, rtol=1e-4, atol=1e-5)
+
+
 def _close(one: Tensor, other: Tensor, what: str) -> None:
     _hold(one.shape == other.shape, f"{what}: shapes {tuple(one.shape)} and {tuple(other.shape)}")
     _hold(
-        torch.allclose(one, other, **_CLOSE),
+        _is_close(one, other),
         f"{what}: they differ by up to {(one - other).abs().max():.2g}",
     )
 
@@ -68,7 +71,8 @@ class Subject:
         }
         self.asked = model, dataset
         self.config = Config(model, dataset, config_dict=self.settings)
-        self.name, self.cls = self.config["model"], self.config.model_class
+        self.name = self.config["model"]
+        self.cls = self.config.model_class
         self.train, self.valid, self.test = data_preparation(
             self.config, create_dataset(self.config)
         )
@@ -110,7 +114,8 @@ class Subject:
         """A few steps of every phase on a model of its own: (phase, which trained tensors a
         gradient reached, which other tensors moved).
         """
-        model, found = self.model(), []
+        model = self.model()
+        found = []
         wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
         for phase in self.phases(model):
             if hasattr(model, "set_phase"):
@@ -127,9 +132,9 @@ class Subject:
             batches = list(phase_loaders(phase, self.train, self.valid)[0])
             model.train()
             for batch in (batches * 3)[:6]:
-                loss = model.calculate_loss(batch)
+                loss = _loss_of(model, batch)
                 optimizer.zero_grad()
-                (sum(loss) if isinstance(loss, tuple) else loss).backward()
+                loss.backward()
                 for parameter in trained:
                     reached[names[id(parameter)]] |= parameter.grad is not None and bool(
                         parameter.grad.any()
@@ -148,6 +153,17 @@ class Subject:
                 )
             )
         return found
+
+
+def _loss_of(model: Any, batch: Any) -> Tensor:
+    """Compute the loss; RecBole's models may give its terms one by one."""
+    loss = model.calculate_loss(batch)
+    if not isinstance(loss, tuple):
+        return loss
+    total, *others = loss
+    for term in others:
+        total = total + term
+    return total
 
 
 def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -173,10 +189,10 @@ def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 def shapes(subject: Subject) -> None:
     """A finite scalar loss, and a finite score of every item for every row."""
-    model, rows = subject.model(), subject.rows
+    model = subject.model()
+    rows = subject.rows
     if subject.phases(model):
-        loss = model.calculate_loss(next(iter(subject.train)))
-        loss = sum(loss) if isinstance(loss, tuple) else loss
+        loss = _loss_of(model, next(iter(subject.train)))
         _hold(
             loss.dim() == 0 and torch.isfinite(loss) and loss.requires_grad,
             f"the loss {loss} is no finite scalar with a gradient",
@@ -193,12 +209,14 @@ def shapes(subject: Subject) -> None:
 
 def padding(subject: Subject) -> None:
     """A row scores the same alone, among longer rows, and without its padding."""
-    model, rows = subject.model(), subject.rows
+    model = subject.model()
+    rows = subject.rows
     shortest = int(subject.lengths(rows).argmin())
     expected = subject.scores(model, rows)[shortest]
     alone = rows[slice(shortest, shortest + 1)]
     _close(subject.scores(model, alone)[0], expected, "a row alone and among longer ones")
-    length, longest = int(subject.lengths(alone)), rows[subject.history].shape[1]
+    length = int(subject.lengths(alone))
+    longest = rows[subject.history].shape[1]
     _hold(length < longest, "the data set has no test row with padding to look at")
     cut = {
         name: value[:, :length]
@@ -214,7 +232,8 @@ def padding(subject: Subject) -> None:
 
 def batch_order(subject: Subject) -> None:
     """The order of the rows of a batch is the order of their scores and nothing else."""
-    model, rows = subject.model(), subject.rows
+    model = subject.model()
+    rows = subject.rows
     order = torch.arange(len(rows)).flip(0)
     _close(
         subject.scores(model, rows[order]),
@@ -227,8 +246,10 @@ def causality(subject: Subject) -> None:
     """Nothing after a row's length is read, and a sequence encoder that claims it sees nothing that
     comes later.
     """
-    model, rows = subject.model(), subject.rows
-    history, shorter = rows[subject.history], (subject.lengths(rows) + 1) // 2
+    model = subject.model()
+    rows = subject.rows
+    history = rows[subject.history]
+    shorter = (subject.lengths(rows) + 1) // 2
     name = subject.config["ITEM_LIST_LENGTH_FIELD"]
     beyond = subject.changed(rows, **{name: shorter})
     kept = torch.where(torch.arange(history.shape[1]) < shorter[:, None], history, 0)
@@ -250,10 +271,10 @@ def causality(subject: Subject) -> None:
             with torch.no_grad():
                 before, after = (encoder(v, mask, **context)[row] for v in (vectors, changed))
             _hold(
-                not torch.allclose(before[at], after[at], **_CLOSE),
+                not _is_close(before[at], after[at]),
                 f"{place} does not see its own item",
             )
-            same = torch.allclose(before[:at], after[:at], **_CLOSE)
+            same = _is_close(before[:at], after[:at])
             _hold(
                 same == encoder.causal,
                 f"{place} says causal = {encoder.causal}, but earlier states "
@@ -262,19 +283,20 @@ def causality(subject: Subject) -> None:
 
 
 def _encoder_calls(
-    model: nn.Module, batch: Any
+    model: Any, batch: Any
 ) -> dict[str, tuple[Any, tuple[Tensor, Tensor], dict[str, Tensor]]]:
     """What each sequence encoder with `packed_states` was given for a training batch, by its name
     in the model.
     """
     calls: dict[str, tuple] = {}
-    encoders = {
+    encoders: dict[str, Any] = {
         name: module for name, module in model.named_modules() if hasattr(module, "packed_states")
     }
     for name, module in encoders.items():
+        packed_states: Any = module.packed_states
 
         def record(
-            vectors, mask, *, _name=name, _original=module.packed_states, _module=module, **context
+            vectors, mask, *, _name=name, _original=packed_states, _module=module, **context
         ):
             calls.setdefault(_name, (_module, (vectors.detach(), mask), context))
             return _original(vectors, mask, **context)
@@ -288,7 +310,8 @@ def _encoder_calls(
 
 def determinism(subject: Subject) -> None:
     """One seed: the same first weights, the same loss and gradients, the same scores."""
-    one, other = subject.model(3), subject.model(3)
+    one = subject.model(3)
+    other = subject.model(3)
     for (name, a), b in zip(one.state_dict().items(), other.state_dict().values()):
         _hold(torch.equal(a, b), f"the first values of {name} differ under one seed")
     _hold(
@@ -301,11 +324,12 @@ def determinism(subject: Subject) -> None:
     )
     if not subject.phases(one):
         return
-    batch, gradients = next(iter(subject.train)), []
+    batch = next(iter(subject.train))
+    gradients = []
     for model in (one, other):
         torch.manual_seed(5)
-        loss = model.train().calculate_loss(batch)
-        (sum(loss) if isinstance(loss, tuple) else loss).backward()
+        loss = _loss_of(model.train(), batch)
+        loss.backward()
         gradients.append([parameter.grad for parameter in model.parameters()])
     _hold(
         all((a is None and b is None) or torch.equal(a, b) for a, b in zip(*gradients)),
@@ -315,7 +339,8 @@ def determinism(subject: Subject) -> None:
 
 def save_and_load(subject: Subject) -> None:
     """Weights written and read give the same scores, whatever the model began with."""
-    one, other = subject.model(1), subject.model(2)
+    one = subject.model(1)
+    other = subject.model(2)
     beside = {
         name: value
         for name, value in (one.other_parameter() or {}).items()
@@ -337,7 +362,8 @@ def resume(subject: Subject) -> None:
     not.
     """
     with tempfile.TemporaryDirectory() as folder:
-        straight, stopped = Path(folder, "straight"), Path(folder, "stopped")
+        straight = Path(folder, "straight")
+        stopped = Path(folder, "stopped")
         with _stop_after(subject, None) as calls:
             _run(subject, straight)
         if calls[0]:
@@ -366,7 +392,8 @@ def _stop_after(subject: Subject, count: int | None) -> Iterator[list[int]]:
 
     Gives the number of steps made.
     """
-    cls, calls = subject.cls, [0]
+    cls = subject.cls
+    calls = [0]
     original = cls.calculate_loss
 
     def counted(self, *args, **kwargs):
@@ -410,7 +437,9 @@ def _metrics(path: Path) -> list:
 
 def predict(subject: Subject) -> None:
     """`predict` gives what `full_sort_predict` gives, for the target and for any other item."""
-    model, rows, item = subject.model(), subject.rows, subject.config["ITEM_ID_FIELD"]
+    model = subject.model()
+    rows = subject.rows
+    item = subject.config["ITEM_ID_FIELD"]
     others = torch.randint(
         1, subject.n_items, (len(rows),), generator=torch.Generator().manual_seed(0)
     )
@@ -553,7 +582,9 @@ def check_model(
 
     Raises Broken: naming every property that does not hold.
     """
-    subject, results, faults = Subject(model, dataset, settings), {}, []
+    subject = Subject(model, dataset, settings)
+    results = {}
+    faults = []
     for name in PROPERTIES:
         try:
             results[name] = check_property(subject, name)

@@ -33,11 +33,12 @@ _WRITTEN_HERE = re.compile(r"^#[^\n]*\brun it (?:again )?with\b", re.IGNORECASE 
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file (an empty file is an empty mapping).
+    """Read the mapping in a YAML file (an empty file is an empty mapping).
 
     A ConfigError that names file and line otherwise.
     """
-    file, text = Path(path), settings_text_of(path)
+    file = Path(path)
+    text = settings_text_of(path)
     try:
         content = yaml.load(text, Loader=SettingsLoader)
     except yaml.MarkedYAMLError as error:
@@ -68,7 +69,7 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def settings_text_of(path: str | Path) -> str:
-    """The text of a config file; a ConfigError that names it where it cannot be read."""
+    """Read the text of a config file; a ConfigError names it where it cannot be read."""
     file = Path(path)
     try:
         with Path(file).open("rb") as opened:
@@ -90,8 +91,9 @@ def settings_text_of(path: str | Path) -> str:
 
 
 def written_here(path: str | Path) -> bool:
-    """Whether a config file was written by this package: the settings of a run, or the best of a
-    search.
+    """Tell whether a config file was written by this package.
+
+    It then holds the settings of a run, or the best of a search.
 
     Such a file holds every key of a run, also those that the run's other settings make idle.
     """
@@ -146,11 +148,12 @@ def model_settings(name: str) -> dict[str, Any]:
 
 
 def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, Any]:
-    """What we add to RecBole's defaults: overall, then for a model of ours its own, its recipe, the
-    data set's, and its variant.
+    """Return what we add to RecBole's defaults.
+
+    Overall, then for a model of ours its own, its recipe, the data set's, and its variant.
 
     With the recipe `best`, what was tuned for a model of ours on a data set (properties/best/<data
-    set>/<Model>.yaml) goes before the data set's protocol; `default` leaves it out. A model that
+    set>/<Model>.yaml) overrides the data set's protocol; `default` leaves it out. A model that
     extends another takes over what was tuned for that one, but for the keys that its own file sets.
     """
     settings = RunSettings.defaults()
@@ -177,8 +180,9 @@ def our_settings(entry: Entry, dataset: str, recipe: str = "best") -> dict[str, 
 
 
 def parse_value(text: str, kinds: Collection[str] = ()) -> Any:
-    """The value that a text stands for: a Python literal, true, false, ~, null, or a YAML list or
-    mapping; else the text itself.
+    """Parse the value that a text stands for.
+
+    A Python literal, true, false, ~, null, or a YAML list or mapping; else the text itself.
 
     `kinds` are the types that the key takes; they decide where a text could be read in two ways: a
     template such as `{title}` is text for a key that takes text, a mapping for a key that takes
@@ -214,7 +218,7 @@ def parse_value(text: str, kinds: Collection[str] = ()) -> Any:
 
 
 def _unquoted(plain: str, text: str) -> str:
-    """A quoted text without its quotes, as Python reads it."""
+    """Unquote a quoted text, as Python reads it."""
     if len(plain) > 1 and plain[0] == plain[-1] and plain[0] in "'\"":
         try:
             value = ast.literal_eval(plain)

@@ -24,8 +24,9 @@ logger = logging.getLogger("recbole_precise")
 
 @dataclass(frozen=True)
 class Effect:
-    """What a key needs to be read: `needs` in words behind "does nothing without", `holds` as a
-    condition.
+    """What a key needs to be read.
+
+    `needs`: in words behind "does nothing without"; `holds`: as a condition.
 
     `instead` is a further sentence: what may have been meant.
     """
@@ -408,8 +409,9 @@ def idle(key: str, situation: Situation) -> str:
 
 
 def asks_nothing(value: Any, default: Any) -> bool:
-    """Whether a value asks for nothing that would not be so anyway: the default, or one that stands
-    for nothing.
+    """Tell whether a value asks for nothing that would not be so anyway.
+
+    It is the default, or one that stands for nothing.
     """
     if value is None or value == default:
         return True

@@ -1,5 +1,6 @@
-"""Intervals as RecBole writes them, "[5,inf)" or "[1,2);[5,inf)", read strictly: what cannot be
-read is an error.
+"""Intervals as RecBole writes them, "[5,inf)" or "[1,2);[5,inf)", read strictly.
+
+What cannot be read is an error.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Interval:
 
 
 def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
-    """The intervals of a text or of a pair of numbers in a YAML list, in their order.
+    """Read the intervals of a text, or of a pair of numbers in a YAML list, in their order.
 
     Args:
         value: text such as "[5,inf)", several with ';' between them, or a pair: a list is closed, a
@@ -55,7 +56,8 @@ def parse_intervals(value: Any, example: str = "[5,inf)") -> list[Interval]:
         match = _INTERVAL.fullmatch(part)
         if match is None:
             raise ValueError(_fault(part, example))
-        low, high = _bound(match[2]), _bound(match[3])
+        low = _bound(match[2])
+        high = _bound(match[3])
         if low is None or high is None:
             bad = match[2] if low is None else match[3]
             raise ValueError(
@@ -95,7 +97,7 @@ def _bound(value: Any) -> float | None:
 
 
 def _checked(interval: Interval, text: str) -> Interval:
-    """The interval, or a ValueError when no number lies in it."""
+    """Return the interval; raise a ValueError when no number lies in it."""
     closed = interval.with_low and interval.with_high
     if interval.low > interval.high or (interval.low == interval.high and not closed):
         raise ValueError(
@@ -108,8 +110,9 @@ def _checked(interval: Interval, text: str) -> Interval:
 
 
 def as_text(value: Any) -> Any:
-    """An interval as RecBole reads it: a pair, which YAML makes of [6,inf] and Python of (5,30), as
-    the text that it was.
+    """Write an interval as RecBole reads it.
+
+    A pair, which YAML makes of [6,inf] and Python of (5,30), becomes the text that it was.
     """
     if not isinstance(value, (list, tuple)):
         return value
@@ -118,8 +121,9 @@ def as_text(value: Any) -> Any:
 
 
 def check_interval(name: str, value: Any, where: str, example: str = "[5,inf)") -> None:
-    """Raise a ConfigError that names key, value and place when a value is no interval that can be
-    filtered by.
+    """Refuse a value that is no interval that can be filtered by.
+
+    A ConfigError names key, value and place.
     """
     try:
         parse_intervals(value, example)
@@ -143,8 +147,9 @@ def check_count_interval(name: str, value: Any, where: str) -> None:
 def check_value_intervals(
     value: Mapping[Any, Any], where: str, types: Mapping[str, str] | None
 ) -> None:
-    """Check `val_interval`: intervals of numeric columns, lists of the values to keep of token
-    columns.
+    """Check `val_interval`.
+
+    Intervals of numeric columns, lists of the values to keep of token columns.
 
     Args:
         types: column -> type of the columns that are loaded; None where they are not known.

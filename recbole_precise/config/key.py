@@ -23,9 +23,8 @@ class Key:
     """The values that a key takes.
 
     `kinds`: its types, as in the comments of the YAML files: "int", "float or str", ... `low` and
-        `high` bound numbers,
-    `above` and `below` bound them without the bound itself. `choices` are compared without case
-        when `any_case`. `infinite`: whether numbers in a list may be infinite.
+    `high` bound numbers, `above` and `below` bound them without the bound itself. `choices` are
+    compared without case when `any_case`. `infinite`: whether numbers in a list may be infinite.
     """
 
     kinds: str
@@ -68,7 +67,7 @@ class Key:
             raise ConfigError(f"{name} ({where}) must be {self.wanted()}, not {shown(value)}.")
 
     def wanted(self) -> str:
-        """The values taken, in words: 'a number above 0', 'one of adam, adamw'."""
+        """Say which values are taken: 'a number above 0', 'one of adam, adamw'."""
         if self.choices is not None and "list" not in self.types:
             return f"one of {', '.join(self.choices)}"
         if self.choices is not None:
@@ -100,13 +99,8 @@ class Key:
             upper = f"at most {_digits(self.high)}"
         elif self.below is not None:
             upper = f"below {_digits(self.below)}"
-        return (
-            f" {lower} and {upper}"
-            if lower and upper
-            else f" {lower or upper}"
-            if lower or upper
-            else ""
-        )
+        bounds = [bound for bound in (lower, upper) if bound]
+        return f" {' and '.join(bounds)}" if bounds else ""
 
     def _check_choice(self, name: str, value: Any, where: str) -> None:
         known = {choice.lower() if self.any_case else choice for choice in self.choices or ()}
@@ -143,7 +137,7 @@ def _digits(bound: float) -> str:
 
 
 def _hint(key: Key, value: Any) -> str:
-    """A sentence about text in braces, which YAML reads as a mapping."""
+    """Explain, about text in braces, that YAML reads it as a mapping."""
     if "str" in key.types and isinstance(value, dict):
         return ' Text with braces is written in quotes: "{title}".'
     if key.types == ("dict",) and isinstance(value, str) and value.strip().startswith("{"):

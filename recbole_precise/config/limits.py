@@ -1,5 +1,6 @@
-"""What a machine can hold and run: counts of workers and threads, and tables of parameters, refused
-before they are asked for.
+"""What a machine can hold and run, refused before it is asked for.
+
+Counts of workers and threads, and tables of parameters.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ def cores() -> int:
 
 
 def most_processes() -> int:
-    """Processes that a machine of so many cores runs at most.
+    """Return how many processes a machine of so many cores runs at most.
 
     Beyond it a count is taken to be a mistake.
     """
@@ -63,7 +64,8 @@ def check_limits(settings: Mapping[str, Any], where: Callable[[str], str]) -> No
             raise ConfigError(
                 f"{key} ({where(key)}) must be at most {_WIDEST}, not {shown(width)}."
             )
-    width, layers = settings.get("embedding_size"), settings.get("n_layers")
+    width = settings.get("embedding_size")
+    layers = settings.get("n_layers")
     if isinstance(width, int) and isinstance(layers, int) and "n_heads" in settings:
         needed = (
             _FLOAT * _COPIES * 4 * width * width * max(layers, 1)
@@ -104,8 +106,9 @@ def check_against_data(config: Any, items: int) -> None:
 
 @contextlib.contextmanager
 def built_with(model: str, of_recbole: bool) -> Iterator[None]:
-    """Turn what fails while a model is built into a sentence: memory that runs out, and what a
-    model of RecBole does not take.
+    """Turn what fails while a model is built into a sentence.
+
+    Memory that runs out, and what a model of RecBole does not take.
     """
     try:
         yield

@@ -1,5 +1,6 @@
-"""YAML as settings are written: plain values alone, bounded in size and depth, each fault with its
-line.
+"""YAML as settings are written: plain values alone, bounded in size and depth.
+
+Each fault is reported with its line.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ _PLAIN_TAGS = ("null", "bool", "int", "float", "str", "seq", "map")
 
 
 class SettingsLoader(yaml.SafeLoader):
-    """YAML as RecBole reads it (`1e-3` is a number), without Python objects, dates, and keys that
-    are given twice.
+    """YAML as RecBole reads it (`1e-3` is a number), with less allowed.
+
+    Without Python objects, dates, and duplicate keys.
 
     A date such as 2024-01-31 stays the text that it is. Tags other than those of plain values are
     refused, and so is what would take unbounded time or memory: deep nesting, and aliases that grow
-        or refer to themselves.
+    or refer to themselves.
     """
 
     def __init__(self, stream: Any) -> None:
@@ -45,14 +47,14 @@ class SettingsLoader(yaml.SafeLoader):
             self._level -= 1
 
     def get_single_node(self) -> yaml.Node | None:
-        """The document's node, its aliases checked."""
+        """Return the document's node, its aliases checked."""
         node = super().get_single_node()
         if node is not None:
             _check_growth(node)
         return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        """A mapping whose keys are single values, each given once."""
+        """Construct a mapping whose keys are single values, each given once."""
         seen: set[str] = set()
         for key_node, _ in node.value:
             if not isinstance(key_node, yaml.ScalarNode):
@@ -65,7 +67,7 @@ class SettingsLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
     def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        """A value.
+        """Construct a value.
 
         A ConstructorError that names the line where a tag asks for a value that the text is not.
         """

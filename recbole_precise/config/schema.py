@@ -1,5 +1,6 @@
-"""What a key may hold: its types, choices and range, for our keys and for RecBole's that are worth
-checking.
+"""What a key may hold: its types, choices and range.
+
+For our keys, and for RecBole's that are worth checking.
 """
 
 from __future__ import annotations
@@ -26,14 +27,15 @@ def _count(low: int = 1, **more: Any) -> Key:
 
 
 def _size(**more: Any) -> Key:
-    """A width of a layer: what no machine multiplies is refused before the memory for it is asked
-    for.
+    """Describe a width of a layer.
+
+    What no machine multiplies is refused before the memory for it is asked for.
     """
     return Key("int", low=1, high=2**20, **more)
 
 
 def _layers(**more: Any) -> Key:
-    """A number of layers, heads or parts, each of which is an object."""
+    """Describe a number of layers, heads or parts, each of which is an object."""
     return Key("int", low=1, high=1000, **more)
 
 
@@ -242,7 +244,9 @@ def known_key(name: str) -> Key | None:
 
 
 def like(default: Any) -> Key | None:
-    """The entry that a default value suggests, for keys of models that are listed nowhere.
+    """Return the entry that a default value suggests.
+
+    For keys of models that are listed nowhere.
 
     None when it suggests nothing.
     """
@@ -258,8 +262,9 @@ def like(default: Any) -> Key | None:
 
 
 def entry_for(name: str, ours: bool, default: Any) -> Key | None:
-    """What a key of a model takes: the listed entry, or for keys of models that are listed nowhere
-    what the default suggests.
+    """Return what a key of a model takes.
+
+    The listed entry, or for keys of models that are listed nowhere what the default suggests.
 
     RecBole's models give names such as `score` or `n_layers` meanings of their own: `model_keys`
     serves `ours` alone.

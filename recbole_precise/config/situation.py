@@ -49,8 +49,9 @@ class Situation:
 
     @property
     def is_one_phase_of_several(self) -> bool:
-        """Whether a run of experts trains some of the phases alone: the runs of one model share
-        their settings then.
+        """Tell whether a run of experts trains some of the phases alone.
+
+        The runs of one model share their settings then.
         """
         return self.towers and set(self["phases"] or ()) != {"pretrain", "align", "finetune"}
 

@@ -1,5 +1,6 @@
-"""Files that were split beforehand (`benchmark_filename`): what trains, what is evaluated, and the
-history before it.
+"""Files that were split beforehand (`benchmark_filename`).
+
+What trains, what is evaluated, and the history before it.
 
 Two forms are read. *Events*, one a line with its time: the first file trains; a row of validation
 stands behind the training and validation events of its user that came before it, a row of testing
@@ -34,7 +35,9 @@ PARTS = ("training", "validation", "testing")
 
 
 def part_numbers(names: Sequence[object]) -> list[int]:
-    """The part of each file that `benchmark_filename` names: [train, valid, test] or [train, test].
+    """Return the number of the part of each file that `benchmark_filename` names.
+
+    These are [train, valid, test] or [train, test].
 
     Raises:
         ConfigError: for another number of files, or one named twice.
@@ -66,8 +69,9 @@ class Beforehand:
 
 
 def check_parts(given: Beforehand, files: Mapping[int, Path]) -> None:
-    """Refuse files that leave a part without a row; log rows that cannot be asked, and training
-    behind the tests.
+    """Refuse files that leave a part without a row.
+
+    Log rows that cannot be asked, and training behind the tests.
 
     Args:
         files: the file of each part.
@@ -131,7 +135,7 @@ def split_events(
 
 
 def _view(store: SequenceStore, part: int, ends: Tensor) -> View:
-    """What one part sees, its targets in the place of the part.
+    """Build the view of one part, its targets in the place of the part.
 
     Training ends with the last event of each sequence.
     """
@@ -141,7 +145,9 @@ def _view(store: SequenceStore, part: int, ends: Tensor) -> View:
 
 
 def _in_order_of_users(store: SequenceStore, ends: Tensor, times: np.ndarray) -> Tensor:
-    """`ends` in RecBole's order of rows: users by the time of their first row, then by id.
+    """Sort `ends` in RecBole's order of rows.
+
+    Users by the time of their first row, then by id.
 
     A user's rows in order of time.
     """
@@ -206,7 +212,9 @@ def take_lists(frame: pd.DataFrame, pairs: Mapping[str, str], where: Callable[[i
 def row_store(
     lists: Lists, rows: np.ndarray, user: Tensor, targets: Mapping[str, Tensor]
 ) -> SequenceStore:
-    """A sequence of its own for each of some rows: its list and, as the last event, its target.
+    """Store some rows as sequences of their own.
+
+    Each is the row's list and, as the last event, its target.
 
     Args:
         rows: int64 `[n]`, numbers of the rows.
@@ -250,7 +258,9 @@ def chain_rows(
         by file.
     """
     offsets = np.concatenate([[0], np.cumsum(lists.lengths.numpy())])
-    items, goals, owners = lists.fields[item].numpy(), target.tolist(), user.tolist()
+    items = lists.fields[item].numpy()
+    goals = target.tolist()
+    owners = user.tolist()
     current: dict[int, tuple[list[int], list[int]]] = {}
     sequences: list[list[int]] = []
     for row in range(count):
@@ -261,7 +271,8 @@ def chain_rows(
             if len(listed) >= len(whole):
                 whole = listed
         else:
-            chain, whole = [row], listed
+            chain = [row]
+            whole = listed
             sequences.append(chain)
         current[owners[row]] = (chain, [*whole, goals[row]])
     sequences.sort(key=lambda chain: owners[chain[0]])
@@ -269,8 +280,9 @@ def chain_rows(
 
 
 def _carries_on(whole: list[int], listed: list[int], longest: int) -> bool:
-    """Whether a list is the sequence so far, or that and more, or its last items where it
-    was cut.
+    """Tell whether a list carries on the sequence so far.
+
+    It is that sequence, or that and more, or its last items where it was cut.
     """
     if len(listed) >= len(whole):
         return listed[: len(whole)] == whole
@@ -325,8 +337,9 @@ def split_rows_given(
     targets: Mapping[str, Tensor],
     longest: int,
 ) -> Beforehand:
-    """Parts of rows whose histories the files give: the chains of the first file train, every other
-    row stands for itself.
+    """Split rows whose histories the files give.
+
+    The chains of the first file train, every other row stands for itself.
 
     Args:
         part: int64 `[rows]`, the part of each row's file.
@@ -346,8 +359,9 @@ def split_rows_given(
 
 
 def latest_rows(part: np.ndarray, user: Tensor) -> np.ndarray:
-    """int64 `[users]`: for each user, by id, the last row of the last part that has one: the
-    history that is known of them.
+    """Find the last row of the last part that has one, for each user by id: int64 `[users]`.
+
+    It is the history that is known of them.
     """
     order = np.lexsort([np.arange(len(part)), part, user.numpy()])
     owners = user.numpy()[order]

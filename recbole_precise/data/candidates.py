@@ -1,5 +1,6 @@
-"""What `eval_args: mode` and sampled negatives need of settings and data, checked before RecBole's
-loaders are made.
+"""What `eval_args: mode` and sampled negatives need of settings and data.
+
+Checked before RecBole's loaders are made.
 
 RecBole fails on these with a stack trace, or draws for ever an item that there is not.
 """
@@ -69,8 +70,9 @@ def check_cuts(config: Any, dataset: Any) -> None:
 
 
 def check_candidates(config: Any, dataset: Any, built: Sequence[Any]) -> None:
-    """Refuse sampling where a user has no item left to be drawn, and warn where drawn candidates
-    must repeat.
+    """Refuse sampling where a user has no item left to be drawn.
+
+    Warn where drawn candidates must repeat.
 
     Args:
         dataset: the data set whose items RecBole draws by their popularity.
@@ -86,7 +88,8 @@ def check_candidates(config: Any, dataset: Any, built: Sequence[Any]) -> None:
     drawn = set(phases.values()) - {"none"}
     if not drawn:
         return
-    field, everything = dataset.iid_field, dataset.item_num - 1
+    field = dataset.iid_field
+    everything = dataset.item_num - 1
     popular = (
         _distinct([dataset] if config["repeatable"] else built, field)
         if "popularity" in drawn
@@ -122,7 +125,7 @@ def _distinct(parts: Sequence[Any], field: str) -> int:
 
 
 def _most_used(parts: Sequence[Any], field: str) -> int:
-    """The most distinct items that a user has in all parts together."""
+    """Return the most distinct items that a user has in all parts together."""
     users = np.concatenate([np.asarray(part.inter_feat[part.uid_field]) for part in parts])
     items = np.concatenate([np.asarray(part.inter_feat[field]) for part in parts])
     pairs = np.unique(np.stack([users, items], 1), axis=0)

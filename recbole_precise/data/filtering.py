@@ -1,5 +1,6 @@
-"""Which events a data set loses between its files and its split: counted and reported, cause by
-cause.
+"""Which events a data set loses between its files and its split.
+
+Counted and reported, cause by cause.
 
 RecBole filters without saying how much goes. Its `Dataset` is therefore given a `_data_filtering`
 that runs the same steps and counts between them (`count_filters`), so that every data set reports,
@@ -48,14 +49,14 @@ class Dropped:
 
 
 def examples(names: Sequence[object], total: int | None = None) -> str:
-    """The first three names, and three dots where there are more."""
+    """Show the first three names, and three dots where there are more."""
     total = len(names) if total is None else total
     shown = ", ".join(str(name) for name in list(names)[:_SHOWN])
     return shown + (", ..." if total > _SHOWN else "")
 
 
 def counted(number: int, word: str) -> str:
-    """A count with its noun: '1 event', '1,200 events'."""
+    """Write a count with its noun: '1 event', '1,200 events'."""
     return f"{number:,} {word}{'' if number == 1 else 's'}"
 
 
@@ -108,7 +109,7 @@ def count_filters(module: types.ModuleType) -> None:
 
 
 def _inter_files(dataset: Any) -> list[Path]:
-    """The .inter files of a data set, in the order in which they are read."""
+    """List the .inter files of a data set, in the order in which they are read."""
     parts = dataset.benchmark_filename_list
     names = [dataset.dataset_name]
     if parts is not None:
@@ -214,7 +215,7 @@ def drop_missing_ids(dataset: Any) -> np.ndarray:
 
 
 def _drop_missing_ids_of_parts(dataset: Any) -> None:
-    """The same for files that were split beforehand, which RecBole does not filter.
+    """Drop missing ids of files that were split beforehand, which RecBole does not filter.
 
     Their sizes follow.
     """
@@ -247,15 +248,16 @@ def _count_step(dataset: Any, total: int, key: str, step: Callable[[], None]) ->
 
 
 def _names_read(dataset: Any) -> dict[str, pd.Series]:
-    """The ids in .user and .item as read, before any filter."""
+    """List the ids in .user and .item as read, before any filter."""
     sides = (("user", dataset.uid_field), ("item", dataset.iid_field))
     feats = {name: (getattr(dataset, f"{name}_feat"), field) for name, field in sides}
     return {name: feat[field].copy() for name, (feat, field) in feats.items() if feat is not None}
 
 
 def _count_without_row(dataset: Any, total: int, read: dict[str, pd.Series]) -> None:
-    """Run `filter_inter_by_user_or_item` and report each reason apart: items, users, and rows that
-    val_interval took.
+    """Run `filter_inter_by_user_or_item` and report each reason apart.
+
+    The reasons are items, users, and rows that val_interval took.
     """
     key = "filter_inter_by_user_or_item"
     if dataset.uid_field is None:
@@ -305,7 +307,7 @@ def _count_without_row(dataset: Any, total: int, read: dict[str, pd.Series]) -> 
 
 
 def _ids_of_events(dataset: Any) -> pd.DataFrame:
-    """The user and item columns, kept apart from filters that change the data set's own table."""
+    """Keep the user and item columns apart from filters that change the data set's own table."""
     return dataset.inter_feat[[dataset.uid_field, dataset.iid_field]].copy()
 
 
@@ -330,8 +332,9 @@ def _those(names: pd.Series, word: str) -> str:
 
 
 def _count_by_number(dataset: Any, total: int) -> None:
-    """Run the filter by number of interactions and report the events, users and items that it
-    takes.
+    """Run the filter by number of interactions.
+
+    Report the events, users and items that it takes.
     """
     keys = [f"{side}_inter_num_interval" for side in ("user", "item")]
     if dataset.uid_field is None:
@@ -386,8 +389,9 @@ def _names_file(config: Any, name: str) -> bool:
 
 
 def refuse_filters_of_parts(config: Any) -> None:
-    """Refuse filters beside `benchmark_filename`: RecBole passes them over for files that were
-    split beforehand.
+    """Refuse filters beside `benchmark_filename`.
+
+    RecBole passes them over for files that were split beforehand.
     """
     if config["benchmark_filename"] is None:
         return

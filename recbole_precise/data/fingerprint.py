@@ -1,5 +1,6 @@
-"""What tells one data set from another, whatever the order of its rows and the numbers of its
-names.
+"""What tells one data set from another.
+
+Whatever the order of its rows and the numbers of its names.
 """
 
 from __future__ import annotations
@@ -44,7 +45,9 @@ def mixed(values: np.ndarray) -> np.ndarray:
 
 
 def time_bits(times: np.ndarray) -> np.ndarray:
-    """Times as 64-bit numbers: equal times have equal bits, whether read as whole numbers or not.
+    """Convert times to 64-bit numbers.
+
+    Equal times have equal bits, whether read as whole numbers or not.
 
     Args:
         times: int64 or float64 `[events]`.

@@ -1,5 +1,6 @@
-"""Item frequencies in training, and buckets of items that hold equal shares of it (as PAD weighs
-its experts by).
+"""Item frequencies in training, and buckets of items that hold equal shares of it.
+
+PAD weighs its experts by them.
 
 All counts here come from training events alone (`SequenceDataset.train_item_counts`); bucket 1
 holds the most frequent items, the last bucket those that were rarely or never trained.
@@ -12,8 +13,9 @@ from torch import Tensor
 
 
 def item_counts(items: Tensor, n_items: int) -> Tensor:
-    """int64 `[n_items]`: occurrences of each id among `items` (any shape), 0 (padding) not
-    counted.
+    """Count each id among `items` (any shape): int64 `[n_items]`.
+
+    0 (padding) is not counted.
     """
     counts = torch.bincount(items.flatten(), minlength=n_items)
     counts[0] = 0
@@ -21,15 +23,17 @@ def item_counts(items: Tensor, n_items: int) -> Tensor:
 
 
 def by_frequency(counts: Tensor) -> Tensor:
-    """int64 `[n_items - 1]`: item ids from the most to the least frequent, ties by id, without the
-    padding.
+    """Sort item ids from the most to the least frequent: int64 `[n_items - 1]`.
+
+    Ties by id, without the padding.
     """
     return torch.sort(counts[1:], descending=True, stable=True).indices + 1
 
 
 def bucket_cuts(counts: Tensor, buckets: int = 10) -> list[int]:
-    """Places `[buckets + 1]` in `by_frequency` where buckets begin and end: bucket b is `[cuts[b -
-    1], cuts[b])`.
+    """Return where buckets begin and end in `by_frequency`: `[buckets + 1]`.
+
+    Bucket b is `[cuts[b - 1], cuts[b])`.
 
     Items are taken by falling frequency; a bucket is closed as soon as it holds at least `1 /
     buckets` of all training events, and the next begins to count from 0. The last bucket takes what
@@ -41,7 +45,8 @@ def bucket_cuts(counts: Tensor, buckets: int = 10) -> list[int]:
     if buckets < 1:
         raise ValueError(f"there must be at least one bucket, not {buckets}")
     ordered = counts[by_frequency(counts)]
-    total, cumulative = int(ordered.sum()), torch.cumsum(ordered, 0)
+    total = int(ordered.sum())
+    cumulative = torch.cumsum(ordered, 0)
     cuts = [0]
     for _ in range(buckets - 1):
         held = int(cumulative[cuts[-1] - 1]) if cuts[-1] else 0

@@ -1,5 +1,6 @@
-"""Whole items or users held out of training, as if they came afterwards: which ones, and what is
-left to train on.
+"""Whole items or users held out of training, as if they came afterwards.
+
+Which ones, and what is left to train on.
 
 A held-out item is in no training row, neither as input nor as target, and so in no count,
 transition or frequency; a held-out user has no training row. Validation and test rows stay as they
@@ -32,7 +33,7 @@ def choose_items(
     by: str = "random",
     seed: int = 2020,
 ) -> np.ndarray:
-    """The items to hold out: a share of those that have events, at least one.
+    """Choose the items to hold out: a share of those that have events, at least one.
 
     Args:
         items: int64 `[events]`.
@@ -67,7 +68,9 @@ def choose_items(
 def choose_users(
     users: np.ndarray, tokens: Sequence[str], share: float, seed: int = 2020
 ) -> np.ndarray:
-    """The users to hold out: a share of `users` (int64 ids), drawn from `seed` by their names.
+    """Choose the users to hold out: a share of `users` (int64 ids).
+
+    Drawn from `seed` by their names.
 
     Bool `[len(tokens)]`.
     """
@@ -82,7 +85,7 @@ def choose_users(
 def training_store(
     store: SequenceStore, last: Tensor, held: Tensor, item_field: str, users: Tensor | None = None
 ) -> tuple[SequenceStore, Tensor]:
-    """The training events of kept users on kept items, as a store of their own.
+    """Return the training events of kept users on kept items, as a store of their own.
 
     Args:
         last: int64 `[users]`, each user's last training target, its first event when there is none.
@@ -91,7 +94,8 @@ def training_store(
     Returns: the store, and int64 `[events of the old one]`, where each event stands in it, -1 for
         those that are left out.
     """
-    user, event = store.owner.long(), torch.arange(len(store))
+    user = store.owner.long()
+    event = torch.arange(len(store))
     first = store.offsets[:-1]
     keep = (event <= last[user]) & (last > first)[user] & ~held[store.fields[item_field]]
     if users is not None:
@@ -106,8 +110,10 @@ def training_store(
 def hold_out(
     dataset: SequenceDataset, views: Mapping[str, View]
 ) -> tuple[Tensor | None, dict[str, View]]:
-    """What `holdout_items` and `holdout_users` ask for: the items (bool `[items]`, None: none), and
-    the views of a training part without them.
+    """Hold out what `holdout_items` and `holdout_users` ask for.
+
+    Gives the items (bool `[items]`, None for no items), and the views of a training part without
+    them.
     """
     config: Any = dataset.config
     store = dataset.store
@@ -139,7 +145,10 @@ def hold_out(
 
 
 def _without(view: View, items: Tensor, users: Tensor | None, item_field: str) -> View:
-    """The training side of a view without some items and users; rows keep their order."""
+    """Return the training side of a view without some items and users.
+
+    Rows keep their order.
+    """
     store, place = training_store(view.store, view.train_last, items, item_field, users)
     ends = view.ends[0]
     if ends is not None:

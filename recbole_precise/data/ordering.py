@@ -13,8 +13,9 @@ import numpy as np
 
 
 def sort_keys(values: np.ndarray) -> np.ndarray:
-    """uint64 keys `[n]` from 0 that are in the same order, with the same ties, as integer or float
-    `values [n]`.
+    """Map `values [n]` to uint64 keys `[n]` from 0, in the same order.
+
+    With the same ties; values are integer or float.
 
     Raises ValueError for values that are not finite.
     """
@@ -42,8 +43,9 @@ def sort_keys(values: np.ndarray) -> np.ndarray:
 
 
 def stable_order(keys: Sequence[np.ndarray], start: np.ndarray | None = None) -> np.ndarray:
-    """int64 `[n]`: the order that sorts by the last of `keys`, ties by the one before it, and so on
-    (as `np.lexsort`).
+    """Sort by the last of `keys`, ties by the one before it, and so on: int64 `[n]`.
+
+    As `np.lexsort`.
 
     Args:
         keys: integer or float arrays `[n]`, the least important first.

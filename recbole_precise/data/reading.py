@@ -1,5 +1,6 @@
-"""Reading atomic files fast and small: the C parser, tokens as codes instead of one Python string
-per cell.
+"""Atomic files read fast and small.
+
+By the C parser, with tokens as codes instead of one Python string per cell.
 
 RecBole reads with pandas' Python parser into object columns, which takes minutes and gigabytes for
 millions of events. What comes out here has the same values, so the ids that RecBole makes of the
@@ -49,7 +50,8 @@ def read_columns(
     Raises DataError naming file, column and lines for a cell that is no number, and for bytes that
     are no text.
     """
-    types, names = dict(header), [name for name, _ in header]
+    types = dict(header)
+    names = [name for name, _ in header]
     wanted = [name for name in names if name in set(wanted)]
     parsers = {"token": object, "float": np.float64}
 
@@ -125,8 +127,9 @@ def read_columns(
 
 
 def _common_codes(column: pd.Series, numbers: dict[str, int]) -> np.ndarray:
-    """int32 codes `[n]` of a piece of a column in the numbering of all pieces, which grows; -1
-    where missing.
+    """Code a piece of a column in the numbering of all pieces, which grows.
+
+    int32 codes `[n]`, -1 where missing.
 
     pandas can read categories itself, but sorts them in every piece and looks through those of all
     pieces to unite them.
@@ -141,7 +144,7 @@ def _common_codes(column: pd.Series, numbers: dict[str, int]) -> np.ndarray:
 
 
 def _numbers(parts: list[pd.Series], times: bool) -> np.ndarray | None:
-    """The pieces of a number column as one array.
+    """Join the pieces of a number column in one array.
 
     None when they are `times` and not all finite numbers.
     """
@@ -158,8 +161,9 @@ def _numbers(parts: list[pd.Series], times: bool) -> np.ndarray | None:
 def split_cells(
     cells: pd.Series, kind: str, separator: str, longest: int | None = None
 ) -> pd.Series:
-    """Each cell's values as an array: strings for `token_seq`, floats for `float_seq`; the first
-    `longest` of them.
+    """Split each cell's values into an array: strings or floats, the first `longest`.
+
+    Strings for `token_seq`, floats for `float_seq`.
 
     Raises ValueError for a value that is no number.
     """

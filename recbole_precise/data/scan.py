@@ -1,5 +1,6 @@
-"""A look over an atomic file before it is parsed: its header, and the faults that a parser would
-pass over in silence.
+"""A look over an atomic file before it is parsed.
+
+Its header, and the faults that a parser would pass over in silence.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ _SHOWN = 5  # faults named in one message
 
 @dataclass(frozen=True)
 class Scan:
-    """What a file holds: lines after the header that are not blank, and whether quote
-    marks occur.
+    """What a file holds.
+
+    Lines after the header that are not blank, and whether quote marks occur.
     """
 
     rows: int
@@ -99,8 +101,9 @@ def check_id_columns(path: Path, types: Mapping[str, str], ids: Iterable[str | N
 
 
 def check_file(path: Path, separator: str, encoding: str, ids: Iterable[str | None]) -> None:
-    """Check header, columns of ids and number of fields of a file that another reader is about to
-    read.
+    """Check a file that another reader is about to read.
+
+    Its header, columns of ids and number of fields.
 
     Raises:
         DataError: as `read_header`, `check_id_columns` and `scan`.
@@ -112,8 +115,9 @@ def check_file(path: Path, separator: str, encoding: str, ids: Iterable[str | No
 
 
 def ascii_compatible(encoding: str) -> bool:
-    """Whether separators, quote marks and line ends are single bytes that occur in no other
-    character.
+    """Tell whether separators, quote marks and line ends are single bytes.
+
+    Bytes that occur in no other character.
     """
     try:
         return codecs.lookup(encoding or "utf-8").name in (
@@ -177,8 +181,12 @@ def scan(path: Path, separator: str, columns: int) -> Scan:
 
 
 def _blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
-    """`(number of the first line, bytes)` of pieces of whole lines, each ending in a line feed."""
-    line, rest = 1, b""
+    """Yield `(number of the first line, bytes)` of pieces of whole lines.
+
+    Each ends in a line feed.
+    """
+    line = 1
+    rest = b""
     with Path(path).open("rb") as file:
         while piece := file.read(_BLOCK):
             cut = piece.rfind(b"\n") + 1
@@ -211,8 +219,9 @@ def lines_with(
 def not_numbers(
     path: Path, separator: str, encoding: str, place: int, name: str, *, missing: bool
 ) -> DataError | None:
-    """The error that names the lines whose field number `place` is no finite number, or None when
-    there are none.
+    """Return the error that names the lines whose field number `place` is no finite number.
+
+    None when there are no such lines.
 
     Empty fields count when `missing`.
     """

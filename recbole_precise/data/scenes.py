@@ -1,5 +1,6 @@
-"""Several scenes in one id space: which events belong to the target scene, and the views of the
-data (PRECISE, section III).
+"""Several scenes in one id space (PRECISE, section III).
+
+Which events belong to the target scene, and the views of the data.
 
 All scenes share users, items and one sequence per user. The *target* view trains and evaluates on
 the target scene's own sequences. The *universal* view trains on the events of all scenes and
@@ -61,7 +62,7 @@ class Condition:
     number: float | None
 
     def check(self, kind: str) -> str | None:
-        """What is wrong with comparing a column of the type `kind`, or None."""
+        """Say what is wrong with comparing a column of the type `kind`, or None."""
         if kind == "float":
             return (
                 f"compares the numbers in '{self.column}' with the text '{self.text}'"
@@ -114,7 +115,8 @@ def parse_rule(name: str, text: Any) -> Rule:
     where = f"scene_rules: {name}"
     if not isinstance(text, str) or not text.strip():
         raise ConfigError(f"{where}: the rule must be text such as 'rating >= 4', not {text!r}.")
-    conditions, place = [], 0
+    conditions = []
+    place = 0
     while True:
         found = _CONDITION.match(text, place)
         if found is None:
@@ -157,7 +159,10 @@ def _number(text: str) -> float | None:
 
 
 def rules_of(settings: Mapping[str, Any]) -> list[Rule]:
-    """The rules in `scene_rules`, in their order; ConfigError for one that cannot be read."""
+    """Read the rules in `scene_rules`, in their order.
+
+    ConfigError for one that cannot be read.
+    """
     return [parse_rule(str(name), text) for name, text in (settings["scene_rules"] or {}).items()]
 
 
@@ -174,8 +179,9 @@ def columns_read(settings: Mapping[str, Any]) -> dict[str, str]:
 def check_columns(
     settings: Mapping[str, Any], path: Path, types: Mapping[str, str], loaded: Sequence[str]
 ) -> None:
-    """Refuse scenes over columns of .inter that are missing, not loaded or of a type that cannot be
-    compared.
+    """Refuse scenes over columns of .inter that cannot be used.
+
+    They are missing, not loaded or of a type that cannot be compared.
 
     Args:
         types: column -> type, as in the header of the file. loaded: columns that load_col and
@@ -224,12 +230,14 @@ class Scenes:
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], frame: pd.DataFrame, path: Path) -> Scenes:
-        """The scenes of .inter, from its values as read.
+        """Derive the scenes of .inter from its values as read.
 
         Raises DataError for a target scene that there is not, a rule that no event satisfies, and a
         name with two meanings.
         """
-        target, counts, inside = settings["target_scene"], {}, None
+        target = settings["target_scene"]
+        counts = {}
+        inside = None
         field = settings["scene_field"]
         if field:
             tokens = pd.Categorical(frame[field])
@@ -261,14 +269,14 @@ class Scenes:
         return scenes
 
     def in_words(self) -> str:
-        """The scenes by falling size, with their numbers of events."""
+        """List the scenes by falling size, with their numbers of events."""
         ordered = sorted(self.counts.items(), key=lambda pair: -pair[1])
         more = f" and {len(ordered) - _SHOWN} more" if len(ordered) > _SHOWN else ""
         return ", ".join(f"{name} ({count:,} events)" for name, count in ordered[:_SHOWN]) + more
 
 
 def _contents(rule: Rule, frame: pd.DataFrame) -> str:
-    """What the columns of a rule hold, in words."""
+    """Describe what the columns of a rule hold."""
     parts = []
     for column in dict.fromkeys(condition.column for condition in rule.conditions):
         values = frame[column]
@@ -288,8 +296,9 @@ def _contents(rule: Rule, frame: pd.DataFrame) -> str:
 
 @dataclass(frozen=True)
 class View:
-    """One way to see the data: the events of its sequences, where training ends, and what is
-    evaluated.
+    """One way to see the data.
+
+    The events of its sequences, where training ends, and what is evaluated.
 
     Attributes:
         store: the events seen. everything: those of all scenes.
@@ -321,7 +330,7 @@ class View:
 
 
 def scene_view_of(config: Any) -> str | None:
-    """The view that a run trains on (`VIEWS`); None without a target scene.
+    """Return the view that a run trains on (`VIEWS`); None without a target scene.
 
     Where `scene_view` is not set, the model's class may say (attribute `scene_view`, a name or a
     function of the settings); else it is the target view.
@@ -339,7 +348,7 @@ def views_of(
     split: Split,
     times: np.ndarray,
 ) -> dict[str, View]:
-    """The views of a split that was made in the target scene.
+    """Build the views of a split that was made in the target scene.
 
     Args:
         target: the events of the target scene; `index` int64 `[its events]`: their places in
@@ -367,14 +376,16 @@ def views_of(
 def _universal_last(
     store: SequenceStore, parts: Sequence[Tensor], moment: float | None, times: np.ndarray
 ) -> Tensor:
-    """int64 `[users]`: each user's last training target over all scenes, or its first event when
-    there is none.
+    """Find each user's last training target over all scenes: int64 `[users]`.
+
+    Its first event when there is none.
 
     Training ends before the user's first validation or test target and, where the split is one of
     time, before `moment`; but it reaches at least to the user's last training target in the target
     scene (one that has the time of `moment` and comes before it by the rule for ties).
     """
-    first, end = store.offsets[:-1], store.offsets[1:]
+    first = store.offsets[:-1]
+    end = store.offsets[1:]
     owner = store.owner.long()
     if moment is not None:
         before = first + torch.from_numpy(

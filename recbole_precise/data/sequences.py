@@ -20,8 +20,9 @@ from recbole_precise.data.ordering import stable_order
 
 
 def ranges(begin: Tensor, length: Tensor) -> tuple[Tensor, Tensor]:
-    """`(row, value)`, int64 `[sum of length]` each: begin[i], begin[i] + 1, ... with `length[i]`
-    values for each row i.
+    """Enumerate ranges: `(row, value)`, int64 `[sum of length]` each.
+
+    begin[i], begin[i] + 1, ... with `length[i]` values for each row i.
     """
     row = torch.repeat_interleave(torch.arange(len(length)), length)
     before = torch.cumsum(length, 0) - length
@@ -56,7 +57,8 @@ class SequenceStore:
             raise ValueError("events must be sorted by user; use SequenceStore.build")
         self.owner = owner.to(torch.int32)
         self.offsets = torch.cat([counts.new_zeros(1), torch.cumsum(counts, 0)])
-        self.times, self.marked = times, marked
+        self.times = times
+        self.marked = marked
 
     @classmethod
     def build(
@@ -99,8 +101,9 @@ class SequenceStore:
     def of_sequences(
         cls, fields: Mapping[str, Tensor], user: Tensor, lengths: Tensor
     ) -> SequenceStore:
-        """Sequences as they are given, of which a user may have several; their events have no
-        times.
+        """Store sequences as they are given, of which a user may have several.
+
+        Their events have no times.
 
         Args:
             fields: name -> `[events, ...]`, one sequence after the other.
@@ -119,13 +122,13 @@ class SequenceStore:
         return store
 
     def with_field(self, name: str, values: Tensor) -> SequenceStore:
-        """This store with one more field, `values [events, ...]`."""
+        """Return this store with one more field, `values [events, ...]`."""
         store = copy.copy(self)
         store.fields = {**self.fields, name: values}
         return store
 
     def with_next_events(self) -> tuple[SequenceStore, Tensor]:
-        """This store with one empty event behind each user's last, at the same time.
+        """Return this store with one empty event behind each user's last, at the same time.
 
         Returns:
             The store, and int64 `[users]`, where the new events are in it.
@@ -150,7 +153,10 @@ class SequenceStore:
         return SequenceStore(fields, user, times), ends
 
     def only(self, event: Tensor) -> SequenceStore:
-        """A store of the events `event` (int64 `[n]`, ascending) alone, in the same order."""
+        """Return a store of some events alone, in the same order.
+
+        `event`: int64 `[n]`, ascending.
+        """
         fields = {name: values[event] for name, values in self.fields.items()}
         return SequenceStore(
             fields, self.users_of(event), None if self.times is None else self.times[event.numpy()]
@@ -183,8 +189,9 @@ class SequenceStore:
         return (end - self.first_of(end)).clamp_max(max_length)
 
     def gather(self, end: Tensor, length: Tensor, max_length: int, field: str) -> Tensor:
-        """Values of `field` at the events end - length .. end - 1, right-padded with 0 as in
-        RecBole.
+        """Gather `field` at the events end - length .. end - 1.
+
+        Right-padded with 0 as in RecBole.
 
         Args:
             end: int64 `[batch]` (or any shape), index of the target event. length: int64 `[batch]`,
@@ -224,13 +231,13 @@ class SequenceStore:
 def train_windows(
     first: Tensor, last: Tensor, max_length: int, stride: int | None = None, shift: int = 0
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Cut each user's training targets into windows, so that every target is trained in exactly one
-    of them.
+    """Cut each user's training targets into windows.
+
+    Every target is trained in exactly one of them.
 
     Windows are laid from the last target backwards. Each has up to `max_length` inputs, of which
     the last `stride` positions carry loss: with stride = max_length windows are disjoint, with less
-        each target keeps at least
-    max_length - stride + 1 items of history when the user has them.
+    each target keeps at least max_length - stride + 1 items of history when the user has them.
 
     Args:
         first: int64 `[users]`, index of each user's first event.
@@ -239,7 +246,7 @@ def train_windows(
         max_length: inputs of a row at most. stride: targets of a row at most, 1 .. max_length (the
             default).
         shift: targets of the last window of a user who needs several, 0 .. stride - 1 (0: as many
-            as the others); drawn anew for each epoch it lets a target meet histories of all
+            as the others); drawn for each epoch it lets a target meet histories of all
             lengths.
 
     Returns: `(end, length, supervised)` int64 `[rows]` each: index of the row's last target, number
@@ -306,7 +313,9 @@ class RowColumns(MutableMapping[str, Tensor]):
         stride: int | None = None,
         visible: Sequence[str] | None = None,
     ) -> None:
-        self.store, self.end, self.names = store, end, names
+        self.store = store
+        self.end = end
+        self.names = names
         self.max_length = max_length
         self.stride = stride
         if visible is None:

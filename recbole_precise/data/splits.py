@@ -114,8 +114,9 @@ def check_parts(
     scene: str | None,
     universal: bool,
 ) -> None:
-    """Refuse a split of the rows of `store`, the target scene's or all, that leaves a part empty
-    which it asks for.
+    """Refuse a split that leaves a part empty which it asks for.
+
+    The rows of `store` are the target scene's or all.
 
     Args:
         path: the data set, for the message.
@@ -167,8 +168,9 @@ def _rows_of_users(store: SequenceStore, end: np.ndarray) -> np.ndarray:
 
 
 def leave_one_out(rows: np.ndarray, mode: str) -> list[np.ndarray]:
-    """Counts `[users]` of train, valid and test rows when the last rows are left out; a first row
-    always trains.
+    """Count train, valid and test rows when the last rows are left out: `[users]` each.
+
+    A first row always trains.
 
     A user with a single row to leave out has it in the last part that `mode` leaves out.
     Raises ValueError for a `mode` that is not in `LEAVE_ONE_OUT`.
@@ -183,7 +185,7 @@ def leave_one_out(rows: np.ndarray, mode: str) -> list[np.ndarray]:
 
 
 def by_ratio(rows: np.ndarray, cut: Callable[[int], Sequence[int]]) -> list[np.ndarray]:
-    """Counts `[users]` per part.
+    """Count the rows of each part: `[users]` each.
 
     `cut(n)` gives the inner boundaries of n rows (RecBole's `_calcu_split_ids`).
     """
@@ -195,8 +197,9 @@ def by_ratio(rows: np.ndarray, cut: Callable[[int], Sequence[int]]) -> list[np.n
 
 
 def by_time(rows: np.ndarray, before: np.ndarray, ratios: Sequence[float]) -> list[np.ndarray]:
-    """Counts `[users]` of train, valid and test rows, when the `before [users]` rows up to a moment
-    train and validate.
+    """Count train, valid and test rows of a split in time: `[users]` each.
+
+    The `before [users]` rows up to a moment train and validate.
 
     `ratios` are the shares of train, valid and test, with the sum 1.
     """
@@ -205,8 +208,9 @@ def by_time(rows: np.ndarray, before: np.ndarray, ratios: Sequence[float]) -> li
 
 
 def day_starts(times: np.ndarray, days: Sequence[int]) -> tuple[int, int]:
-    """(begin of validation, begin of testing) in seconds: the last `days` = [validation, test] days
-    (UTC) of `times`.
+    """Return (begin of validation, begin of testing) in seconds.
+
+    The last `days` = [validation, test] days (UTC) of `times`.
 
     The paper tests on everything of the day after the training period. Raises ValueError for times
     that are no time stamps in seconds.
@@ -229,7 +233,10 @@ def day_starts(times: np.ndarray, days: Sequence[int]) -> tuple[int, int]:
 
 
 def days_in_words(times: np.ndarray, days: Sequence[int]) -> str:
-    """The days of each part, as dates: 'validation 1998-04-21, testing 1998-04-22 (UTC)'."""
+    """Write the days of each part as dates.
+
+    Such as 'validation 1998-04-21, testing 1998-04-22 (UTC)'.
+    """
     validation, testing = day_starts(times, days)
     named = []
     for name, start, count in zip(("validation", "testing"), (validation, testing), days):

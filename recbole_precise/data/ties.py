@@ -1,5 +1,6 @@
-"""Events whose times do not say which came first, and whether their order in the file is that of
-the catalogue.
+"""Events whose times do not say which came first.
+
+And whether their order in the file is that of the catalogue.
 
 Events of one user with one time keep the order of the file (`tie_break: file`). A file that was
 sorted by item has the catalogue's order there, which a sequence model can learn and which says
@@ -19,7 +20,7 @@ from recbole_precise.data.sequences import SequenceStore
 
 logger = logging.getLogger("recbole_precise")
 
-_LEAST_PAIRS = 20  # below that a share says nothing
+_LEAST_PAIRS = 20  # with fewer, a share is not meaningful
 _PREVAILS = 0.6  # share of one direction from which it is reported as an order
 _DEVIATIONS = 4.0  # standard deviations that the share must be away from a half
 
@@ -49,9 +50,7 @@ class Ties:
 
     @property
     def in_order(self) -> bool:
-        """Whether the pairs follow the catalogue, upwards or downwards, more often than chance
-        allows.
-        """
+        """Whether the pairs follow the catalogue, upwards or downwards, more than by chance."""
         if self.pairs < _LEAST_PAIRS:
             return False
         away = abs(self.ascending - 0.5)
@@ -122,7 +121,8 @@ def find_ties(
         not len(tied) and len(later) > 0 and bool((times[later] - times[later - 1] == 1).all())
     )
     pairs = later if numbered else tied
-    first, second = items[pairs - 1], items[pairs]
+    first = items[pairs - 1]
+    second = items[pairs]
     pairs_differ = first != second
     best = ("by name", np.nan, 0)
     for order, place in _catalogue_orders(names, rows).items():
@@ -165,8 +165,9 @@ def log_order(
     rows: Sequence[str] | None,
     tie_break: str,
 ) -> None:
-    """Log what the file decides: the order of events with one time, and users with too few events
-    for a row.
+    """Log what the file decides.
+
+    The order of events with one time, and users with too few events for a row.
 
     Args:
         store: the events in the order in which they are used; `times` `[events]`, by which they

@@ -9,8 +9,9 @@ import pandas as pd
 
 
 def codes_of(column: pd.Series | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """`(codes, tokens)`: int64 `[n]` numbered by first appearance, -1 where missing; object
-    `[tokens]`.
+    """Code tokens by first appearance: `(codes, tokens)`.
+
+    int64 `[n]`, -1 where missing; object `[tokens]`.
 
     Takes categories, objects or strings.
     """
@@ -32,16 +33,16 @@ def number_together(
     """Give the tokens of several columns common ids, in the order in which RecBole does.
 
     RecBole factorizes the concatenated columns: tokens are numbered by first appearance, in the
-        first column, then in
-    the second, and so on. Here each column is coded on its own and only its distinct tokens are
-    concatenated.
+    first column, then in the second, and so on. Here each column is coded on its own and only its
+    distinct tokens are concatenated.
 
     Returns: `(ids, tokens)`: per column int64 `[n]`, from 1, 0 where missing; the tokens, object
         `[ids]`, without a padding.
     """
     coded = [codes_of(column) for column in columns]
     numbers, tokens = pd.factorize(np.concatenate([labels for _, labels in coded]))
-    ids, begin = [], 0
+    ids = []
+    begin = 0
     for codes, labels in coded:
         lookup = np.concatenate((numbers[begin : begin + len(labels)] + 1, [0])).astype(np.int64)
         ids.append(lookup[codes])  # code -1 takes the 0 at the end
@@ -59,8 +60,9 @@ def keep_by_count(
     user_least: float = -1,
     item_least: float = -1,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """RecBole's filter by number of interactions: drop users and items outside their interval until
-    none is left outside.
+    """Apply RecBole's filter by number of interactions.
+
+    Users and items outside their interval are dropped until all are inside.
 
     Args:
         user, item: int64 `[interactions]`, codes from 0.

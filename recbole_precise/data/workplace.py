@@ -1,5 +1,6 @@
-"""Temporary folders beside what is being written: removed whatever happens, after a kill by the
-next command.
+"""Temporary folders beside what is being written.
+
+They are removed whatever happens, after a kill by the next command.
 
 Each holds a lock of the operating system, which the death of its process releases. A folder whose
 lock is free belongs to nobody and is removed; one without a lock file, or with a name of another
@@ -30,8 +31,9 @@ _PLACES = "places.json"  # in a folder of files set aside: where they belong
 
 @contextlib.contextmanager
 def workplace(parent: Path, command: str) -> Iterator[Path]:
-    """A temporary folder `.<command>-...` in `parent`, removed at the end of the block however it
-    ends.
+    """Make a temporary folder `.<command>-...` in `parent` for the block.
+
+    It is removed at the end of the block however it ends.
 
     Folders above it that had to be made are removed again when they are still empty. What killed
     processes left in `parent` and in the folders directly below it is removed first.
@@ -82,8 +84,9 @@ def _tidy_up(place: Path | None, lock: IO[str] | None, made: Iterable[Path]) -> 
 
 @contextlib.contextmanager
 def stopped_like_interrupted() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP are a KeyboardInterrupt, so that temporary files are
-    removed.
+    """Turn SIGTERM and SIGHUP into a KeyboardInterrupt within the block.
+
+    Temporary files are then removed.
     """
 
     def interrupt(number: int, _: object) -> None:
@@ -107,8 +110,9 @@ def stopped_like_interrupted() -> Iterator[None]:
 
 
 def remove_leftovers(parent: Path, command: str) -> None:
-    """Remove the temporary folders of killed processes in `parent` and in the folders directly
-    below it.
+    """Remove the temporary folders of killed processes.
+
+    In `parent` and in the folders directly below it.
     """
     form = re.compile(rf"\.{re.escape(command)}-(\d+)-\w+")
     with contextlib.suppress(OSError):
@@ -182,8 +186,9 @@ def _note_places(aside: Path, contents: Mapping[Path, Path], stale: Iterable[Pat
 
 
 def _bring_back(aside: Path) -> None:
-    """Bring earlier files back that a killed process had set aside, unless the new ones are
-    complete.
+    """Bring earlier files back that a killed process had set aside.
+
+    Unless the new ones are complete.
     """
     try:
         noted = json.loads((aside / _PLACES).read_text(encoding="utf-8"))

@@ -1,6 +1,4 @@
-"""One judge for every model: exact ranks, metrics, slices, significance, and the floors that a
-claim must beat.
-"""
+"""One judge for every model: exact ranks, metrics, slices, significance, and floors."""
 
 from recbole_precise.evaluation.metrics import RANK_METRICS, metrics_from_ranks, per_case
 from recbole_precise.evaluation.ranking import (

@@ -36,13 +36,13 @@ def block_rows(n_items: int | None = None) -> int:
 
 
 def blocks(n_rows: int, rows: int) -> Iterator[tuple[int, int, int]]:
-    """(number, first row, last row + 1) of each block."""
+    """Yield (number, first row, last row + 1) of each block."""
     for number, first in enumerate(range(0, n_rows, rows)):
         yield number, first, min(first + rows, n_rows)
 
 
 def filled(batch: Any, size: int, rows: int) -> Any:
-    """A batch of `size` rows, filled up to `rows` by repeating them in order.
+    """Fill a batch of `size` rows up to `rows` by repeating them in order.
 
     Args:
         batch: a tensor, a mapping of tensors, a tuple of batches, or what gives rows for an index
@@ -67,7 +67,7 @@ def one_at_a_time(batch: Any, n_rows: int) -> Iterator[tuple[int, Any]]:
 def in_blocks(
     function: Callable[[Any], Tensor], batch: Any, n_rows: int, rows: int = BLOCK_ROWS
 ) -> Tensor:
-    """`function` of a batch of any size, computed in filled blocks.
+    """Compute `function` of a batch of any size in filled blocks.
 
     Args:
         function: batch of `rows` rows -> tensor `[rows, ...]`, each row from its row of the batch.

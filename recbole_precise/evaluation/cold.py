@@ -1,5 +1,6 @@
-"""Items that were held out of training, ranked among themselves: does a model know anything of an
-item that nobody has had?
+"""Items that were held out of training, ranked among themselves.
+
+Does a model know anything of an item that nobody has had?
 
 Candidates are the held-out items alone, because against trained items a model may win or lose by
 how much it trusts new items at all. Scores that are equal share their places: the metric of a case
@@ -55,8 +56,9 @@ def cold_cases(
     length: int,
     events: np.ndarray | None = None,
 ) -> ColdCases:
-    """Every user's first event on each held-out item, with the last `length` kept items before it;
-    those without any are no case.
+    """Collect every user's first event on each held-out item.
+
+    With the last `length` kept items before it; events without any are no case.
 
     Args:
         items: int64 `[events]`, users one after the other, each in the order of time. offsets:
@@ -64,7 +66,8 @@ def cold_cases(
         held: bool `[items]`.
         events: int64 indices of the events that may be cases; default: all.
     """
-    items, offsets = np.asarray(items), np.asarray(offsets)
+    items = np.asarray(items)
+    offsets = np.asarray(offsets)
     owner = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     cold = held[items]
     first_time = np.zeros(len(items), dtype=bool)
@@ -123,8 +126,9 @@ class ColdRanks:
     candidates: np.ndarray
 
     def values(self, metric: str) -> np.ndarray:
-        """float64 `[cases]`: recall@k (hit@k) or ndcg@k, each the mean over all orders of the tied
-        items.
+        """Compute recall@k (hit@k) or ndcg@k of every case: float64 `[cases]`.
+
+        Each is the mean over all orders of the tied items.
         """
         return expected_metric(metric, self.ahead, self.tied)
 
@@ -134,8 +138,9 @@ class ColdRanks:
 
 
 def expected_metric(metric: str, ahead: np.ndarray, tied: np.ndarray) -> np.ndarray:
-    """float64 `[cases]`: mean of a metric when the target stands with equal chance at each place
-    ahead + 1 .. ahead + tied.
+    """Average a metric over the places that a tied target may take: float64 `[cases]`.
+
+    The target stands with equal chance at each place ahead + 1 .. ahead + tied.
     """
     name, _, cut = metric.lower().partition("@")
     if name not in ("recall", "hit", "ndcg") or not cut.isdigit() or int(cut) < 1:
@@ -146,7 +151,8 @@ def expected_metric(metric: str, ahead: np.ndarray, tied: np.ndarray) -> np.ndar
     k = int(cut)
     gain = np.ones(k) if name != "ndcg" else 1 / np.log2(np.arange(2, k + 2))
     total = np.concatenate(([0.0], np.cumsum(gain)))
-    low, high = np.minimum(ahead, k), np.minimum(ahead + tied, k)
+    low = np.minimum(ahead, k)
+    high = np.minimum(ahead + tied, k)
     return (total[high] - total[low]) / np.maximum(tied, 1)
 
 
@@ -189,8 +195,9 @@ def rank_cold(
 
 
 class TextLikeness:
-    """The floor: cosine of an item's mean token states with the last item's, or with the mean
-    direction of the whole history.
+    """The floor: cosine of an item's mean token states with the history's.
+
+    With the last item's, or with the mean direction of the whole history.
     """
 
     def __init__(self, vectors: np.ndarray, whole_history: bool) -> None:
@@ -202,8 +209,9 @@ class TextLikeness:
     def scores(
         self, histories: np.ndarray, lengths: np.ndarray, candidates: np.ndarray
     ) -> np.ndarray:
-        """`[batch, candidates]` from int64 histories `[batch, length]`, padded on the
-        right with 0.
+        """Score the candidates: `[batch, candidates]`.
+
+        From int64 histories `[batch, length]`, padded on the right with 0.
         """
         last = histories[np.arange(len(histories)), np.maximum(lengths - 1, 0)]
         query = (
@@ -221,8 +229,9 @@ def cold_table(
     n_resamples: int = 2000,
     seed: int = 0,
 ) -> dict[str, dict]:
-    """Mean and 95% interval of every metric: {name: {metric: {"mean", "low", "high"}}}, with a row
-    `chance`.
+    """Tabulate mean and 95% interval of every metric, with a row `chance`.
+
+    {name: {metric: {"mean", "low", "high"}}}.
 
     Intervals are bootstraps over users (and over seeds where a name has several ranks), as in
     `significance`.
@@ -255,7 +264,8 @@ def compare_cold(
     See `significance.Comparison`.
     """
     a = [a] if isinstance(a, ColdRanks) else list(a)
-    b = [b] if isinstance(b, ColdRanks) else b if b is None else list(b)
+    if b is not None:
+        b = [b] if isinstance(b, ColdRanks) else list(b)
     for run in (b or [])[:] + a[1:]:
         if not (np.array_equal(run.user, a[0].user) and np.array_equal(run.target, a[0].target)):
             raise ValueError("the models were not ranked on the same cases")
@@ -283,7 +293,8 @@ def _by_user(ranks: ColdRanks, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
 def _interval(
     runs: Sequence[tuple[np.ndarray, np.ndarray]], n_resamples: int, seed: int
 ) -> dict[str, float]:
-    means, weights = [mean for mean, _ in runs], runs[0][1]
+    means = [mean for mean, _ in runs]
+    weights = runs[0][1]
     test = paired_test(
         means, np.zeros((1, len(weights))), weights=weights, n_resamples=n_resamples, seed=seed
     )

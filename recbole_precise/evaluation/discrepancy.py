@@ -1,5 +1,6 @@
-"""How far a training has moved an embedding space, and what the spaces of a model share (PAD Sec.
-4.2, 4.3, 4.6; docs/alignment.md).
+"""How far a training has moved an embedding space, and what the spaces of a model share.
+
+PAD Sec. 4.2, 4.3, 4.6; docs/alignment.md.
 
 Nothing is compared vector by vector, since a space may turn as a whole and change no ranking. What
 is compared is the distances of the same pairs of items, one from a user's history and one that
@@ -17,7 +18,7 @@ import numpy as np
 
 DISTANCES = ("cosine", "euclidean")
 _BLOCK = 1 << 16  # pairs whose vectors are held at once
-_ROUNDS = 20  # of drawing negatives anew before what is left is found by search
+_ROUNDS = 20  # of drawing negatives again before the rest is found by search
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class ItemPairs:
         return len(self.target)
 
     def take(self, chosen: np.ndarray) -> ItemPairs:
-        """The pairs at these places, or where a mask is true."""
+        """Select the pairs at these places, or where a mask is true."""
         return ItemPairs(self.behaviour[chosen], self.target[chosen], self.bucket[chosen])
 
 
@@ -47,11 +48,12 @@ def item_pairs(
     negatives: int = 0,
     seed: int = 0,
 ) -> ItemPairs:
-    """Every item of a history with the target that followed, at most `per_bucket` pairs of each
-    bucket of targets (a random choice).
+    """Pair every item of a history with the target that followed.
+
+    At most `per_bucket` pairs of each bucket of targets (a random choice).
 
     A target that repeats an item of its history makes no pair with it: its distance to itself is 0
-        in every space.
+    in every space.
 
     Args:
         history: int64 `[rows, length]`, 0 where it is shorter. target: int64 `[rows]`, 1 or more.
@@ -93,8 +95,9 @@ def item_pairs(
 def _of_the_same_bucket(
     history: np.ndarray, target: np.ndarray, bucket: np.ndarray, chance: np.random.Generator
 ) -> np.ndarray:
-    """int64 `[rows]`: a random item of the target's bucket that is neither the target nor in the
-    history; 0 where there is none.
+    """Draw a random item of the target's bucket: int64 `[rows]`.
+
+    It is neither the target nor in the history; 0 where there is none.
     """
     order = np.argsort(bucket, kind="stable")
     order = order[order > 0]
@@ -115,8 +118,9 @@ def _of_the_same_bucket(
 
 
 def random_partners(pairs: ItemPairs, bucket: np.ndarray, seed: int = 0) -> ItemPairs:
-    """The items of histories beside a random item of their target's bucket instead of the target:
-    pairs that nobody made.
+    """Pair the items of histories with a random item of their target's bucket.
+
+    It takes the place of the target: pairs that nobody made.
 
     An item is never its own partner. A pair whose bucket holds no other item is left out.
 
@@ -129,7 +133,10 @@ def random_partners(pairs: ItemPairs, bucket: np.ndarray, seed: int = 0) -> Item
     size = np.searchsorted(bucket[order], pairs.bucket, side="right") - start
     own = bucket[pairs.behaviour] == pairs.bucket
     there = size - own > 0
-    pairs, start, size, own = pairs.take(there), start[there], size[there], own[there]
+    pairs = pairs.take(there)
+    start = start[there]
+    size = size[there]
+    own = own[there]
     drawn = (
         np.random.default_rng(seed).integers(0, size - own)
         if len(pairs)
@@ -178,8 +185,9 @@ class BucketTau:
 
     @property
     def discordant(self) -> float | None:
-        """Share of pairs of pairs whose order is turned, where nothing is tied: a tau of 0.5 is one
-        in four, not one in two as the paper reads it.
+        """Return the share of pairs of pairs whose order is reversed, where nothing is tied.
+
+        A tau of 0.5 is one in four, not one in two as the paper reads it.
         """
         return None if self.tau is None else (1 - self.tau) / 2
 
@@ -187,10 +195,11 @@ class BucketTau:
 def tau_by_bucket(
     before: np.ndarray, after: np.ndarray, bucket: np.ndarray, buckets: int = 10
 ) -> list[BucketTau]:
-    """Kendall's tau-b between the distances of the same pairs in two spaces, for each bucket of
-    targets (PAD Sec. 4.3, Fig. 6).
+    """Compute Kendall's tau-b between two spaces' distances of the same pairs.
 
-    1: every pair of pairs has kept its order; 0: the order is as good as drawn anew.
+    For each bucket of targets (PAD Sec. 4.3, Fig. 6).
+
+    1: every pair of pairs has kept its order; 0: the order is as good as random.
 
     Args: before, after: `[pairs]`. bucket: int64 `[pairs]` in 1 .. `buckets`. Raises ValueError for
         shapes that differ or a distance that is not finite.
@@ -207,7 +216,8 @@ def tau_by_bucket(
     found = []
     for number in range(1, buckets + 1):
         mine = bucket == number
-        first, second = before[mine], after[mine]
+        first = before[mine]
+        second = after[mine]
         defined = len(first) > 1 and np.ptp(first) > 0 and np.ptp(second) > 0
         tau = float(kendalltau(first, second).statistic) if defined else None
         found.append(BucketTau(number, int(mine.sum()), tau))
@@ -216,8 +226,9 @@ def tau_by_bucket(
 
 @dataclass(frozen=True)
 class Separation:
-    """Do two groups of pairs, one that should lie near and one far, lie apart in a space? (PAD Sec.
-    4.2, Fig. 3)
+    """Do two groups of pairs, one near and one far, lie apart in a space?
+
+    PAD Sec. 4.2, Fig. 3.
 
     Attributes:
         edges: float64 `[bins + 1]`, distances in the space. all, near, far: int64 `[bins]`, pairs
@@ -238,8 +249,9 @@ class Separation:
 def separation(
     reference: np.ndarray, other: np.ndarray, share: float = 0.1, bins: int = 80
 ) -> Separation:
-    """Where the pairs of the smallest and of the largest `share` of distances in one space lie in
-    another.
+    """Locate pairs that are near or far in one space within another space.
+
+    They are those of the smallest and of the largest `share` of distances.
 
     Args:
         reference: `[pairs]`, distances in the space that makes the groups: collaborative vectors in
@@ -263,8 +275,9 @@ def separation(
 def separation_of(
     near: np.ndarray, far: np.ndarray, every: np.ndarray | None = None, bins: int = 80
 ) -> Separation:
-    """Where two groups of pairs lie among all: distances `[pairs]` in one space; `every`: of all
-    pairs, by default of both groups.
+    """Locate two groups of pairs among all, by distances `[pairs]` in one space.
+
+    `every`: of all pairs, by default of both groups.
 
     Raises ValueError for an empty group.
     """
@@ -290,8 +303,9 @@ def separation_of(
 def gate_by_bucket(
     weights: np.ndarray, bucket: np.ndarray, names: list[str], buckets: int = 10
 ) -> list[dict[str, Any]]:
-    """Mean and spread of every expert's gate weight in each bucket, as rows of a table (PAD Sec.
-    3.3).
+    """Tabulate every expert's gate weight in each bucket (PAD Sec. 3.3).
+
+    Mean and spread, as rows of a table.
 
     Args:
         weights: `[rows, experts]`, one row an item, or one a case where the gate sees the user;

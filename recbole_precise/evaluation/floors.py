@@ -30,13 +30,16 @@ def item_counts(items: np.ndarray, n_items: int) -> np.ndarray:
 def transition_counts(
     items: np.ndarray, offsets: np.ndarray, n_items: int, distance: int = 1
 ) -> sp.csr_matrix:
-    """float64 `[n_items, n_items]`: entry (a, b) is how often b comes exactly `distance` places
-    after a in a sequence.
+    """Count how often b comes exactly `distance` places after a: entry (a, b).
+
+    float64 `[n_items, n_items]`.
     """
-    items, offsets = np.asarray(items), np.asarray(offsets)
+    items = np.asarray(items)
+    offsets = np.asarray(offsets)
     user = np.repeat(np.arange(len(offsets) - 1), np.diff(offsets))
     same = user[:-distance] == user[distance:]
-    before, after = items[:-distance][same], items[distance:][same]
+    before = items[:-distance][same]
+    after = items[distance:][same]
     counts = sp.coo_matrix(
         (np.ones(len(before)), (before, after)), shape=(n_items, n_items)
     ).tocsr()
@@ -49,7 +52,8 @@ def last_items(histories: np.ndarray, lengths: np.ndarray, back: int = 1) -> np.
 
     0 where there is none.
     """
-    histories, lengths = np.asarray(histories), np.asarray(lengths)
+    histories = np.asarray(histories)
+    lengths = np.asarray(lengths)
     place = np.maximum(lengths - back, 0)
     return np.where(lengths >= back, np.take_along_axis(histories, place[:, None], axis=1)[:, 0], 0)
 
@@ -82,8 +86,9 @@ class Transition:
 
 @dataclass(frozen=True)
 class Graph:
-    """How the variants `window` and `forward` of GraphHeuristic score item b after a history whose
-    last item is a.
+    """How the variants `window` and `forward` of GraphHeuristic score an item.
+
+    Item b after a history whose last item is a.
 
         score(a, b) = f(sum over k = 1 .. window of w_k * (n_k(a, b) + backward * n_k(b, a))) +
         text_weight * cos(text a, text b)
@@ -136,7 +141,7 @@ class GraphHeuristic:
     tgh2 takes 5 and 1 from rings 1 and 2 of the last item, then 3 and 1 around the one before, none
     twice. Places that a ring cannot fill go to the next one; what is left of the list, and all
     below it, is ordered by the cosine to the last item. `window` and `forward` score every item by
-        one formula: see `Graph`.
+    one formula: see `Graph`.
     """
 
     def __init__(
@@ -149,11 +154,13 @@ class GraphHeuristic:
         graph: Graph | None = None,
         transition_weight: float = 0.5,
     ) -> None:
-        """Args:
-        text_vectors: float `[n_items, width]`; a row of zeros for an item without text.
-        variant: window, forward, tgh1 or tgh2.
-        graph: settings instead of the variant's own, for window and forward.
-        transition_weight: of counts in ring 1, for tgh1 and tgh2.
+        """Prepare the tables.
+
+        Args:
+            text_vectors: float `[n_items, width]`; a row of zeros for an item without text.
+            variant: window, forward, tgh1 or tgh2.
+            graph: settings instead of the variant's own, for window and forward.
+            transition_weight: of counts in ring 1, for tgh1 and tgh2.
         """
         if variant not in GRAPH_VARIANTS:
             raise ValueError(f"variant must be one of {', '.join(GRAPH_VARIANTS)}, not {variant!r}")
@@ -193,9 +200,11 @@ class GraphHeuristic:
         free[:, 0] = False
         if skip is not None:
             free[np.asarray(skip[0]), np.asarray(skip[1])] = False
-        scores, length = likeness, sum(places for _, _, places in self.rings)
+        scores = likeness
+        length = sum(places for _, _, places in self.rings)
         likeness = likeness.copy()
-        filled, due = np.zeros(len(last), dtype=np.int64), 0
+        filled = np.zeros(len(last), dtype=np.int64)
+        due = 0
         for back, hops, places in self.rings:
             due += places
             anchor = last_items(histories, lengths, back)
@@ -217,8 +226,9 @@ class GraphHeuristic:
     def _ring(
         self, anchor: np.ndarray, hops: int, likeness: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(bool: is the item at exactly `hops` from the anchor, float: its score in that ring),
-        both `[batch, items]`.
+        """Find the items at exactly `hops` from the anchor, and their scores in that ring.
+
+        bool and float, both `[batch, items]`.
         """
         reached = np.zeros(likeness.shape, dtype=bool)
         reached[np.arange(len(anchor)), anchor] = True
@@ -237,8 +247,9 @@ class GraphHeuristic:
 def window_edges(
     items: np.ndarray, offsets: np.ndarray, n_items: int, graph: Graph
 ) -> sp.csr_matrix:
-    """float32 `[n_items, n_items]`: the part of `graph`'s score that counts transitions,
-    at (a, b).
+    """Compute the part of `graph`'s score that counts transitions, at (a, b).
+
+    float32 `[n_items, n_items]`.
     """
     total = sp.csr_matrix((n_items, n_items))
     for k in range(1, graph.window + 1):
@@ -264,8 +275,9 @@ def _ring_edges(items: np.ndarray, offsets: np.ndarray, n_items: int) -> sp.csr_
 
 
 def _best(scores: np.ndarray, n: int) -> np.ndarray:
-    """int64 `[batch, min(n, items)]`: the columns of each row's largest scores, largest first,
-    equal ones by column.
+    """Return the columns of each row's largest scores: int64 `[batch, min(n, items)]`.
+
+    The largest first, equal ones by column.
     """
     if n < scores.shape[1]:
         columns = np.sort(np.argpartition(-scores, n, axis=1)[:, :n], axis=1)

@@ -1,5 +1,4 @@
-"""Do ID vectors learn what items have in common? The diagnostic of PRECISE Sec. IV-E
-(docs/methods.md 7).
+"""Do ID vectors learn what items have in common? (PRECISE Sec. IV-E; docs/methods.md 7)
 
 When ID and token vectors are trained together from the start, the text explains similar items and
 their ID vectors may stay where chance put them. Then the cosine of ID vectors within pairs of
@@ -19,8 +18,9 @@ _BLOCK = 512  # rows of similarities held at once
 
 @dataclass(frozen=True)
 class IdSimilarity:
-    """Cosines of ID vectors: of each item with its nearest items, `similar [items, neighbours]`,
-    and with random ones, `random`.
+    """Cosines of ID vectors: with the nearest items, and with random ones.
+
+    `similar [items, neighbours]` and `random`.
     """
 
     similar: np.ndarray
@@ -35,8 +35,9 @@ class IdSimilarity:
 def id_similarity(
     id_vectors: np.ndarray, item_vectors: np.ndarray, neighbours: int = 10, seed: int = 0
 ) -> IdSimilarity:
-    """Cosines of ID vectors within pairs that are similar under the whole item vector, and within
-    random pairs.
+    """Compute cosines of ID vectors within similar pairs and within random pairs.
+
+    Similar under the whole item vector.
 
     Args:
         id_vectors: `[items, d]`. item_vectors: `[items, D]`, ID and text. Without the padding row.
@@ -48,7 +49,8 @@ def id_similarity(
     n = len(item_vectors)
     if n <= neighbours:
         raise ValueError(f"{neighbours} neighbours need more than {n} items")
-    ids, items = unit_rows(id_vectors), unit_rows(item_vectors)
+    ids = unit_rows(id_vectors)
+    items = unit_rows(item_vectors)
     similar = np.empty((n, neighbours), dtype=np.float32)
     for lo in range(0, n, _BLOCK):
         likeness = items[lo : lo + _BLOCK] @ items.T

@@ -1,5 +1,4 @@
-"""Metrics beyond accuracy: how the items of the top-k lists are spread over the catalogue, and how
-popular they are.
+"""Metrics beyond accuracy: how top-k items are spread over the catalogue, and how popular.
 
 Names and directions are RecBole's; the numbers are those of the definitions. The catalogue has `n`
 items without the padding item, and `c_i` lists have item `i`, also 0:
@@ -33,13 +32,11 @@ TAIL_RATIO = 0.1
 
 
 def long_tail(train_counts: np.ndarray, ratio: float | None = None) -> np.ndarray:
-    """The items of the long tail, by RecBole's key `tail_ratio`.
+    """Return the items of the long tail, by RecBole's key `tail_ratio`.
 
     Up to 1, the ratio is a share: that many of the catalogue's items with the fewest training
-        events, at least one,
-    equal counts in the order of the catalogue. Above 1 it is a number of events: items with at most
-        so many. Items
-    without any training event are part of the catalogue.
+    events, at least one, equal counts in the order of the catalogue. Above 1 it is a number of
+    events: items with at most so many. Items without any training event are part of the catalogue.
 
     Args:
         train_counts: int `[items]`, training events of each item; row 0 is the padding item.
@@ -87,8 +84,9 @@ def _entropy(shown: ShownItems, cut: int) -> float:
 
 
 def _row_mean(sums: np.ndarray, rows: np.ndarray) -> float:
-    """Mean over rows of (sum over the list / its length), from sums and rows by length `[longest +
-    1]`.
+    """Average (sum over the list / its length) over rows.
+
+    From sums and rows by length `[longest + 1]`.
     """
     length = np.arange(1, len(rows))
     counted = int(rows[1:].sum())
@@ -125,20 +123,22 @@ def is_list_metric(name: str) -> bool:
 
 
 def is_share(metric: str) -> bool:
-    """Whether a metric, with or without `@k`, is a share between 0 and 1, which can be printed as a
-    percentage.
+    """Tell whether a metric is a share between 0 and 1, to be printed as a percentage.
+
+    `metric`: with or without `@k`.
     """
     return metric.lower().partition("@")[0] not in NOT_A_SHARE
 
 
 def list_metric(shown: ShownItems, name: str, cut: int) -> float:
-    """A metric at a cut-off that `shown` counts; NaN where no row has a list."""
+    """Compute a metric at a cut-off that `shown` counts; NaN where no row has a list."""
     return _METRICS[name.lower()](shown, shown.cuts.index(cut))
 
 
 def is_exact_metric(name: str) -> bool:
-    """Whether the exact evaluator computes `name` (any case, without `@k`), from ranks or from
-    top-k lists.
+    """Tell whether the exact evaluator computes `name`, from ranks or from top-k lists.
+
+    `name`: in any case, without `@k`.
     """
     return is_rank_metric(name) or is_list_metric(name)
 

@@ -1,5 +1,6 @@
-"""Top-k metrics of rows with one target each, from the targets' ranks: the numbers of RecBole's
-evaluator, unrounded.
+"""Top-k metrics of rows with one target each, from the targets' ranks.
+
+The numbers of RecBole's evaluator, unrounded.
 
 With one relevant item at rank r (docs/methods.md 4): hit@k = recall@k = [r <= k], ndcg@k = [r <= k]
 / log2(r + 1), mrr@k = map@k = [r <= k] / r, precision@k = [r <= k] / k.
@@ -32,14 +33,15 @@ def is_rank_metric(name: str) -> bool:
 
 
 def rank_metric_names(names: Iterable[str]) -> list[str]:
-    """Those of `names` that follow from ranks: the ones that slices, which are parts of the rows,
-    have.
+    """Select those of `names` that follow from ranks.
+
+    These are the ones that slices, which are parts of the rows, have.
     """
     return [name for name in names if is_rank_metric(name)]
 
 
 def per_case(rank: np.ndarray, metric: str) -> np.ndarray:
-    """The metric of every row.
+    """Compute the metric of every row.
 
     Args:
         rank: int64 `[rows]`, from 1.
@@ -59,8 +61,9 @@ def per_case(rank: np.ndarray, metric: str) -> np.ndarray:
 def metrics_from_ranks(
     rank: np.ndarray, names: Iterable[str], topk: int | Iterable[int]
 ) -> dict[str, float]:
-    """Mean of every metric at every cut-off, keyed and ordered as RecBole prints them
-    (`recall@10`).
+    """Average every metric at every cut-off, keyed and ordered as RecBole prints them.
+
+    Such as `recall@10`.
 
     Args:
         rank: int64 `[rows]`, from 1.

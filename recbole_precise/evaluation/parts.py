@@ -1,6 +1,4 @@
-"""What is asked of a part of the data, whichever data set the model reads: training counts and test
-cases.
-"""
+"""Training counts and test cases of a part of the data, whichever data set the model reads."""
 
 from __future__ import annotations
 
@@ -12,8 +10,9 @@ from recbole_precise.evaluation.test_cases import TestCases
 
 
 def training_item_counts(part: Any) -> np.ndarray:
-    """Training events of each item, each user's first event included, int64 `[items]`; row 0 is the
-    padding item.
+    """Count each item's training events, each user's first event included.
+
+    int64 `[items]`; row 0 is the padding item.
 
     Args:
         part: a part of this package's dataset, or the training part of RecBole's sequential
@@ -22,7 +21,8 @@ def training_item_counts(part: Any) -> np.ndarray:
     """
     if hasattr(part, "train_item_counts"):
         return part.train_item_counts().numpy()
-    rows, n_items = part.inter_feat, int(part.item_num)
+    rows = part.inter_feat
+    n_items = int(part.item_num)
     counts = np.bincount(np.asarray(rows[part.iid_field]), minlength=n_items)
     lists = (
         getattr(part, "item_id_list_field", None) or f"{part.iid_field}{part.config['LIST_SUFFIX']}"
@@ -39,12 +39,12 @@ def training_item_counts(part: Any) -> np.ndarray:
 
 
 def test_cases(part: Any) -> TestCases:
-    """The users, targets and history lengths of an evaluated part, ours or RecBole's, sequential or
-    not.
+    """Return the users, targets and history lengths of an evaluated part.
+
+    Ours or RecBole's, sequential or not.
 
     RecBole cuts histories at MAX_ITEM_LIST_LENGTH: where a row of its data sets has a history of
-        that length, the
-    lengths are not known. A general recommender's rows have no history.
+    that length, the lengths are not known. A general recommender's rows have no history.
     """
     rows = part.inter_feat
     users, items = (_tokens(part, field, rows) for field in (part.uid_field, part.iid_field))

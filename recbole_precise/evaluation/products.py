@@ -22,7 +22,10 @@ def product(users: Tensor, items: Tensor) -> Tensor:
 
 
 def largest(vectors: Tensor, name: str) -> float:
-    """The largest absolute value, or an error when there is NaN or infinity; no copy is made."""
+    """Return the largest absolute value; raise when there is NaN or infinity.
+
+    No copy is made.
+    """
     if not vectors.numel():
         return 0.0
     low, high = torch.aminmax(vectors)
@@ -33,7 +36,7 @@ def largest(vectors: Tensor, name: str) -> float:
 
 
 def not_finite(name: str) -> DivergedError:
-    """The error for vectors that are not finite."""
+    """Return the error for vectors that are not finite."""
     return DivergedError(
         f"the {name} hold NaN or infinite values: the model has diverged, "
         "or one of its inputs is not finite. Lower learning_rate."
@@ -41,7 +44,7 @@ def not_finite(name: str) -> DivergedError:
 
 
 def nan_error() -> DivergedError:
-    """The error for a score that is no number, or larger than the largest."""
+    """Return the error for a score that is no number, or larger than the largest."""
     return DivergedError(
         "a score is NaN: the model has diverged, or one of its inputs is not finite. "
         "Lower learning_rate."

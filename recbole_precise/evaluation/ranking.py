@@ -1,5 +1,6 @@
-"""Exact ranks of the targets among the whole catalogue, in memory that does not grow with the
-catalogue.
+"""Exact ranks of the targets among the whole catalogue.
+
+In memory that does not grow with the catalogue.
 
 The rank of a target is 1 + the number of other candidates that score at least as high: a tie counts
 against the model, so that a constant score earns nothing. Item 0 is padding and no candidate;
@@ -97,8 +98,9 @@ class VectorRanker:
         bonus: Bonus | None = None,
         shown: ShownItems | None = None,
     ) -> Tensor:
-        """As `rank_by_vectors`; `bonus` is added to the scores of single pairs, and `shown` counts
-        the rows' best items.
+        """Rank as `rank_by_vectors`.
+
+        `bonus` is added to the scores of single pairs, and `shown` counts the rows' best items.
 
         The target's own score comes from a product of the same shape as every tile, so that an item
         with the target's very vector gets the same bits and counts as the tie that it is.
@@ -420,8 +422,9 @@ def _rows_before(size: int, bonus: Bonus | None) -> Bonus | None:
 def tile_shape(
     n_rows: int, n_items: int, width: int, itemsize: int, budget: int, device: torch.device
 ) -> tuple[int, int]:
-    """(rows of a block, items of a tile) of the products, whatever the `budget`: another shape
-    could give other last bits.
+    """Return (rows of a block, items of a tile) of the products, whatever the `budget`.
+
+    Another shape could give other last bits.
     """
     rows, tile = _product_shape(n_items, width, itemsize, device)
     return min(rows, max(n_rows, 1)), tile
@@ -470,8 +473,9 @@ def _sorted_pairs(
 def _non_candidates(
     pairs: Excluded | None, target: Tensor, lo: int, tile: int, n_items: int
 ) -> tuple[Tensor, Tensor, list[int], Tensor]:
-    """What does not count in the block of rows from `lo`: its excluded pairs, its targets, and the
-    padding item.
+    """Collect what does not count in the block of rows from `lo`.
+
+    Its excluded pairs, its targets, and the padding item.
 
     Returns:
         (row in the block, item), both sorted by item; the bounds of each tile's part; bool

@@ -25,11 +25,9 @@ class Ranks:
     rank: np.ndarray
 
     def __post_init__(self) -> None:
-        self.user_id, self.target, self.rank = (
-            _ids(self.user_id),
-            _ids(self.target),
-            np.asarray(self.rank, dtype=np.int64),
-        )
+        self.user_id = _ids(self.user_id)
+        self.target = _ids(self.target)
+        self.rank = np.asarray(self.rank, dtype=np.int64)
         if not self.user_id.shape == self.target.shape == self.rank.shape or self.rank.ndim != 1:
             raise ValueError(
                 "user_id, target and rank must be vectors of one length, got "
@@ -40,7 +38,7 @@ class Ranks:
         return len(self.rank)
 
     def select(self, rows: np.ndarray) -> Ranks:
-        """The rows of a boolean mask or an index array."""
+        """Select the rows of a boolean mask or an index array."""
         return Ranks(self.user_id[rows], self.target[rows], self.rank[rows])
 
     def save(self, path: str | Path) -> None:

@@ -1,5 +1,6 @@
-"""Is the difference between two models more than luck? Paired over users, with several seeds of
-each model.
+"""Is the difference between two models more than luck?
+
+Paired over users, with several seeds of each model.
 
 The unit is the user: both models rank the same cases of the same users, so the differences per user
 are what varies. The interval resamples users and, when a model has several seeds, its seeds too;
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from recbole_precise.evaluation.metrics import per_case
 from recbole_precise.evaluation.ranks import Ranks
+
+Key = TypeVar("Key", bound=Hashable)
 
 _CHUNK_NUMBERS = 1 << 22  # random numbers at hand at a time
 _SAME_TEST = {"recall": "hit", "precision": "hit", "map": "mrr"}
@@ -22,7 +26,9 @@ _SAME_TEST = {"recall": "hit", "precision": "hit", "map": "mrr"}
 
 @dataclass(frozen=True)
 class Comparison:
-    """`difference` = mean of a - mean of b, `low .. high` its bootstrap interval at `confidence`,
+    """The difference between two models, with its interval and p-value.
+
+    `difference` = mean of a - mean of b, `low .. high` its bootstrap interval at `confidence`,
     `p_value` two-sided.
     """
 
@@ -39,8 +45,9 @@ class Comparison:
 
     @property
     def significant(self) -> bool:
-        """The interval excludes 0 and the p-value is below 1 - confidence: seeds and users agree on
-        the sign.
+        """Whether the interval excludes 0 and the p-value is below 1 - confidence.
+
+        Seeds and users then agree on the sign.
         """
         return self.p_value < 1 - self.confidence and (self.low > 0 or self.high < 0)
 
@@ -57,8 +64,9 @@ def compare(
     n_resamples: int = 9999,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two models by `metric` (such as `ndcg@10`), each given as the ranks of one or more
-    seeds.
+    """Compare two models by `metric` (such as `ndcg@10`).
+
+    Each is given as the ranks of one or more seeds.
 
     All must have ranked the same targets of the same users, in any order; otherwise a ValueError
     says what differs. A user with several test rows counts with all of them, and stays one unit.
@@ -157,9 +165,10 @@ def paired_test(
     )
 
 
-def holm(p_values: Mapping[Hashable, float]) -> dict[Hashable, float]:
-    """Holm's adjusted p-value of every test of a family (Holm 1979): below alpha for any wrong
-    finding with a chance of at most alpha.
+def holm(p_values: Mapping[Key, float]) -> dict[Key, float]:
+    """Adjust the p-value of every test of a family by Holm's method (Holm 1979).
+
+    Below alpha for any wrong finding with a chance of at most alpha.
 
     With p_(1) <= ... <= p_(m), the i-th becomes max over j <= i of min(1, (m - j + 1) p_(j)). SciPy
     has corrections for the false discovery rate alone.
@@ -167,7 +176,8 @@ def holm(p_values: Mapping[Hashable, float]) -> dict[Hashable, float]:
     for key, p in p_values.items():
         if not 0 <= p <= 1:
             raise ValueError(f"the p-value of {key} is {p}, not in 0 .. 1")
-    adjusted, highest = {}, 0.0
+    adjusted = {}
+    highest = 0.0
     for place, key in enumerate(sorted(p_values, key=p_values.__getitem__)):
         highest = max(highest, min(1.0, (len(p_values) - place) * p_values[key]))
         adjusted[key] = highest
@@ -175,9 +185,10 @@ def holm(p_values: Mapping[Hashable, float]) -> dict[Hashable, float]:
 
 
 def one_test(metric: str) -> str:
-    """The same text for metrics that ask the same question: with one target per row recall, hit and
-    precision at k differ by a constant factor, and mrr and map not at all, so that a family counts
-    them once.
+    """Return the same text for metrics that ask the same question.
+
+    With one target per row recall, hit and precision at k differ by a constant factor, and mrr and
+    map not at all, so that a family counts them once.
     """
     name, _, cut = metric.lower().partition("@")
     return f"{_SAME_TEST.get(name, name)}@{cut}"
@@ -191,8 +202,9 @@ def _bootstrap_interval(
     n_resamples: int,
     rng: np.random.Generator,
 ) -> tuple[float, float]:
-    """Percentile interval of mean(a) - mean(b): users drawn anew with replacement, and each model's
-    seeds too.
+    """Compute a percentile interval of mean(a) - mean(b).
+
+    Users are resampled with replacement, and each model's seeds too.
 
     With one seed there is nothing to draw; with few, the interval is somewhat too narrow, as every
     bootstrap of few.

@@ -1,5 +1,6 @@
-"""Where a model is good: metrics over parts of the test rows, by what is known of each row's target
-and history.
+"""Where a model is good: metrics over parts of the test rows.
+
+Parts by what is known of each row's target and history.
 
 Every slice ranks the full catalogue; only the rows are chosen. A slice is a bool mask over rows, so
 that slices by item (how often it was trained) and by row (how long the history is) are one kind of
@@ -60,10 +61,12 @@ class Cases:
         train_counts: np.ndarray,
         held_out: np.ndarray | None = None,
     ) -> Cases:
-        """From the targets `[rows]` and the earlier events of all rows: (row `[events]`, item
-        `[events]`).
+        """Collect cases from the targets `[rows]` and the earlier events of all rows.
+
+        These are (row `[events]`, item `[events]`).
         """
-        target, (row, item) = np.asarray(target), (np.asarray(part) for part in history)
+        target = np.asarray(target)
+        row, item = (np.asarray(part) for part in history)
         repeat = np.zeros(len(target), dtype=bool)
         repeat[row[item == target[row]]] = True
         return cls(
@@ -78,16 +81,14 @@ class Cases:
 def item_slices(
     train_counts: np.ndarray, kinds: Iterable[str] | str = ("frequency", "popularity")
 ) -> dict[str, np.ndarray]:
-    """The items of every slice that depends on the target item alone.
+    """Select the items of every slice that depends on the target item alone.
 
-    `frequency`: warm (more than 50 training events), median (7 to 50), cold (1 to 6), unseen
-        (none).
-    `popularity`: top20, the 20% most frequent of the items seen in training, equal counts by id;
-        rest80, the other
-    items seen in training.
-    `buckets`: frequency_bucket_01 (the most frequent items) to frequency_bucket_10, each with a
-        tenth of all training events;
-    the last one holds the unseen items too (`data.frequency`).
+    * `frequency`: warm (more than 50 training events), median (7 to 50), cold (1 to 6), unseen
+      (none).
+    * `popularity`: top20, the 20% most frequent of the items seen in training, equal counts by id;
+      rest80, the other items seen in training.
+    * `buckets`: frequency_bucket_01 (the most frequent items) to frequency_bucket_10, each with a
+      tenth of all training events; the last one holds the unseen items too (`data.frequency`).
 
     Args:
         train_counts: int `[items]`, training events of each item; row 0, the padding item, is in no
@@ -95,26 +96,32 @@ def item_slices(
 
     Returns: name -> bool `[items]`. Raises ConfigError for a kind that is none of these.
     """
-    counts, slices = np.asarray(train_counts), {}
+    counts = np.asarray(train_counts)
+    slices = {}
     for kind in [kinds] if isinstance(kinds, str) else kinds:
         slices.update(_known(kind, _OF_ITEMS)(counts))
     return slices
 
 
 def row_slices(cases: Cases, kinds: Iterable[str] | str | None = None) -> dict[str, np.ndarray]:
-    """The rows of every slice, of all kinds by default: name -> bool `[rows]`.
+    """Select the rows of every slice, of all kinds by default: name -> bool `[rows]`.
 
     Kinds of `item_slices`, taken at the row's target, and
-    `history`: history_1_to_5, history_6_to_10, history_11_to_20, history_21_to_50, history_over_50,
-        by events before the target;
-    `repeat`: repeat_target, the target is among these events; new_target, it is not;
-    `holdout`: holdout, the target was held out of training (`holdout_items`); kept, it was not.
-        None without items held out.
+
+    * `history`: history_1_to_5, history_6_to_10, history_11_to_20, history_21_to_50,
+      history_over_50, by events before the target;
+    * `repeat`: repeat_target, the target is among these events; new_target, it is not;
+    * `holdout`: holdout, the target was held out of training (`holdout_items`); kept, it was not.
+      Absent without items held out.
 
     Raises ConfigError for an unknown kind.
     """
     slices = {}
-    for kind in KINDS if kinds is None else [kinds] if isinstance(kinds, str) else kinds:
+    if kinds is None:
+        kinds = KINDS
+    elif isinstance(kinds, str):
+        kinds = [kinds]
+    for kind in kinds:
         if kind in _OF_ITEMS:
             slices.update(
                 {
@@ -143,7 +150,8 @@ def slice_report(
 
     Raises ValueError for a slice that is not over these rows.
     """
-    names, topk = list(names), [topk] if isinstance(topk, int) else list(topk)
+    names = list(names)
+    topk = [topk] if isinstance(topk, int) else list(topk)
     report = {}
     for name, rows in slices.items():
         if len(rows) != len(ranks):

@@ -36,9 +36,10 @@ class TestCases:
         return len(self.user)
 
     def digest(self) -> dict[str, Any]:
-        """What result.json keeps: `rows`, `history_length` (whether it is part of the digest),
-        `sha256` of all that is known, and `user_item_sha256` without the history, which every run
-        has.
+        """Return what result.json keeps.
+
+        `rows`, `history_length` (whether it is part of the digest), `sha256` of all that is known,
+        and `user_item_sha256` without the history, which every run has.
         """
         pairs = _sha256(self._rows(with_history=False))
         whole = pairs if self.history is None else _sha256(self._rows(with_history=True))
@@ -66,7 +67,8 @@ class TestCases:
         mine, theirs = (Counter(cases._rows(with_history=both)) for cases in (self, other))
         if mine == theirs:
             return None
-        here, there = sorted((mine - theirs).elements()), sorted((theirs - mine).elements())
+        here = sorted((mine - theirs).elements())
+        there = sorted((theirs - mine).elements())
         text = (
             f"{len(here)} of {len(self)} test cases of {name} and {len(there)} of "
             f"{len(other)} of {other_name} differ"

@@ -14,8 +14,9 @@ from torch import Tensor
 
 
 class TopItems:
-    """The k best items so far of each row; equal scores stand in the order of the catalogue,
-    whatever the tiles.
+    """The k best items so far of each row.
+
+    Equal scores stand in the order of the catalogue, whatever the tiles.
 
     Attributes:
         scores: `[rows, k]`, falling; -inf where there are fewer candidates. items: int64 `[rows,
@@ -39,11 +40,13 @@ class TopItems:
             )
         k = self.scores.shape[1]
         value, place = _best(scores, k)
-        value, items = torch.cat([self.scores, value], 1), torch.cat([self.items, place + start], 1)
+        value = torch.cat([self.scores, value], 1)
+        items = torch.cat([self.items, place + start], 1)
         # What was there comes first and each side is in the catalogue's order among equals: a
         # stable sort keeps that.
         order = torch.sort(value, dim=1, descending=True, stable=True).indices[:, :k]
-        self.scores, self.items = value.gather(1, order), items.gather(1, order)
+        self.scores = value.gather(1, order)
+        self.items = items.gather(1, order)
 
 
 def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
@@ -54,7 +57,8 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if scores.shape[1] <= k:
         return scores, torch.arange(scores.shape[1], device=scores.device).expand(len(scores), -1)
     least = scores.topk(k, dim=1).values[:, -1:]
-    above, equal = scores > least, scores == least
+    above = scores > least
+    equal = scores == least
     chosen = above | equal & (equal.cumsum(1) <= k - above.sum(1, keepdim=True))
     place = chosen.nonzero()[:, 1].view(len(scores), k)
     return scores.gather(1, place), place
@@ -63,7 +67,7 @@ def _best(scores: Tensor, k: int) -> tuple[Tensor, Tensor]:
 def candidate_scores(
     scores: Tensor, masked: tuple[Tensor, Tensor], target: Tensor, missed: Tensor
 ) -> Tensor:
-    """A copy of a tile's scores in which everything but the candidates is -inf.
+    """Copy a tile's scores, with everything but the candidates at -inf.
 
     Args:
         scores: `[rows, tile]`.
@@ -80,8 +84,9 @@ def candidate_scores(
 
 
 class ShownItems:
-    """How often each item is in the top k of the evaluated rows, and how popular the items of these
-    lists are.
+    """How often each item is in the top k of the evaluated rows.
+
+    And how popular the items of these lists are.
 
     All counts are whole numbers, so that they are the same in whatever batches, and by however many
     processes, the rows are ranked. A row with fewer than k candidates has a list of all of them.

@@ -213,7 +213,7 @@ class TwoSidedRecommender(SequentialRecommender):
         return self.objective(states, batch, catalogue)
 
     def forget_catalogue(self) -> None:
-        """Have the catalogue encoded anew when it is asked for next."""
+        """Forget the encoded catalogue, so that the next use encodes it again."""
         self._catalogue = None
 
     def encoded_catalogue(self) -> Tensor:

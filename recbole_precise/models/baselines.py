@@ -106,7 +106,8 @@ class GraphHeuristic(Floor):
         states = require(dataset, "token_states", config["model"])()
         self.text_encoder = dict(states.encoder)
         self.skips_history = bool(config["mask_history"])
-        variant, graph = config["graph_variant"], None
+        variant = config["graph_variant"]
+        graph = None
         if variant not in floors.GRAPH_VARIANTS:
             raise ConfigError(
                 f"graph_variant must be one of {', '.join(floors.GRAPH_VARIANTS)}, not {variant!r}."

@@ -48,10 +48,11 @@ _KEPT_BYTES = 64 << 20  # of the catalogue's expert vectors, to be kept beside t
 class Drawn(NamedTuple):
     """The candidates of binary cross entropy: a target and its negatives at each trained position.
 
-    negatives: int64 `[batch, length, m]`, of every position. items: int64 `[positions, 1 + m]`, the
-        target first.
-    places: where each of `items` stands among the step's vectors. allowed: bool `[positions, m]`,
-        negatives that count.
+    Attributes:
+        negatives: int64 `[batch, length, m]`, of every position.
+        items: int64 `[positions, 1 + m]`, the target first.
+        places: where each of `items` stands among the step's vectors.
+        allowed: bool `[positions, m]`, negatives that count.
     """
 
     negatives: Tensor
@@ -63,10 +64,11 @@ class Drawn(NamedTuple):
 class Step(NamedTuple):
     """A batch as the loss reads it.
 
-    wanted: int64 `[n]`, items whose vectors are made; None: all. inputs: int64 `[batch, length]`,
-        where the items of the histories stand
-    among them. last: int64 `[batch]`, the item after each row's last. drawn: None under the
-        softmax.
+    Attributes:
+        wanted: int64 `[n]`, items whose vectors are made; None: all.
+        inputs: int64 `[batch, length]`, where the items of the histories stand among them.
+        last: int64 `[batch]`, the item after each row's last.
+        drawn: None under the softmax.
     """
 
     histories: Histories

@@ -27,7 +27,7 @@ class HSTU(SASRecSampled):
     `hstu_time` says at which time position i is asked for the next item, which the time bias reads:
         `last_seen`, the time of
     item i; `request`, that of the item i + 1 that is asked for. The authors' code does the latter:
-    in training and ranking alike the model is told when its target happened. `none` leaves the time
+    in training and ranking alike the model knows when its target happened. `none` leaves the time
     bias out.
     """
 

@@ -23,10 +23,8 @@ def add_near_items(
         text: vectors that the model reads, whose cosines are taken where they are tuned; default:
             made for this.
     """
-    model.neighbour_texts, near = (
-        (config["neighbour_texts"] or 0.0) if model.text_encoder else 0.0,
-        None,
-    )
+    model.neighbour_texts = (config["neighbour_texts"] or 0.0) if model.text_encoder else 0.0
+    near = None
     if model.neighbour_texts and is_tuned(config):
         text = (
             text_vectors(
@@ -38,7 +36,8 @@ def add_near_items(
             if text is None
             else text
         )
-        near, model.neighbour_rows = text.vectors.numpy(), text.without_items()
+        near = text.vectors.numpy()
+        model.neighbour_rows = text.without_items()
     model.neighbours = neighbours_of(
         dataset,
         config["model"],

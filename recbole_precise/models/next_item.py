@@ -31,8 +31,7 @@ class NextItemRecommender(TwoSidedRecommender):
     over next items.
 
     By default IDs alone and a causal transformer: with the full softmax this is SASRec as RecBole
-        has it, trained at all
-    positions of a window in one pass.
+    has it, trained at all positions of a window in one pass.
     """
 
     item_encoder: ItemEncoder

@@ -30,14 +30,13 @@ class PAD(ExpertsRecommender):
     encoder of its own, behind a gate.
 
     Phases (Sec. 3.1 to 3.3): `pretrain` trains the ID expert (or another, `pretrained_expert`);
-        `align` copies it and draws text
-    and IDs together while the copy goes on recommending (the anchor); `finetune` trains all experts
-    through the gated score. What the model scores with follows the phase that trained it last
-    (`trained_to`, which is saved with the weights).
+    `align` copies it and draws text and IDs together while the copy goes on recommending (the
+    anchor); `finetune` trains all experts through the gated score. What the model scores with
+    follows the phase that trained it last (`trained_to`, which is saved with the weights).
 
-    Not the paper's, as controls: the aligned expert may begin anew (`aligned_begins`), and what
-    begins in the last phase with a small weight (`late_weight`), so that the phase begins with what
-    the others can do and keeps that unless it finds better.
+    Not the paper's, as controls: the aligned expert may begin from new weights (`aligned_begins`),
+    and what begins in the last phase with a small weight (`late_weight`), so that the phase begins
+    with what the others can do and keeps that unless it finds better.
     """
 
     trained_to: Tensor

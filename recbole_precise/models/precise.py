@@ -34,7 +34,8 @@ class PRECISEUT(NextItemRecommender):
 
     def build_items(self, config, dataset) -> ItemEncoder:
         """ID vector and text vector side by side, or one of them, as `variant` says."""
-        id_size, token_size = config["embedding_size"], config["token_size"]
+        id_size = config["embedding_size"]
+        token_size = config["token_size"]
         variant = config["variant"]
         if variant in ("id", "llm"):
             kept = (
@@ -59,7 +60,8 @@ class PRECISEUT(NextItemRecommender):
 
     def _universal_phases(self, **data) -> list[Phase]:
         """`data`: what the phases see, as `Phase` names it."""
-        config, tokens = self.config, self._token_table()
+        config = self.config
+        tokens = self._token_table()
         if not config["alternate"] or tokens is None:
             return [Phase(name="universal", epochs=self.epochs, **data)]
         frozen = (

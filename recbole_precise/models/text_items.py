@@ -60,15 +60,14 @@ def learning_text_items(
     Raises TextError, ConfigError and ValueError as `load_language_model` and `LearningText`.
     """
     states = require(dataset, "token_states", config["model"])
-    tokens, options = states(), encoding_options(config)
+    tokens = states()
+    options = encoding_options(config)
     source = resolve_encoder(options["encoder"], options.get("cache_dir"))
     language, layer = load_language_model(source, top, options.get("layers"))
 
     def read_below(texts: Sequence[np.ndarray]) -> np.ndarray:
-        encoder, size = (
-            HfEncoder(source, options.get("dtype", "float32"), layers=layer, raw=True),
-            config["text_batch_size"],
-        )
+        encoder = HfEncoder(source, options.get("dtype", "float32"), layers=layer, raw=True)
+        size = config["text_batch_size"]
         return np.concatenate(
             [
                 encoder.encode_batch(texts[first : first + size])

@@ -1,5 +1,6 @@
-"""What an alignment phase adds to the recommendation loss: how far an item's text is from its ID
-(PAD, Sec. 3.2; CTRL; docs/pad.md).
+"""What an alignment phase adds to the loss: how far an item's text is from its ID.
+
+PAD, Sec. 3.2; CTRL; docs/pad.md.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ class Alignment(nn.Module):
     """Squared MMD of two clouds of vectors under one kind of kernel, or InfoNCE of their pairs.
 
     MMD compares the clouds as wholes: which text belongs to which ID it does not know, the
-        recommendation loss beside it does.
+    recommendation loss beside it does.
 
     Args:
         kernel: a kernel of `MultiKernelMMD`, or `infonce`. estimator, bandwidth: of the MMD.
@@ -22,7 +23,7 @@ class Alignment(nn.Module):
             sub-vectors (CTRL's fine-grained alignment).
         width: of the vectors, a multiple of `sub_vectors`.
 
-    Raises ValueError for a width that is none, and for sub-vectors with an MMD, which knows no
+    Raises ValueError for an invalid width, and for sub-vectors with an MMD, which knows no
     pairs.
     """
 
@@ -38,7 +39,9 @@ class Alignment(nn.Module):
         width: int | None = None,
     ) -> None:
         super().__init__()
-        self.temperature, self.symmetric, self.sub_vectors = temperature, symmetric, sub_vectors
+        self.temperature = temperature
+        self.symmetric = symmetric
+        self.sub_vectors = sub_vectors
         self.mmd = (
             None
             if kernel == "infonce"

@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 
 class CrossAttention(nn.Module):
-    """Multi-head attention with the queries of one sequence and the keys and values of the other
-    (LLM-ESR, arXiv 2405.20646).
+    """Multi-head attention from one sequence to another (LLM-ESR, arXiv 2405.20646).
+
+    The queries are of the one, the keys and values of the other.
 
     What comes out takes the place of the second sequence.
     """
@@ -27,8 +28,10 @@ class CrossAttention(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, asking: Tensor, asked: Tensor, mask: Tensor, causal: bool) -> Tensor:
-        """`asking, asked [batch, length, width]` of right-padded rows, bool `mask [batch, length]`
-        -> `[batch, length, width]`.
+        """Attend from each row of `asking` to the same row of `asked`.
+
+        Takes `asking, asked [batch, length, width]` of right-padded rows and bool `mask [batch,
+        length]`; gives `[batch, length, width]`.
 
         With `causal` a position sees nothing of what comes later in the other view either; without
         it, no padding.

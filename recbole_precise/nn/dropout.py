@@ -24,7 +24,7 @@ class Dropout(nn.Module):
         self.p = p
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`inputs` of any shape; the identity when not training."""
+        """Drop elements of `inputs` of any shape while training; otherwise give them back."""
         if not self.training or not self.p:
             return inputs
         if inputs.device.type != "cpu":

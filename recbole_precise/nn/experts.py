@@ -29,8 +29,9 @@ def segment_softmax(scores: Tensor, segment: Tensor, n_segments: int) -> Tensor:
 
 
 class TopKGate(nn.Module):
-    """Scores the experts of an item, keeps the best `top_experts`, softmax over the kept ones, all
-    others exactly 0.
+    """A gate that keeps an item's best `top_experts` experts.
+
+    Scores all experts, takes the softmax over the kept ones, and gives all others exactly 0.
 
     Args:
         width: width of the gate's input. n_experts, top_experts: E and K of the paper.
@@ -44,11 +45,12 @@ class TopKGate(nn.Module):
             raise ValueError(
                 f"top_experts must be between 1 and n_experts ({n_experts}), not {top_experts}"
             )
-        self.top_experts, self.noise = top_experts, noise
+        self.top_experts = top_experts
+        self.noise = noise
         self.score = nn.Linear(width, n_experts, bias=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """`inputs [items, width]` -> weights `[items, experts]`, rows sum to 1."""
+        """Weigh the experts by `inputs [items, width]`: `[items, experts]`, rows sum to 1."""
         scores = self.score(inputs)
         if self.training and self.noise:
             scores = scores + self.noise * torch.randn_like(scores)
@@ -57,8 +59,10 @@ class TopKGate(nn.Module):
 
 
 def weighted_sums(table: Tensor, token_index: Tensor, offsets: Tensor, weights: Tensor) -> Tensor:
-    """Sum of `weights [tokens]` times the rows `token_index [tokens]` of `table [rows, width]`,
-    item by item: `[items, width]`.
+    """Sum weighted rows of a table item by item: `[items, width]`.
+
+    The summands are `weights [tokens]` times the rows `token_index [tokens]` of `table [rows,
+    width]`.
     """
     if table.requires_grad or not weights.requires_grad:
         return F.embedding_bag(
@@ -85,8 +89,9 @@ class MeanPooling(nn.Module):
 
 
 class ExpertPooling(nn.Module):
-    """Embedding Fusion's experts and gate: c_v = sum_k w_k(v) sum_j alpha_kj t_j (PRECISE Sec.
-    IV-B; docs/methods.md 1, steps 3 to 5).
+    """Embedding Fusion's experts and gate: c_v = sum_k w_k(v) sum_j alpha_kj t_j.
+
+    PRECISE Sec. IV-B; docs/methods.md 1, steps 3 to 5.
 
     alpha_k = softmax_j(q_k . W_k t_j / sqrt(d)); since only the product q_k W_k enters, it is one
     trainable vector per expert. The gate reads the mean of the item's tokens, so that unseen items

@@ -1,5 +1,6 @@
-"""Several experts' scores of an item, weighed by a gate and folded into one inner product (PAD,
-Sec. 3.3; docs/pad.md).
+"""Several experts' scores of an item, weighed by a gate and folded into one inner product.
+
+PAD, Sec. 3.3; docs/pad.md.
 
 Expert k scores item v for a user as `u_k . x_k(v)`, and the model as `sum_k w_k(b(v)) u_k .
 x_k(v)`, b(v) being the item's frequency bucket. Where the weights depend on the bucket alone, this
@@ -113,8 +114,9 @@ class GatedItems(nn.Module):
         return self.gate.table(states)
 
     def fold_items(self, vectors: Tensor, bucket: Tensor) -> Tensor:
-        """`vectors [n, experts, width]` of items of `bucket [n]` -> one vector each, for inner
-        products with `fold_users`.
+        """Fold items to one vector each, for inner products with `fold_users`.
+
+        Takes `vectors [n, experts, width]` of items of `bucket [n]`.
         """
         if not self.by_user:
             return (vectors * self.weights(bucket)[..., None]).flatten(1)
@@ -129,8 +131,9 @@ class GatedItems(nn.Module):
         return (self.user_weights(states)[:, 1:, :, None] * states[:, None]).flatten(1)
 
     def pair_scores(self, states: Tensor, vectors: Tensor, bucket: Tensor) -> Tensor:
-        """Scores `[n, m]` of `states [n, experts, width]` for m items each: `vectors [n, m,
-        experts, width]`, `bucket [n, m]`.
+        """Score m items for each of n users: `[n, m]`.
+
+        Takes `states [n, experts, width]`, `vectors [n, m, experts, width]` and `bucket [n, m]`.
         """
         return (torch.einsum("nkd,nmkd->nmk", states, vectors) * self.weights(bucket, states)).sum(
             -1
@@ -146,8 +149,9 @@ class GatedItems(nn.Module):
         return self.fold_items(self.stacked(unique), self.bucket[unique])[inverse]
 
     def extend(self, count: int, vectors: np.ndarray, words: Words) -> Tensor:
-        """Add `count` items that were never trained, in the rarest bucket, by their texts: vectors
-        `[count, hidden]`, and tokens.
+        """Add `count` items that were never trained, in the rarest bucket, by their texts.
+
+        Takes their vectors `[count, hidden]` and their tokens.
 
         Returns: bool `[count]`, which of them have a text that a tower reads.
         """
@@ -164,11 +168,12 @@ class GatedItems(nn.Module):
 def user_gated_softmax_loss(
     items: GatedItems, states: Tensor, vectors: Tensor, bucket: Tensor, targets: Tensor
 ) -> Tensor:
-    """Mean cross entropy over the catalogue where the gate's weights depend on the user; row 0 is
-    no class.
+    """Compute the cross entropy over the catalogue where weights depend on the user.
+
+    The mean over rows; row 0 of the catalogue is no class.
 
     Costs what the folded form costs where they do not: each bucket's items meet the users' vectors
-        for that bucket.
+    for that bucket.
 
     Args:
         states: `[n, experts, width]`. vectors: `[items, experts, width]`. bucket: int64 `[items]`.

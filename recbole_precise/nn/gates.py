@@ -1,5 +1,6 @@
-"""Gates that weigh several experts' scores of an item by how often the item was trained (PAD, Sec.
-3.3; docs/pad.md).
+"""Gates that weigh several experts' scores of an item by how often the item was trained.
+
+PAD, Sec. 3.3; docs/pad.md.
 
 Items come in frequency buckets: 1 holds the most frequent items, `n_buckets` the rarest, 0 is the
 padding. A gate that knows the item's bucket alone gives each item constant weights, which fold into
@@ -23,8 +24,9 @@ _VECTOR = 16  # width of the learned vectors of buckets and experts
 
 
 class TableGate(nn.Module):
-    """Weights that depend on the bucket alone: `table() -> [n_buckets + 1, experts]`, non-negative
-    rows of sum 1 (of ones in `NoGate`).
+    """Weights that depend on the bucket alone: `table() -> [n_buckets + 1, experts]`.
+
+    Rows are not negative and sum to 1 (those of `NoGate` are ones).
     """
 
     def table(self) -> Tensor:
@@ -36,8 +38,9 @@ class TableGate(nn.Module):
         return self.table()[bucket]
 
     def begin(self, weights: Sequence[float]) -> None:
-        """Set the weights of every bucket to `weights` (positive, one an expert), divided by their
-        sum.
+        """Set the weights of every bucket to `weights`, divided by their sum.
+
+        They are positive, one an expert.
 
         Raises ValueError for a gate whose weights are no free numbers (`FREE_GATES` are).
         """
@@ -82,8 +85,9 @@ class BucketGate(FreeGate):
 
 
 class AuthorGate(TableGate):
-    """As in the authors' code: sigmoids of free numbers, divided by their sum, with first values
-    that nearly switch the aligned expert off.
+    """As in the authors' code: sigmoids of free numbers, divided by their sum.
+
+    Its first values nearly switch the aligned expert off.
     """
 
     def __init__(self, experts: Sequence[str], n_buckets: int) -> None:
@@ -98,8 +102,9 @@ class AuthorGate(TableGate):
 
 
 class GlobalGate(FreeGate):
-    """One free number for each expert, whatever the bucket (the paper's model without
-    frequencies).
+    """One free number for each expert, whatever the bucket.
+
+    The paper's model without frequencies.
     """
 
     def __init__(self, n_experts: int, n_buckets: int) -> None:
@@ -112,8 +117,9 @@ class GlobalGate(FreeGate):
 
 
 class MlpGate(TableGate):
-    """Softmax over an MLP of a learned vector of the bucket and one of the expert: still a constant
-    in each bucket.
+    """Softmax over an MLP of a learned vector of the bucket and one of the expert.
+
+    The weights are still constant in each bucket.
     """
 
     def __init__(self, n_experts: int, n_buckets: int) -> None:
@@ -137,8 +143,9 @@ class MlpGate(TableGate):
 
 
 class ExpertOutputGate(nn.Module):
-    """Softmax over an MLP of the bucket's vector and each expert's own user state: every user has
-    weights of their own.
+    """Softmax over an MLP of the bucket's vector and each expert's own user state.
+
+    Every user has weights of their own.
 
     `table(states) -> [users, n_buckets + 1, experts]`.
     """

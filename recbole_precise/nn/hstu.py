@@ -1,5 +1,6 @@
-"""HSTU: pointwise SiLU attention with relative position and time biases, and a gate in place of the
-feed-forward network.
+"""HSTU: pointwise SiLU attention with relative position and time biases.
+
+A gate takes the place of the feed-forward network.
 
 Reference: Jiaqi Zhai et al. "Actions Speak Louder than Words: Trillion-Parameter Sequential
 Transducers for Generative Recommendations." ICML 2024, arXiv 2402.17152, Sec. 3 and the authors'
@@ -32,8 +33,9 @@ def time_buckets(asked: Tensor, times: Tensor) -> Tensor:
 
 
 class HSTULayer(nn.Module):
-    """`x <- x + W_o dropout(U * LN(A V))`, `A_ij = SiLU(q_i . k_j + p[i - j] + tau[b(i, j)]) / N`
-    for j <= i, else 0.
+    """`x <- x + W_o dropout(U * LN(A V))`, an HSTU layer.
+
+    `A_ij = SiLU(q_i . k_j + p[i - j] + tau[b(i, j)]) / N` for j <= i, else 0.
 
     U, V, Q, K are SiLU(LN(x) W), split; N is the longest length, a constant; p and tau are shared
     by the heads.
@@ -55,7 +57,8 @@ class HSTULayer(nn.Module):
         timed: bool,
     ) -> None:
         super().__init__()
-        self.n_heads, self.max_length = n_heads, max_length
+        self.n_heads = n_heads
+        self.max_length = max_length
         self.sizes = [
             n_heads * value_size,
             n_heads * value_size,
@@ -76,8 +79,9 @@ class HSTULayer(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, packed: Tensor, mask: Tensor, buckets: Tensor | None) -> Tensor:
-        """`packed [positions, width]`, bool `mask [batch, length]`, `buckets [batch, length,
-        length]`; same shape back.
+        """Encode `packed [positions, width]`; same shape back.
+
+        Takes bool `mask [batch, length]` and `buckets [batch, length, length]`.
         """
         gate, value, query, key = F.silu(self.project(plain_norm(packed))).split(self.sizes, -1)
         query, key, value = (
@@ -135,7 +139,9 @@ class HSTUEncoder(PackedEncoder):
             context: `times`, `asked`: `[batch, at least length]`, see `time_buckets`; needed when
                 `timed`.
         """
-        packed, buckets, length = self.input(item_vectors, mask), None, mask.shape[1]
+        packed = self.input(item_vectors, mask)
+        buckets = None
+        length = mask.shape[1]
         if self.timed:
             buckets = time_buckets(context["asked"][:, :length], context["times"][:, :length])
         for layer in self.layers:

@@ -1,5 +1,6 @@
-"""Item encoders: internal item ids to vectors, from an ID table, from text tokens, or from both
-side by side.
+"""Item encoders: internal item ids to vectors.
+
+From an ID table, from text tokens, or from both side by side.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ VOCAB_INITS = ("context_mean", "random")
 
 
 def principal_projection(rows: Tensor, width: int, row_weight: Tensor | None = None) -> Tensor:
-    """Orthonormal `[columns, width]` projection onto the leading principal directions of centred
-    `rows [n, columns]`.
+    """Project onto the leading principal directions of centred `rows [n, columns]`.
+
+    Gives an orthonormal `[columns, width]`.
 
     Signs are fixed (largest entry of a direction is positive), so that the result does not depend
     on the solver.
@@ -43,8 +45,9 @@ def principal_projection(rows: Tensor, width: int, row_weight: Tensor | None = N
 
 
 def standardised(vectors: Tensor, std: float) -> Tensor:
-    """`vectors` centred and scaled as a whole to mean square `std`^2: directions keep their
-    relative weight.
+    """Centre `vectors` and scale them as a whole to mean square `std`^2.
+
+    Directions keep their relative weight.
     """
     centred = vectors - vectors.mean(0)
     return centred * (std / centred.pow(2).mean().sqrt().clamp_min(1e-12))
@@ -149,7 +152,7 @@ class IdEncoder(ItemPart):
         return rows if self.training else self._neutral(rows, item_ids)
 
     def values(self, item_ids: Tensor | None) -> Tensor:
-        """What the items have of their own, as `rows`."""
+        """Return what the items have of their own, as `rows`."""
         return self.table.weight if item_ids is None else self.table(item_ids)
 
     def _neutral(self, rows: Tensor, item_ids: Tensor | None) -> Tensor:
@@ -183,8 +186,9 @@ class IdEncoder(ItemPart):
 
 
 class TextEncoder(ItemPart):
-    """Token vectors of each item, pooled (docs/methods.md 1, steps 2 to 5, and 2 for what a token
-    vector is).
+    """Token vectors of each item, pooled.
+
+    docs/methods.md 1, steps 2 to 5, and 2 for what a token vector is.
 
     Args:
         states: contextual token states, one row a token, `[tokens, hidden]` (float16, may be
@@ -273,15 +277,17 @@ class TextEncoder(ItemPart):
 
     @staticmethod
     def table_width(mode: str, width: int, hidden_size: int) -> int:
-        """Width of the rows that the pooling sees: the encoder's own for `frozen_states`, the
-        model's otherwise.
+        """Return the width of the rows that the pooling sees.
+
+        The encoder's own for `frozen_states`, the model's otherwise.
         """
         return hidden_size if mode == "frozen_states" else width
 
     @staticmethod
     def _context_means(states: np.ndarray, token_index: Tensor, n_used: int, width: int) -> Tensor:
-        """Mean contextual state of each token in use, on the principal directions: `[used,
-        width]`.
+        """Average the contextual states of each token in use: `[used, width]`.
+
+        The means are projected on their principal directions.
         """
         total = torch.zeros(max(n_used, 1), states.shape[1])
         for start in range(0, len(token_index), 65536):
@@ -299,11 +305,10 @@ class TextEncoder(ItemPart):
         return picked, torch.arange(len(rows), device=device)
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
-        """Pooled text vectors of `item_ids [n]`, or of the whole catalogue for None: `[n,
-        width]`.
-        """
+        """Pool the texts of `item_ids [n]`, or of the whole catalogue for None: `[n, width]`."""
         if item_ids is None:
-            offsets, has_text = self.offsets, self.has_text
+            offsets = self.offsets
+            has_text = self.has_text
             rows = torch.arange(len(self.token_index), device=offsets.device)
         else:
             begin = self.offsets[item_ids]
@@ -368,8 +373,9 @@ class TextEncoder(ItemPart):
 
 
 class ItemEncoder(nn.Module):
-    """e_v = [a_v ; c_v]: the parts' vectors side by side (PRECISE Eq. 4; docs/methods.md 1, step
-    5), or their sum.
+    """e_v = [a_v ; c_v]: the parts' vectors side by side, or their sum.
+
+    PRECISE Eq. 4; docs/methods.md 1, step 5.
 
     Args:
         parts: encoders with `rows(item_ids | None)` and `width`; one part alone gives PRECISE-ID or

@@ -12,8 +12,9 @@ _ITEMS_AT_ONCE = 8192
 
 
 class OneItemTower:
-    """LEARN's item tower (arXiv 2405.03988): the user tower's own weights on a sequence of one
-    item. It holds no weights of its own.
+    """LEARN's item tower (arXiv 2405.03988): the user tower on a sequence of one item.
+
+    It holds no weights of its own.
 
     Takes the place of an item encoder where vectors are scored.
     """

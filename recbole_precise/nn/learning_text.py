@@ -1,5 +1,6 @@
-"""Item vectors from a language model that is trained with the recommender: each item read once a
-step, the catalogue once an evaluation.
+"""Item vectors from a language model that is trained with the recommender.
+
+Each item is read once a step, the catalogue once an evaluation.
 """
 
 from __future__ import annotations
@@ -22,11 +23,12 @@ _SAME = 0.05  # of the vectors' root mean square: what rounding to float16 may c
 
 
 class LearningText(FrozenText):
-    """The mean last state of each item's tokens under a language model that is trained, centred by
-    where the untrained one had its mean.
+    """The mean last state of each item's tokens under a language model that is trained.
+
+    Centred by where the untrained model had its mean.
 
     What is inherited, `vectors`, are those of the untrained model: the linear map behind begins on
-        their directions.
+    their directions.
 
     Args:
         tokens: last states of the untrained encoder, with the tokens that its tokenizer adds: these
@@ -72,8 +74,9 @@ class LearningText(FrozenText):
             )
 
     def rows(self, item_ids: Tensor | None) -> Tensor:
-        """Vectors of `item_ids [n]`, or of all items for None: `[n, hidden]`, with a gradient to
-        the language model.
+        """Encode `item_ids [n]`, or all items for None: `[n, hidden]`.
+
+        The vectors have a gradient to the language model.
         """
         has_text = self.has_text if item_ids is None else self.has_text[item_ids]
         device = has_text.device
@@ -92,8 +95,9 @@ class LearningText(FrozenText):
         return out.index_put((place[torch.from_numpy(order).to(device)],), centred)
 
     def _means(self, items: Tensor, device: torch.device) -> Tensor:
-        """Mean last state of the tokens of `items [n]`, those left out that the tokenizer adds:
-        `[n, hidden]`.
+        """Average the last states of the tokens of `items [n]`: `[n, hidden]`.
+
+        Tokens that the tokenizer adds are left out.
         """
         begin = self.offsets[items]
         length = self.offsets[items + 1] - begin
@@ -144,8 +148,9 @@ class LearningText(FrozenText):
 
 
 class LearningTextVectors(TextVectors):
-    """Texts under a trained language model through a linear map: `TextVectors` whose `text` is a
-    `LearningText`.
+    """Texts under a trained language model through a linear map.
+
+    These are `TextVectors` whose `text` is a `LearningText`.
     """
 
     text: LearningText
@@ -160,8 +165,9 @@ class LearningTextVectors(TextVectors):
 
 
 class LearningItems(ItemEncoder):
-    """An item encoder whose items are dear: each is encoded once a step, and without a gradient the
-    catalogue once until a weight changes.
+    """An item encoder whose items are expensive.
+
+    Each is encoded once a step, and without a gradient the catalogue once until a weight changes.
     """
 
     def __init__(self, part: ItemPart, n_items: int) -> None:

@@ -1,5 +1,6 @@
-"""A memory of what followed what in training, added to a model's scores with one learned weight
-(docs/methods.md 6).
+"""A memory of what followed what in training, added to scores with one learned weight.
+
+docs/methods.md 6.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ _NOTHING = 1e-4
 
 
 class Recall(NamedTuple):
-    """What the memory adds to single scores: `value[m]` to that of item `item[m]` at position
-    `row[m]`.
+    """What the memory adds to single scores.
+
+    `value[m]` is added to that of item `item[m]` at position `row[m]`.
 
     row, item: int64 `[n]`, sorted by both, no pair twice. value: `[n]`, with the gradient of the
         weight. n_rows, n_items: how many there are.
@@ -35,8 +37,9 @@ class Recall(NamedTuple):
     n_items: int
 
     def at(self, items: Tensor) -> Tensor:
-        """Values for int64 `items [n_rows, m]`, or `[m]` at every position: `[n_rows, m]`, 0 for
-        what the memory does not know.
+        """Return the values for some items: `[n_rows, m]`, 0 for unknown pairs.
+
+        `items`: int64 `[n_rows, m]`, or `[m]` at every position.
         """
         wanted = torch.arange(self.n_rows, device=items.device)[:, None] * self.n_items + items
         if not len(self.row):
@@ -46,8 +49,10 @@ class Recall(NamedTuple):
 
 
 class Memory(nn.Module):
-    """`weight * log1p(c(a, b))` for item b after a history that ends in a; c: `sum over k <= window
-    of n_k(a, b) / k`, n_k(a, b) being how often b came k places after a in a training sequence.
+    """`weight * log1p(c(a, b))` for item b after a history that ends in a.
+
+    c: `sum over k <= window of n_k(a, b) / k`, n_k(a, b) being how often b came k places after a in
+    a training sequence.
 
     In training a position must not find its own target in the counts, or the memory would seem to
         know everything: what the
@@ -67,7 +72,7 @@ class Memory(nn.Module):
         counts.sort_indices()
         self.weight = nn.Parameter(torch.tensor(float(first)))
         self.window, self.n_items = window, counts.shape[0]
-        # no buffers: counted anew from the data, neither saved nor broadcast
+        # no buffers: counted again from the data, neither saved nor broadcast
         self.offsets, self.items = (
             torch.from_numpy(part.astype("int64")) for part in (counts.indptr, counts.indices)
         )
@@ -81,12 +86,13 @@ class Memory(nn.Module):
         return self
 
     def after(self, last: Tensor) -> Recall:
-        """What follows the items `last [n]`."""
+        """Recall what follows the items `last [n]`."""
         return self._recall(*self._followers(last), len(last))
 
     def before(self, batch: NextItems, row: Tensor, position: Tensor) -> Recall:
-        """What follows the items at `(row [n], position [n])` of a training batch, without what
-        those rows show from there on.
+        """Recall what follows the items at `(row [n], position [n])` of a training batch.
+
+        Without what those rows show from there on.
         """
         last = batch.item_seq[row, position]
         at, item, count = self._followers(last)

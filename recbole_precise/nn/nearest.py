@@ -17,8 +17,9 @@ def nearest(
     among: np.ndarray | None = None,
     allowed: np.ndarray | None = None,
 ) -> np.ndarray:
-    """int64 `[n, count]`: which rows have the largest cosine with each of `vectors [n, width]`, the
-    nearest first; -1 where there are no more.
+    """Find the rows with the largest cosine to each of `vectors [n, width]`.
+
+    int64 `[n, count]`, the nearest first; -1 where there are no more.
 
     A row of zeros is near to none. Costs n x candidates x width products.
 
@@ -30,10 +31,12 @@ def nearest(
     own = among is None
     unit = torch.from_numpy(unit_rows(vectors))
     candidates = unit if own else torch.from_numpy(unit_rows(among))
-    there, known = unit.abs().sum(1) > 0, candidates.abs().sum(1) > 0
+    there = unit.abs().sum(1) > 0
+    known = candidates.abs().sum(1) > 0
     if allowed is not None:
         known &= torch.from_numpy(np.asarray(allowed, dtype=bool))
-    taken, step = min(count, len(candidates)), max(1, _TILE_BYTES // (4 * max(len(candidates), 1)))
+    taken = min(count, len(candidates))
+    step = max(1, _TILE_BYTES // (4 * max(len(candidates), 1)))
     found = torch.full((len(unit), count), -1)
     for start in range(0, len(unit), step):
         cosine = unit[start : start + step] @ candidates.t()

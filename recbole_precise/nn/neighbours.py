@@ -1,5 +1,6 @@
-"""What is known of two items without training, added to a trained score when items are ranked
-(docs/methods.md 6).
+"""What is known of two items without training, added to a score when items are ranked.
+
+docs/methods.md 6.
 """
 
 from __future__ import annotations
@@ -11,21 +12,23 @@ from torch import Tensor
 
 
 class Neighbours:
-    """A bonus for items that stand near the history's last item: in training sequences, or in the
-    meaning of their texts.
+    """A bonus for items that are near the history's last item.
+
+    Near in training sequences, or in the meaning of their texts.
 
     Transitions: `weight * log1p(sum over k of n_k(a, b) / k)` for single pairs, n_k(a, b) being how
-        often b comes k places
-    after a in a training sequence. Texts: `weight * cos(a, b)` of mean token states, an inner
-        product, so that it joins the
-    two vectors of a score and costs no second search.
+    often b comes k places after a in a training sequence. Texts: `weight * cos(a, b)` of mean token
+    states, an inner product, so that it joins the two vectors of a score and costs no second
+    search.
     """
 
     def __init__(self, transitions: sp.csr_matrix | None, texts: np.ndarray | None) -> None:
-        """Args:
-        transitions: float `[items, items]`, the bonus of b after a at (a, b), with its weight.
-        texts: float `[items, d]` whose inner products are the bonus, with its weight; zeros for
-            an item without text.
+        """Keep the two kinds of bonus.
+
+        Args:
+            transitions: float `[items, items]`, the bonus of b after a at (a, b), with its weight.
+            texts: float `[items, d]` whose inner products are the bonus, with its weight; zeros for
+                an item without text.
         """
         self.transitions = None if transitions is None else transitions.tocsr().astype(np.float32)
         self.texts = None if texts is None else torch.as_tensor(np.asarray(texts, dtype=np.float32))

@@ -24,8 +24,9 @@ def next_item_targets(
     supervised: Tensor | None = None,
     chosen: Tensor | None = None,
 ) -> NextItems:
-    """Next-item targets of every position of right-padded sequences (docs/methods.md 3), cut to the
-    longest row.
+    """Return the next-item targets of every position of right-padded sequences.
+
+    Cut to the longest row (docs/methods.md 3).
 
     Args:
         item_seq: int64 `[batch, length]`, 0 where padded. lengths: int64 `[batch]`.
@@ -48,7 +49,7 @@ def next_item_targets(
 
 
 def upcoming_items(targets: Tensor, horizon: int, decay: float) -> tuple[Tensor, Tensor]:
-    """The next `horizon` items of every position, and how much of its mass each of them gets.
+    """Return the next `horizon` items of every position, and the share of mass of each.
 
     The h-th item after a position weighs in proportion to `decay ** (h - 1)`; what would lie beyond
     the row's last target has no weight, and the weights of a position sum to 1.
@@ -74,8 +75,9 @@ def upcoming_items(targets: Tensor, horizon: int, decay: float) -> tuple[Tensor,
 def later_targets(
     batch: NextItems, n_positions: int, n_targets: int
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Some trained positions of each row, and for each of them some of the items that come after
-    it, from torch's global generator.
+    """Draw trained positions of each row, and for each some of the items after it.
+
+    From torch's global generator.
 
     Args:
         n_positions: positions of a row, all where it has fewer. n_targets: drawn for each position,

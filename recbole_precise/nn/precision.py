@@ -27,8 +27,9 @@ def cpu_multiplies_bf16() -> bool:
 
 
 def autocast_dtype(device_type: str) -> torch.dtype | None:
-    """The type that autocast computes in on `device_type`, or None where it is off (torch 2.2 and
-    later).
+    """Return the type that autocast computes in on `device_type`, None where it is off.
+
+    torch 2.2 and later.
     """
     if hasattr(torch, "get_autocast_dtype"):
         return (

@@ -1,5 +1,6 @@
-"""The block of the original SASRec (arXiv 1808.09781), in which the query alone is normalised, as
-HSTU's authors run it beside HSTU.
+"""The block of the original SASRec (arXiv 1808.09781), which normalises the query alone.
+
+As HSTU's authors run it beside HSTU.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ class QueryNormBlock(nn.Module):
             raise ValueError(
                 f"the width of an item vector ({width}) must be a multiple of n_heads ({n_heads})"
             )
-        self.n_heads, self.attn_dropout = n_heads, dropout
-        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
+        self.n_heads = n_heads
+        self.attn_dropout = dropout
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
-        self.inner, self.outer = nn.Linear(width, inner_size), nn.Linear(inner_size, width)
+        self.inner = nn.Linear(width, inner_size)
+        self.outer = nn.Linear(inner_size, width)
         self.dropout = Dropout(dropout)
         for linear in (self.query, self.key_value, self.out, self.inner, self.outer):
             nn.init.xavier_normal_(linear.weight)
@@ -55,8 +59,9 @@ class QueryNormBlock(nn.Module):
 
 
 class QueryNormTransformer(PackedEncoder):
-    """`ScaledInput` and a stack of `QueryNormBlock`s, without a norm at the end (the score is a
-    cosine).
+    """`ScaledInput` and a stack of `QueryNormBlock`s.
+
+    Without a norm at the end (the score is a cosine).
 
     Args:
         width: of item vectors and states. max_length: longest sequence. inner_size: width of the

@@ -1,5 +1,6 @@
-"""Semantic codes: an item's text as a few entries of small code books, whose vectors are trained
-(docs/methods.md 2).
+"""Semantic codes: an item's text as a few entries of small code books with trained vectors.
+
+docs/methods.md 2.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ _BLOCK = 8192  # rows compared at once
 
 
 def nearest_centre(rows: Tensor, centres: Tensor) -> Tensor:
-    """int64 `[n]`: the nearest of `centres [k, d]` for each of `rows [n, d]`, the first of equal
-    ones.
+    """Find the nearest of `centres [k, d]` for each of `rows [n, d]`: int64 `[n]`.
+
+    The first of equal ones.
     """
     length = centres.square().sum(1)
     return (
@@ -29,8 +31,9 @@ def nearest_centre(rows: Tensor, centres: Tensor) -> Tensor:
 
 
 def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
-    """Centres `[k, d]` of `rows [n, d]`: k-means++ and Lloyd's algorithm; a centre without rows
-    moves to the row that is worst served.
+    """Compute centres `[k, d]` of `rows [n, d]`: k-means++ and Lloyd's algorithm.
+
+    A centre without rows moves to the row that is worst served.
 
     With no more distinct rows than k the centres are those rows, and some stand twice.
     """
@@ -59,8 +62,9 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
 
 class CodeVectors(ItemPart):
-    """`sum over levels l of T_l[c_l(v)]`, a part of an `ItemEncoder`: codes by residual k-means of
-    the text vectors, T trained.
+    """`sum over levels l of T_l[c_l(v)]`, a part of an `ItemEncoder`.
+
+    The codes come from residual k-means of the text vectors; T is trained.
 
     Level 0 is the nearest centre of the text, each further level that of what the levels before
     leave over. T begins as the centres on the texts' principal directions, so that an item begins

@@ -1,6 +1,4 @@
-"""What the SASRec and the HSTU of Meta's generative recommenders share: their input, and LayerNorm
-without weights.
-"""
+"""What Meta's SASRec and HSTU share: their input, and LayerNorm without weights."""
 
 from __future__ import annotations
 
@@ -31,16 +29,18 @@ class ScaledInput(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(self, item_vectors: Tensor, mask: Tensor) -> Tensor:
-        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` -> packed `[positions,
-        width]`, row by row.
+        """Scale and pack item vectors: `[positions, width]`, row by row.
+
+        Takes `item_vectors [batch, length, width]` and bool `mask [batch, length]`.
         """
         position = self.position.weight[: mask.shape[1]].expand(mask.shape[0], -1, -1)
         return self.dropout(self.scale * item_vectors[mask] + position[mask])
 
 
 def unpacked(packed: Tensor, mask: Tensor) -> Tensor:
-    """`packed [positions, ...]` at the real positions of bool `mask [batch, length]`, zeros
-    elsewhere: `[batch, length, ...]`.
+    """Unpack `packed [positions, ...]` to `[batch, length, ...]`.
+
+    Values stand at the real positions of bool `mask [batch, length]`, zeros elsewhere.
     """
     padded = packed.new_zeros((*mask.shape, *packed.shape[1:]))
     return padded.index_put((mask,), packed)

@@ -12,8 +12,9 @@ SCORES = ("dot", "cosine")
 
 
 class Score:
-    """Dot product (the paper's training) or cosine over a temperature (its serving index;
-    docs/methods.md 3).
+    """Dot product, or cosine over a temperature.
+
+    The paper trains with the one and serves with the other (docs/methods.md 3).
 
     Both are inner products of the two prepared sides, so ranking and export need no special case.
     """
@@ -23,7 +24,8 @@ class Score:
             raise ValueError(f"score must be one of {SCORES}, not {kind!r}")
         if temperature <= 0:
             raise ValueError(f"temperature must be positive, not {temperature}")
-        self.kind, self.temperature = kind, temperature
+        self.kind = kind
+        self.temperature = temperature
 
     def user(self, states: Tensor) -> Tensor:
         """`[..., width]` states, ready for an inner product with `item(...)`."""
@@ -35,8 +37,9 @@ class Score:
 
 
 class LearnedScale(nn.Module):
-    """Cosine times a learned scale, as in CLIP and HLLM (arXiv 2409.12740): exp of a parameter, at
-    most 100.
+    """Cosine times a learned scale, as in CLIP and HLLM (arXiv 2409.12740).
+
+    The scale is exp of a parameter, at most 100.
 
     Args:
         temperature: the scale begins at 1 / temperature.

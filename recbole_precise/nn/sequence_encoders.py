@@ -1,5 +1,6 @@
-"""Sequence encoders: item vectors in time order to states, through PyTorch's
-scaled_dot_product_attention.
+"""Sequence encoders: item vectors in time order to states.
+
+Through PyTorch's scaled_dot_product_attention.
 """
 
 from __future__ import annotations
@@ -23,12 +24,12 @@ ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
 
 
 class PackedEncoder(nn.Module):
-    """A sequence encoder that gives `packed_states(item_vectors, mask, **context) -> [positions,
-    width]`.
+    """Base of sequence encoders.
+
+    They give `packed_states(item_vectors, mask, **context) -> [positions, width]`.
 
     `causal` is its claim: the state of a position depends on nothing that comes after it. `context`
-        is what an encoder
-    reads beside the items, such as times; most read nothing.
+    is what an encoder reads beside the items, such as times; most read nothing.
     """
 
     causal: bool
@@ -41,8 +42,9 @@ class PackedEncoder(nn.Module):
         raise NotImplementedError
 
     def forward(self, item_vectors: Tensor, mask: Tensor, **context: Tensor) -> Tensor:
-        """`item_vectors [batch, length, width]`, bool `mask [batch, length]` (right-padded) ->
-        states `[batch, length, width]`, zero where padded.
+        """Encode every position: `[batch, length, width]`, zero where padded.
+
+        Takes `item_vectors [batch, length, width]` and bool `mask [batch, length]` (right-padded).
         """
         packed = self.packed_states(item_vectors, mask, **context)
         states = packed.new_zeros((*mask.shape, packed.shape[-1]))
@@ -56,8 +58,9 @@ class PackedEncoder(nn.Module):
 
 
 class TransformerBlock(nn.Module):
-    """Multi-head self-attention and a feed-forward network, each with a residual, before or after
-    LayerNorm.
+    """Multi-head self-attention and a feed-forward network, each with a residual.
+
+    LayerNorm comes before or after them.
 
     Everything but attention runs on the real positions alone, packed as `[positions, width]`.
     """
@@ -91,9 +94,7 @@ class TransformerBlock(nn.Module):
         self.dropout = Dropout(hidden_dropout)
 
     def attend(self, packed: Tensor, mask: Tensor, causal: bool) -> Tensor:
-        """Self-attention inside each row: `packed [positions, width]`, bool `mask [batch,
-        length]`.
-        """
+        """Attend inside each row: `packed [positions, width]`, bool `mask [batch, length]`."""
         batch, length = mask.shape
         qkv = self.qkv(packed)
         padded = qkv.new_zeros((batch, length, qkv.shape[-1]))
@@ -112,8 +113,9 @@ class TransformerBlock(nn.Module):
         return self.dropout(self.out(mixed.transpose(1, 2)[mask].flatten(1)))
 
     def forward(self, packed: Tensor, mask: Tensor, causal: bool) -> Tensor:
-        """`packed [positions, width]` of the real positions of bool `mask [batch, length]`, row by
-        row; same shape back.
+        """Transform `packed [positions, width]`; same shape back.
+
+        These are the real positions of bool `mask [batch, length]`, row by row.
         """
         if self.norm_first:
             packed = packed + self.attend(self.attention_norm(packed), mask, causal)
@@ -125,8 +127,9 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(PackedEncoder):
-    """Learned positions and a stack of `TransformerBlock`s (PRECISE Sec. IV-C: causal; Sec. IV-D:
-    bidirectional).
+    """Learned positions and a stack of `TransformerBlock`s.
+
+    PRECISE Sec. IV-C: causal; Sec. IV-D: bidirectional.
 
     Args:
         width: width of item vectors and states. max_length: longest sequence.

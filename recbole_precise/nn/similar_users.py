@@ -11,8 +11,9 @@ from recbole_precise.nn.nearest import nearest
 
 
 class SimilarUsers:
-    """The training sequences of the users who are nearest to a user by the mean of their items'
-    text vectors.
+    """The training sequences of the users who are nearest to a user.
+
+    Nearest by the mean of their items' text vectors.
 
     Args:
         items, offsets, user_ids: the training sequences: user_ids[r] has items[offsets[r] :
@@ -43,7 +44,7 @@ class SimilarUsers:
         self.row_of[self.users] = np.arange(len(self.users))
 
     def sequences(self, users: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """What the users near to `users [batch]` took in training, each of them once.
+        """Find what the users near to `users [batch]` took in training, each of them once.
 
         Returns: int64 (right-padded items `[n, length]`, lengths `[n]`, their users `[n]`; and for
             every near pair, owner `[m]`: which of

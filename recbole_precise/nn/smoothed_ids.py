@@ -1,5 +1,6 @@
-"""ID vectors of rare items, drawn towards those of the items whose texts are nearest
-(docs/methods.md 1).
+"""ID vectors of rare items, drawn towards those of the items whose texts are nearest.
+
+docs/methods.md 1.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ _FIRST = (-4.0, 0.0)
 
 
 class SmoothedIdEncoder(IdEncoder):
-    """`(1 - s_b) E[v] + s_b mean of E[n]` over the trained items n nearest to v by text, s_b
-    learned for v's frequency bucket b.
+    """`(1 - s_b) E[v] + s_b mean of E[n]` over the trained items n nearest to v by text.
+
+    s_b is learned for v's frequency bucket b.
 
     A short form of UniRec's item enhancement (CIKM 2024, arXiv 2406.18470). An item without
     training events keeps to its own row while others are trained, and stands for the mean of its

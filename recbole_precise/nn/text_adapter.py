@@ -1,5 +1,6 @@
-"""Frozen text vectors that know what is consumed together: an adapter over them, trained before a
-model is (docs/methods.md 2).
+"""Frozen text vectors that know what is consumed together.
+
+An adapter over them is trained before a model is (docs/methods.md 2).
 
 The idea is LLM2Rec's (KDD 2025, arXiv 2506.21579), which trains a language model on what users
 took; here a small layer behind one that stays as it is, so that vectors of all items, also of those
@@ -27,12 +28,13 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class Tuning:
-    """How an adapter is trained: `steps` steps of Adam on 512 pairs each, at a rate that falls
-    linearly to 0.
+    """How an adapter is trained.
+
+    `steps` steps of Adam on 512 pairs each, at a rate that falls linearly to 0.
 
     The defaults were chosen on Prime Pantry's validation targets, ranked by the cosine to the last
     item: with many more steps targets that training knows well still gain, and cold and unseen ones
-        fall below the plain vectors.
+    fall below the plain vectors.
 
     Attributes:
         window: places between two events of a sequence that still make them a pair. width: of the
@@ -47,8 +49,9 @@ class Tuning:
 
 
 class Pairs(NamedTuple):
-    """Items that stood near each other in training: int64 `before [n]`, `after [n]`, no pair twice,
-    and float64 `weight [n]`.
+    """Items that stood near each other in training.
+
+    int64 `before [n]`, `after [n]`, no pair twice, and float64 `weight [n]`.
     """
 
     before: Tensor
@@ -59,8 +62,9 @@ class Pairs(NamedTuple):
 def nearby_pairs(
     items: np.ndarray, offsets: np.ndarray, has_text: np.ndarray, window: int
 ) -> Pairs:
-    """The pairs of two different items with text, b after a, weighed `sum over k = 1 .. window of
-    n_k(a, b) / k`.
+    """Count the pairs of two different items with text, b after a.
+
+    Weighed `sum over k = 1 .. window of n_k(a, b) / k`.
 
     n_k(a, b): how often b comes k places after a in a sequence, counted as the floors and the
     memory count it.
@@ -92,8 +96,9 @@ def pair_loss(
     log_after: Tensor,
     temperature: float,
 ) -> Tensor:
-    """Symmetric InfoNCE on cosines, with the other pairs of the batch as negatives and their
-    popularity taken out.
+    """Compute a symmetric InfoNCE on cosines, corrected for popularity.
+
+    The other pairs of the batch are the negatives.
 
     The mean over i of `-log softmax_j(cos(x_i, y_j) / temperature - log p(after_j))` at j = i, and
     of the same from y to x; the mean of both. A candidate that is the row's own item or its partner
@@ -169,8 +174,9 @@ class TextAdapter(nn.Module):
         return True
 
     def fit(self, rows: Tensor, pairs: Pairs, tuning: Tuning, seed: int) -> tuple[float, float]:
-        """Train on pairs drawn by their weights, then set shift and stretch; (loss of the first
-        tenth of the steps, of the last).
+        """Train on pairs drawn by their weights, then set shift and stretch.
+
+        Gives the loss of the first tenth of the steps, and of the last.
 
         Only `rows` of items in pairs are looked at, but for size, shift and stretch. The same
         arguments give the same values, whatever torch's global generator has drawn.

@@ -1,6 +1,4 @@
-"""Item texts as one frozen vector each, and the plain way to bring them into an item's vector: a
-trained linear map.
-"""
+"""Item texts as one frozen vector each, and a trained linear map of them."""
 
 from __future__ import annotations
 
@@ -21,8 +19,9 @@ if TYPE_CHECKING:
 
 
 class FrozenText(nn.Module):
-    """One fixed vector per item, centred; zeros where there is no text. New items join by their
-    texts (`extend`).
+    """One fixed vector per item, centred; zeros where there is no text.
+
+    New items join by their texts (`extend`).
 
     Args:
         vectors: float `[items, hidden]`, row 0 the padding; rows of zeros are items without text.
@@ -64,8 +63,9 @@ class FrozenText(nn.Module):
         return self.plain.shape[1]
 
     def tune(self, adapter: TextAdapter) -> None:
-        """Give all vectors through `adapter` from now on, which belongs to the model: it is no
-        submodule here.
+        """Give all vectors through `adapter` from now on.
+
+        It belongs to the model and is no submodule here.
         """
         self._adapters = (adapter,)
         self._tuned = None
@@ -94,8 +94,9 @@ class FrozenText(nn.Module):
         return self.vectors if item_ids is None else self.vectors[item_ids]
 
     def new_rows(self, vectors: np.ndarray) -> tuple[Tensor, Tensor]:
-        """(vectors `[new, hidden]` of other items by those of their texts, bool `[new]`: which of
-        them have a text); nothing is added.
+        """Make vectors of other items by those of their texts; nothing is added.
+
+        Gives the vectors `[new, hidden]`, and bool `[new]`: which of them have a text.
         """
         plain, has_text = self._new_plain(vectors)
         return self._through_adapter(plain, has_text), has_text
@@ -122,7 +123,7 @@ class FrozenText(nn.Module):
         return has_text.cpu()
 
     def without_items(self) -> FrozenText:
-        """The same for `new_rows` alone, without the catalogue's vectors."""
+        """Return a copy for `new_rows` alone, without the catalogue's vectors."""
         twin = copy.copy(self)
         twin.plain = self.plain[:0].clone()
         twin.has_text = self.has_text[:0].clone()
@@ -131,16 +132,18 @@ class FrozenText(nn.Module):
 
 
 def scaled_projection(rows: Tensor, width: int, std: float) -> Tensor:
-    """`[hidden, width]`: the principal directions of centred `rows [n, hidden]`, so long that what
-    they give for the rows has the root mean square `std`.
+    """Scale the principal directions of centred `rows [n, hidden]`: `[hidden, width]`.
+
+    So long that what they give for the rows has the root mean square `std`.
     """
     direction = principal_projection(rows, width)
     return direction * (std / (rows @ direction).pow(2).mean().sqrt().clamp_min(1e-12))
 
 
 def principal_linear(rows: Tensor, width: int, std: float, bias: bool = True) -> nn.Linear:
-    """A linear map `hidden -> width` that begins as the projection of centred `rows [n, hidden]` on
-    their principal directions.
+    """Make a linear map `hidden -> width` that begins as a principal projection.
+
+    That of centred `rows [n, hidden]`.
 
     What it gives for them has the root mean square `std` at first. Without rows it begins as torch
     draws it.

@@ -1,5 +1,6 @@
-"""The item towers of PAD and its rivals: an ID table, frozen text behind an MLP, and both as one
-(PAD, Sec. 3.1 to 3.3; DisCo).
+"""The item towers of PAD and its rivals: IDs, frozen text behind an MLP, both as one.
+
+PAD, Sec. 3.1 to 3.3; DisCo.
 
 PAD has four embedding tables in all: two of IDs (one pre-trained, one aligned), and one frozen text
 matrix seen through two MLPs.
@@ -20,8 +21,9 @@ FUSIONS = ("concat", "sum")
 
 
 class TextMlp(nn.Module):
-    """`hidden -> width`: Linear, GELU, then `n_layers` times Dropout, Linear, GELU, as in the
-    authors' code (4 there).
+    """`hidden -> width`: Linear, GELU, then `n_layers` times Dropout, Linear, GELU.
+
+    As in the authors' code (4 there).
 
     Without further layers (`n_layers` 0) it is the Linear alone, whose output may have either sign;
     it begins as a `principal_linear` of the root mean square `std`.
@@ -117,8 +119,9 @@ class TextTower(ItemTower):
 
 
 class AlignedTower(ItemTower):
-    """The aligned expert's item: an ID row and the text through a view, the pair that alignment
-    draws together, fused.
+    """The aligned expert's item: an ID row and the text through a view, fused.
+
+    Alignment draws the two together.
 
     `concat` is the authors' fusion, Dropout, Linear `2 width -> width` and GELU; `sum` adds the
     two.

@@ -7,26 +7,30 @@ from torch import Tensor, nn
 
 
 class ConcatHead(nn.Module):
-    """All final states side by side, and an MLP `length * width -> 2 * width -> width` (PRECISE
-    Sec. IV-D).
+    """All final states side by side, and an MLP (PRECISE Sec. IV-D).
+
+    The MLP is `length * width -> 2 * width -> width`.
 
     A history's last state always stands in the last place, so that each weight sees states of one
     age; places before a short history are zero. With `residual` the MLP, whose last layer begins at
     zero, is added to the last state: training then begins where next-item training ended, instead
-        of at a random map.
+    of at a random map.
     """
 
     def __init__(self, width: int, length: int, residual: bool) -> None:
         super().__init__()
-        self.length, self.residual = length, residual
-        self.inner, self.outer = nn.Linear(length * width, 2 * width), nn.Linear(2 * width, width)
+        self.length = length
+        self.residual = residual
+        self.inner = nn.Linear(length * width, 2 * width)
+        self.outer = nn.Linear(2 * width, width)
         if residual:
             nn.init.zeros_(self.outer.weight)
             nn.init.zeros_(self.outer.bias)
 
     def at_every_position(self, states: Tensor) -> Tensor:
-        """`forward` of every prefix of right-padded `states [batch, l, width]`, in one convolution:
-        `[batch, l, width]`.
+        """Compute `forward` of every prefix in one convolution: `[batch, l, width]`.
+
+        Takes right-padded `states [batch, l, width]`.
         """
         _batch, length, width = states.shape
         kernel = self.inner.weight.view(-1, self.length, width)[:, -length:].transpose(
@@ -38,8 +42,10 @@ class ConcatHead(nn.Module):
         return users + states if self.residual else users
 
     def forward(self, states: Tensor, mask: Tensor) -> Tensor:
-        """`states [batch, l, width]`, right-padded as bool `mask [batch, l]` says, l at most
-        `length` -> `[batch, width]`.
+        """Reduce states to one user vector: `[batch, width]`.
+
+        Takes `states [batch, l, width]`, right-padded as bool `mask [batch, l]` says, l at most
+        `length`.
         """
         count = mask.sum(1, keepdim=True)
         place = torch.arange(self.length, device=mask.device) - (self.length - count)

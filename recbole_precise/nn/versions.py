@@ -9,7 +9,8 @@ from torch import Tensor
 
 
 def version_of(tensors: Iterable[Tensor]) -> tuple[tuple[torch.device, int], ...]:
-    """Changes with every change of a value in place (a step of an optimizer, loaded weights) and
-    with a move to another device.
+    """Compute a key that changes with every change of a value in place.
+
+    Such as a step of an optimizer or loaded weights, and with a move to another device.
     """
     return tuple((tensor.device, tensor._version) for tensor in tensors)

@@ -156,14 +156,16 @@ class Config(RecBoleConfig):
         model: name of a model (case, hyphens and underscores do not matter) or a model class.
         dataset: name of a data set: the folder `<data_path>/<dataset>` with `<dataset>.inter` in
             it.
-        config_file_list: YAML files; a later one goes before an earlier one.
-        config_dict: settings that go before those of files.
+        config_file_list: YAML files; a later one overrides an earlier one.
+        config_dict: settings that override those of files.
         drawn: keys of `config_dict` that a search drew; they may be idle beside the other values of
             their trial.
 
     Raises:
         ConfigError, DataError: on a mistake in the settings, before any data is read.
     """
+
+    parameters: dict[str, list[str]]
 
     def __init__(
         self,
@@ -214,7 +216,8 @@ class Config(RecBoleConfig):
         strict = _arguments is not None
         if not strict and "ipykernel_launcher" in sys.argv[0]:
             return {}
-        pairs = parse_arguments(_arguments if strict else sys.argv[1:], strict=strict)
+        given = sys.argv[1:] if _arguments is None else _arguments
+        pairs = parse_arguments(given, strict=strict)
         if not strict:
             self._ignorable = set(pairs)
         return self._convert_config_dict(pairs, COMMAND_LINE)

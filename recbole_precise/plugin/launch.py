@@ -116,7 +116,7 @@ def _check_address(ip: str, port: int | None, first: bool) -> None:
     if not first:
         _try_to_reach(ip, address, refusal_is_fine=True)
         return
-    with socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET) as listener:
+    with socket.socket(socket.AF_INET6 if ":" in str(address[0]) else socket.AF_INET) as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind(("", port or 0))
@@ -229,11 +229,10 @@ def _raise_cause(faults: Any, ended: Exception, count: int) -> None:
     signum = (getattr(ended, "exit_code", None) or 0) - 128
     if signum in interrupts.signals():
         raise interrupts.Interrupted(signum) from None
-    how = (
-        f"was killed ({ended.signal_name})"
-        if getattr(ended, "signal_name", None)
-        else f"ended with status {getattr(ended, 'exit_code', '?')}"
-    )
+    killer = getattr(ended, "signal_name", None)
+    how = f"ended with status {getattr(ended, 'exit_code', '?')}"
+    if killer:
+        how = f"was killed ({killer})"
     raise InterruptedRunError(
         f"Process {getattr(ended, 'error_index', '?')} of {count} {how}, and the others were "
         "stopped. If memory ran out, lower train_batch_size; "

@@ -210,9 +210,12 @@ def data_files(config) -> list[Path]:
 
 
 def described(dataset: Any) -> dict[str, Any]:
-    """What a data set is, for who reads a run of it later: see `Vocabulary.data`."""
+    """Describe a data set for later readers of a run of it: see `Vocabulary.data`."""
     config = dataset.config
-    found = {"name": str(config["dataset"]), "files": file_digests(data_files(config))}
+    found: dict[str, Any] = {
+        "name": str(config["dataset"]),
+        "files": file_digests(data_files(config)),
+    }
     if isinstance(dataset, SequenceDataset):
         found |= {"events": dataset.events_read, "digest": dataset.digest}
     return found

@@ -1,5 +1,6 @@
-"""A finished run as tables read it: nothing that its files say is believed before it fits the other
-files.
+"""A finished run as tables read it.
+
+Nothing that its files say is believed before it fits the other files.
 
 result.json holds what ranks.npz says again as metrics, config.yaml says how the run was made, and
 state.json seals the settings that it was trained with. A number that was changed by hand, or a file
@@ -291,8 +292,9 @@ def _check_settings(folder: Path, result: Mapping[str, Any]) -> None:
 
 
 def _check_seal(folder: Path, settings: Mapping[str, Any]) -> None:
-    """config.yaml has the settings that state.json, which carries a checksum of itself, was written
-    with.
+    """Check that config.yaml has the settings that state.json was written with.
+
+    state.json carries a checksum of itself.
     """
     state = RunFolder(folder).load_final()
     if state is None or not isinstance(state.get("identity"), dict):
@@ -309,8 +311,9 @@ def _check_seal(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _as_read(value: Any) -> Any:
-    """A value as it compares whether it came from JSON or from YAML: numbers as floats, keys as
-    text.
+    """Convert a value so that it compares whether it came from JSON or from YAML.
+
+    Numbers as floats, keys as text.
     """
     if isinstance(value, bool) or value is None:
         return value
@@ -327,7 +330,7 @@ def _as_read(value: Any) -> Any:
 
 
 def _read_ranks(folder: Path, result: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays of ranks.npz; none for a run that was not ranked exactly."""
+    """Read the arrays of ranks.npz; an empty mapping for a run that was not ranked exactly."""
     exact = result["protocol"]["ties"] == _EXACT_TIES and any(map(_of_ranks, result["test"]))
     if not (folder / RANKS).exists():
         if exact:
@@ -354,7 +357,7 @@ def _of_ranks(metric: str) -> bool:
 def _ranks_of(
     folder: Path, result: Mapping[str, Any], arrays: Mapping[str, np.ndarray], split: str
 ) -> Ranks:
-    """The ranks of a split, if they can be ranks of the run's protocol."""
+    """Return the ranks of a split, if they can be ranks of the run's protocol."""
     fail = partial(_wrong, folder, RANKS)
     columns = {}
     for name, kinds in (("user", "U"), ("item", "U"), ("rank", "iu"), ("history", "iu")):
@@ -406,8 +409,9 @@ def _check_rank_range(
 
 
 def _one_row_a_user(folder: Path, protocol: Mapping[str, Any]) -> bool:
-    """Whether the protocol evaluates one row of each user: leave one out, if the data was not split
-    beforehand.
+    """Tell whether the protocol evaluates one row of each user.
+
+    That is leave one out, if the data was not split beforehand.
     """
     if "LS" not in protocol["split"]:
         return False
@@ -420,7 +424,7 @@ def _one_row_a_user(folder: Path, protocol: Mapping[str, Any]) -> bool:
 
 
 def _check_metrics(folder: Path, result: Mapping[str, Any], split: str, ranks: Ranks) -> None:
-    """The rank metrics of a split are those of its ranks."""
+    """Check that the rank metrics of a split are those of its ranks."""
     names = [metric for metric in result[split] if _of_ranks(metric)]
     if names and not len(ranks):
         raise _wrong(
@@ -473,7 +477,7 @@ def _check_slices(folder: Path, result: Mapping[str, Any], ranks: Mapping[str, R
 
 
 def _check_cases(folder: Path, result: Mapping[str, Any], cases: TestCases) -> None:
-    """The digest in result.json is that of the rows in ranks.npz."""
+    """Check that the digest in result.json is that of the rows in ranks.npz."""
     said = result.get("test_cases")
     if said is None:
         return

@@ -1,5 +1,6 @@
-"""Checkpoints that survive a kill at any moment: safetensors beside JSON, written whole or not at
-all.
+"""Checkpoints that survive a kill at any moment.
+
+They are safetensors beside JSON, written whole or not at all.
 
 A checkpoint is a number of parts (nested values with tensors). Each part's tensors stand in a file
 of their own; the state file, written last, is the commit point: it names the tensor files and
@@ -60,7 +61,7 @@ def write_tensors(
 
 
 def _as_os_error(error: SafetensorError) -> OSError:
-    """What the disk said, of an error of safetensors, which names its number in words."""
+    """Convert an error of safetensors, which names the disk's error number in words."""
     found = re.search(r"os error (\d+)|code: (\d+)", str(error))
     if found is None:
         return OSError(str(error))
@@ -69,7 +70,7 @@ def _as_os_error(error: SafetensorError) -> OSError:
 
 
 def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.Tensor]:
-    """The tensors of a file that `write_tensors` wrote, on the CPU.
+    """Read the tensors of a file that `write_tensors` wrote, on the CPU.
 
     A CheckpointError when they are not what was written.
     """
@@ -90,7 +91,7 @@ def read_tensors(folder: Path, reference: Mapping[str, Any]) -> dict[str, torch.
 
 
 def load_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of any .safetensors file, on the CPU."""
+    """Load the tensors of any .safetensors file, on the CPU."""
     try:
         return load_file(path, device="cpu")
     except FileNotFoundError:
@@ -100,7 +101,7 @@ def load_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON mapping that this package wrote; a CheckpointError that names the file otherwise."""
+    """Read a JSON mapping that this package wrote; a CheckpointError names the file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -120,12 +121,13 @@ def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unsealed(path: Path) -> dict[str, Any]:
-    """The content of a sealed JSON file.
+    """Return the content of a sealed JSON file.
 
     A CheckpointError when the file is damaged or of a newer format.
     """
     content = read_json(path)
-    version, checksum = content.pop("format", None), content.pop("checksum", None)
+    version = content.pop("format", None)
+    checksum = content.pop("checksum", None)
     if isinstance(version, int) and version > FORMAT:
         raise CheckpointError(
             f"'{path}' was written by a newer version of recbole_precise (format {version}, this "
@@ -145,7 +147,8 @@ class CheckpointStore:
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
-        self.folder, self.keep = folder, keep
+        self.folder = folder
+        self.keep = keep
         self._written: dict[str, Any] = {}
 
     def save(self, parts: Mapping[str, Any], reuse: Collection[str] = ()) -> Path:
@@ -173,7 +176,7 @@ class CheckpointStore:
         return state
 
     def load(self, warn: Callable[[str], None] = lambda message: None) -> dict[str, Any] | None:
-        """The parts of the newest good checkpoint, None when there never was one.
+        """Load the parts of the newest good checkpoint, None when there never was one.
 
         A damaged checkpoint is passed over with a warning; when none is good, a CheckpointError
         names the damage.
@@ -205,8 +208,9 @@ class CheckpointStore:
         return None
 
     def peek(self) -> dict[str, Any] | None:
-        """Structure of the newest readable state file's parts, without tensors: for a look before
-        anything is loaded.
+        """Read the structure of the newest readable state file's parts, without tensors.
+
+        For a look before anything is loaded.
         """
         for number in sorted(self._numbers(), reverse=True):
             try:
@@ -261,12 +265,15 @@ class CheckpointStore:
 
 
 def differing_key(saved: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first key in which two identities of a run differ, as 'key: then, now', or None.
+    """Name the first key in which two identities of a run differ.
+
+    As 'key: then, now', or None.
 
     A missing key is an empty one.
     """
     for key in [*saved, *(key for key in now if key not in saved)]:
-        then, present = saved.get(key), now.get(key)
+        then = saved.get(key)
+        present = now.get(key)
         if isinstance(then, Mapping) and isinstance(present, Mapping):
             inner = differing_key(then, present)
             if inner is not None:

@@ -1,6 +1,4 @@
-"""The directory of a run: who may write there, its checkpoints, and the weights and state that it
-leaves behind.
-"""
+"""The directory of a run: who may write there, its checkpoints, its weights and state."""
 
 from __future__ import annotations
 
@@ -31,7 +29,10 @@ from recbole_precise.runs.packing import pack, unpack
 from recbole_precise.runs.vocabulary import FILES as VOCABULARY
 from recbole_precise.system.locking import exclusive
 
-WEIGHTS, STATE, RESULT, CHECKPOINTS = "model.safetensors", "state.json", "result.json", "checkpoint"
+WEIGHTS = "model.safetensors"
+STATE = "state.json"
+RESULT = "result.json"
+CHECKPOINTS = "checkpoint"
 #: Settings that tell how many processes train: they change the result of a training, and not that
 #: of an evaluation.
 LAUNCH = ("single_spec", "world_size")
@@ -60,8 +61,9 @@ class RunFolder:
 
     @classmethod
     def made(cls, parent: Path, name: str) -> RunFolder:
-        """`named`, made at once, so that of two runs that begin in the same second each has its
-        own.
+        """Return `named`, made at once.
+
+        So that of two runs that begin in the same second each has its own.
         """
         return cls.made_at(cls.named(parent, name).path)
 
@@ -84,7 +86,10 @@ class RunFolder:
                 ) from error
 
     def hold(self) -> AbstractContextManager[None]:
-        """The right to write here, for one process at a time; see `locking.exclusive`."""
+        """Hold the right to write here, for one process at a time.
+
+        See `locking.exclusive`.
+        """
         return exclusive(self.path, "run_dir")
 
     @property
@@ -159,7 +164,7 @@ class RunFolder:
         write_manifest(self.path, [*TRAINED, *extra], {RESULT: hashlib.sha256(result).hexdigest()})
 
     def load_final(self) -> dict[str, Any] | None:
-        """The state that `save_final` was given, None when training has not finished."""
+        """Load the state that `save_final` was given, None when training has not finished."""
         if not (self.path / STATE).exists():
             return None
         return unpack(unsealed(self.path / STATE)["state"], {})
@@ -175,8 +180,9 @@ class RunFolder:
         return state
 
     def load_weights(self) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-        """(state_dict, what the model keeps beside it) of a finished training, checked against
-        their checksum.
+        """Load the weights of a finished training, checked against their checksum.
+
+        These are (state_dict, what the model keeps beside it).
         """
         if not (self.path / STATE).exists():
             raise CheckpointError(
@@ -195,7 +201,7 @@ class RunFolder:
     def load_checkpoint(
         self, identity: Mapping[str, Any], warn: Callable[[str], None]
     ) -> dict[str, Any] | None:
-        """The parts of the newest good checkpoint, None without one.
+        """Load the parts of the newest good checkpoint, None without one.
 
         A CheckpointError when it is another run's.
         """
@@ -205,8 +211,9 @@ class RunFolder:
         return parts
 
     def check_identity(self, saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """A CheckpointError that names the first difference between the run in this directory and
-        the one under way.
+        """Check that the run in this directory is the one under way.
+
+        A CheckpointError names the first difference.
         """
         if "text_encoder" not in saved:  # of a version that did not write it down
             now = {key: value for key, value in now.items() if key != "text_encoder"}
@@ -218,8 +225,9 @@ class RunFolder:
             )
 
     def check_settings(self, now: Mapping[str, Any]) -> None:
-        """`check_identity` of the settings alone, before data is read; what is damaged is left for
-        `load_checkpoint` to tell.
+        """Check the settings alone, before data is read.
+
+        As `check_identity`; damaged files are left for `load_checkpoint` to report.
 
         Only settings that both have: data and models of RecBole's add some while they are built.
         """
@@ -254,7 +262,8 @@ def _without_launch(identity: Mapping[str, Any]) -> dict[str, Any]:
 
 def free_name(path: Path) -> Path:
     """`path`, or the first of `path-2`, `path-3`, ... that does not exist."""
-    number, free = 1, path
+    number = 1
+    free = path
     while free.exists():
         number += 1
         free = path.with_name(f"{path.name}-{number}")
@@ -262,7 +271,7 @@ def free_name(path: Path) -> Path:
 
 
 def find_run(path: str | os.PathLike) -> RunFolder:
-    """The run of a path to its directory or to a file in it.
+    """Find the run of a path to its directory or to a file in it.
 
     A CheckpointError when there is none.
     """
@@ -306,8 +315,9 @@ def load_into(model: torch.nn.Module, weights: Mapping[str, torch.Tensor], sourc
 
 
 def read_weights(file: str | os.PathLike) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Weights of a run directory, of the model.safetensors in one, or of any other safetensors
-    file.
+    """Read weights from a run directory or a safetensors file.
+
+    From the run's model.safetensors, or any other such file.
     """
     path = Path(file)
     if path.is_dir() or (path.name == WEIGHTS and (path.parent / STATE).exists()):

@@ -1,5 +1,6 @@
-"""What makes two runs the same run: settings and data that decide the result, as plain values that
-can be compared.
+"""What makes two runs the same run.
+
+Settings and data that decide the result, as plain values that can be compared.
 """
 
 from __future__ import annotations
@@ -64,18 +65,18 @@ HARMLESS = frozenset(
 #: Settings that decide nothing now but did in earlier versions: any value counts as this one. A
 #: loader that draws random numbers is read without workers (`views.load_in_order`).
 SETTLED = {"worker": 0}
-#: Decimals that RecBole's evaluator rounds to unless it is told others.
+#: Decimals that RecBole's evaluator rounds to unless other decimals are set.
 _PLACES = 4
 
 
 def settings_identity(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that decide a result, as plain JSON values sorted by key.
+    """Return the settings that decide a result, as plain JSON values sorted by key.
 
     A key without a value says what a missing key says: a new version's new keys, which begin empty,
-        leave old runs what they were.
+    leave old runs what they were.
     """
     identity = {
-        key: _plain(SETTLED.get(key, settings[key]))
+        key: _comparable(SETTLED.get(key, settings[key]))
         for key in sorted(settings)
         if key not in HARMLESS and settings[key] is not None
     }
@@ -116,7 +117,9 @@ def data_identity(dataset: Any) -> dict[str, Any]:
 
 
 def text_identity(model: Any) -> dict[str, Any]:
-    """The encoder that a model's texts were read with, by name and SHA-256 of its files.
+    """Return the encoder that a model's texts were read with.
+
+    By name and SHA-256 of its files.
 
     Nothing for a model without texts.
     """
@@ -127,12 +130,14 @@ def text_identity(model: Any) -> dict[str, Any]:
 
 
 def check_text_encoder(saved: Mapping[str, Any], model: Any, run: Any) -> None:
-    """A CheckpointError where `model` reads its texts with other files than the run whose identity
-    is `saved`: its weights would not fit them.
+    """Check that `model` reads its texts with the files of the run that `saved` identifies.
+
+    A CheckpointError otherwise: the run's weights would not fit them.
 
     Runs of older versions do not say what they read with, and pass.
     """
-    then, now = saved.get("text_encoder"), text_identity(model).get("text_encoder")
+    then = saved.get("text_encoder")
+    now = text_identity(model).get("text_encoder")
     if then and now and then["sha256"] != now["sha256"]:
         raise CheckpointError(
             f"{run} was trained on texts read by '{then['name']}' (SHA-256 "
@@ -143,8 +148,9 @@ def check_text_encoder(saved: Mapping[str, Any], model: Any, run: Any) -> None:
 
 
 def catalogue_digest(dataset: Any) -> str:
-    """SHA-256 of the items' names in the order of their ids: which row of a table belongs to which
-    item.
+    """Compute the SHA-256 of the items' names in the order of their ids.
+
+    It says which row of a table belongs to which item.
     """
     digest = hashlib.sha256()
     for name in dataset.field2id_token.get(dataset.iid_field, ()):
@@ -152,7 +158,7 @@ def catalogue_digest(dataset: Any) -> str:
     return digest.hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def _comparable(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Enum):
@@ -160,9 +166,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
-        return {str(key): _plain(value[key]) for key in sorted(value, key=str)}
+        return {str(key): _comparable(value[key]) for key in sorted(value, key=str)}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [_comparable(item) for item in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(_plain(item) for item in value)
+        return sorted(_comparable(item) for item in value)
     return str(value)

@@ -1,5 +1,6 @@
-"""The manifest of a run directory: SHA-256 of every file that the run left, checked by who reads
-it.
+"""The manifest of a run directory: SHA-256 of every file that the run left.
+
+It is checked by every reader.
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
-"""Nested Python values as JSON plus tensors, and back, exactly: no pickle, and nothing is run when
-a file is read.
+"""Nested Python values as JSON plus tensors, and back, exactly.
+
+No pickle, and nothing is run when a file is read.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ _MARKS = (
 
 
 def pack(value: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
-    """`value` as plain JSON; its tensors go into `tensors` under their paths
-    (`optimizer/state/0/exp_avg`).
+    """Pack `value` as plain JSON and tensors.
+
+    Tensors go into `tensors` under their paths (`optimizer/state/0/exp_avg`).
 
     Dictionaries (of any plain keys), lists, tuples, numbers, text, bytes, tensors, numeric arrays
     and SciPy's sparse matrices are kept; NumPy's numbers become Python's. Anything else is a
@@ -72,7 +74,7 @@ def pack(value: Any, tensors: dict[str, torch.Tensor], path: str = "") -> Any:
 
 
 def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
-    """The value that `pack` was given."""
+    """Restore the value that `pack` was given."""
     if isinstance(value, list):
         return [unpack(item, tensors) for item in value]
     if not isinstance(value, dict):
@@ -103,7 +105,8 @@ def unpack(value: Any, tensors: Mapping[str, torch.Tensor]) -> Any:
 
 
 def _put(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> str:
-    name, number = path, 1
+    name = path
+    number = 1
     while name in tensors:
         number += 1
         name = f"{path}#{number}"
@@ -112,8 +115,9 @@ def _put(tensor: torch.Tensor, tensors: dict[str, torch.Tensor], path: str) -> s
 
 
 def rng_state(generators: Mapping[str, torch.Generator | None] | None = None) -> dict[str, Any]:
-    """The state of every source of randomness: torch's (CPU and CUDA), NumPy's and Python's global
-    ones, and `generators`.
+    """Return the state of every source of randomness.
+
+    torch's (CPU and CUDA), NumPy's and Python's global ones, and `generators`.
     """
     legacy: dict[str, Any] = np.random.get_state(legacy=False)
     version, numbers, gauss_next = random.getstate()

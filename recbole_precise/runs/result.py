@@ -73,8 +73,9 @@ def write_ranks(
     dataset: Any,
     histories: Mapping[str, np.ndarray | None] | None = None,
 ) -> None:
-    """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row; splits already
-    there and not given stay.
+    """Write `<split>_user`, `<split>_item` (tokens) and `<split>_rank` of every row.
+
+    Splits that the file has already and that are not given stay.
 
     Args:
         ranks: split -> ranks by internal id. dataset: RecBole's, which knows the tokens.
@@ -114,8 +115,9 @@ def write_ranks(
 def read_ranks(
     path: str | os.PathLike, split: str = "test"
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(user tokens, item tokens, ranks int64) of the rows of a split, from a ranks.npz or its run
-    directory.
+    """Read the rows of a split from a ranks.npz or its run directory.
+
+    These are (user tokens, item tokens, ranks int64).
     """
     path = Path(path)
     path = path / RANKS if path.is_dir() else path
@@ -144,8 +146,9 @@ def _check_ranks(path: Path, split: str, columns: Sequence[np.ndarray]) -> None:
 
 
 def ranks_of_runs(folders: Iterable[str | os.PathLike], split: str = "test") -> list[Ranks]:
-    """Ranks of several runs with one numbering of users and items for all, ready for
-    `evaluation.significance`.
+    """Read ranks of several runs with one numbering of users and items for all.
+
+    Ready for `evaluation.significance`.
     """
     read = [read_ranks(folder, split) for folder in folders]
     numbered = []
@@ -180,15 +183,17 @@ def _without_objects(array: np.ndarray) -> np.ndarray:
 
 
 def effective_settings(config: Any) -> dict[str, Any]:
-    """All settings of a run as plain values that a config file may hold, so that the file gives the
-    same run again.
+    """Return all settings of a run as plain values that a config file may hold.
+
+    The file then gives the same run again.
     """
     settings = {
-        key: _plain(value)
+        key: _yaml_value(value)
         for key, value in config.final_config_dict.items()
         if key not in _NOT_SETTINGS
     }
-    settings["model"], settings["dataset"] = config["model"], config["dataset"]
+    settings["model"] = config["model"]
+    settings["dataset"] = config["dataset"]
     path = Path(str(config["data_path"]))
     # RecBole appends the data set's name to data_path, and reads the one that it carries from its
     # own folder.
@@ -215,9 +220,9 @@ def write_settings(path: Path, config: Any) -> None:
 
 
 def settings_text(settings: Mapping[str, Any]) -> str:
-    """Settings as YAML that reads back to the same values."""
+    """Write settings as YAML that reads back to the same values."""
     return yaml.dump(
-        _plain(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000
+        _yaml_value(settings), Dumper=_Dumper, sort_keys=True, allow_unicode=True, width=1000
     )
 
 
@@ -236,17 +241,18 @@ def _float(dumper: yaml.SafeDumper, value: float) -> yaml.Node:
 _Dumper.add_representer(float, _float)
 
 
-def _plain(value: Any) -> Any:
+def _yaml_value(value: Any) -> Any:
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Mapping):
         return {
-            key if isinstance(key, str) else str(key): _plain(item) for key, item in value.items()
+            key if isinstance(key, str) else str(key): _yaml_value(item)
+            for key, item in value.items()
         }
     if isinstance(value, (list, tuple, set)):
-        return [_plain(item) for item in (sorted(value) if isinstance(value, set) else value)]
+        return [_yaml_value(item) for item in (sorted(value) if isinstance(value, set) else value)]
     return value if value is None or isinstance(value, (bool, int, float, str)) else str(value)
 
 
@@ -259,7 +265,7 @@ def protocol_of(config: Any, item_num: int) -> dict[str, Any]:
     args = config["eval_args"]
     modes = set(args["mode"].values())
     return {
-        "split": _plain(args["split"]),
+        "split": _yaml_value(args["split"]),
         "mask_history": bool(config["mask_history"]),
         "ties": "against the target" if exact else "as torch.topk leaves them",
         "candidates": item_num - 1 if modes == {"full"} else ", ".join(sorted(modes)),
@@ -315,7 +321,7 @@ def write_result(
 
 
 def read_result(folder: str | os.PathLike) -> dict[str, Any]:
-    """The result.json of a run directory.
+    """Read the result.json of a run directory.
 
     Raises:
         CheckpointError: it is missing or damaged, or not the one that the run left.
@@ -342,7 +348,7 @@ def numbers(value: Any) -> Any:
 
     What is not finite (an empty slice, a diverged metric) is null, as JSON knows no NaN.
     """
-    value = _plain(value)
+    value = _yaml_value(value)
     if isinstance(value, dict):
         return {key: numbers(item) for key, item in value.items()}
     if isinstance(value, list):

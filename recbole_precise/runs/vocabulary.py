@@ -117,7 +117,7 @@ class Difference:
         return f"Data: '{self.name}' differs from what the run was trained on: {'; '.join(parts)}."
 
     def to_dict(self) -> dict[str, Any]:
-        """The counts, for a report."""
+        """Return the counts, for a report."""
         return {
             "name": self.name,
             "same": False,
@@ -137,7 +137,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def vocabulary_of(train_set: Any, data: Mapping[str, Any]) -> Vocabulary | None:
-    """The vocabulary of a training part; None for data without users or items.
+    """Build the vocabulary of a training part; None for data without users or items.
 
     Args:
         train_set: the training part of a RecBole dataset, ours or RecBole's.
@@ -166,7 +166,7 @@ def vocabulary_of(train_set: Any, data: Mapping[str, Any]) -> Vocabulary | None:
 
 
 def _texts(train_set: Any) -> tuple[str, ...] | None:
-    """The items' texts where the settings name some that can be read."""
+    """Read the items' texts where the settings name some that can be read."""
     try:
         return tuple(train_set.item_texts())
     except (TextError, ConfigError, DataError):
@@ -236,8 +236,9 @@ def _item_columns(vocabulary: Vocabulary) -> dict[str, pa.Array]:
 
 
 def _clean(text: str) -> str:
-    """A text that can be written as UTF-8: half a surrogate pair is replaced, as before
-    encoding.
+    """Clean a text so that it can be written as UTF-8.
+
+    Half a surrogate pair is replaced, as before encoding.
     """
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -263,7 +264,7 @@ def _write_table(path: Path, columns: Mapping[str, pa.Array], about: Mapping[str
 
 
 def read_vocabulary(folder: Path) -> Vocabulary | None:
-    """The vocabulary that a run left; None for a run of a version that left none.
+    """Read the vocabulary that a run left; None for a run of a version that left none.
 
     Raises:
         CheckpointError: a file of it is missing, damaged or not the one that the run left.

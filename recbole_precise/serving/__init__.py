@@ -1,3 +1,1 @@
-"""What a finished run is asked for: top items of users and histories, also among items that came
-after training.
-"""
+"""Top items of users and histories by a finished run, also among items after training."""

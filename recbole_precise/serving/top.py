@@ -26,7 +26,7 @@ def top_items(
     budget_bytes: int = DEFAULT_BUDGET,
     alone: bool = True,
 ) -> TopItems:
-    """The k best items of each row of a batch under any sequential model.
+    """Find the k best items of each row of a batch under any sequential model.
 
     Args:
         model: with `user_vectors`, `item_vectors` and perhaps `pair_bonus` and `item_bias` (see
@@ -72,14 +72,18 @@ def top_items(
             if start == 0:
                 scores[:, 0] = -torch.inf
             part.add(scores, start)
-        found.scores[low : low + rows], found.items[low : low + rows] = part.scores, part.items
+        found.scores[low : low + rows] = part.scores
+        found.items[low : low + rows] = part.items
     return found
 
 
 def _of_rows(
     function: Callable[[Any], Tensor], batch: Any, n_rows: int, width: int, alone: bool
 ) -> Tensor:
-    """What a model makes of a batch, `[n_rows, width]`; `alone`: of each row by itself."""
+    """Compute what a model makes of a batch, `[n_rows, width]`.
+
+    `alone`: of each row by itself.
+    """
     if not alone:
         return function(batch).reshape(n_rows, width)
     if not n_rows:
@@ -89,7 +93,7 @@ def _of_rows(
 
 
 def _pick(scores: Tensor, k: int, allowed: Tensor, excluded: Excluded | None) -> TopItems:
-    """The best of scores `[rows, items]`, which are changed."""
+    """Pick the best of scores `[rows, items]`, which are changed."""
     scores[:, ~allowed.to(scores.device)] = -torch.inf
     scores[:, 0] = -torch.inf
     if excluded is not None:
@@ -103,7 +107,10 @@ def _pick(scores: Tensor, k: int, allowed: Tensor, excluded: Excluded | None) ->
 def _inside(
     pairs: tuple[Tensor, ...], low: int, high: int, start: int, end: int
 ) -> tuple[Tensor, ...]:
-    """The pairs of rows low .. high - 1 and items start .. end - 1, both counted from there."""
+    """Select the pairs of rows low .. high - 1 and items start .. end - 1.
+
+    Both are counted from there.
+    """
     row, item, *more = pairs
     here = (row >= low) & (row < high) & (item >= start) & (item < end)
     return row[here] - low, item[here] - start, *(part[here] for part in more)

@@ -1,5 +1,6 @@
-"""Points in time as this package writes them: ISO 8601 with the offset from UTC, so that a reader
-elsewhere knows when it was.
+"""Points in time as this package writes them: ISO 8601 with the offset from UTC.
+
+So that a reader elsewhere knows when it was.
 """
 
 from __future__ import annotations

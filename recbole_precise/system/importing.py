@@ -21,8 +21,9 @@ After = Callable[[ModuleType], None]
 
 
 class _Watcher(importlib.abc.MetaPathFinder):
-    """Stands first in sys.meta_path, finds nothing itself, and wraps `exec_module` of the modules
-    watched.
+    """The first of sys.meta_path, which wraps `exec_module` of the modules watched.
+
+    It finds nothing itself.
     """
 
     def __init__(self) -> None:
@@ -73,8 +74,9 @@ def before_import(name: str, call: Before) -> None:
 
 
 def after_import(name: str, call: After) -> None:
-    """Run `call(module)` just after the module `name` was imported, or now when it is imported
-    already.
+    """Run `call(module)` just after the module `name` was imported.
+
+    Run it now when the module is imported already.
     """
     module = sys.modules.get(name)
     if module is not None:

@@ -1,5 +1,6 @@
-"""Signals that end a command: each becomes a KeyboardInterrupt, so that what goes on, goes on with
-the same cleaning up.
+"""Signals that end a command: each becomes a KeyboardInterrupt.
+
+All end with the same cleaning up.
 
 Also processes that must not outlive the one that started them.
 """
@@ -50,8 +51,9 @@ def signal_of(interrupt: KeyboardInterrupt) -> int:
 
 
 def status_of(interrupt: KeyboardInterrupt) -> int:
-    """Return the exit status that a shell expects: 130 after Ctrl-C, 143 after SIGTERM, 129 after
-    SIGHUP.
+    """Return the exit status that a shell expects.
+
+    130 after Ctrl-C, 143 after SIGTERM, 129 after SIGHUP.
     """
     return 128 + signal_of(interrupt)
 
@@ -70,8 +72,9 @@ def mark_reported(interrupt: KeyboardInterrupt) -> None:
 
 @contextlib.contextmanager
 def signals_interrupt(repeat: bool = True) -> Iterator[None]:
-    """Within it SIGINT, SIGTERM and SIGHUP raise Interrupted, and a second one ends the process at
-    once.
+    """Let SIGINT, SIGTERM and SIGHUP raise Interrupted within the block.
+
+    A second one ends the process at once.
 
     Nothing changes in other threads than the main one, and for signals that the caller of the
     process had ignored (`nohup`, a shell's background) or that somebody has given a handler of
@@ -106,8 +109,9 @@ def signals_interrupt(repeat: bool = True) -> Iterator[None]:
 
 
 def end_with(parent: int) -> None:
-    """Let this process be killed when its parent dies, however that dies; at once where it is dead
-    already.
+    """Let this process be killed when its parent dies, however that dies.
+
+    At once where it is dead already.
 
     Linux tells; elsewhere a thread looks who the parent is.
 
@@ -116,10 +120,10 @@ def end_with(parent: int) -> None:
     """
     if os.name == "nt":
         return  # there a parent is not known by its number alone
-    told = _ask_linux()
+    asked = _ask_linux()
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGKILL)
-    if not told:
+    if not asked:
         threading.Thread(target=_watch, args=(parent,), name="watch-parent", daemon=True).start()
 
 

@@ -1,5 +1,6 @@
-"""One writer at a time in a directory, by a lock of the operating system that ends with the process
-that holds it.
+"""One writer at a time in a directory.
+
+By a lock of the operating system that ends with the process that holds it.
 
 The lock is taken on a file in the directory. The file is removed when the lock is released; one
 that a killed process left behind is unlocked and does no harm. Reading a directory needs no lock.
@@ -257,14 +258,15 @@ def _remove_empty(made: list[Path]) -> None:
 
 
 def _short(path: Path) -> str:
-    """A path for a message; of one that is too long the beginning."""
+    """Shorten a path for a message: of one that is too long the beginning."""
     text = str(path)
     return text if len(text) <= 200 else text[:200] + "..."
 
 
 def _forget() -> None:
-    """A fork holds nothing: with its copies of the descriptors closed, the locks end with the
-    process that took them.
+    """Forget the locks in a fork.
+
+    With its copies of the descriptors closed, the locks end with the process that took them.
     """
     global _guard
     _guard = threading.Lock()

@@ -63,8 +63,9 @@ class _LogFile(logging.FileHandler):
 
 
 def on_a_terminal() -> bool:
-    """Tell whether somebody watches stderr, who wants colours and progress bars: a terminal or a
-    notebook.
+    """Tell whether somebody watches stderr: a terminal or a notebook.
+
+    Who watches wants colours and progress bars.
     """
     stream = sys.stderr
     try:
@@ -74,8 +75,9 @@ def on_a_terminal() -> bool:
 
 
 def _console_formatter() -> logging.Formatter:
-    """RecBole's lines, with its colours where somebody watches and has not switched them off
-    (no-color.org).
+    """Return RecBole's lines, with its colours where somebody watches.
+
+    Unless colours are switched off (no-color.org).
     """
     if on_a_terminal() and not os.environ.get("NO_COLOR"):
         return colorlog.ColoredFormatter(
@@ -88,8 +90,9 @@ def _console_formatter() -> logging.Formatter:
 
 @contextlib.contextmanager
 def log_to(file: Path | None, state: str | None = "INFO") -> Iterator[None]:
-    """Within it, the root logger writes RecBole's lines to the console and, where given, to `file`
-    (at its end).
+    """Let the root logger write RecBole's lines within the block.
+
+    To the console and, where given, to `file` (at its end).
 
     Handlers that were there, of the caller or of an earlier run, get nothing meanwhile and are back
     afterwards.

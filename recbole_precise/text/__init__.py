@@ -1,5 +1,6 @@
-"""Item texts: reading and rendering (`corpus`), encoding (`encoder`, `sources`), ragged states on
-disk (`cache`).
+"""Item texts: reading and rendering (`corpus`), encoding (`encoder`, `sources`), `cache`.
+
+The cache holds ragged states on disk.
 """
 
 from recbole_precise.text.cache import encode_cached

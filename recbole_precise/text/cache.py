@@ -130,9 +130,7 @@ def encode_cached(
 
 
 def _clean(text: str) -> str:
-    """The text as tokenizers can take it: half a surrogate pair becomes the replacement
-    character.
-    """
+    """Clean a text for tokenizers: half a surrogate pair is replaced."""
     if text.isascii():
         return text
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
@@ -163,7 +161,10 @@ def _as_keys(digests: np.ndarray) -> np.ndarray:
 def _usable(
     entry: Path, key: str, digests: np.ndarray, source: EncoderSource, *, warn: bool = True
 ) -> TokenStates | None:
-    """The entry's states, or None (and a warning) when there is no entry or a damaged one."""
+    """Open the entry's states.
+
+    None (and a warning) when there is no entry or a damaged one.
+    """
     if not entry.exists():
         return None
     try:
@@ -185,10 +186,14 @@ def _open(entry: Path, key: str, digests: np.ndarray, source: EncoderSource) -> 
         if meta["key"] != key:
             raise _Damaged("it belongs to other texts, another model or other settings")
         arrays = {name: _open_array(entry / name, meta["files"][name]) for name in ARRAYS}
-        states, ids = arrays["states.npy"], arrays["token_ids.npy"]
-        offsets, stored = arrays["offsets.npy"], arrays["digests.npy"]
+        states = arrays["states.npy"]
+        ids = arrays["token_ids.npy"]
+        offsets = arrays["offsets.npy"]
+        stored = arrays["digests.npy"]
         shapes = (states.shape, ids.shape, offsets.shape, stored.shape)
-        count, total, hidden = len(digests), int(meta["tokens"]), int(meta["hidden_size"])
+        count = len(digests)
+        total = int(meta["tokens"])
+        hidden = int(meta["hidden_size"])
         if (
             shapes != ((total, hidden), (total,), (count + 1,), digests.shape)
             or states.dtype != np.float16

@@ -1,5 +1,4 @@
-"""Item texts: reading tables without losing a character, templates over their columns, alignment
-with item ids.
+"""Item texts: tables read without losing a character, templates, alignment with item ids.
 
 pandas is not used on purpose: it reads a title `None` or `NA` as a missing value and takes a single
 quote mark for the beginning of a quoted field. Here a field is the text between two separators,
@@ -44,7 +43,7 @@ class Table:
         return iter((self.columns, self.rows))
 
     def by(self, id_column: str) -> dict[str, dict[str, str]]:
-        """The rows keyed by `id_column`, in file order.
+        """Index the rows by `id_column`, in file order.
 
         Raises DataError when the column does not exist, an id is empty or two rows have the same
         id.
@@ -67,15 +66,17 @@ class Table:
                     f"lines {first_line[key]} and {line} both describe {id_column} '{key}'"
                 )
             else:
-                first_line[key], keyed[key] = line, row
+                first_line[key] = line
+                keyed[key] = row
         _raise_faults(self.path, faults, "Keep one row for each item.")
         return keyed
 
 
 @dataclass(frozen=True)
 class AlignReport:
-    """What `align` found: how many items have text, which have none, which texts belong to
-    no item.
+    """How many items have text, which have none, which texts belong to no item.
+
+    This is what `align` found.
     """
 
     items: int
@@ -107,8 +108,8 @@ def read_table(path: str | Path, *, separator: str = "\t", encoding: str = "utf-
     end with `\n` or `\r\n`; other characters that Unicode counts as line ends stay in their
     field. Blank lines are skipped.
 
-    Raises DataError (file, line, how to mend) when the file is missing, not text or has rows with a
-    wrong number of fields; all faults of the file come in one message.
+    Raises DataError (file, line, how to fix it) when the file is missing, not text or has rows with
+    a wrong number of fields; all faults of the file come in one message.
     """
     path = Path(path)
     lines = _decoded(path, encoding).split("\n")
@@ -119,7 +120,9 @@ def read_table(path: str | Path, *, separator: str = "\t", encoding: str = "utf-
             "`item_id:token`)."
         )
     columns = _column_names(path, header.split(separator))
-    rows, numbers, faults = [], [], []
+    rows = []
+    numbers = []
+    faults = []
     for number, line in enumerate(lines[1:], start=2):
         line = line[:-1] if line.endswith("\r") else line
         if not line:
@@ -143,8 +146,9 @@ def read_table(path: str | Path, *, separator: str = "\t", encoding: str = "utf-
 def read_text_file(
     path: str | Path, *, id_column: str = "item_id", encoding: str = "utf-8"
 ) -> dict[str, dict[str, str]]:
-    """Read item texts from a file of their own: `.jsonl`, `.csv` (quoted) or `.tsv`/`.item` (never
-    quoted).
+    """Read item texts from a file of their own.
+
+    The file is `.jsonl`, `.csv` (quoted) or `.tsv`/`.item` (never quoted).
 
     Returns a dict item token -> {column: text} in file order. Raises DataError as `read_table` and
     `Table.by`.
@@ -193,8 +197,9 @@ def render(item_text: str | Sequence[str], records: Sequence[Mapping[str, str]])
 def align(
     texts_by_token: Mapping[str, str], tokens: Sequence[str], *, padding: str | None = PADDING_TOKEN
 ) -> tuple[list[str], AlignReport]:
-    """Texts in the order of the vocabulary `tokens`, `""` where there is none, and a report of what
-    did not match.
+    """Order texts as the vocabulary `tokens`, and report what did not match.
+
+    `""` where there is no text.
 
     The token `padding` gets `""` and is not counted as an item.
     """
@@ -216,7 +221,7 @@ def align(
 
 
 def _parse(item_text: str | Sequence[str], columns: Sequence[str]) -> list[tuple[bool, str]]:
-    """The template as parts `(is_column, column or literal text)`."""
+    """Parse the template into parts `(is_column, column or literal text)`."""
     if not isinstance(item_text, str):
         if not isinstance(item_text, Sequence) or not all(
             isinstance(name, str) for name in item_text
@@ -235,7 +240,8 @@ def _parse(item_text: str | Sequence[str], columns: Sequence[str]) -> list[tuple
         return parts
     if "{" not in item_text and "}" not in item_text:
         return [(True, item_text.strip())]
-    parts, end = [], 0
+    parts = []
+    end = 0
     for match in _PLACE.finditer(item_text):
         parts.append((False, item_text[end : match.start()]))
         end = match.end()
@@ -351,7 +357,9 @@ def _read_csv(path: Path, encoding: str) -> Table:
 
 def _read_jsonl(path: Path, encoding: str) -> Table:
     columns: dict[str, None] = {}
-    rows, numbers, faults = [], [], []
+    rows = []
+    numbers = []
+    faults = []
     for number, line in enumerate(_decoded(path, encoding).split("\n"), start=1):
         if not line.strip():
             continue
@@ -388,7 +396,7 @@ def _read_jsonl(path: Path, encoding: str) -> Table:
 
 
 def _as_text(value: object) -> str | None:
-    """A JSON value as text: lists joined by a space, null empty, objects None."""
+    """Convert a JSON value to text: lists joined by a space, null empty, objects None."""
     if value is None:
         return ""
     if isinstance(value, list):
@@ -411,7 +419,7 @@ def _examples(examples: Sequence[str], total: int) -> str:
     )
 
 
-def _raise_faults(path: Path, faults: list[str], mend: str) -> None:
+def _raise_faults(path: Path, faults: list[str], advice: str) -> None:
     if faults:
         more = f" and {len(faults) - _SHOWN} more such faults" if len(faults) > _SHOWN else ""
-        raise DataError(f"{path}: {'; '.join(faults[:_SHOWN])}{more}. {mend}")
+        raise DataError(f"{path}: {'; '.join(faults[:_SHOWN])}{more}. {advice}")

@@ -34,7 +34,7 @@ _LAYER = re.compile(r"(?:^|\.)(?:layers?|h|blocks?)\.(\d+)\.")
 
 
 def torch_dtype_name(dtype: str) -> str:
-    """The torch name of a dtype option (`bf16` -> `bfloat16`).
+    """Return the torch name of a dtype option (`bf16` -> `bfloat16`).
 
     Raises ConfigError for an unknown one.
     """
@@ -47,8 +47,9 @@ def torch_dtype_name(dtype: str) -> str:
 
 
 class HfEncoder:
-    """A Hugging Face encoder or decoder with its tokenizer, from a local folder, without code from
-    that folder.
+    """A Hugging Face encoder or decoder with its tokenizer, from a local folder.
+
+    No code from that folder is run.
 
     Args:
         source: from `resolve_encoder`.
@@ -117,8 +118,9 @@ class HfEncoder:
         return batch_tokens(wanted, self.device.type)
 
     def tokenize(self, texts: Sequence[str], max_tokens: int) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids of all texts, int32 [total], and their lengths, int64 [N]; at most max_tokens
-        each.
+        """Tokenize all texts: ids, int32 [total], and lengths, int64 [N].
+
+        At most max_tokens each.
 
         As `tokenize_and_count`, without the counts.
         """
@@ -126,7 +128,7 @@ class HfEncoder:
         return ids, lengths
 
     def vocabulary_hint(self) -> str:
-        """What to do when the tokenizer does not know most words."""
+        """Say what to do when the tokenizer does not know most words."""
         folder = self.source.folder
         if any((folder / name).is_file() for name in VOCABULARIES):
             return "Choose an encoder of the language of the texts, with its own tokenizer."
@@ -138,8 +140,9 @@ class HfEncoder:
     def tokenize_and_count(
         self, texts: Sequence[str], max_tokens: int
     ) -> tuple[np.ndarray, np.ndarray, WordCounts]:
-        """Token ids of all texts, int32 [total], their lengths, int64 [N], and counts of their
-        words.
+        """Tokenize all texts, and count their words.
+
+        Gives the token ids, int32 [total], their lengths, int64 [N], and the counts.
 
         A text that spells a special token ("[SEP]") is read as these characters, not as the token.
         Raises ConfigError when max_tokens leaves no room for text or is more than the model reads,
@@ -193,8 +196,9 @@ class HfEncoder:
         return flat, np.asarray(lengths, dtype=np.int64), counter.counts()
 
     def encode_batch(self, token_ids: Sequence[np.ndarray]) -> np.ndarray:
-        """Last hidden states of a batch of texts, float16 [sum of lengths, hidden], without
-        padding.
+        """Encode a batch of texts to last hidden states, without padding.
+
+        float16 [sum of lengths, hidden].
 
         `token_ids` holds one int array [length] per text. Padding is on the right and masked, so
         that it changes neither a bidirectional nor a causal model.
@@ -255,8 +259,9 @@ class HfEncoder:
 
 
 def batch_tokens(wanted: int, device_type: str) -> int:
-    """Tokens in a batch: those wanted, on a CPU no more than 2,048 a thread (larger ones leave its
-    cache).
+    """Return the number of tokens in a batch.
+
+    Those wanted; on a CPU no more than 2,048 a thread (larger ones leave its cache).
     """
     import torch
 
@@ -268,11 +273,12 @@ def plan_batches(lengths: np.ndarray, budget: int, padding: int = 256) -> list[t
 
     A batch holds at most `budget` tokens, its padding included, and at least one text. Texts of
     another length begin a new batch unless that saves no work: padding of up to `padding` tokens
-        costs less than a further call of the model.
-    The cuts before position i do not depend on what follows, so a run that goes on at a cut makes
-    the same batches.
+    costs less than a further call of the model. The cuts before position i do not depend on what
+    follows, so a run that goes on at a cut makes the same batches.
     """
-    batches, first, waste = [], 0, 0
+    batches = []
+    first = 0
+    waste = 0
     for i in range(1, len(lengths)):
         waste += int(lengths[first] - lengths[i])
         if waste > padding or (i + 1 - first) * int(lengths[first]) > budget:
@@ -309,7 +315,7 @@ def _torch_device(device: Any) -> torch.device:
 
 
 def _with_layers(config, layers: int, source: EncoderSource):
-    """The model's config with its first `layers` layers alone."""
+    """Return the model's config with its first `layers` layers alone."""
     there = getattr(config, "num_hidden_layers", None)
     if there is None or getattr(config, "is_encoder_decoder", False):
         raise ConfigError(
@@ -345,8 +351,9 @@ def _check_keys(folder: str, info: dict, layers: int | None, whole: bool) -> Non
 
 
 def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = None):
-    """(tokenizer, model with its first `layers` layers or all, how many it has or None) of a
-    folder; of a model with a decoder its encoder.
+    """Load tokenizer and model of a folder; of a model with a decoder its encoder.
+
+    Gives (tokenizer, model with its first `layers` layers or all, how many it has or None).
     """
     if importlib.util.find_spec("transformers") is None:
         raise TextError("Encoding text needs the package transformers; `pip install transformers`.")
@@ -357,7 +364,8 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
     folder = str(source.folder)
     new = tuple(int(part) for part in transformers.__version__.split(".")[:2]) >= (4, 56)
     options = {"local_files_only": True, "trust_remote_code": False}
-    bar, level = logging.is_progress_bar_enabled(), logging.get_verbosity()
+    bar = logging.is_progress_bar_enabled()
+    level = logging.get_verbosity()
     if not progress:
         logging.disable_progress_bar()
     logging.set_verbosity_error()
@@ -389,6 +397,7 @@ def _load(source: EncoderSource, dtype, progress: bool, layers: int | None = Non
     _check_keys(folder, info, described, whole=layers is None)
     there = getattr(model.config, "num_hidden_layers", None)
     if getattr(model.config, "is_encoder_decoder", False):
-        model, there = model.get_encoder(), None
+        model = model.get_encoder()
+        there = None
     model.config.use_cache = False  # keys and values of the past are of no use here
     return tokenizer, model.eval().requires_grad_(False), there

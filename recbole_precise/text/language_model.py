@@ -1,5 +1,6 @@
-"""A text encoder to be trained: all of it, or its last layers over the states that the layers below
-give, which are cached.
+"""A text encoder to be trained: all of it, or its last layers.
+
+The last layers read the states that the layers below give, which are cached.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from recbole_precise.text.sources import EncoderSource
 
 
 class LanguageModel(nn.Module):
-    """Tokens to their last hidden states, with a gradient; what only other uses of the model need
-    (a pooler) is left out.
+    """Tokens to their last hidden states, with a gradient.
+
+    What only other uses of the model need (a pooler) is left out.
 
     Its dropout stays off: an item has one vector in a step, and the cached states below have no
-        dropout either.
+    dropout either.
 
     Args:
         encoder: loaded in float32; its model is taken over and changed.
@@ -99,8 +101,10 @@ def _keep_last(model: Any, top: int, encoder: HfEncoder) -> None:
 def load_language_model(
     source: EncoderSource, top: int | None, layers: int | None = None
 ) -> tuple[LanguageModel, int | None]:
-    """(the model, the layer that what it reads enters; None: it reads token ids), in float32 on the
-    CPU; torch's randomness stays as it was.
+    """Load a language model to be trained, in float32 on the CPU.
+
+    Gives the model and the layer that what it reads enters (None: it reads token ids). torch's
+    randomness stays as it was.
 
     Args:
         source: an `EncoderSource`. top: as `LanguageModel`. layers: of the encoder that are read,

@@ -1,5 +1,6 @@
-"""Whether an encoder reads the texts at hand: it knows their words, and different texts have
-different states.
+"""Whether an encoder reads the texts at hand.
+
+It knows their words, and different texts have different states.
 
 A model folder can load without a complaint and read nothing: without its tokenizer every word is
 the unknown one, and with weights that are all alike every text has one vector. So an encoder is
@@ -65,8 +66,9 @@ def check_tokens(
 def check_states(
     name: str, texts: Sequence[str], states: TokenStates, compared: np.ndarray
 ) -> None:
-    """Refuse an encoder that gives different texts the same vector, the mean of their tokens'
-    states.
+    """Refuse an encoder that gives different texts the same vector.
+
+    The vector is the mean of their tokens' states.
 
     Texts of the same tokens in another order are passed over: states below the first layer may know
     no order.

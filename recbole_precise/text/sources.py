@@ -1,5 +1,6 @@
-"""Finding text encoders on this machine, without the network, and knowing them by the contents of
-their files.
+"""Text encoders found on this machine, without the network.
+
+They are known by the contents of their files.
 """
 
 from __future__ import annotations
@@ -117,7 +118,7 @@ def _fingerprint(digests: dict[str, str]) -> str:
 
 
 def _bundled(name: str) -> EncoderSource:
-    """The bundled model, its weights checked against those that its authors published."""
+    """Return the bundled model, its weights checked against those that its authors published."""
     folder = _bundled_folder()
     if folder is None:
         raise TextError(
@@ -138,8 +139,9 @@ def _bundled(name: str) -> EncoderSource:
 
 
 def _bundled_folder() -> Path | None:
-    """The model folder inside the bundled package, through its metadata: the package's own code
-    never runs.
+    """Find the model folder inside the bundled package, through its metadata.
+
+    The package's own code never runs.
     """
     try:
         distribution = importlib.metadata.distribution(BUNDLED_PACKAGE)
@@ -167,8 +169,9 @@ def _hub_cache() -> Path:
 
 
 def _snapshots() -> dict[str, list[Path]]:
-    """Hub name -> its complete snapshot in the local Hugging Face cache, or all if none is
-    in use.
+    """Map Hub names to their complete snapshots in the local Hugging Face cache.
+
+    The snapshot in use, or all if none is.
     """
     found = {}
     for repository in sorted(_hub_cache().glob("models--*")):

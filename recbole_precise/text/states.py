@@ -1,5 +1,6 @@
-"""Ragged token states: what an encoder says of each token of each text, read from disk only where
-it is used.
+"""Ragged token states: an encoder's states of each token of each text.
+
+They are read from disk only where they are used.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class TokenStates:
 
         Texts may share rows.
         """
-        self._store, self._store_ids = states, token_ids
+        self._store = states
+        self._store_ids = token_ids
         self._starts = np.asarray(starts, dtype=np.int64)
         self.lengths = np.asarray(lengths, dtype=np.int64)
         self.hidden_size = int(states.shape[1])
@@ -100,7 +102,8 @@ class TokenStates:
         rows = self._rows(index)
         states = np.zeros((*mask.shape, self.hidden_size), dtype=self._store.dtype)
         ids = np.zeros(mask.shape, dtype=np.int64)
-        states[mask], ids[mask] = self._store[rows], self._store_ids[rows]
+        states[mask] = self._store[rows]
+        ids[mask] = self._store_ids[rows]
         return states, ids, mask
 
     def pooled(self) -> np.ndarray:
@@ -121,7 +124,7 @@ class TokenStates:
         return out
 
     def select(self, index: Sequence[int] | np.ndarray) -> TokenStates:
-        """The texts `index` (int [M], repeats allowed, -1 for a text without tokens.
+        """Select the texts `index` (int [M], repeats allowed, -1 for a text without tokens).
 
         Or bool [N]); nothing is copied.
         """
@@ -135,7 +138,7 @@ class TokenStates:
         return self._with(self._store, self._store_ids, self._starts[index], lengths)
 
     def without_special(self) -> TokenStates:
-        """The same texts without the tokens `special_token_ids`.
+        """Return the same texts without the tokens `special_token_ids`.
 
         Nothing is copied when these stand at the ends.
         """
@@ -160,8 +163,9 @@ class TokenStates:
 
     @cached_property
     def _span(self) -> slice | None:
-        """The rows of the store that hold the texts one after the other, or None when they
-        do not.
+        """Return the rows of the store that hold the texts one after the other.
+
+        None when they do not.
         """
         full = np.flatnonzero(self.lengths)
         if not len(full):
@@ -173,7 +177,8 @@ class TokenStates:
 
     def _rows(self, index: np.ndarray | slice) -> np.ndarray:
         """Rows of the store that belong to the texts `index`, in their order."""
-        starts, lengths = self._starts[index], self.lengths[index]
+        starts = self._starts[index]
+        lengths = self.lengths[index]
         ends = np.cumsum(lengths)
         return np.repeat(starts - (ends - lengths), lengths) + np.arange(
             ends[-1] if len(ends) else 0

@@ -51,7 +51,7 @@ def writing(folder: Path, needed: int | None = None) -> Iterator[None]:
 
 
 def no_room(folder: Path, needed: int | None, reason: str) -> TextError:
-    """The error of a disk without room for `needed` bytes in `folder`."""
+    """Return the error of a disk without room for `needed` bytes in `folder`."""
     want = "some" if needed is None else f"{needed:,} ({needed / 2**20:.1f} MiB)"
     try:
         free = f", of which {shutil.disk_usage(folder).free:,} are free"
@@ -76,8 +76,11 @@ class EntryBuilder:
     def __init__(
         self, entry: Path, model: HfEncoder, texts: Sequence[str], digests: np.ndarray
     ) -> None:
-        self.entry, self.partial = entry, entry.with_name(f"{entry.name}.partial")
-        self.model, self.texts, self.digests = model, texts, digests
+        self.entry = entry
+        self.partial = entry.with_name(f"{entry.name}.partial")
+        self.model = model
+        self.texts = texts
+        self.digests = digests
 
     def build(
         self,
@@ -89,8 +92,9 @@ class EntryBuilder:
         shard_seconds: float = 5.0,
         judge: bool = True,
     ) -> None:
-        """Encode what a killed run has not finished, then let the entry appear with `meta` and
-        more.
+        """Encode what a killed run has not finished, then let the entry appear.
+
+        With `meta` and more.
 
         With `judge`, an encoder that does not read the texts is a TextError, see `soundness`.
         """
@@ -101,7 +105,8 @@ class EntryBuilder:
             words.check(name, self.model.vocabulary_hint())
             comparable = (lengths < max_tokens) & (words.unknown < words.words)
             compared = check_tokens(name, self.texts, ids, self.offsets, comparable)
-        self.ids, self.row_bytes = ids, 2 * self.model.hidden_size
+        self.ids = ids
+        self.row_bytes = 2 * self.model.hidden_size
         at_limit = int((lengths >= max_tokens).sum())
         if at_limit:
             _log.info(
@@ -165,7 +170,9 @@ class EntryBuilder:
         bar = tqdm(
             total=len(self.order), initial=done, desc="Encode", unit="text", disable=not progress
         )
-        begin, started, digest = done, time.monotonic(), hashlib.sha256()
+        begin = done
+        started = time.monotonic()
+        digest = hashlib.sha256()
         for number, (first, last) in enumerate(batches):
             rows = self.order[first:last]
             states = self.model.encode_batch(
@@ -186,7 +193,9 @@ class EntryBuilder:
                 )
                 journal.flush()
                 _sync(journal)
-                begin, started, digest = last, time.monotonic(), hashlib.sha256()
+                begin = last
+                started = time.monotonic()
+                digest = hashlib.sha256()
         bar.close()
 
     def _resume_or_allocate(self) -> int:
@@ -249,7 +258,9 @@ class EntryBuilder:
             for line in journal.read_bytes().splitlines(keepends=True):
                 try:
                     shard = json.loads(line)
-                    first, last, expected = int(shard["first"]), int(shard["last"]), shard["sha256"]
+                    first = int(shard["first"])
+                    last = int(shard["last"])
+                    expected = shard["sha256"]
                 except (ValueError, KeyError, TypeError):
                     break  # the kill came while this line was written
                 if first != done or not first < last <= len(self.order) or not line.endswith(b"\n"):
@@ -262,7 +273,8 @@ class EntryBuilder:
                     )
                 if digest.hexdigest() != expected:
                     break
-                done, valid = last, valid + len(line)
+                done = last
+                valid = valid + len(line)
         return done, valid
 
     def _finish(self, meta: dict) -> None:

@@ -64,7 +64,7 @@ class WordCounter:
     def __init__(self, tokenizer: Any, special: Sequence[int]) -> None:
         self._unknown_id = getattr(tokenizer, "unk_token_id", None)
         self._special = frozenset(special)
-        # What SentencePiece puts in the place of a blank says nothing of the word behind it.
+        # What SentencePiece puts in the place of a blank does not describe the word behind it.
         blank = tokenizer.convert_tokens_to_ids("\u2581")
         self._silent = {blank} if isinstance(blank, int) and blank != self._unknown_id else set()
         self._words: list[int] = []
@@ -118,7 +118,7 @@ class WordCounter:
             self._examples.update(dict.fromkeys(word[:40] for word in examples))
 
     def counts(self) -> WordCounts:
-        """What was counted so far."""
+        """Return what was counted so far."""
         words = np.asarray(self._words, dtype=np.int64)
         unknown = np.asarray(self._unknown, dtype=np.int64)
         return WordCounts(words, unknown, list(self._examples))

@@ -14,7 +14,7 @@ from pandas._libs.parsers import STR_NA_VALUES
 
 from recbole_precise.data.splits import leave_one_out
 from recbole_precise.errors import ConfigError
-from recbole_precise.studies.doctor import Plan, examine, mend
+from recbole_precise.studies.doctor import DescribedData, examine, mend
 from recbole_precise.studies.doctor.findings import ERROR, KINDS, SHOWN
 from recbole_precise.studies.doctor.rows import MISSING
 from recbole_precise.text.corpus import read_table
@@ -68,8 +68,8 @@ def write(folder: Path, name: str, **files: bytes) -> None:
         (folder / name / f"{name}.{suffix}").write_bytes(content)
 
 
-def plan_of(folder: Path, name: str = "sick", **changes) -> Plan:
-    return Plan(
+def plan_of(folder: Path, name: str = "sick", **changes) -> DescribedData:
+    return DescribedData(
         **{
             "name": name,
             "folder": folder / name,

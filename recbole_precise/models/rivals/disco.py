@@ -23,9 +23,9 @@ class DisCo(ExpertsRecommender):
     """One encoder over items of four parts, and three terms beside the recommendation loss.
 
     Sufficiency: each part alone must recommend. Disentanglement: what is one side's alone must not
-        be what it shares (squared
-    cosine). Sharing: what both share must agree (InfoNCE). How the paper estimates mutual
-    information for click logs does not carry over to items; these three forms are ours.
+    be what it shares (squared cosine). Sharing: what both share must agree (InfoNCE). How the paper
+    estimates mutual information for click logs does not carry over to items; these three forms are
+    ours.
     """
 
     made_of = ("aligned",)

@@ -22,7 +22,7 @@ class GSASRec(NextItemRecommender):
     negatives a position.
 
     `share_negatives` draws them once for all positions of a row, which a product of matrices
-    scores; the authors draw anew for each position.
+    scores; the authors draw for each position.
     """
 
     def build_objective(self, config, dataset) -> None:
@@ -42,7 +42,8 @@ class GSASRec(NextItemRecommender):
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
         """GBCE at the trained positions; a negative that is the target itself does not count."""
-        states, targets = self.score.user(states), batch.targets[batch.trained]
+        states = self.score.user(states)
+        targets = batch.targets[batch.trained]
         row = batch.trained.nonzero()[:, 0]
         draws = len(batch.mask) if self.share_negatives else len(targets)
         count = self.sampler.n_negatives
@@ -50,16 +51,13 @@ class GSASRec(NextItemRecommender):
         vectors, place = self.vectors_of(torch.cat([targets, negatives.flatten()]))
         others = vectors[place[len(targets) :]].view(draws, count, -1)
         if self.share_negatives:
-            negatives, scores = (
-                negatives[row],
-                (unpacked(states, batch.trained) @ others.transpose(1, 2))[batch.trained],
-            )
+            negatives = negatives[row]
+            scores = (unpacked(states, batch.trained) @ others.transpose(1, 2))[batch.trained]
         else:
             scores = torch.einsum("pw,pkw->pk", states, others)
-        positive, recall = (states * vectors[place[: len(targets)]]).sum(-1), self.recalled(batch)
+        positive = (states * vectors[place[: len(targets)]]).sum(-1)
+        recall = self.recalled(batch)
         if recall is not None:
-            positive, scores = (
-                positive + recall.at(targets[:, None])[:, 0],
-                scores + recall.at(negatives),
-            )
+            positive = positive + recall.at(targets[:, None])[:, 0]
+            scores = scores + recall.at(negatives)
         return gbce_loss(positive, scores, self.beta, negatives == targets[:, None])

@@ -27,8 +27,8 @@ class LEARN(NextItemRecommender):
     Item tower: the same weights on one item alone.
 
     Loss (dense all-action): from some positions of a row several of the items that come later, not
-        the next alone, against
-    the targets of other rows. The paper's sizes are not public; those here are small.
+    the next alone, against the targets of other rows. The paper's sizes are not public; those here
+    are small.
     """
 
     def build_items(self, config, dataset) -> ItemEncoder:
@@ -40,7 +40,7 @@ class LEARN(NextItemRecommender):
         return Projected(super().build_sequence_encoder(config), self.width)
 
     def build_objective(self, config, dataset) -> None:
-        """Positions and targets of a row, drawn anew at each step."""
+        """Draw positions and targets of a row at each step."""
         self.full_softmax = False
         self.learn_positions = config["learn_positions"]
         self.learn_targets = config["learn_targets"]

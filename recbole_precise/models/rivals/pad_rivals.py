@@ -1,7 +1,7 @@
 """The systems of PAD's tables that share all its parts: one expert alone, or PAD's phases with
 other settings.
 
-How PAD's authors ran them is told in a few words only (arXiv 2412.04107, Sec. 4.1); what is a
+How PAD's authors ran them is said in a few words only (arXiv 2412.04107, Sec. 4.1); what is a
 choice of ours stands in properties/model/<Model>.yaml and docs/methods.md 10.
 """
 

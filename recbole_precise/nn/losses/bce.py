@@ -30,7 +30,7 @@ def draw_unseen(
     forbidden: Callable[[Tensor], Tensor],
     device: torch.device,
 ) -> tuple[Tensor, Tensor]:
-    """Uniform items of the catalogue, drawn anew while they are forbidden.
+    """Draw uniform items of the catalogue, again while they are forbidden.
 
     From torch's global generator. Args: n_items: rows of the catalogue, row 0 the padding;
     forbidden: int64 `shape` -> bool `shape`.

@@ -14,8 +14,9 @@ def bpr_loss(
     forbidden: Tensor | None = None,
     bonus: Tensor | None = None,
 ) -> Tensor:
-    """Mean of `-log sigmoid(u . positive - u . negative)` over a row's pairs, then over rows
-    (PRECISE Sec. IV-D).
+    """Compute BPR: `-log sigmoid(u . positive - u . negative)` (PRECISE Sec. IV-D).
+
+    The mean over a row's pairs, then over rows.
 
     Args:
         users, positives: `[batch, width]`. negatives: `[batch, n, width]`.
@@ -36,8 +37,9 @@ def bpr_loss(
 
 
 def draw_pair_negatives(targets: Tensor, n: int, n_items: int) -> Tensor:
-    """Negatives of each row, int64 `[batch, n]`: half uniform, half targets of other rows (all
-    uniform for n = 1).
+    """Draw negatives of each row: int64 `[batch, n]`.
+
+    Half uniform, half targets of other rows (all uniform for n = 1).
 
     From torch's global generator. Args: targets: int64 `[batch]`; n_items: rows of the catalogue,
     row 0 the padding.

@@ -1,5 +1,6 @@
-"""Kernels of a distance over all pairs of two sets of rows: their weighted sum and its gradient,
-never `[n, n, width]` in memory.
+"""Kernels of a distance over all pairs of two sets of rows, never `[n, n, width]` in memory.
+
+Gives their weighted sum and its gradient.
 
 Each distance is computed once and serves all kernels. Squared distances come as tiles of a matrix
 product and their gradient is two more products, in `tile_bytes` of memory whatever the number of
@@ -72,8 +73,9 @@ def pair_sum(
     weights: PairWeights,
     tile_bytes: int | None = None,
 ) -> Tensor:
-    """Sum over all ordered pairs of different rows of `weight * sum_q scales[q] * exp(-rates[q] *
-    distance)`.
+    """Sum kernels of a distance over all ordered pairs of different rows.
+
+    A pair adds `weight * sum_q scales[q] * exp(-rates[q] * distance)`.
 
     A pair within x has `weights.within_x`, one within y `weights.within_y`, and each of the two
     orders of a pair of one row from x and one from y `weights.across`.
@@ -160,8 +162,9 @@ def _times(rate: float, exponent: Tensor) -> Tensor:
 def _tiles(
     n_rows: int, n: int, weights: PairWeights, tile_bytes: int, like: Tensor
 ) -> Iterator[tuple[int, int, Tensor]]:
-    """First and end of a tile's rows, and the weights of its columns, which are all rows from its
-    first on.
+    """Yield first and end of a tile's rows, and the weights of its columns.
+
+    The columns are all rows from the tile's first on.
 
     Every unordered pair is met once, with twice its weight, except in the square at a tile's left,
     where both orders stand. No tile has rows of both x and y.
@@ -181,7 +184,7 @@ def _tiles(
 
 
 def _diagonal(n_rows: int, n: int, scales: Numbers, weights: PairWeights) -> float:
-    """What each row with itself adds to a sum over tiles; it is no pair of different rows."""
+    """Return what each row with itself adds to a sum over tiles; it is no pair."""
     return sum(scales) * (n * weights.within_x + (n_rows - n) * weights.within_y)
 
 
@@ -194,8 +197,10 @@ def _over_squared(
     wanted: tuple[bool, bool],
     tile_bytes: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sum and gradient `[rows, width]` (None if not wanted) with `-|a - b|^2 = 2 a.b - |a|^2 -
-    |b|^2` as one product of widened rows.
+    """Compute sum and gradient with distances from one matrix product.
+
+    `-|a - b|^2 = 2 a.b - |a|^2 - |b|^2` is one product of widened rows. The gradient is `[rows,
+    width]`, None if not wanted.
     """
     norms = rows.square().sum(1, keepdim=True)
     ones = rows.new_ones(len(rows), 1)
@@ -237,8 +242,9 @@ def _over_flat(
     weights: PairWeights,
     wanted: tuple[bool, bool],
 ) -> tuple[Tensor, Tensor | None]:
-    """Sum and gradient with all city-block distances in one flat array, several times faster than
-    `cdist` on a CPU.
+    """Compute sum and gradient with all city-block distances in one flat array.
+
+    Several times faster than `cdist` on a CPU.
     """
     slopes = any(wanted)
     with torch.enable_grad():
@@ -263,8 +269,9 @@ def _over_flat(
 
 
 def _flat_weights(n: int, m: int, weights: PairWeights, like: Tensor) -> Tensor:
-    """Weights of all unordered pairs of n + m rows in the order of `pdist`: both orders of a pair
-    in one, `[pairs]`.
+    """Return the weights of all unordered pairs of n + m rows in the order of `pdist`.
+
+    Both orders of a pair in one, `[pairs]`.
     """
     flat = like.new_full(((n + m) * (n + m - 1) // 2,), 2 * weights.within_x)
     end = 0
@@ -284,8 +291,9 @@ def _over_city_block(
     wanted: tuple[bool, bool],
     tile_bytes: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """Sum and gradient by tiles of `cdist`: `pdist` takes `[n, n, width]` for its gradient on a
-    GPU.
+    """Compute sum and gradient by tiles of `cdist`.
+
+    `pdist` takes `[n, n, width]` for its gradient on a GPU.
     """
     slopes = any(wanted)
     gradient = torch.zeros_like(rows) if slopes else None

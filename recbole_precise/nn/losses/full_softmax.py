@@ -1,5 +1,6 @@
-"""Cross entropy over the whole catalogue, in tiles: memory does not grow with positions x
-catalogue.
+"""Cross entropy over the whole catalogue, in tiles.
+
+Memory does not grow with positions x catalogue.
 """
 
 from __future__ import annotations
@@ -109,8 +110,9 @@ def full_softmax_loss(
     tile_bytes: int = TILE_BYTES,
     product_dtype: torch.dtype | None = None,
 ) -> Tensor:
-    """Mean cross entropy of every state against every real item of the catalogue (PRECISE Sec.
-    IV-C, full form of Eq. 5).
+    """Compute the mean cross entropy of every state against every real item.
+
+    PRECISE Sec. IV-C, full form of Eq. 5.
 
     The same value and gradients as `F.cross_entropy(states @ item_vectors.T, targets)` with the
     padding row excluded from the classes, in `tile_bytes` of extra memory instead of positions x

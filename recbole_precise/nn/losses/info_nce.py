@@ -1,5 +1,6 @@
-"""InfoNCE: each row of one set should be nearest to its own partner in the other (PAD Sec. 4.5, Eq.
-16; CTRL, arXiv 2306.02841).
+"""InfoNCE: each row of one set should be nearest to its own partner in the other.
+
+PAD Sec. 4.5, Eq. 16; CTRL, arXiv 2306.02841.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ def similarities(x: Tensor, y: Tensor) -> Tensor:
 
 
 def info_nce(x: Tensor, y: Tensor, temperature: float = 0.1, symmetric: bool = False) -> Tensor:
-    """Mean over i of `-log softmax_j(similarity(x_i, y_j) / temperature)` at j = i: the other rows
-    of y are the negatives.
+    """Compute InfoNCE: the mean over i of `-log softmax_j(similarity(x_i, y_j) / temperature)`.
+
+    Taken at j = i: the other rows of y are the negatives.
 
     Unlike MMD it pairs: row i of x belongs to row i of y. A repeated item is a negative of itself,
-        so rows should be
-    unique items (`alignment_rows`). PAD's released code gives it the weight 0.01; 0.1 is its
-    library's temperature.
+    so rows should be unique items (`alignment_rows`). PAD's released code gives it the weight 0.01;
+    0.1 is its library's temperature.
 
     Args:
         x, y: `[n, width]`, or `[n, k, width]` for rows of k sub-vectors; see `similarities`.

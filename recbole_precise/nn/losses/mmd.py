@@ -1,5 +1,6 @@
-"""Multi-kernel maximum mean discrepancy (MK-MMD): how far apart two clouds of vectors are (PAD Sec.
-3.2; docs/alignment.md).
+"""Multi-kernel maximum mean discrepancy (MK-MMD): how far apart two clouds of vectors are.
+
+PAD Sec. 3.2; docs/alignment.md.
 """
 
 from __future__ import annotations
@@ -34,14 +35,15 @@ _LEAST_SHARE = 1e-6
 
 
 class MultiKernelMMD(nn.Module):
-    """Squared MMD of the rows of x and the rows of y under `k(a, b) = sum_q weight_q k_q(a, b)`. It
-    has no parameters.
+    """Squared MMD of the rows of x and of y under `k(a, b) = sum_q weight_q k_q(a, b)`.
+
+    It has no parameters.
 
     Kernels: `gaussian`: exp(-|a - b|^2 / (2 m s)) and `laplacian`: exp(-|a - b|_1 / (m s)), one for
-        each multiplier m, with
-    s the mean or median of the distance (squared Euclidean, city-block) over x and y together,
-    without gradient; these two are characteristic: their MMD is 0 for equal distributions only.
-    `linear`: a . b compares nothing but means; `cosine`: a . b / (|a| |b|), 0 for a row of zeros.
+    each multiplier m, with s the mean or median of the distance (squared Euclidean, city-block)
+    over x and y together, without gradient; these two are characteristic: their MMD is 0 for equal
+    distributions only. `linear`: a . b compares nothing but means; `cosine`: a . b / (|a| |b|), 0
+    for a row of zeros.
 
     Estimators, with n rows of x and m of y (`linear` and `author` need n = m; all but `biased` need
     two rows of each):
@@ -119,8 +121,10 @@ class MultiKernelMMD(nn.Module):
         )
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Scalar, the squared MMD; float64 where an input is, float32 otherwise, whatever autocast
-        says. Second derivatives are not available.
+        """Compute the squared MMD, a scalar.
+
+        float64 where an input is, float32 otherwise, also under autocast. Second derivatives are
+        not available.
 
         Args: x: `[n, width]`. y: `[m, width]`.
 
@@ -170,7 +174,7 @@ class MultiKernelMMD(nn.Module):
         return PairWeights(1 / (n * (n - 1)), 1 / (m * (m - 1)), -1 / (n * m))
 
     def _scale(self, rows: Tensor, distance: str) -> Tensor | float:
-        """The bandwidth before its multipliers."""
+        """Return the bandwidth before its multipliers."""
         if not isinstance(self.bandwidth, str):
             return float(self.bandwidth)
         mean = mean_distance(rows, distance)

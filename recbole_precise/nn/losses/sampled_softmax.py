@@ -10,8 +10,7 @@ LOGQ = ("none", "standard", "corrected")
 
 
 class NegativeSampler:
-    """Draws the step's pool of negative items and knows their log probabilities (docs/methods.md
-    3).
+    """The step's pool of negative items and their log probabilities (docs/methods.md 3).
 
     Args:
         n_items: catalogue rows with row 0 = padding.
@@ -34,7 +33,9 @@ class NegativeSampler:
     ) -> None:
         if source not in SOURCES:
             raise ValueError(f"negative_source must be one of {SOURCES}, not {source!r}")
-        self.n_items, self.n_negatives, self.source = n_items, n_negatives, source
+        self.n_items = n_items
+        self.n_negatives = n_negatives
+        self.source = source
         counts = item_counts.double().clamp_min(0)
         counts[0] = 0
         popular = counts / counts.sum().clamp_min(1)
@@ -74,8 +75,9 @@ class NegativeSampler:
 
 
 def own_item_mask(item_seq: Tensor, targets_by_row: Tensor, negatives: Tensor) -> Tensor:
-    """True where a negative occurs in the row's own sequence or among its targets: bool `[batch,
-    negatives]`.
+    """Mark negatives that occur in the row's own sequence or among its targets.
+
+    bool `[batch, negatives]`.
 
     Args:
         item_seq: int64 `[batch, length]`; targets_by_row: int64 `[batch, length]`; negatives: int64
@@ -97,8 +99,9 @@ def sampled_softmax_loss(
     logq: str = "none",
     bonus: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
-    """Mean over positions of -log softmax of the target against the pool of negatives (PRECISE Sec.
-    IV-C, Eq. 5).
+    """Compute the mean of -log softmax of the target against the pool of negatives.
+
+    PRECISE Sec. IV-C, Eq. 5.
 
     `logq="standard"` subtracts log Q from the negatives' logits, which is right only up to the
     target, present with probability 1. `logq="corrected"` (Zhelnin et al. 2025, arXiv 2507.09331)
@@ -121,7 +124,8 @@ def sampled_softmax_loss(
     positive = (states * target_vectors).sum(-1)
     negative = states @ negative_vectors.t()
     if bonus is not None:
-        positive, negative = positive + bonus[0], negative + bonus[1]
+        positive = positive + bonus[0]
+        negative = negative + bonus[1]
     if logq != "none":
         if log_probability is None:
             raise ValueError("logq needs log_probability")
@@ -136,10 +140,8 @@ def sampled_softmax_loss(
             forbidden is not None
         ):  # a position whose every negative is forbidden has nothing to learn from
             lonely = forbidden.all(1, keepdim=True)
-            negative, usable = (
-                negative.masked_fill(lonely, 0.0),
-                usable.masked_fill(lonely[:, 0], 0.0),
-            )
+            negative = negative.masked_fill(lonely, 0.0)
+            usable = usable.masked_fill(lonely[:, 0], 0.0)
         gap = torch.logsumexp(negative, 1) - positive
         return (usable * torch.sigmoid(gap).detach() * gap).mean()
     return (torch.logsumexp(torch.cat([positive[:, None], negative], 1), 1) - positive).mean()

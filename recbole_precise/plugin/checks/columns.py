@@ -17,14 +17,20 @@ from recbole_precise.errors import ConfigError, DataError, did_you_mean
 FILES = ("inter", "user", "item", "kg", "link", "net")
 
 
+def recbole_folder() -> Path:
+    """Find the folder of the installed RecBole without importing it."""
+    spec = importlib.util.find_spec("recbole")
+    assert spec is not None and spec.submodule_search_locations, "RecBole is installed"
+    return Path(spec.submodule_search_locations[0])
+
+
 def folder_of(settings: Mapping[str, Any], dataset: str) -> Path:
     """The folder of a data set's atomic files.
 
     RecBole reads ml-100k from its own, whatever data_path says.
     """
     if dataset == "ml-100k":
-        spec = importlib.util.find_spec("recbole")
-        return Path(spec.submodule_search_locations[0], "dataset_example", "ml-100k")
+        return recbole_folder() / "dataset_example" / "ml-100k"
     return Path(str(settings["data_path"]), dataset)
 
 
@@ -88,7 +94,9 @@ def loaded_columns(settings: Mapping[str, Any], dataset: str) -> dict[str, str] 
 
 def check_loaded(key: str, columns: list[str], where: str, types: Mapping[str, str] | None) -> None:
     """Refuse a key that names columns which are not loaded."""
-    for column in columns if types is not None else ():
+    if types is None:
+        return
+    for column in columns:
         if column not in types:
             raise ConfigError(
                 f"{key} ({where}) names the column '{column}', which is not loaded; add it to "

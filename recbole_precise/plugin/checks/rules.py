@@ -435,10 +435,10 @@ def _scenes(settings, entry: Entry, model_class, given) -> None:
             f'scenes) or scene_rules, such as {{{target}: "rating >= 4"}}.'
         )
     if not settings.get("scene_field") and target not in map(str, settings["scene_rules"]):
-        rules = [str(name) for name in settings["scene_rules"]]
+        names = [str(name) for name in settings["scene_rules"]]
         raise ConfigError(
-            f"target_scene '{target}' is no rule in scene_rules.{did_you_mean(target, rules)} "
-            f"Rules: {', '.join(rules)}."
+            f"target_scene '{target}' is no rule in scene_rules.{did_you_mean(target, names)} "
+            f"Rules: {', '.join(names)}."
         )
     if not _is_sequential(settings):
         raise ConfigError(f"target_scene is for models of sequences; {entry.name} is none.")
@@ -475,6 +475,7 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
         return
     name = settings["backbone"]
     own = name.lower() == "transformer"
+    found = None
     if not own:
         found = registry.find(name)
         if found is None or found.ours or ".sequential_recommender." not in found.target:
@@ -484,7 +485,7 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
                 f"GRU4Rec or Caser, not '{name}'.{did_you_mean(name, names)}"
             )
     width, heads = settings["embedding_size"], settings["n_heads"]
-    if (own or found.name == "SASRec") and width % heads:
+    if (own or (found is not None and found.name == "SASRec")) and width % heads:
         raise ConfigError(
             f"embedding_size {width} cannot be shared evenly by n_heads = {heads}; choose "
             f"n_heads among the divisors of {width}."

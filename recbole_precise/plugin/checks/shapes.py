@@ -215,25 +215,27 @@ def _column_keys(given: Given) -> None:
         if given.where(key) == "default" or not value:
             continue
         names = _texts(given, key, value, "columns")
-        check_loaded(key, names, given.where(key), given.types)
-        for name in names if given.types is not None else ():
-            if not given.types[name].startswith("float"):
+        types = given.types
+        check_loaded(key, names, given.where(key), types)
+        if types is None:
+            continue
+        for name in names:
+            if not types[name].startswith("float"):
                 raise ConfigError(
                     f"{key} ({given.where(key)}): the column '{name}' has the type "
-                    f"{given.types[name]}; only numbers (float) can be used."
+                    f"{types[name]}; only numbers (float) can be used."
                 )
     lengths = settings.get("seq_len") or {}
     for column, length in lengths.items():
         Key("int", low=1).check(f"seq_len: {column}", length, given.where("seq_len"))
-    if lengths:
-        check_loaded(
-            "seq_len", [str(column) for column in lengths], given.where("seq_len"), given.types
-        )
-        for column in lengths if given.types is not None else ():
-            if not given.types[str(column)].endswith("_seq"):
+    types = given.types if lengths else None
+    if types is not None:
+        check_loaded("seq_len", [str(column) for column in lengths], given.where("seq_len"), types)
+        for column in lengths:
+            if not types[str(column)].endswith("_seq"):
                 raise ConfigError(
                     f"seq_len ({given.where('seq_len')}): the column '{column}' has the type "
-                    f"{given.types[str(column)]}, and only lists "
+                    f"{types[str(column)]}, and only lists "
                     "(token_seq, float_seq) have a length; MAX_ITEM_LIST_LENGTH bounds histories."
                 )
     _threshold(given)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.machinery import ModuleSpec
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 import numpy as np
 
@@ -98,11 +99,14 @@ def _ray_stub() -> dict[str, types.ModuleType]:
     def report(*_args, **_metrics) -> None:
         """There is no trial to report to."""
 
-    ray, tune = types.ModuleType("ray"), types.ModuleType("ray.tune")
+    ray: Any = types.ModuleType("ray")
+    tune: Any = types.ModuleType("ray.tune")
     for module in (ray, tune):
         module.__spec__ = ModuleSpec(module.__name__, loader=None)
         module.__doc__ = "Stands in for ray while recbole.quick_start is imported."
-    ray.tune, tune.report, ray.__path__ = tune, report, []
+    ray.tune = tune
+    tune.report = report
+    ray.__path__ = []
     return {"ray": ray, "ray.tune": tune}
 
 
@@ -147,7 +151,7 @@ def _stand_in_for_ray() -> None:
 def _tolerate_new_ray() -> None:
     """ray.tune.report takes one dict since ray 2.7 and refuses to be called outside a trial."""
 
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         tune = module.tune
         if not getattr(tune, "__file__", None):
             return
@@ -168,7 +172,7 @@ def _tolerate_new_ray() -> None:
 
 
 def _use_todays_grad_scaler() -> None:
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         import torch
 
         module.amp = _Overlay(
@@ -179,7 +183,7 @@ def _use_todays_grad_scaler() -> None:
 
 
 def _make_flops_optional() -> None:
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         count = module.get_flops
 
         @functools.wraps(count)
@@ -191,7 +195,7 @@ def _make_flops_optional() -> None:
                 return float("nan")
 
         for name in ("recbole.utils.utils", "recbole.utils", "recbole.quick_start.quick_start"):
-            holder = sys.modules.get(name)
+            holder: Any = sys.modules.get(name)
             if holder is not None and getattr(holder, "get_flops", None) is count:
                 holder.get_flops = get_flops
 
@@ -199,7 +203,7 @@ def _make_flops_optional() -> None:
 
 
 def _collect_numbers_too() -> None:
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         import copy
 
         passing = ("rec.topk", "rec.meanrank", "rec.score", "rec.items", "data.label")
@@ -223,7 +227,7 @@ def _collect_numbers_too() -> None:
 
 
 def _download_alone() -> None:
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         import torch
 
         def barrier(*args, **kwargs) -> None:
@@ -236,7 +240,7 @@ def _download_alone() -> None:
 
 
 def _report_dropped_events() -> None:
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         load_target("recbole_precise.data.filtering:count_filters")(module)
 
     after_import("recbole.data.dataset.dataset", mend)
@@ -260,7 +264,7 @@ def _dok_update_missing() -> bool:
 
 
 def _search_grids_with_todays_hyperopt() -> None:
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         class RandomState(np.random.RandomState):
             """hyperopt since 0.2.6 draws with `integers`, older ones with `randint`."""
 

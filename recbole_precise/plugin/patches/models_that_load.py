@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import linecache
-import types
 from collections.abc import Callable, Collection
 from typing import Any
 
@@ -31,15 +30,15 @@ def mend_torch_load(overlay: type) -> None:
         overlay: `overlay(module, **changes)` is a module seen through changes.
     """
 
-    def read_safely(module: types.ModuleType) -> None:
+    def read_safely(module: Any) -> None:
         module.torch = overlay(module.torch, load=load_target(_SAFE_LOAD))
 
-    def build_safely(model: str, keys: Collection[str], module: types.ModuleType) -> None:
+    def build_safely(model: str, keys: Collection[str], module: Any) -> None:
         read_safely(module)
         cls = getattr(module, model)
         cls.__init__ = _with_sentences(cls.__init__, model, keys)
 
-    def refuse_pickled_arrays(module: types.ModuleType) -> None:
+    def refuse_pickled_arrays(module: Any) -> None:
         module.np = overlay(module.np, load=_load_array)
 
     after_import("recbole.trainer.trainer", read_safely)
@@ -96,7 +95,7 @@ def _raised_while_loading(error: BaseException, build: Callable[..., None]) -> b
     return False
 
 
-def _name_teachers_only(module: types.ModuleType) -> None:
+def _name_teachers_only(module: Any) -> None:
     """Let `teacher`, which KD_DAGFM evaluates as Python, name one of the module's networks."""
     networks = [
         key

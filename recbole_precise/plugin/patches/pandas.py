@@ -9,6 +9,7 @@ import functools
 import types
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 from recbole_precise.system.importing import after_import
 
@@ -46,7 +47,7 @@ def _no_warnings_of_chained_assignment() -> Iterator[None]:
 def mend_fillna() -> None:
     """Fill missing values of token, float and sequence columns as RecBole means to."""
 
-    def mend(module: types.ModuleType) -> None:
+    def mend(module: Any) -> None:
         dataset = module.Dataset
         load, fill = dataset._load_feat, dataset._fill_nan
 
@@ -114,13 +115,13 @@ def mend_agg_len() -> None:
     count them.
     """
 
-    def mend(methods: dict[str, tuple[str, ...]], module: types.ModuleType) -> None:
+    def mend(methods: dict[str, tuple[str, ...]], module: Any) -> None:
         for name, wanted in methods.items():
             for method in wanted:
                 owner = getattr(module, name)
                 setattr(owner, method, _with_agg_len(getattr(owner, method)))
 
-    places = {
+    places: dict[str, dict[str, tuple[str, ...]]] = {
         "recbole.data.dataset.dataset": {"Dataset": ("_remap", "_normalize", "_discretization")},
         "recbole.data.dataset.sequential_dataset": {"SequentialDataset": ("_benchmark_presets",)},
         "recbole.data.dataset.kg_dataset": {"KnowledgeBasedDataset": ("_reset_ent_remapID",)},

@@ -78,7 +78,8 @@ class TorchArchive:
 
     def _read_data(self, entry: zipfile.ZipInfo, dtype: torch.dtype) -> torch.Tensor:
         data = torch.empty(entry.file_size, dtype=torch.uint8)
-        view = memoryview(data.numpy())
+        array: Any = data.numpy()
+        view = memoryview(array)
         at = 0
         with self._archive.open(entry) as file:
             while block := file.read(_BLOCK):

@@ -314,7 +314,7 @@ class PlainUnpickler:
                 or not isinstance(state["_metadata"], dict)
             ):
                 raise RefusedError("it would change the attributes of an OrderedDict")
-            target._metadata = state["_metadata"]
+            vars(target)["_metadata"] = state["_metadata"]
         elif isinstance(target, np.dtype):
             check_dtype_state(state)
         elif id(target) in self._unfilled:

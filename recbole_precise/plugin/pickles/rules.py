@@ -134,7 +134,9 @@ def fill_array(array: np.ndarray, state: Any) -> None:
         raise RefusedError("it holds an array of something other than numbers or texts")
     if product(shape) * dtype.itemsize != len(content):
         raise DamagedError("an array in its pickle has another size than its contents")
-    array.__setstate__((1, shape, dtype, by_column, content))
+    # NumPy's stubs want a NumPy bool, which it does not take
+    fill: Any = array.__setstate__
+    fill((1, shape, dtype, by_column, content))
 
 
 def _parts(value: Any) -> Iterable[Any]:

@@ -13,7 +13,8 @@ _RESOLUTIONS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 def sizes(data: Histories) -> dict[str, int | float]:
     """Counts of users, items and events."""
-    counts, seen = data.counts(), np.unique(data.items)
+    counts = data.counts()
+    seen = np.unique(data.items)
     return {
         "users": data.users,
         "items in the catalogue": data.n_items - 1,
@@ -39,7 +40,8 @@ def frequencies(data: Histories) -> dict[str, object]:
     """How training events are spread over the items of the catalogue."""
     counts = torch.from_numpy(data.counts())
     ascending = np.sort(counts.numpy()[1:])
-    total, n = int(ascending.sum()), len(ascending)
+    total = int(ascending.sum())
+    n = len(ascending)
     seen = ascending[ascending > 0]
     gini = (
         float((2 * np.arange(1, n + 1) - n - 1) @ ascending / (n * total))

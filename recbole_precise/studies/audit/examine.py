@@ -8,6 +8,7 @@ import math
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -36,7 +37,9 @@ _FEW = 20  # random copies for figures that no question hangs on
 #: questions.
 LEAST_SHUFFLES = 239
 DEFAULT_SHUFFLES = 299
-SHUFFLED, REDRAWN, DEALT = "histories shuffled", "ties redrawn", "texts dealt anew to items"
+SHUFFLED = "histories shuffled"
+REDRAWN = "ties redrawn"
+DEALT = "texts dealt anew to items"
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,12 @@ class Measure:
     chance: Chance | None = None
     adjusted_p: float | None = None
 
+    @property
+    def in_copies(self) -> Chance:
+        """The figure in random copies, of a measure that was set beside some."""
+        assert self.chance is not None, f"{self.title}: no copies were made"
+        return self.chance
+
 
 @dataclass
 class Audit:
@@ -66,14 +75,14 @@ class Audit:
 
     sizes: dict[str, int | float]
     lengths: dict[str, float]
-    frequencies: dict[str, object]
-    times: dict[str, object]
-    settings: dict[str, object]
+    frequencies: dict[str, Any]
+    times: dict[str, Any]
+    settings: dict[str, Any]
     measures: dict[str, Measure] = field(default_factory=dict)
-    curves: dict[str, object] = field(default_factory=dict)
+    curves: dict[str, Any] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, object]:
-        """Plain values, as for JSON."""
+    def to_dict(self) -> dict[str, Any]:
+        """Convert to plain values, as for JSON."""
         return asdict(self)
 
 
@@ -150,21 +159,20 @@ class _Examination:
     def __init__(
         self, data, part, orders, text_vectors, mask_history, shuffles, rng, progress
     ) -> None:
-        self.data, self.part, self.mask_history, self.shuffles, self.rng, self.progress = (
-            data,
-            part,
-            mask_history,
-            shuffles,
-            rng,
-            progress,
-        )
+        self.data = data
+        self.part = part
+        self.mask_history = mask_history
+        self.shuffles = shuffles
+        self.rng = rng
+        self.progress = progress
         self.orders = {name: Ascending(part, place) for name, place in orders.items()}
         self.likeness = None if text_vectors is None else Likeness(part, text_vectors, rng)
         self.has_ties = bool((np.diff(part.tie_group) == 0).any())
 
     def into(self, audit: Audit) -> None:
         shuffled, redrawn = self._copies()
-        self.measures, self.audit = audit.measures, audit
+        self.measures = audit.measures
+        self.audit = audit
         self._floors(audit)
         self._order(shuffled, redrawn)
         self._catalogue_order(shuffled, redrawn)
@@ -182,7 +190,8 @@ class _Examination:
         """(figures of shuffled histories, figures of histories whose ties were redrawn): name ->
         one value per copy.
         """
-        shuffled, redrawn = defaultdict(list), defaultdict(list)
+        shuffled = defaultdict(list)
+        redrawn = defaultdict(list)
         for number in range(self.shuffles):
             for name, value in self._figures(self.part.shuffled(self.rng), everything=True).items():
                 shuffled[name].append(value)
@@ -208,10 +217,8 @@ class _Examination:
         figures["unseen"] = float((copy.counts()[copy.items[copy.test]] == 0).mean())
         figures["repeat"] = float(_repeats(copy).mean())
         for name, order in self.orders.items():
-            figures[f"all {name}"], figures[f"surplus {name}"] = (
-                order.index(copy.items, tied=False),
-                order.surplus(copy.items),
-            )
+            figures[f"all {name}"] = order.index(copy.items, tied=False)
+            figures[f"surplus {name}"] = order.surplus(copy.items)
         if self.likeness is not None:
             figures["text"] = self.likeness.consecutive(copy.items)
         return figures
@@ -226,17 +233,15 @@ class _Examination:
     # --- Measures -----------------------------------------------------------------------------
 
     def _floors(self, audit: Audit) -> None:
-        data, table, owner = (
-            self.data,
-            transitions.following(self.data),
-            self.data.owner[self.data.test],
-        )
+        data = self.data
+        table = transitions.following(self.data)
+        owner = self.data.owner[self.data.test]
         scores = {
             "Pop": None,
             "Transition": transitions.rows_of_last(data, [table]),
             "Transition backwards": transitions.rows_of_last(data, [table.T.tocsr()]),
         }
-        reached = {}
+        reached: dict[str, dict[str, Any]] = {}
         for name, rows in scores.items():
             reached[name] = {}
             for masked in (False, True):
@@ -251,9 +256,13 @@ class _Examination:
         audit.curves["floors"] = reached
 
     def _order(self, shuffled, redrawn) -> None:
-        part, table = self.part, transitions.following(self.part)
-        forward, backward = self._gains(part, [table]), self._gains(part, [table.T.tocsr()])
-        value, cases, owner = float(forward.mean()), "test targets", part.owner[part.test]
+        part = self.part
+        table = transitions.following(self.part)
+        forward = self._gains(part, [table])
+        backward = self._gains(part, [table.T.tocsr()])
+        value = float(forward.mean())
+        cases = "test targets"
+        owner = part.owner[part.test]
         estimate = mean(forward, owner)
         self._add(
             "order",
@@ -299,7 +308,8 @@ class _Examination:
                   beside(float(inside.mean()), shuffled["inside"], SHUFFLED, None))  # fmt: skip
 
     def _catalogue_order(self, shuffled, redrawn) -> None:
-        pairs, items = "consecutive pairs", self.part.items
+        pairs = "consecutive pairs"
+        items = self.part.items
         curve = {}
         for name, order in self.orders.items():
             if self.has_ties:
@@ -340,7 +350,9 @@ class _Examination:
     def _memory(self) -> None:
         gains = self._memory_gains(self.part)
         copies = [self._memory_gains(self.part.shuffled(self.rng)) for _ in range(_FEW)]
-        rows, longest, owner = [], MEMORY[-1], self.part.owner[self.part.test]
+        rows = []
+        longest = MEMORY[-1]
+        owner = self.part.owner[self.part.test]
         for items in MEMORY:
             chance = beside(
                 float(gains[items].mean()), [copy[items].mean() for copy in copies], SHUFFLED, None
@@ -351,9 +363,9 @@ class _Examination:
         self.audit.curves["memory"] = rows
         for items, title in ((1, "the last item alone"), (2, "the last two items")):
             value, parts = per_user(gains[items], gains[longest], owner, self.part.users)
-            chance = None
+            relative = None
             if all(copy[longest].any() for copy in copies):
-                chance = beside(
+                relative = beside(
                     value,
                     [copy[items].mean() / copy[longest].mean() for copy in copies],
                     SHUFFLED,
@@ -366,7 +378,7 @@ class _Examination:
                 "share",
                 "test targets",
                 interval(value, parts, len(owner)),
-                chance,
+                relative,
             )
 
     def _memory_gains(self, data: Histories) -> dict[int, np.ndarray]:
@@ -376,7 +388,8 @@ class _Examination:
     def _targets(self, shuffled) -> None:
         part = self.part
         owner = part.owner[part.test]
-        unseen, repeat = part.counts()[part.items[part.test]] == 0, _repeats(part)
+        unseen = part.counts()[part.items[part.test]] == 0
+        repeat = _repeats(part)
         self._add("unseen", "test targets without a "
                             "training event", "share", "test targets", share(unseen, owner),
                   beside(float(unseen.mean()), shuffled["unseen"], SHUFFLED, "two"))  # fmt: skip
@@ -387,7 +400,8 @@ class _Examination:
     def _text(self, shuffled) -> None:
         if self.likeness is None:
             return
-        likeness, items = self.likeness, self.part.items
+        likeness = self.likeness
+        items = self.part.items
         estimate, cosines = likeness.consecutive_estimate(items)
         if not estimate.n:
             return

@@ -60,21 +60,21 @@ def load(options: dict[str, Any], arguments: Sequence[str], text: str = "words")
         train, _, test = dataset.build()
     tokens = [str(token) for token in dataset.field2id_token[dataset.iid_field]]
     item_file = Path(dataset.dataset_path, f"{dataset.dataset_name}.item")
-    separator, encoding = config["field_separator"], config["encoding"] or "utf-8"
+    separator = config["field_separator"]
+    encoding = config["encoding"] or "utf-8"
     in_file = (
         list(read_table(item_file, separator=separator, encoding=encoding).by(dataset.iid_field))
         if item_file.is_file()
         else None
     )
-    vectors, source = None, "none"
+    vectors = None
+    source = "none"
     if text == "words":
         vectors, source = _words(config, dataset, item_file, separator, encoding)
     elif text == "encoder":
         states = dataset.token_states()
-        vectors, source = (
-            unit_rows(states.pooled()),
-            f"mean token states of {states.encoder['name']}",
-        )
+        vectors = unit_rows(states.pooled())
+        source = f"mean token states of {states.encoder['name']}"
     return Loaded(
         config["dataset"], _histories(dataset, train, test), orders_of(tokens, in_file), vectors,
         source, config["eval_args"]["split"], bool(config["mask_history"]),

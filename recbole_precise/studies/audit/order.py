@@ -65,7 +65,9 @@ class Ascending:
 
     def __init__(self, data: Histories, place: np.ndarray) -> None:
         """`place` int64 `[n_items]`: an order of the catalogue, -1 for items that have none."""
-        self.place, self.owner, self.users = place, data.owner, data.users
+        self.place = place
+        self.owner = data.owner
+        self.users = data.users
         self.next = data.pairs(1)
         self.tied = self.next[data.tie_group[self.next] == data.tie_group[self.next + 1]]
         self.far = [(data.pairs(distance), distance) for distance in FAR]
@@ -116,7 +118,8 @@ class Ascending:
     def _places(
         self, items: np.ndarray, events: np.ndarray, distance: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        first, second = self.place[items[events]], self.place[items[events + distance]]
+        first = self.place[items[events]]
+        second = self.place[items[events + distance]]
         return first, second, (first >= 0) & (second >= 0)
 
     def _shares(self, items: np.ndarray) -> tuple[float, float]:
@@ -133,7 +136,9 @@ class Ascending:
     def _at(
         self, items: np.ndarray, pairs: list[tuple[np.ndarray, int]]
     ) -> tuple[float, np.ndarray]:
-        numerator, denominator, owner = [], [], []
+        numerator = []
+        denominator = []
+        owner = []
         for events, distance in pairs:
             first, second, known = self._places(items, events, distance)
             numerator.append((first < second) & known)

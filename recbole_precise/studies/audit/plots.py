@@ -14,7 +14,9 @@ import numpy as np
 from recbole_precise.studies.audit.examine import CUT, SHUFFLED, Audit
 from recbole_precise.studies.figures import look, need_matplotlib, new_figure, save_figure
 
-_DATA, _OTHER, _CHANCE = "#1b6ca8", "#d1603d", "#8a8a8a"
+_DATA = "#1b6ca8"
+_OTHER = "#d1603d"
+_CHANCE = "#8a8a8a"
 _SIZE = (6.4, 4.0)
 
 
@@ -182,7 +184,7 @@ def floors(axes: Any, audit: Audit) -> str | None:
         color=[_CHANCE, _DATA, _OTHER],
         width=0.6,
     )
-    chance = audit.measures["order"].chance
+    chance = audit.measures["order"].in_copies
     axes.axhspan(
         100 * chance.low,
         100 * chance.high,
@@ -239,10 +241,8 @@ def text_likeness(axes: Any, audit: Audit) -> str | None:
     curve = audit.curves.get("text")
     if curve is None:
         return None
-    consecutive, at_random = (
-        audit.measures["text"].estimate,
-        audit.measures["text at random"].estimate,
-    )
+    consecutive = audit.measures["text"].estimate
+    at_random = audit.measures["text at random"].estimate
     edges = np.array(curve["edges"])
     for key, colour, words, estimate in (
         ("random", _CHANCE, "random pairs", at_random),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from recbole_precise.files import write_atomically, write_json
 from recbole_precise.runs.result import numbers
@@ -27,9 +28,10 @@ class Section:
     rows: list[list[str]] = field(default_factory=list)
 
 
-def sections(name: str, audit: Audit, verdict: Verdict, facts: dict[str, object]) -> list[Section]:
+def sections(name: str, audit: Audit, verdict: Verdict, facts: dict[str, Any]) -> list[Section]:
     """The page. `facts`: text, split and what else says where the data came from."""
-    settings, part = audit.settings, ""
+    settings = audit.settings
+    part = ""
     split = ", ".join(f"{mode}: {how}" for mode, how in facts["split"].items())
     if settings["events compared with copies"] < audit.sizes["events"]:
         part = (
@@ -107,9 +109,7 @@ def to_markdown(page: list[Section], plots: list[str]) -> str:
     return "\n".join(parts)
 
 
-def to_json(
-    name: str, audit: Audit, verdict: Verdict, facts: dict[str, object]
-) -> dict[str, object]:
+def to_json(name: str, audit: Audit, verdict: Verdict, facts: dict[str, Any]) -> dict[str, Any]:
     """All figures, at full precision; what is not a number is null."""
     return numbers({"dataset": name, **facts, "verdict": asdict(verdict), **audit.to_dict()})
 
@@ -119,7 +119,7 @@ def write(
     name: str,
     audit: Audit,
     verdict: Verdict,
-    facts: dict[str, object],
+    facts: dict[str, Any],
     plots: list[str],
 ) -> None:
     """Write audit.md and audit.json into `folder`."""
@@ -133,7 +133,8 @@ def write(
 
 
 def _distribution_notes(audit: Audit) -> list[str]:
-    items, times = audit.frequencies, audit.times
+    items = audit.frequencies
+    times = audit.times
     spread = (
         "The most frequent 20% of the items seen in training hold "
         f"{percent(items['share of events of the most frequent 20% of the items seen'])} of its "
@@ -178,18 +179,15 @@ def _floor_rows(audit: Audit) -> list[list[str]]:
 
 
 def _row(measure: Measure) -> list[str]:
-    estimate, chance = measure.estimate, measure.chance
+    estimate = measure.estimate
+    chance = measure.chance
     if not estimate.n:
         return [measure.title, "none", "", f"0 {measure.of}", "", "", ""]
 
     def show(value: float) -> str:
-        return (
-            percent(value, 2 if measure.unit == "gain" else 1)
-            if measure.unit in ("share", "gain")
-            else f"{value:.3f}"
-            if measure.unit == "cosine"
-            else f"{value:,.1f}"
-        )
+        if measure.unit in ("share", "gain"):
+            return percent(value, 2 if measure.unit == "gain" else 1)
+        return f"{value:.3f}" if measure.unit == "cosine" else f"{value:,.1f}"
 
     between = "" if chance is None else f"{show(chance.low)} to {show(chance.high)}"
     p = "" if measure.adjusted_p is None else f"{measure.adjusted_p:.3f}"

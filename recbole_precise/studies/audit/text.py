@@ -25,7 +25,8 @@ def word_vectors(texts: Sequence[str]) -> sp.csr_matrix:
     A text without words is a row of zeros.
     """
     vocabulary: dict[str, int] = {}
-    columns, starts = [], [0]
+    columns: list[int] = []
+    starts = [0]
     for text in texts:
         columns.extend(
             vocabulary.setdefault(word, len(vocabulary)) for word in _WORD.findall(text.lower())
@@ -54,12 +55,12 @@ class Likeness:
 
         `rng` chooses the pairs that are looked at.
         """
-        self.data, self.vectors = data, vectors
-        length = (
-            vectors.multiply(vectors).sum(axis=1)
-            if sp.issparse(vectors)
-            else (vectors**2).sum(axis=1)
-        )
+        self.data = data
+        self.vectors = vectors
+        if isinstance(vectors, np.ndarray):
+            length = (vectors**2).sum(axis=1)
+        else:
+            length = vectors.multiply(vectors).sum(axis=1)
         self.has_text = np.asarray(length).ravel() > 0
         consecutive = data.pairs(1)
         self.next = (
@@ -104,7 +105,8 @@ class Likeness:
     def _cosines(self, first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(cosines of the pairs that count, which ones count)."""
         kept = (first != second) & self.has_text[first] & self.has_text[second]
-        left, right = self.vectors[first[kept]], self.vectors[second[kept]]
+        left = self.vectors[first[kept]]
+        right = self.vectors[second[kept]]
         if sp.issparse(self.vectors):
             return np.asarray(left.multiply(right).sum(axis=1)).ravel(), kept
         return np.einsum("ij,ij->i", left, right), kept

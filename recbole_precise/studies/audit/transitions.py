@@ -59,7 +59,8 @@ def ranks(data: Histories, rows: sp.csr_matrix | None, mask_history: bool) -> np
         mask_history: the items of the history are no candidates; a target among them gets the rank
             n_items.
     """
-    popularity, target = data.counts(), data.items[data.test]
+    popularity = data.counts()
+    target = data.items[data.test]
     if rows is None:
         rows = sp.csr_matrix((len(target), data.n_items))
     result = np.empty(len(target), dtype=np.int64)
@@ -88,7 +89,9 @@ def _ranks(
             (count == own[row]) & (popularity[item] >= own_popularity[row])
         )
 
-    row, item, count = np.repeat(index, np.diff(rows.indptr)), rows.indices, rows.data
+    row = np.repeat(index, np.diff(rows.indptr))
+    item = rows.indices
+    count = rows.data
     above = np.bincount(row, weights=beats(row, item, count), minlength=n_rows).astype(np.int64)
     # A target without a count also meets all other items without one, by popularity; the padding
     # item is none of them.
@@ -100,7 +103,8 @@ def _ranks(
     above += np.where(own == 0, as_popular - counted, 0)
     missed = np.zeros(n_rows, dtype=bool)
     if skipped is not None:
-        row, item = skipped // n_items, skipped % n_items
+        row = skipped // n_items
+        item = skipped % n_items
         gone = (
             beats(row, item, np.asarray(rows[row, item]).ravel())
             if len(row)
@@ -126,5 +130,6 @@ def branching(data: Histories, table: sp.csr_matrix) -> tuple[np.ndarray, np.nda
     """(int64, bool), `[cases]` each: how many items follow the last item somewhere in training, and
     is the target one of them.
     """
-    last, target = anchors(data), data.items[data.test]
+    last = anchors(data)
+    target = data.items[data.test]
     return np.diff(table.indptr)[last], np.asarray(table[last, target]).ravel() > 0

@@ -97,9 +97,9 @@ def percent(value: float, places: int = 1) -> str:
 
 
 def _order(audit: Audit) -> Finding:
-    forward, beyond, inside = (
-        audit.measures.get(name) for name in ("order", "order beyond ties", "order inside ties")
-    )
+    forward = audit.measures["order"]
+    beyond = audit.measures.get("order beyond ties")
+    inside = audit.measures.get("order inside ties")
     deciding = forward if beyond is None else beyond
     facts = (
         f"what followed the last item in training finds the next one with nDCG@{CUT} "
@@ -124,10 +124,11 @@ def _order(audit: Audit) -> Finding:
 
 def _leaks(audit: Audit) -> list[Finding]:
     """Does the order of a file stand in for the order of events?"""
-    measures, findings = audit.measures, []
+    measures = audit.measures
+    findings = []
     tied = {name: measures[name] for name in measures if name.startswith("tie order, ")}
-    effect = measures.get("order inside ties")
     if tied:
+        effect = measures["order inside ties"]
         for name, measure in tied.items():
             what = name.removeprefix("tie order, ")
             share = percent(measure.estimate.value, 0 if is_found(measure) else 1)
@@ -144,13 +145,13 @@ def _leaks(audit: Audit) -> list[Finding]:
                 continue
             way = (
                 "follows the catalogue order"
-                if measure.estimate.value >= measure.chance.mean
+                if measure.estimate.value >= measure.in_copies.mean
                 else "runs against the catalogue order"
             )
             effects = (
                 f"redrawing the ties changes the nDCG@{CUT} of transitions from "
                 f"{percent(effect.estimate.value, 2)} to "
-                f"{percent(effect.chance.mean, 2)}{_p(effect)}"
+                f"{percent(effect.in_copies.mean, 2)}{_p(effect)}"
             )
             if is_found(effect):
                 sentence = (
@@ -171,14 +172,15 @@ def _leaks(audit: Audit) -> list[Finding]:
                 f"catalogue that we know: redrawing the ties lowers the nDCG@{CUT} of "
                 "transitions "
                 f"from {percent(effect.estimate.value, 2)} to "
-                f"{percent(effect.chance.mean, 2)}{_p(effect)}. If the file's order is not that "
+                f"{percent(effect.in_copies.mean, 2)}{_p(effect)}. If the file's order is not that "
                 "of events, set tie_break: random."
             )
             findings.append(Finding("order inside ties", None, sentence))
         return findings
     for name in [name for name in measures if name.startswith("neighbours' order, ")]:
         what = name.removeprefix("neighbours' order, ")
-        index, surplus = measures[f"catalogue order, {what}"], measures[name]
+        index = measures[f"catalogue order, {what}"]
+        surplus = measures[name]
         facts = (
             f"consecutive events ascend (by {what}) in {percent(index.estimate.value, 0)} of "
             f"pairs, {_range(index, 1)} in shuffled histories"
@@ -233,7 +235,8 @@ def _direction(audit: Audit) -> Finding:
 
 def _memory(audit: Audit) -> Finding:
     """From the intervals of the ratios: does counting gain from more than the last item?"""
-    one, two = audit.measures["last 1"].estimate, audit.measures["last 2"].estimate
+    one = audit.measures["last 1"].estimate
+    two = audit.measures["last 2"].estimate
     longest = max(row["last items"] for row in audit.curves["memory"])
     if not one.n or math.isnan(one.value):
         return Finding(
@@ -255,7 +258,7 @@ def _memory(audit: Audit) -> Finding:
 
 
 def _texts(audit: Audit) -> list[Finding]:
-    text, order = audit.measures.get("text"), audit.measures.get("text order")
+    text = audit.measures.get("text")
     if text is None:
         return [
             Finding(
@@ -265,8 +268,8 @@ def _texts(audit: Audit) -> list[Finding]:
             )
         ]
     likeness = (
-        f"mean cosine {text.estimate.value:.3f}, {text.chance.low:.3f} to "
-        f"{text.chance.high:.3f} when texts are dealt anew{_p(text)}"
+        f"mean cosine {text.estimate.value:.3f}, {text.in_copies.low:.3f} to "
+        f"{text.in_copies.high:.3f} when texts are dealt anew{_p(text)}"
     )
     if not is_found(text):
         return [
@@ -279,7 +282,9 @@ def _texts(audit: Audit) -> list[Finding]:
     found = [
         Finding("text", True, f"Texts of consecutive items are alike: {likeness}; text can help.")
     ]
-    shuffled = f"{order.chance.low:.3f} to {order.chance.high:.3f} in shuffled histories{_p(order)}"
+    order = audit.measures["text order"]
+    between = f"{order.in_copies.low:.3f} to {order.in_copies.high:.3f}"
+    shuffled = f"{between} in shuffled histories{_p(order)}"
     words = (
         "Neighbours in a history are more alike than its other items"
         if is_found(order)
@@ -292,11 +297,12 @@ def _texts(audit: Audit) -> list[Finding]:
 
 
 def _targets(audit: Audit) -> list[Finding]:
-    unseen, repeats = audit.measures["unseen"], audit.measures["repeats"]
+    unseen = audit.measures["unseen"]
+    repeats = audit.measures["repeats"]
     drift = f"{_range(unseen, 1)} in shuffled histories{_p(unseen)}"
     if not is_found(unseen):
         meaning = "no more and no fewer than chance leaves out"
-    elif unseen.estimate.value > unseen.chance.mean:
+    elif unseen.estimate.value > unseen.in_copies.mean:
         meaning = "more than chance leaves out, so the catalogue changes with time"
     else:
         meaning = "fewer than chance leaves out"
@@ -328,7 +334,8 @@ def _floor(audit: Audit) -> Finding:
     name, best = max(
         audit.curves["floors"].items(), key=lambda floor: floor[1][mode][f"ndcg@{CUT}"]["value"]
     )
-    hit, ndcg = best[mode][f"hit@{CUT}"], best[mode][f"ndcg@{CUT}"]
+    hit = best[mode][f"hit@{CUT}"]
+    ndcg = best[mode][f"ndcg@{CUT}"]
     half = 100 * (ndcg["high"] - ndcg["low"]) / 2
     sentence = (
         f"The floor to beat is {name}: hit@{CUT} {percent(hit['value'], 2)}, nDCG@{CUT} "
@@ -340,11 +347,12 @@ def _floor(audit: Audit) -> Finding:
 
 
 def _range(measure: Measure, places: int) -> str:
-    return f"{percent(measure.chance.low, places)} to {percent(measure.chance.high, places)}"
+    chance = measure.in_copies
+    return f"{percent(chance.low, places)} to {percent(chance.high, places)}"
 
 
 def _between(measure: Measure) -> str:
-    return f"{_points(measure.chance.low)} to {_points(measure.chance.high)}"
+    return f"{_points(measure.in_copies.low)} to {_points(measure.in_copies.high)}"
 
 
 def _points(value: float) -> str:

@@ -21,7 +21,7 @@ from recbole_precise.files import write_json
 from recbole_precise.plugin.checks.known_keys import keys_of_model
 from recbole_precise.plugin.config import Config, command_line
 from recbole_precise.runs.identity import settings_identity
-from recbole_precise.studies.benchmark.plan import RESERVED, Plan, Row
+from recbole_precise.studies.benchmark.plan import RESERVED, BenchmarkPlan, Row
 
 RESULT = "result.json"
 _PROTOCOL_KEYS = (
@@ -117,7 +117,10 @@ def as_text(key: str, value: Any) -> str:
 
 
 def make_cells(
-    plan: Plan, runs: Path, extra: Mapping[str, str] | None = None, threads: int | None = None
+    plan: BenchmarkPlan,
+    runs: Path,
+    extra: Mapping[str, str] | None = None,
+    threads: int | None = None,
 ) -> list[Cell]:
     """Every cell of a plan, checked as a run itself would check it, before any runs.
 
@@ -139,7 +142,9 @@ def make_cells(
             )
     shared = {key: as_text(key, value) for key, value in plan.settings.items()} | dict(extra or {})
     reach = _reach(plan, shared, extra or {})
-    cells, digests, protocols = [], {}, {}
+    cells: list[Cell] = []
+    digests = {}
+    protocols: dict[str, Any] = {}
     for dataset, own in plan.datasets.items():
         source = plan.sources[dataset]
         before: dict[str, dict[int, Cell]] = {}
@@ -215,7 +220,9 @@ def _digest(identity: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _reach(plan: Plan, shared: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, set[str]]:
+def _reach(
+    plan: BenchmarkPlan, shared: Mapping[str, str], extra: Mapping[str, str]
+) -> dict[str, set[str]]:
     """Row -> the shared settings that its model knows.
 
     A ConfigError for one that no row's model knows: of all rows of the plan, of those that were
@@ -247,7 +254,7 @@ def _reach(plan: Plan, shared: Mapping[str, str], extra: Mapping[str, str]) -> d
 
 
 def _same_protocol(
-    plan: Plan,
+    plan: BenchmarkPlan,
     dataset: str,
     row: Row,
     protocol: dict[str, Any],
@@ -264,7 +271,7 @@ def _same_protocol(
             )
 
 
-def _measures(plan: Plan, dataset: str, row: Row, config: Any) -> None:
+def _measures(plan: BenchmarkPlan, dataset: str, row: Row, config: Any) -> None:
     """Refuse a metric of lists that a cell would not compute: unlike metrics of ranks, it does not
     follow from what a run leaves.
     """

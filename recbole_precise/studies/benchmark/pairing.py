@@ -144,7 +144,7 @@ def _check_one_setting(folders: Sequence[Path]) -> None:
 def _decisive_settings(folder: Path) -> dict[str, Any]:
     """What decides a run's result but its seed. In the place of `warm_start` stand the same of the
     run that it names, where that is at hand: runs of several seeds may each begin after a run of
-        their own seed.
+    their own seed.
     """
     settings = settings_identity(read_settings(folder / "config.yaml"))
     settings.pop("seed", None)
@@ -162,7 +162,8 @@ def check_comparable(a: Runs, b: Runs) -> None:
     """A DataError that names the first difference in data set, protocol or test cases between any
     two runs.
     """
-    first_folder, first = a.folders[0], a.results[0]
+    first_folder = a.folders[0]
+    first = a.results[0]
     for folder, result in zip((*a.folders, *b.folders), (*a.results, *b.results), strict=True):
         if result["dataset"] != first["dataset"]:
             raise DataError(
@@ -204,16 +205,16 @@ def cases_difference(
         cases, other_cases: their rows by token, where they have ranks.
         name, other_name: what the sentence calls them.
     """
-    digests = first.get("test_cases"), other.get("test_cases")
-    if None not in digests and same_cases(*digests):
+    mine = first.get("test_cases")
+    theirs = other.get("test_cases")
+    if mine is not None and theirs is not None and same_cases(mine, theirs):
         return None
     if cases is not None and other_cases is not None:
         return cases.difference(other_cases, name, other_name)
-    if None in digests:
+    if mine is None or theirs is None:
         return None
     return (
-        f"{name} has {digests[0]['rows']} test cases and {other_name} {digests[1]['rows']}, "
-        "and not the same"
+        f"{name} has {mine['rows']} test cases and {other_name} {theirs['rows']}, and not the same"
     )
 
 

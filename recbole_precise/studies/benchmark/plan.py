@@ -102,12 +102,12 @@ class Published:
 
 
 @dataclass(frozen=True)
-class Plan:
+class BenchmarkPlan:
     """A benchmark. `datasets[name]` and `settings` are settings of every cell; `against` names the
     row of the paired tests.
 
     `sources[name]`: the data set that RecBole reads for an entry of `datasets`; several tasks on
-        one data set have entries of their own.
+    one data set have entries of their own.
 
     An entry of `datasets` that is `on_request` takes part only where `read_plan` names it.
 
@@ -154,7 +154,8 @@ def find_plan(name: str) -> Path:
 
     A ConfigError when there is neither.
     """
-    path, shipped = Path(name), shipped_plans()
+    path = Path(name)
+    shipped = shipped_plans()
     if path.is_file():
         return path
     if path.suffix in (".yaml", ".yml") or path.name != name:
@@ -174,7 +175,7 @@ def read_plan(
     models: Collection[str] | None = None,
     datasets: Collection[str] | None = None,
     against: str | None = None,
-) -> Plan:
+) -> BenchmarkPlan:
     """Read and check a plan.
 
     Args:
@@ -193,12 +194,13 @@ def read_plan(
 
 class _Reader:
     def __init__(self, file: Path, content: dict[str, Any]) -> None:
-        self.file, self.content = file, content
+        self.file = file
+        self.content = content
 
     def fail(self, where: str, what: str) -> ConfigError:
         return ConfigError(f"Plan '{self.file}'{', ' + where if where else ''}: {what}")
 
-    def plan(self, seeds, models, datasets) -> Plan:
+    def plan(self, seeds, models, datasets) -> BenchmarkPlan:
         content = self.content
         self.check_keys(content, _PLAN_KEYS, "")
         for key in ("datasets", "models"):
@@ -226,7 +228,8 @@ class _Reader:
                 )
             self.settings(settings, f"datasets: {dataset}")
         plan_seeds = tuple(seeds) if seeds else self.seeds(content.get("seeds", [2020]), "seeds")
-        rows, options = [], {}
+        rows = []
+        options: dict[str, Any] = {}
         for row, own in self.mappings("models", content["models"]).items():
             options[row] = self.likened(row, own, options)
             rows.append(self.row(row, options[row], by_name, plan_seeds, bool(seeds)))
@@ -250,7 +253,8 @@ class _Reader:
                 "there is no row "
                 f"'{against}'.{did_you_mean(str(against), [row.name for row in rows])}",
             )
-        confidence, resamples = content.get("confidence", 0.95), content.get("resamples", 9999)
+        confidence = content.get("confidence", 0.95)
+        resamples = content.get("resamples", 9999)
         if not isinstance(confidence, float) or not 0 < confidence < 1:
             raise self.fail("confidence", f"must be a number between 0 and 1, not {confidence!r}.")
         if not isinstance(resamples, int) or isinstance(resamples, bool) or resamples < 99:
@@ -260,7 +264,7 @@ class _Reader:
             self.kept(models, {row.name: row for row in rows}, "row", "--models"), rows
         )
         chosen = self.kept(datasets or usual, by_name, "data set", "--datasets")
-        return Plan(
+        return BenchmarkPlan(
             name=self.file.stem,
             file=self.file,
             title=str(content.get("title") or self.file.stem),
@@ -377,7 +381,8 @@ class _Reader:
         for place, row in enumerate(rows):
             if row.after is None:
                 continue
-            where, earlier = f"models: {row.name}", {other.name: other for other in rows[:place]}
+            where = f"models: {row.name}"
+            earlier = {other.name: other for other in rows[:place]}
             if not isinstance(row.after, str):
                 raise self.fail(where, f"after must be the name of a row, not {row.after!r}.")
             self.check_above(where, "after", row.after, earlier)

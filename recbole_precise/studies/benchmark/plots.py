@@ -54,7 +54,8 @@ def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
 
 def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
     """A panel for each slice: one dot a row, with its spread over seeds."""
-    part, metric = summary["datasets"][dataset], summary["metrics"][0]
+    part = summary["datasets"][dataset]
+    metric = summary["metrics"][0]
     names = [
         name
         for name in summary["slices"]
@@ -115,17 +116,20 @@ def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
 
 def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
     """Test metric against the wall time of a whole run."""
-    rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
+    rows = summary["datasets"][dataset]["rows"]
+    metric = summary["metrics"][0]
     shown = [
         (place, row) for place, row in enumerate(rows) if _mean(row["test"].get(metric)) is not None
     ]
     if not shown:
         return None
     figure = new_figure(8.5, 4.8)
-    axes, factor = figure.subplots(), 100 if summary["percent"] else 1
+    axes = figure.subplots()
+    factor = 100 if summary["percent"] else 1
     for place, row in shown:
         colour, marker, _ = _style(place)
-        entry, seconds = row["test"][metric], row["seconds"]["total"]
+        entry = row["test"][metric]
+        seconds = row["seconds"]["total"]
         axes.errorbar(
             seconds["mean"], factor * entry["mean"], xerr=seconds["std"] or None,
             yerr=factor * entry["std"] if entry["std"] else None,
@@ -155,7 +159,8 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
 
     More trained rows than colours get a panel each, with all the others in grey behind them.
     """
-    rows, metric = summary["datasets"][dataset]["rows"], summary["metrics"][0]
+    rows = summary["datasets"][dataset]["rows"]
+    metric = summary["metrics"][0]
     factor = 100 if summary["percent"] else 1
     lines = {
         place: [
@@ -255,7 +260,8 @@ def _panel_each(
     full = len(lines) % _PANELS_WIDE == 0
     figure = new_figure(2.6 * _PANELS_WIDE + 2 * full, 1.9 * high + 1.4)
     grid = figure.subplots(high, _PANELS_WIDE, sharex=True, sharey=True, squeeze=False).ravel()
-    panels, spare = list(grid[: len(lines)]), grid[len(lines) :]
+    panels = list(grid[: len(lines)])
+    spare = grid[len(lines) :]
     for axes in spare:
         axes.set_axis_off()
     for axes in panels[-_PANELS_WIDE:]:

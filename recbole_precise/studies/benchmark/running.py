@@ -1,5 +1,5 @@
 """Run the cells, some at a time, each as a process of its own; what is finished stays, what was
-killed goes on, what fails is told.
+killed goes on, what fails is reported.
 
 A cell's process holds a lock in its directory, so that two benchmarks over the same `runs` share
 the work and never write into one directory. A cell ends with the benchmark that started it, also
@@ -18,23 +18,23 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal
 
 from recbole_precise.errors import CheckpointError, UserError
 from recbole_precise.files import cannot_write, make_folder
 from recbole_precise.runs.result import read_result
-from recbole_precise.studies.benchmark import memory
+from recbole_precise.studies.benchmark import free_memory
 from recbole_precise.studies.benchmark.cells import Cell
 from recbole_precise.system import interrupts
 
 try:
     import fcntl
-except (
-    ImportError
-):  # Windows has no such locks: there, run one benchmark at a time over the same runs
-    fcntl = None
+except ImportError:
+    # Windows has no such locks: there, run one benchmark at a time over the same runs
+    fcntl = None  # type: ignore[assignment]  # a module that may be missing has no other type
 
-CONSOLE, LOCK = "console.log", "cell.lock"
+CONSOLE = "console.log"
+LOCK = "cell.lock"
 _HEARTBEAT = 300.0  # seconds between two lines about what is running
 _POLL = 0.2
 _GRACE = 5.0  # seconds that cells get to end by themselves after Ctrl-C, which reaches them too
@@ -85,20 +85,18 @@ class Runner:
         threads: int = 1,
         say: Callable[[str], None] = print,
     ) -> None:
-        self.cells, self.jobs, self.memory_gb, self.threads, self.say = (
-            list(cells),
-            jobs,
-            memory_gb,
-            threads,
-            say,
-        )
+        self.cells = list(cells)
+        self.jobs = jobs
+        self.memory_gb = memory_gb
+        self.threads = threads
+        self.say = say
         self.waiting = [cell for cell in self.cells if not cell.finished]
         self.outcomes = {
             cell: Outcome(cell, "finished" if cell.finished else "waiting") for cell in self.cells
         }
         self.running: list[_Running] = []
         self._elsewhere: set[Cell] = set()
-        self._told = 0.0
+        self._last_said = 0.0
         # A Config chooses the GPUs of its process; cells choose theirs themselves.
         self.environment = {
             **os.environ,
@@ -116,8 +114,8 @@ class Runner:
             self.say(
                 f"{done} of {len(self.cells)} cells are finished already and are not run again"
             )
-        self._told = time.monotonic()
-        signum = signal.SIGTERM
+        self._last_said = time.monotonic()
+        signum: int = signal.SIGTERM
         try:
             with interrupts.signals_interrupt():
                 while self.waiting or self.running:
@@ -164,6 +162,7 @@ class Runner:
         Where that one failed, so has this one.
         """
         before = cell.begins_after
+        assert before is not None, "it begins after no other cell"
         if self.outcomes[before].status == "failed":
             self.waiting.remove(cell)
             self.outcomes[cell] = Outcome(
@@ -181,7 +180,7 @@ class Runner:
                 console.write(f"$ {shlex.join(command)}\n".encode())
                 console.flush()
                 # The process keeps the lock for as long as it lives, also when this one is killed.
-                kept = {"pass_fds": (lock.fileno(),)} if lock else {}
+                kept = (lock.fileno(),) if lock else ()
                 environment = {**self.environment, interrupts.PARENT: str(os.getpid())}
                 process = subprocess.Popen(
                     command,
@@ -189,7 +188,7 @@ class Runner:
                     stdout=console,
                     stderr=subprocess.STDOUT,
                     env=environment,
-                    **kept,
+                    pass_fds=kept,
                 )
         except OSError as error:
             raise cannot_write(cell.folder, f"the cell {cell.name}", error) from error
@@ -199,15 +198,16 @@ class Runner:
     def _has_room(self, cell: Cell) -> bool:
         if not self.memory_gb:
             return True
-        free, need = memory.free_bytes(), self._need(cell)
-        if memory.has_room(
+        free = free_memory.free_bytes()
+        need = self._need(cell)
+        if free_memory.has_room(
             need,
-            [(each.need, memory.resident_bytes(each.process.pid)) for each in self.running],
+            [(each.need, free_memory.resident_bytes(each.process.pid)) for each in self.running],
             free,
         ):
             return True
-        if not self.running and time.monotonic() - self._told > 30:
-            self._told = time.monotonic()
+        if not self.running and time.monotonic() - self._last_said > 30:
+            self._last_said = time.monotonic()
             self.say(
                 f"{cell.name} waits for memory: it may take {need / 2**30:.1f} GiB, "
                 f"{free / 2**30:.1f} GiB are free; "
@@ -283,8 +283,8 @@ class Runner:
         return [outcome.cell for outcome in self.outcomes.values() if outcome.status == "finished"]
 
     def _heartbeat(self) -> None:
-        if self.running and time.monotonic() - self._told > _HEARTBEAT:
-            self._told = time.monotonic()
+        if self.running and time.monotonic() - self._last_said > _HEARTBEAT:
+            self._last_said = time.monotonic()
             now = "; ".join(
                 f"{each.cell.name}{_epoch(each.cell)}, {span(time.monotonic() - each.started)}"
                 for each in self.running
@@ -393,8 +393,8 @@ def _read(cell: Cell) -> dict | None:
         return None
 
 
-def _lock(folder: Path) -> IO | bool | None:
-    """The lock of a cell's directory.
+def _lock(folder: Path) -> IO | Literal[False] | None:
+    """Take the lock of a cell's directory.
 
     False when another process holds it, None where there are no locks.
     """

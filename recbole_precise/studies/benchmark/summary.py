@@ -28,12 +28,14 @@ from recbole_precise.studies.benchmark.pairing import (
     protocol_difference,
     read_runs,
 )
-from recbole_precise.studies.benchmark.plan import Plan, Row
+from recbole_precise.studies.benchmark.plan import BenchmarkPlan, Row
 from recbole_precise.studies.benchmark.running import Outcome
 from recbole_precise.system.clock import timestamp
 
 
-def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dict[str, Any]:
+def summarize(
+    plan: BenchmarkPlan, outcomes: Sequence[Outcome], command: str = ""
+) -> dict[str, Any]:
     """Means, spreads, places, gains and paired tests of what is finished.
 
     Raises:
@@ -46,7 +48,10 @@ def summarize(plan: Plan, outcomes: Sequence[Outcome], command: str = "") -> dic
         "published": [...], "best_baseline": {metric: row}}}, "significance": {"against",
         "confidence", "tests": [...]} or None, "failed": [...], "waiting": [...]}
     """
-    datasets, runs, hours, environments = {}, {}, 0.0, []
+    datasets = {}
+    runs = {}
+    hours = 0.0
+    environments = []
     read = cache(read_checked)  # several rows may begin after one run
     for dataset in plan.datasets:
         rows: list[dict[str, Any]] = []
@@ -169,7 +174,10 @@ def _run_of(cell: Cell, read: Callable[[Path], CheckedRun]) -> CheckedRun:
 
 
 def _row(
-    plan: Plan, row: Row, runs: Sequence[CheckedRun], ways: Sequence[Sequence[Mapping[str, Any]]]
+    plan: BenchmarkPlan,
+    row: Row,
+    runs: Sequence[CheckedRun],
+    ways: Sequence[Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
     """A row of the table.
 
@@ -179,13 +187,14 @@ def _row(
             are of all of them.
     """
     results = [run.result for run in runs]
-    splits = {}
+    splits: dict[str, dict[str, Any]] = {}
     for split in ("valid", "test"):
         splits[split] = {}
         for metric in plan.metrics:
             values = [_value(run, split, metric) for run in runs]
-            if None not in values:
-                splits[split][metric] = spread(values)
+            known = [value for value in values if value is not None]
+            if len(known) == len(values):
+                splits[split][metric] = spread(known)
     slices = {}
     for name in plan.slices:
         parts = [result["slices"].get(name) for result in results]
@@ -300,7 +309,7 @@ def _check_protocols(dataset: str, rows: list[dict[str, Any]]) -> None:
                 )
 
 
-def _judge(plan: Plan, rows: list[dict[str, Any]]) -> dict[str, str]:
+def _judge(plan: BenchmarkPlan, rows: list[dict[str, Any]]) -> dict[str, str]:
     """Give each row its place (1 best, 2 second) and its gain over the best baseline, by metric.
 
     Returns the best baselines.
@@ -334,7 +343,7 @@ def _gain(mean: float, base: float, bigger: bool) -> float:
 
 
 def _significance(
-    plan: Plan, runs: Mapping[tuple[str, str], Sequence[Path]]
+    plan: BenchmarkPlan, runs: Mapping[tuple[str, str], Sequence[Path]]
 ) -> dict[str, Any] | None:
     """Paired tests of every row against the plan's, Holm-corrected over the whole benchmark.
 
@@ -343,7 +352,8 @@ def _significance(
     metrics = [metric for metric in plan.metrics if not is_list_metric(metric)]
     if plan.against is None or not metrics:
         return None
-    found, skipped = {}, []
+    found = {}
+    skipped = []
     for dataset in plan.datasets:
         if (dataset, plan.against) not in runs:
             continue
@@ -365,7 +375,7 @@ def _significance(
                 continue
             found.update({(dataset, row.name, metric): test for metric, test in tests.items()})
     adjusted = corrected({key: test.p_value for key, test in found.items()})
-    tests = [
+    rows = [
         {
             "dataset": key[0], "row": key[1], "metric": key[2], **test.to_dict(),
             "p_holm": adjusted[key],
@@ -377,7 +387,7 @@ def _significance(
         "against": plan.against,
         "confidence": plan.confidence,
         "resamples": plan.resamples,
-        "tests": tests,
+        "tests": rows,
         "skipped": skipped,
     }
 

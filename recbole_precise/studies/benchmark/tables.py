@@ -89,7 +89,8 @@ def main_table(summary: Mapping[str, Any], dataset: str) -> str:
     """
     metrics = summary["metrics"]
     part = summary["datasets"][dataset]
-    gains, published = bool(part["best_baseline"]), _published(part)
+    gains = bool(part["best_baseline"])
+    published = _published(part)
     header = ["model"]
     for metric in metrics:
         unit = " %" if summary["percent"] and is_share(metric) else ""
@@ -104,7 +105,7 @@ def main_table(summary: Mapping[str, Any], dataset: str) -> str:
         line = [row["name"]]
         for metric in metrics:
             entry = row["test"].get(metric)
-            text = _plain(entry, summary["percent"], metric)
+            text = _mean_and_std(entry, summary["percent"], metric)
             if entry:
                 text = {1: f"**{text}**", 2: f"<u>{text}</u>"}.get(entry["place"], text) + (
                     "\\*" if _significant(summary, dataset, row["name"], metric) else ""
@@ -156,7 +157,8 @@ def slice_table(summary: Mapping[str, Any], dataset: str) -> str:
 
     Empty without slices.
     """
-    part, metric = summary["datasets"][dataset], summary["metrics"][0]
+    part = summary["datasets"][dataset]
+    metric = summary["metrics"][0]
     names = [
         name for name in summary["slices"] if any(name in row["slices"] for row in part["rows"])
     ]
@@ -170,7 +172,7 @@ def slice_table(summary: Mapping[str, Any], dataset: str) -> str:
         [
             row["name"],
             *(
-                _plain(row["slices"].get(name, {}).get(metric), summary["percent"])
+                _mean_and_std(row["slices"].get(name, {}).get(metric), summary["percent"])
                 for name in names
             ),
         ]
@@ -211,8 +213,10 @@ def significance_table(summary: Mapping[str, Any]) -> str:
 
 def latex(summary: Mapping[str, Any], dataset: str) -> str:
     r"""A table environment with booktabs rules; needs \usepackage{booktabs}."""
-    metrics, part = summary["metrics"], summary["datasets"][dataset]
-    gains, published = bool(part["best_baseline"]), _published(part)
+    metrics = summary["metrics"]
+    part = summary["datasets"][dataset]
+    gains = bool(part["best_baseline"])
+    published = _published(part)
     header = ["Model"]
     for metric in metrics:
         unit = r" (\%)" if summary["percent"] and is_share(metric) else ""
@@ -227,7 +231,7 @@ def latex(summary: Mapping[str, Any], dataset: str) -> str:
         cells = [escape(row["name"])]
         for metric in metrics:
             entry = row["test"].get(metric)
-            text = _plain(entry, summary["percent"], metric).replace(" ± ", r" $\pm$ ")
+            text = _mean_and_std(entry, summary["percent"], metric).replace(" ± ", r" $\pm$ ")
             if entry:
                 text = {1: rf"\textbf{{{text}}}", 2: rf"\underline{{{text}}}"}.get(
                     entry["place"], text
@@ -338,7 +342,7 @@ def escape(text: str) -> str:
 # --- Pieces -----------------------------------------------------------------------------------
 
 
-def _plain(entry: Mapping[str, Any] | None, percent: bool, metric: str = "") -> str:
+def _mean_and_std(entry: Mapping[str, Any] | None, percent: bool, metric: str = "") -> str:
     if not entry or entry["mean"] is None:
         return "-"
     mean = scale(entry["mean"], percent, metric)

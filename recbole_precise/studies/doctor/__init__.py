@@ -5,6 +5,6 @@
 from recbole_precise.studies.doctor.examine import Examination, examine
 from recbole_precise.studies.doctor.findings import Finding, Findings
 from recbole_precise.studies.doctor.mend import mend
-from recbole_precise.studies.doctor.plan import Plan, read_plan
+from recbole_precise.studies.doctor.plan import DescribedData, read_plan
 
-__all__ = ["Examination", "Finding", "Findings", "Plan", "examine", "mend", "read_plan"]
+__all__ = ["DescribedData", "Examination", "Finding", "Findings", "examine", "mend", "read_plan"]

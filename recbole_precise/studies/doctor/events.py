@@ -1,5 +1,6 @@
-"""Faults of `.inter` that show between rows: events told twice, equal times, unknown ids, users too
-short for the split.
+"""Faults of `.inter` that show between rows.
+
+Events listed twice, equal times, unknown ids, users too short for the split.
 
 An event is kept as three numbers and its line, 32 bytes; tokens are kept once each.
 """
@@ -9,13 +10,14 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from recbole_precise.data import splits
 from recbole_precise.data.ordering import stable_order
 from recbole_precise.studies.doctor.findings import SHOWN, Findings
-from recbole_precise.studies.doctor.plan import Plan
+from recbole_precise.studies.doctor.plan import DescribedData
 from recbole_precise.studies.doctor.rows import Layout, read_rows
 
 
@@ -37,15 +39,19 @@ class Events:
     lines: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=np.int64))
 
 
-def read_events(plan: Plan, layout: Layout, found: Findings) -> Events:
+def read_events(plan: DescribedData, layout: Layout, found: Findings) -> Events:
     """Read `.inter`, adding the faults of its rows to `found`.
 
     A missing column leaves no events.
     """
-    events, names = Events(), layout.names
+    events = Events()
+    names = layout.names
     complete = all(name in names for name in plan.keys("inter"))
     u, i, t = (names.index(name) for name in plan.keys("inter")) if complete else (0, 0, 0)
-    user, item, times, lines = array("q"), array("q"), array("q"), array("q")
+    user = array("q")
+    item = array("q")
+    times: array[Any] = array("q")
+    lines = array("q")
     rows = 0
     for line, fields, _, _ in read_rows(plan, layout, found):
         rows += 1
@@ -75,7 +81,7 @@ def read_events(plan: Plan, layout: Layout, found: Findings) -> Events:
 
 
 def check_events(
-    plan: Plan, events: Events, described: Mapping[str, Mapping[str, int]], found: Findings
+    plan: DescribedData, events: Events, described: Mapping[str, Mapping[str, int]], found: Findings
 ) -> np.ndarray:
     """Add what is wrong between the rows to `found`.
 
@@ -83,9 +89,10 @@ def check_events(
         described: for "item" and "user", the ids that have a row in their file; a file that cannot
             be looked at is left out.
 
-    Returns: int64 `[n]`, the lines of events that are told a second time, ascending.
+    Returns: int64 `[n]`, the lines of events that are listed a second time, ascending.
     """
-    file, again = plan.file("inter").name, _told_again(events)
+    file = plan.file("inter").name
+    again = _listed_again(events)
     _add(found, "event twice", file, "", events.lines[again])
     ties = _tied(events) & ~again
     _add(found, "equal times", file, plan.time, events.lines[ties])
@@ -131,7 +138,7 @@ def _add(
     found.add_many(kind, file, column, len(lines), lines[:SHOWN], detail)
 
 
-def _told_again(events: Events) -> np.ndarray:
+def _listed_again(events: Events) -> np.ndarray:
     """Bool `[events]`: the same user, item and time stand in an earlier line."""
     order = stable_order([events.user, events.item, events.times])
     return _like_before(order, events.user, events.item, events.times)
@@ -153,7 +160,7 @@ def _like_before(order: np.ndarray, *columns: np.ndarray) -> np.ndarray:
     return like
 
 
-def _check_users(plan: Plan, events: Events, stays: np.ndarray, found: Findings) -> None:
+def _check_users(plan: DescribedData, events: Events, stays: np.ndarray, found: Findings) -> None:
     """Users who leave a part of a leave-one-out split without a target, and parts that are empty
     altogether.
     """
@@ -167,7 +174,8 @@ def _check_users(plan: Plan, events: Events, stays: np.ndarray, found: Findings)
         mode in ("valid_and_test", "valid_only"),
         mode in ("valid_and_test", "test_only"),
     ]
-    file, names = plan.file("inter").name, ("training", "validation", "testing")
+    file = plan.file("inter").name
+    names = ("training", "validation", "testing")
     short = np.zeros(len(users), dtype=bool)
     for part, wanted, name in zip(parts, asked, names):
         if wanted:

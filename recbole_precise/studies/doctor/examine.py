@@ -8,7 +8,7 @@ import numpy as np
 
 from recbole_precise.studies.doctor.events import Events, check_events, read_events
 from recbole_precise.studies.doctor.findings import ERROR, NOTE, WARNING, Findings
-from recbole_precise.studies.doctor.plan import SUFFIXES, Plan
+from recbole_precise.studies.doctor.plan import SUFFIXES, DescribedData
 from recbole_precise.studies.doctor.rows import Layout, read_layout
 from recbole_precise.studies.doctor.tables import Table, check_text_file, read_described
 
@@ -19,7 +19,7 @@ class Examination:
     by suffix.
     """
 
-    plan: Plan
+    plan: DescribedData
     found: Findings
     layouts: dict[str, Layout] = field(default_factory=dict)
     repeats: dict[str, np.ndarray] = field(default_factory=dict)
@@ -45,7 +45,7 @@ class Examination:
         return head + (f"\n\n{body}" if body else "")
 
 
-def examine(plan: Plan) -> Examination:
+def examine(plan: DescribedData) -> Examination:
     """Look at `.inter`, `.item` and `.user` of a data set, and at the text file if there is one;
     nothing is written.
 
@@ -83,20 +83,24 @@ def examine(plan: Plan) -> Examination:
     seen.repeats["inter"] = check_events(
         plan, events, {suffix: table.line for suffix, table in tables.items() if table.line}, found
     )
-    seen.events, seen.users, seen.items = len(events.lines), len(events.users), len(events.items)
+    seen.events = len(events.lines)
+    seen.users = len(events.users)
+    seen.items = len(events.items)
     if plan.text_file is not None:
         _check_text_file(plan, events, tables.get("item"), found)
     return seen
 
 
-def _needed(plan: Plan, suffix: str) -> bool:
+def _needed(plan: DescribedData, suffix: str) -> bool:
     # With load_col empty RecBole loads whatever files there are.
     return bool(plan.load_col and plan.load_col.get(suffix)) or (
         suffix == "item" and plan.item_text is not None and plan.text_file is None
     )
 
 
-def _check_text_file(plan: Plan, events: Events, table: Table | None, found: Findings) -> None:
+def _check_text_file(
+    plan: DescribedData, events: Events, table: Table | None, found: Findings
+) -> None:
     if table is not None and table.line:
         check_text_file(plan, table.line, plan.file("item").name, found)
         return

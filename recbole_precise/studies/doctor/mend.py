@@ -16,7 +16,7 @@ from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.plugin.checks.rules import BUNDLED
 from recbole_precise.studies.doctor.examine import Examination
 from recbole_precise.studies.doctor.findings import KINDS, Findings
-from recbole_precise.studies.doctor.plan import SUFFIXES, Plan
+from recbole_precise.studies.doctor.plan import SUFFIXES, DescribedData
 from recbole_precise.studies.doctor.rows import Layout, read_rows
 
 
@@ -44,7 +44,7 @@ class Mended:
         )
 
 
-def target_of(plan: Plan, folder: Path) -> Path:
+def target_of(plan: DescribedData, folder: Path) -> Path:
     """Where the copy of a data set goes: `<folder>/<name>`.
 
     Raises ConfigError when something is there already, or when the data set cannot be read from
@@ -85,8 +85,8 @@ def _check_place(folder: Path) -> None:
         raise ConfigError(f"--fix: '{place}' is no folder.")
 
 
-def mend(seen: Examination, folder: Path) -> tuple[Plan, list[Mended], list[str]]:
-    """Write the data set anew into `<folder>/<name>`, which appears when it is complete.
+def mend(seen: Examination, folder: Path) -> tuple[DescribedData, list[Mended], list[str]]:
+    """Write the data set again into `<folder>/<name>`, which appears when it is complete.
 
     Rows without a fault are copied character by character; files of other kinds (`.link`, `.kg`,
     ...) as they are.
@@ -129,9 +129,10 @@ def mend(seen: Examination, folder: Path) -> tuple[Plan, list[Mended], list[str]
     return replace(plan, folder=target), done, ways
 
 
-def _mend_file(plan: Plan, layout: Layout, repeats: Iterable[int], output: Path) -> Mended:
-    """Write one file anew without the lines `repeats` (ascending)."""
-    done, separator = Mended(layout.path.name, header=layout.changed), plan.separator
+def _mend_file(plan: DescribedData, layout: Layout, repeats: Iterable[int], output: Path) -> Mended:
+    """Write one file again without the lines `repeats` (ascending)."""
+    done = Mended(layout.path.name, header=layout.changed)
+    separator = plan.separator
     left = iter(np.asarray(repeats, dtype=np.int64).tolist())
     skip = next(left, None)
     with Path(output).open("w", encoding=plan.encoding, newline="") as file:
@@ -139,7 +140,8 @@ def _mend_file(plan: Plan, layout: Layout, repeats: Iterable[int], output: Path)
         for line, fields, end, changed in read_rows(plan, layout, Findings()):
             done.rows += 1
             if line == skip:
-                skip, done.repeats = next(left, None), done.repeats + 1
+                skip = next(left, None)
+                done.repeats = done.repeats + 1
                 fields = None
             if fields is None:
                 done.dropped += 1

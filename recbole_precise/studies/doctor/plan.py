@@ -17,7 +17,7 @@ SUFFIXES = ("inter", "item", "user")
 
 
 @dataclass(frozen=True)
-class Plan:
+class DescribedData:
     """A data set as the settings describe it.
 
     Attributes:
@@ -70,7 +70,7 @@ class Plan:
         return [] if asked == "*" else [asked] if isinstance(asked, str) else list(asked)
 
 
-def read_plan(options: dict[str, Any], arguments: Sequence[str]) -> Plan:
+def read_plan(options: dict[str, Any], arguments: Sequence[str]) -> DescribedData:
     """The plan of a data set under the settings of a run.
 
     Args:
@@ -92,7 +92,8 @@ def read_plan(options: dict[str, Any], arguments: Sequence[str]) -> Plan:
             config = Config(**options)
         folder = Path(config["data_path"])
     except DataError:
-        name, given = str(options["dataset"]), parse_arguments(arguments, strict=True)
+        name = str(options["dataset"])
+        given = parse_arguments(arguments, strict=True)
         asked = (
             given.pop("data_path", None)
             or _data_path(options.get("config_file_list"))
@@ -115,7 +116,7 @@ def read_plan(options: dict[str, Any], arguments: Sequence[str]) -> Plan:
             "benchmark_filename: doctor looks at one .inter file; remove the key to look at the "
             "whole data set."
         )
-    return Plan(
+    return DescribedData(
         name=config["dataset"], folder=folder, user=config["USER_ID_FIELD"],
         item=config["ITEM_ID_FIELD"], time=config["TIME_FIELD"],
         separator=config["field_separator"], seq_separator=config["seq_separator"],

@@ -3,7 +3,7 @@ right.
 
 A line ends with a line feed, and a field is what stands between two separators, as in
 `text.corpus`: whatever quote marks do to a reader of CSV files is reported as a fault instead.
-`examine` and `mend` read the same rows, so what is found and what is mended cannot differ.
+`examine` and `mend` read the same rows, so what is found and what is fixed cannot differ.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from recbole_precise.data.scan import TYPES, ascii_compatible, read_header, why_no_number
 from recbole_precise.errors import DataError, did_you_mean
 from recbole_precise.studies.doctor.findings import WARNING, Findings
-from recbole_precise.studies.doctor.plan import Plan
+from recbole_precise.studies.doctor.plan import DescribedData
 from recbole_precise.text.corpus import PADDING_TOKEN
 
 #: What pandas reads as a missing value.
@@ -69,9 +69,10 @@ class Layout:
         return [name for name, _ in self.columns]
 
 
-def read_layout(plan: Plan, suffix: str, found: Findings) -> Layout | None:
+def read_layout(plan: DescribedData, suffix: str, found: Findings) -> Layout | None:
     """The columns of a file, its faults added to `found`; None when nothing can be made of it."""
-    path, file = plan.file(suffix), plan.file(suffix).name
+    path = plan.file(suffix)
+    file = plan.file(suffix).name
     try:
         read_header(path, plan.separator, plan.encoding)
     except DataError as error:  # the first fault; those of single columns come below, all of them
@@ -128,10 +129,11 @@ def read_layout(plan: Plan, suffix: str, found: Findings) -> Layout | None:
 
 
 def _column(
-    cell: str, place: int, earlier: list[str], plan: Plan, suffix: str, found: Findings
+    cell: str, place: int, earlier: list[str], plan: DescribedData, suffix: str, found: Findings
 ) -> tuple[str, str]:
     """Name and type of a cell of the header, set right where they can be."""
-    file, keys = plan.file(suffix).name, plan.keys(suffix)
+    file = plan.file(suffix).name
+    keys = plan.keys(suffix)
     name, colon, kind = (part.strip() for part in cell.partition(":"))
     clean = _BAD_BYTES.sub("_", name).replace(":", "_") or f"column_{place}"
     needed = ("float" if clean == plan.time else "token") if clean in keys else None
@@ -157,14 +159,16 @@ def _column(
 
 
 def read_rows(
-    plan: Plan, layout: Layout, found: Findings
+    plan: DescribedData, layout: Layout, found: Findings
 ) -> Iterator[tuple[int, list[str] | None, str, bool]]:
     """`(line number, fields, line end, whether they differ from the file's)` of each row that is
     not blank.
 
     The fields are set right, and None when the row has to go. Faults are added to `found`.
     """
-    file, names, width = layout.path.name, layout.names, len(layout.columns)
+    file = layout.path.name
+    names = layout.names
+    width = len(layout.columns)
     keys = [names.index(name) for name in plan.keys(layout.suffix) if name in names]
     ids = [place for place in keys if layout.columns[place][1] == "token"]
     numbers = [place for place, (_, kind) in enumerate(layout.columns) if kind == "float"]
@@ -183,7 +187,9 @@ def read_rows(
         # Blanks alone are a blank line for pandas; the reader of item texts takes them for a field.
         if number == 1 or not text or (layout.suffix != "item" and not text.strip(" ")):
             continue
-        fields, good, changed = text.split(plan.separator), True, False
+        fields = text.split(plan.separator)
+        good = True
+        changed = False
         if len(fields) != width:
             found.add("field count", file, "", number, f"{len(fields)} instead of {width}")
             if any(fields[width:]) or len(fields) < width:
@@ -192,7 +198,8 @@ def read_rows(
             del fields[width:]
             changed = True
         if (not text.isascii() and bad_bytes.search(text)) or "\0" in text or "\r" in text:
-            good, changed = _clean(fields, keys, names, file, number, mark, bad_bytes, found), True
+            good = _clean(fields, keys, names, file, number, mark, bad_bytes, found)
+            changed = True
         if '"' in text:
             changed |= _unquote(fields, ids, names, file, number, found)
         for place in ids:
@@ -212,7 +219,8 @@ def read_rows(
                 found.add("no value", file, names[place], number)
             elif reason is not None:
                 found.add("no number", file, names[place], number, reason, grave[place])
-                changed, good = True, good and place != time
+                changed = True
+                good = good and place != time
                 fields[place] = ""
         for place in vectors:
             reasons = [
@@ -222,7 +230,8 @@ def read_rows(
             ]
             if reason := next(filter(None, reasons), None):
                 found.add("no number", file, names[place], number, reason, grave[place])
-                fields[place], changed = "", True
+                fields[place] = ""
+                changed = True
         yield number, fields if good else None, end, changed or not good
 
 
@@ -267,7 +276,8 @@ def _clean(
     return good
 
 
-_NUL, _RETURN = re.compile("\0+"), re.compile("\r+")
+_NUL = re.compile("\0+")
+_RETURN = re.compile("\r+")
 
 
 def _unquote(
@@ -286,7 +296,8 @@ def _unquote(
             found.add(
                 "open quote" if still_open else "quoted id", file, names[place], line, _shown(value)
             )
-            fields[place], changed = value.strip('"') if place in ids else value.lstrip('"'), True
+            fields[place] = value.strip('"') if place in ids else value.lstrip('"')
+            changed = True
     return changed
 
 

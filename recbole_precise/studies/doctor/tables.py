@@ -11,7 +11,7 @@ import numpy as np
 from recbole_precise.data.item_text import default_template
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.studies.doctor.findings import ERROR, SHOWN, Findings
-from recbole_precise.studies.doctor.plan import Plan
+from recbole_precise.studies.doctor.plan import DescribedData
 from recbole_precise.studies.doctor.rows import Layout, read_rows
 from recbole_precise.text.corpus import read_text_file, render
 
@@ -29,9 +29,11 @@ class Table:
     again: array = field(default_factory=lambda: array("q"))
 
 
-def read_described(plan: Plan, layout: Layout, found: Findings) -> Table:
+def read_described(plan: DescribedData, layout: Layout, found: Findings) -> Table:
     """Read a file whose rows describe one id each, and add its faults to `found`."""
-    table, key, file = Table(), plan.keys(layout.suffix)[0], layout.path.name
+    table = Table()
+    key = plan.keys(layout.suffix)[0]
+    file = layout.path.name
     place = layout.names.index(key) if key in layout.names else None
     texts = (
         _Texts(plan, layout, found) if layout.suffix == "item" and plan.text_file is None else None
@@ -63,8 +65,10 @@ def read_described(plan: Plan, layout: Layout, found: Findings) -> Table:
 class _Texts:
     """Makes the texts of `.item` a batch at a time and counts the empty ones."""
 
-    def __init__(self, plan: Plan, layout: Layout, found: Findings) -> None:
-        self.layout, self.found, self.file = layout, found, layout.path.name
+    def __init__(self, plan: DescribedData, layout: Layout, found: Findings) -> None:
+        self.layout = layout
+        self.found = found
+        self.file = layout.path.name
         self.asked = plan.item_text is not None
         self.template = (
             plan.item_text
@@ -98,7 +102,8 @@ class _Texts:
         self.without += len(empty)
         self.with_text += len(texts) - len(empty)
         self.first += empty[: SHOWN - len(self.first)]
-        self.lines, self.records = [], []
+        self.lines = []
+        self.records = []
 
     def finish(self) -> None:
         if self.lines and not self.wrong:
@@ -116,10 +121,13 @@ class _Texts:
             self.found.add_many("no text", self.file, "", self.without, self.first, f"under {made}")
 
 
-def check_text_file(plan: Plan, items: dict[str, int], where: str, found: Findings) -> None:
+def check_text_file(
+    plan: DescribedData, items: dict[str, int], where: str, found: Findings
+) -> None:
     """Faults of the file that `text_file` names, and the `items` (with their lines in the file
     `where`) that it has no text for.
     """
+    assert plan.text_file is not None, "the settings name a text_file"
     try:
         records = read_text_file(plan.text_file, id_column=plan.item, encoding=plan.encoding)
         template = plan.item_text or default_template(records, plan.item)

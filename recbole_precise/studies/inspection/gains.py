@@ -73,9 +73,9 @@ def summarise(
         ]
         for side in (a, b)
     ]
-    told = {}
+    by_slice: dict[str, dict[str, Any]] = {}
     for name, items in chosen.items():
-        parts = [
+        of_a, of_b = (
             replace(
                 side,
                 ranks=tuple(
@@ -83,17 +83,17 @@ def summarise(
                 ),
             )
             for side, of_side in zip((a, b), targets, strict=True)
-        ]
-        told[name] = {
+        )
+        by_slice[name] = {
             "items": int(items.sum()),
-            "cases": len(parts[0].ranks[0]),
-            **_test(*parts, metric, confidence, resamples, seed),
+            "cases": len(of_a.ranks[0]),
+            **_test(of_a, of_b, metric, confidence, resamples, seed),
         }
     adjusted = corrected(
-        {(name, metric): row["p_value"] for name, row in told.items() if "p_value" in row}
+        {(name, metric): row["p_value"] for name, row in by_slice.items() if "p_value" in row}
     )
     for (name, _), p in adjusted.items():
-        told[name]["p_holm"] = p
+        by_slice[name]["p_holm"] = p
     names = [side.model for side in (a, b)] if a.model != b.model else _names(a.folders, b.folders)
     about = {
         key: {
@@ -107,7 +107,7 @@ def summarise(
     return {
         "kind": "gains", "dataset": a.results[0]["dataset"], "split": split, "metric": metric,
         "confidence": confidence, "resamples": resamples, "seed": seed, **about,
-        "slices": told,
+        "slices": by_slice,
     }  # fmt: skip
 
 

@@ -25,8 +25,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Mean and spread of the experts' weights in every bucket, of each run.
 
-    A gate that knows the bucket alone is told for every item; one that reads users for the cases of
-    `split`, at the bucket of the case's target.
+    A gate that knows the bucket alone is shown for every item, one that reads users for the cases
+    of `split`, at the bucket of the case's target.
 
     Raises ConfigError for a run without a gate, or whose gate was never trained.
     """
@@ -39,16 +39,12 @@ def summarise(
             if items.by_user
             else (run.model.gate_weights()[items.bucket].cpu().numpy(), items.bucket.cpu().numpy())
         )
-        counts, bucket = (
-            run.loaders[0]._dataset.train_item_counts().numpy(),
-            items.bucket.cpu().numpy(),
-        )
+        counts = run.loaders[0]._dataset.train_item_counts().numpy()
+        bucket = items.bucket.cpu().numpy()
         table = gate_by_bucket(weights, rows, list(items.experts), items.n_buckets)
         for row in table:
-            row["items"], row["training_events"] = (
-                int((bucket == row["bucket"]).sum()),
-                int(counts[bucket == row["bucket"]].sum()),
-            )
+            row["items"] = int((bucket == row["bucket"]).sum())
+            row["training_events"] = int(counts[bucket == row["bucket"]].sum())
         runs.append({
             "run": label, "folder": str(folder), "dataset": run.config["dataset"],
             "gate": run.config["gate"], "experts": list(items.experts),
@@ -58,7 +54,8 @@ def summarise(
 
 
 def _gated_items(run: Any, folder: Path) -> GatedItems:
-    items, name = getattr(run.model, "item_encoder", None), run.config["model"]
+    items = getattr(run.model, "item_encoder", None)
+    name = run.config["model"]
     if not isinstance(items, GatedItems):
         raise ConfigError(f"{name} in '{folder}' has no gate: a gate weighs the experts of PAD.")
     speaking = run.model.speaking()
@@ -82,7 +79,10 @@ def _gated_items(run: Any, folder: Path) -> GatedItems:
 @torch.no_grad()
 def _by_case(model: Any, items: GatedItems, loader: Any) -> tuple[np.ndarray, np.ndarray]:
     """Weights `[cases, experts]` at each target's bucket, and these buckets `[cases]`."""
-    part, device, found, buckets = loader._dataset, items.bucket.device, [], []
+    part = loader._dataset
+    device = items.bucket.device
+    found = []
+    buckets = []
     for lo in range(0, len(part), _BATCH):
         interaction = part[np.arange(lo, min(lo + _BATCH, len(part)))].to(device)
         bucket = items.bucket[interaction[part.iid_field]]
@@ -125,12 +125,12 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What was read, in sentences."""
-    told = "; ".join(
+    runs = "; ".join(
         f"{run['run']}: {run['dataset']}, gate {run['gate']}, over {run['rows']}"
         for run in summary["runs"]
     )
     return [
-        f"{told}.",
+        f"{runs}.",
         "Weights of a row sum to 1; bucket 1 holds the most frequent items. A weight is no share "
         "of a score: experts' scores differ in size.",
     ]
@@ -179,7 +179,8 @@ def draw(summary: Mapping[str, Any]) -> Any:
             panel.set_xlabel(f"frequency bucket (1: most frequent), {run['rows']}", fontsize=8)
         for row in panels:
             row[0].set_ylabel("weight of the expert")
-        handles, names = {}, []
+        handles: dict[str, Any] = {}
+        names = []
         for panel in panels.flat:
             handles |= {name: handle for handle, name in zip(*panel.get_legend_handles_labels())}
         names = [name for name in experts if name in handles]

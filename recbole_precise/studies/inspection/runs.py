@@ -17,9 +17,9 @@ from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.evaluation.discrepancy import ItemPairs, item_pairs
 from recbole_precise.finished import load_finished
 from recbole_precise.nn.gated_items import GatedItems
-from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder
+from recbole_precise.nn.item_encoders import IdEncoder, ItemEncoder, ItemPart, members
 from recbole_precise.nn.text_vectors import FrozenText, TextVectors
-from recbole_precise.nn.towers import AlignedTower
+from recbole_precise.nn.towers import AlignedTower, ItemTower
 
 #: The splits whose rows can be looked at, in words.
 SPLITS = {"valid": "validation", "test": "test"}
@@ -86,18 +86,18 @@ def item_spaces(model: Any) -> dict[str, np.ndarray]:
     found: dict[str, torch.Tensor] = {}
     with torch.no_grad():
         final = model.item_vectors() if hasattr(model, "item_vectors") else None
-        items, table = getattr(model, "item_encoder", None), getattr(model, "item_embedding", None)
+        items = getattr(model, "item_encoder", None)
+        table = getattr(model, "item_embedding", None)
         if isinstance(items, GatedItems):
-            for name in items.active:
-                if isinstance(items.towers[name], AlignedTower):
-                    found |= {
-                        "aligned_id": items.towers[name].id_rows(None),
-                        "aligned_text": items.towers[name].text_rows(None),
-                    }
-                found[name] = items.towers[name].rows(None)
+            active = members((items.towers[name] for name in items.active), ItemTower)
+            for name, tower in zip(items.active, active):
+                if isinstance(tower, AlignedTower):
+                    found["aligned_id"] = tower.id_rows(None)
+                    found["aligned_text"] = tower.text_rows(None)
+                found[name] = tower.rows(None)
             found |= _text_spaces(items.text)
         elif isinstance(items, ItemEncoder):
-            for part in items.parts:
+            for part in members(items.parts, ItemPart):
                 found.setdefault("id" if isinstance(part, IdEncoder) else "text", part.rows(None))
                 if isinstance(part, TextVectors) and part.text.is_tuned:
                     found |= _text_spaces(part.text)
@@ -141,10 +141,13 @@ def read_spaces(
     Raises DataError when the runs do not have the same items, ConfigError for a run without item
     vectors.
     """
-    runs, rows, first = [], None, None
+    runs: list[SpacesOfRun] = []
+    rows = None
+    first = None
     for label, folder, run in load_runs(folders, changes):
-        if rows is None:
-            rows, first = _rows_of(run, split), run.tokens
+        if rows is None or first is None:
+            rows = _rows_of(run, split)
+            first = run.tokens
         elif not np.array_equal(first, run.tokens):
             raise DataError(
                 f"'{folders[0]}' and '{folder}' have other items, or the same in another order: "
@@ -156,6 +159,7 @@ def read_spaces(
                 f"{run.config['model']} in '{folder}' has no item vectors that could be looked at."
             )
         runs.append(SpacesOfRun(label, folder, run.config["model"], spaces, _usual(spaces, runs)))
+    assert rows is not None, "at least one run is named"
     return runs, rows
 
 
@@ -170,7 +174,7 @@ def _usual(spaces: Mapping[str, np.ndarray], earlier: Sequence[SpacesOfRun]) -> 
         ):
             continue
         if name == "frozen_text" and any(
-            np.array_equal(vectors, run.spaces.get(name)) for run in earlier if name in run.spaces
+            np.array_equal(vectors, run.spaces[name]) for run in earlier if name in run.spaces
         ):
             continue
         usual.append(name)
@@ -178,10 +182,8 @@ def _usual(spaces: Mapping[str, np.ndarray], earlier: Sequence[SpacesOfRun]) -> 
 
 
 def _rows_of(run: Any, split: str) -> Rows:
-    train, part = (
-        run.loaders[0]._dataset,
-        run.loaders[("train", "valid", "test").index(split)]._dataset,
-    )
+    train = run.loaders[0]._dataset
+    part = run.loaders[("train", "valid", "test").index(split)]._dataset
     if not hasattr(train, "train_item_counts"):
         raise ConfigError(
             f"{run.config['model']} reads its data with RecBole's {type(train).__name__}, which "
@@ -231,6 +233,7 @@ def choose(
             )
         lines += [(run, name) for name in mine if run is not home or name != reference]
     if not lines:
+        assert home is not None, "without a reference every run gives a line"
         raise ConfigError(
             f"There is nothing to hold against the space '{reference}' of '{home.folder}': name "
             f"another run, or other --spaces ({', '.join(home.spaces)})."

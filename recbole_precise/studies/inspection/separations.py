@@ -59,29 +59,31 @@ def summarise(
     parts = {name: places for name, places in _parts(rows.counts, found).items() if places.any()}
     far = _random(found, rows, used, seed) if home is None else None
     reach = None if home is None else pair_distances(used[0], found, distance)
-    told = []
+    found_lines = []
     for (run, name), space in zip(lines, vectors, strict=True):
         own = pair_distances(space, found, distance)
-        if far is None:
+        if reach is not None:
             cut = {
                 part: _nearest_and_farthest(reach[places], own[places], share)
                 for part, places in parts.items()
             }
         else:
-            others, of_far = pair_distances(space, far, distance), _parts(rows.counts, far)
+            assert far is not None, "random partners are drawn where no space makes the groups"
+            others = pair_distances(space, far, distance)
+            of_far = _parts(rows.counts, far)
             cut = {
                 part: separation_of(own[places], others[of_far[part]])
                 if of_far[part].any()
                 else None
                 for part, places in parts.items()
             }
-        told.append(
+        found_lines.append(
             {
                 "run": run.label,
                 "folder": str(run.folder),
                 "model": run.model,
                 "space": name,
-                "parts": {part: _plain(value) for part, value in cut.items()},
+                "parts": {part: _as_json(value) for part, value in cut.items()},
             }
         )
     return {
@@ -91,7 +93,7 @@ def summarise(
         "reference": None if home is None else {"run": home.label, "folder": str(home.folder),
             "space": reference},
         "pairs": len(found), "left_out": left_out, "parts": {part: int(places.sum()) for part,
-            places in parts.items()}, "lines": told,
+            places in parts.items()}, "lines": found_lines,
     }  # fmt: skip
 
 
@@ -122,7 +124,7 @@ def _random(pairs: ItemPairs, rows: Rows, spaces: Sequence[np.ndarray], seed: in
     )
 
 
-def _plain(found: Separation | None) -> dict[str, Any] | None:
+def _as_json(found: Separation | None) -> dict[str, Any] | None:
     if found is None:
         return None
     counts = {name: getattr(found, name).tolist() for name in ("all", "near", "far")}
@@ -159,7 +161,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
             "items with a random item of the target's frequency bucket"
         )
     else:
-        reference, share = summary["reference"], f"{100 * summary['share']:g}%"
+        reference = summary["reference"]
+        share = f"{100 * summary['share']:g}%"
         what = (
             f"the {share} nearest and the {share} farthest pairs by {summary['distance']} "
             f"distance in the space {reference['space']} of {reference['run']}"

@@ -40,7 +40,8 @@ def summarise(
     """
     runs = []
     for label, folder, run in load_runs(folders, changes):
-        name, spaces = run.config["model"], item_spaces(run.model)
+        name = run.config["model"]
+        spaces = item_spaces(run.model)
         if "id" not in spaces or not {"text", "aligned"} & spaces.keys():
             raise ConfigError(
                 f"inspect similarity: the items of {name} in '{folder}' have no vectors of both "
@@ -102,7 +103,8 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 
 def draw(summary: Mapping[str, Any]) -> Any:
     """A panel a run: densities of the cosines of both kinds of pairs."""
-    runs, edges = summary["runs"], np.asarray(summary["edges"])
+    runs = summary["runs"]
+    edges = np.asarray(summary["edges"])
     names = {
         "random": "random pairs",
         "similar": f"each item and its {summary['neighbours']} nearest",

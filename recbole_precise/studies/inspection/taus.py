@@ -31,11 +31,13 @@ def summarise(
     """
     runs, rows = read_spaces(folders, split, changes or {})
     home, lines = choose(runs, reference, spaces)
+    assert home is not None, "there is a reference"
     vectors = [home.spaces[reference], *(run.spaces[name] for run, name in lines)]
     found, left_out = pairs_of(
         rows, vectors, per_bucket=pairs, negatives=negatives, trained_only=trained_only, seed=seed
     )
-    before, bucket = pair_distances(vectors[0], found, distance), rows.buckets(BUCKETS)
+    before = pair_distances(vectors[0], found, distance)
+    bucket = rows.buckets(BUCKETS)
     taus = [
         tau_by_bucket(before, pair_distances(other, found, distance), found.bucket, BUCKETS)
         for other in vectors[1:]
@@ -100,7 +102,8 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
     """What was measured, in sentences."""
-    reference, never = summary["reference"], sum(row["never_trained"] for row in summary["buckets"])
+    reference = summary["reference"]
+    never = sum(row["never_trained"] for row in summary["buckets"])
     drawn = (
         f" and {summary['negatives']} random item(s) of its bucket" if summary["negatives"] else ""
     )

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from recbole_precise import cli
-from recbole_precise.studies.benchmark import memory
+from recbole_precise.studies.benchmark import free_memory
 from recbole_precise.studies.benchmark.cells import Cell
 from recbole_precise.studies.benchmark.plan import Row
 from recbole_precise.studies.benchmark.running import (
@@ -353,7 +353,7 @@ def test_nothing_starts_without_memory(tmp_path, leave_run, monkeypatch):
     lines: list[str] = []
     runner = Runner([done, cell, other], memory_gb=2.0, say=lines.append)
     assert (runner._need(cell), runner._need(other)) == (1_153_433_600, 2 << 30)
-    monkeypatch.setattr(memory, "free_bytes", lambda: 1_200_000_000)
+    monkeypatch.setattr(free_memory, "free_bytes", lambda: 1_200_000_000)
     assert runner._has_room(cell) and not runner._has_room(other)
     runner._told = -1e9
     assert (
@@ -361,7 +361,7 @@ def test_nothing_starts_without_memory(tmp_path, leave_run, monkeypatch):
         and "ring other seed 1 waits for memory: it may take 2.0 GiB, 1.1 GiB are free" in lines[0]
     )
     # A run beside it has taken 100 MB of what it may take.
-    monkeypatch.setattr(memory, "resident_bytes", lambda pid: 100_000_000)
+    monkeypatch.setattr(free_memory, "resident_bytes", lambda pid: 100_000_000)
     runner.running = [SimpleNamespace(need=200_000_000, process=SimpleNamespace(pid=1))]
     assert not runner._has_room(cell)
     runner.memory_gb = 0
@@ -369,14 +369,17 @@ def test_nothing_starts_without_memory(tmp_path, leave_run, monkeypatch):
 
 
 def test_free_memory_knows_the_limits_of_containers(tmp_path):
-    assert memory.free_bytes(tmp_path) > 0  # no limit: the machine's
+    assert free_memory.free_bytes(tmp_path) > 0  # no limit: the machine's
     (tmp_path / "memory.max").write_text("1000\n")
     (tmp_path / "memory.current").write_text("700\n")
     (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\n")
-    assert memory.free_bytes(tmp_path) == 450
+    assert free_memory.free_bytes(tmp_path) == 450
     (tmp_path / "memory.max").write_text("max\n")
-    assert memory.free_bytes(tmp_path) > 1000
-    assert memory.resident_bytes(os.getpid()) > 10_000_000 and memory.resident_bytes(2**22 + 1) == 0
+    assert free_memory.free_bytes(tmp_path) > 1000
+    assert (
+        free_memory.resident_bytes(os.getpid()) > 10_000_000
+        and free_memory.resident_bytes(2**22 + 1) == 0
+    )
 
 
 def test_what_remains_is_guessed_from_the_nearest_alike(tmp_path):

@@ -21,7 +21,8 @@ def free_bytes(cgroups: Path = _CGROUPS) -> int:
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "total_inactive_file"),
     ):
         try:
-            most, taken = (cgroups / limit).read_text().strip(), int((cgroups / used).read_text())
+            most = (cgroups / limit).read_text().strip()
+            taken = int((cgroups / used).read_text())
             stat = dict(
                 line.split()
                 for line in (cgroups / limit)
