@@ -96,7 +96,7 @@ def write_cold_ranks(path: Path, found: dict[str, dict[str, ColdRanks]], dataset
         np.asarray(dataset.field2id_token[field], dtype=str)
         for field in (dataset.uid_field, dataset.iid_field)
     )
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for protocol, ranks in found.items():
         for name, own in ranks.items():
             arrays |= {f"{protocol}/user": users[own.user], f"{protocol}/item": items[own.target]}

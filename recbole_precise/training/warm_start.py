@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from recbole_precise.errors import CheckpointError
 from recbole_precise.runs.folder import RunFolder, find_run
@@ -56,7 +55,7 @@ def first_weights(settings: Any) -> Mapping[str, torch.Tensor] | None:
     return find_run(settings["warm_start"]).load_weights()[0] if settings["warm_start"] else None
 
 
-def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmStart:
+def warm_start(model: Any, run_dir: str | Path, catalogue: str) -> WarmStart:
     """Copy what `model` shares with the run in `run_dir`.
 
     Args:
@@ -69,7 +68,10 @@ def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmSta
     (`untrained_in(weights)`).
     """
     run = find_run(run_dir)
-    identity = run.load_final()["identity"]
+    finished = run.load_final()
+    if finished is None:
+        raise CheckpointError(f"warm_start '{run.path}': its run has not finished.")
+    identity = finished["identity"]
     theirs = identity.get("data", {}).get("catalogue")
     if theirs != catalogue:
         raise CheckpointError(

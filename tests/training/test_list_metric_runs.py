@@ -152,6 +152,7 @@ def test_recboles_dataset_is_counted_from_the_training_part(settings, tmp_path: 
     training part does.
     """
     from recbole_precise.plugin.config import Config, command_line
+    from recbole_precise.plugin.training_settings import ranking_settings
     from recbole_precise.training.judging import shown_items
 
     small = settings(
@@ -164,10 +165,10 @@ def test_recboles_dataset_is_counted_from_the_training_part(settings, tmp_path: 
         config = Config(config_dict=small)
     train, _, test = data_preparation(config, create_dataset(config))
     with pytest.raises(ConfigError, match="know_training"):
-        shown_items(config, test._dataset, None)
+        shown_items(ranking_settings(config), test._dataset, None)
     trained = Counter(item for own in events(small["data_path"]).values() for item in own[:-2])
     names = test._dataset.field2id_token["item_id"]
-    counts = shown_items(config, test._dataset, train._dataset).train_counts
+    counts = shown_items(ranking_settings(config), test._dataset, train._dataset).train_counts
     assert counts.tolist() == [trained[name] for name in names]
 
 

@@ -94,7 +94,7 @@ def test_what_each_phase_leaves_alone(pad, tmp_path, align, moving, monkeypatch)
             )
             for name in before
         }
-        seen.setdefault(self._phase.name, set()).update(
+        seen.setdefault(self.loop.phase.name, set()).update(
             part[name] for name in before if not torch.equal(before[name], after[name])
         )
         assert torch.equal(before_text, text)
