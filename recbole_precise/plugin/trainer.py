@@ -6,6 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from logging import getLogger
 from pathlib import Path
 from typing import Any
@@ -267,6 +268,30 @@ def get_trainer(config) -> type:
     if entry is not None and entry.ours:
         return PreciseTrainer
     return combined(recbole_trainer(config["MODEL_TYPE"], config["model"]))
+
+
+def loop_of_periods(config, model, where: str = "") -> TrainingLoop:
+    """A loop that trains one model again and again, each time with a new optimizer.
+
+    It validates nothing, and every step has the learning rate of its phase.
+
+    Args:
+        where: words before "epoch ..." in the message of a training that diverges.
+    """
+    settings = replace(
+        loop_settings(config),
+        lr_schedule="constant",
+        warmup_steps=0,
+        train_minutes=None,
+        warm_start=None,
+    )
+    return TrainingLoop(
+        model=model,
+        device=config["device"],
+        settings=settings,
+        build_optimizer=PreciseTrainer(config, model)._build_optimizer,
+        where=where,
+    )
 
 
 def combined(own: type) -> type:
