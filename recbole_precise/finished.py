@@ -19,11 +19,11 @@ import numpy as np
 from recbole.utils import init_seed
 
 from recbole_precise import registry
-from recbole_precise.data.item_text import encoding_options
 from recbole_precise.data.new_items import read_new_items
 from recbole_precise.errors import CheckpointError, ConfigError, DataError, TextError
 from recbole_precise.models.build import build_model
 from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.data_settings import encoding_options
 from recbole_precise.plugin.pickles.checkpoints import (
     apply_changes,
     check_other_parameter,
