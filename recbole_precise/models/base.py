@@ -4,6 +4,8 @@ a score.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
@@ -22,6 +24,9 @@ from recbole_precise.nn.versions import version_of
 from recbole_precise.plugin.dataset import SUPERVISED_FIELD, TRAINED_FIELD
 from recbole_precise.text.states import TokenStates
 from recbole_precise.training.phases import Phase
+
+#: Gives the weights of a saved model, None where there are none.
+SavedWeights = Callable[[], Mapping[str, Tensor] | None]
 
 
 def build_transformer(config, width: int) -> Transformer:
@@ -58,8 +63,18 @@ class TwoSidedRecommender(SequentialRecommender):
     sequence_encoder: nn.Module
     score: Score
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config, dataset, *, saved_weights: SavedWeights | None = None) -> None:
+        """Build the model.
+
+        Args:
+            config: settings of the run.
+            dataset: the training part.
+            saved_weights: gives weights that are about to be loaded, None where there are none. A
+                text adapter among them is taken over instead of trained. It is called when an
+                adapter is needed, in the first of several processes alone.
+        """
         super().__init__(config, dataset)
+        self.saved_weights = saved_weights
         self.epochs = config["epochs"]
         self.text_encoder: dict | None = None
         self._catalogue: tuple[tuple, Tensor] | None = None

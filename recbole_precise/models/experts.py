@@ -87,8 +87,8 @@ class ExpertsRecommender(TwoSidedRecommender):
     #: The experts without which the model is another one; None: any will do.
     made_of: tuple[str, ...] | None = None
 
-    def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
+    def __init__(self, config, dataset, **given) -> None:
+        super().__init__(config, dataset, **given)
         self.config, self.width = config, config["embedding_size"]
         self.experts = tuple(name for name in EXPERTS if name in config["experts"])
         if self.made_of not in (None, self.experts):

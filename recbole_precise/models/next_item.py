@@ -35,8 +35,8 @@ class NextItemRecommender(TwoSidedRecommender):
     positions of a window in one pass.
     """
 
-    def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
+    def __init__(self, config, dataset, **given) -> None:
+        super().__init__(config, dataset, **given)
         self.config = config
         try:
             self._build(config, dataset)

@@ -42,8 +42,8 @@ class PRECISETT(PRECISEUT):
         """
         return config["targeted_view"]
 
-    def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
+    def __init__(self, config, dataset, **given) -> None:
+        super().__init__(config, dataset, **given)
         with torch.random.fork_rng(
             devices=[]
         ):  # universal training draws the numbers that it draws in PRECISE-UT
