@@ -5,8 +5,8 @@ that tells all.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from logging import WARNING, getLogger
 from pathlib import Path
@@ -27,7 +27,7 @@ from recbole_precise.evaluation.parts import test_cases
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.models.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
-from recbole_precise.plugin.config import Config, command_line, given_arguments
+from recbole_precise.plugin.config import Config
 from recbole_precise.plugin.launch import (
     RECBOLES_PORT,
     check_launch,
@@ -70,25 +70,30 @@ def run(
     ip: str = "localhost",
     port: str | None = None,
     group_offset: int = 0,
+    *,
+    command_line: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
     """Run in this process, or in `nproc` processes of RecBole's kind (docs/distributed.md).
 
-    Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and
-        RecBole's 5678 where other
-    machines must know it.
+    Arguments and result as `recbole.quick_start.run`.
+
+    Args:
+        port: by default any free one, and RecBole's 5678 where other machines must know it.
+        command_line: as of `Config`.
     """
     check_launch(nproc, world_size, ip, port, group_offset)
     if nproc == 1 and world_size <= 0:
-        return run_recbole(model, dataset, config_file_list, config_dict, saved)
+        return run_recbole(
+            model, dataset, config_file_list, config_dict, saved, command_line=command_line
+        )
     if under_torchrun():
         raise ConfigError(
             "torchrun has started the processes already: leave out nproc and world_size."
         )
     import torch.multiprocessing as mp
 
-    Config(
-        model, dataset, config_file_list, config_dict
-    )  # a mistake is told before processes are started
+    # A mistake is reported before processes are started.
+    config = Config(model, dataset, config_file_list, config_dict, command_line=command_line)
     world_size = nproc if world_size == -1 else world_size
     port = port or (free_port() if world_size == nproc else RECBOLES_PORT)
     launch = {
@@ -103,7 +108,7 @@ def run(
         "config_dict": {**(config_dict or {}), **launch},
         "queue": queue,
         "saved": saved,
-        "arguments": given_arguments(),
+        "command_line": config.command_line,
     }
     start_processes(run_recboles, (model, dataset, config_file_list, kwargs), nproc)
     return None if queue.empty() else queue.get()
@@ -117,9 +122,7 @@ def run_recboles(rank: int, *args: Any) -> None:
             f"The last argument of run_recboles should be a dict, but got {type(kwargs)}"
         )
     kwargs["config_dict"] = {**kwargs.get("config_dict", {}), "local_rank": rank}
-    arguments = kwargs.pop("arguments", None)
-    with nullcontext() if arguments is None else command_line(arguments):
-        run_recbole(*args[:3], **kwargs)
+    run_recbole(*args[:3], **kwargs)
 
 
 def run_recbole(
@@ -129,17 +132,23 @@ def run_recbole(
     config_dict: Mapping[str, Any] | None = None,
     saved: bool = True,
     queue: Any = None,
+    *,
+    command_line: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train, validate and test a model; arguments and result as `recbole.quick_start.run_recbole`.
 
     With `saved`, the run directory holds result.json, config.yaml, ranks.npz, the weights and the
     log. With `resume`, a run goes on where it stopped, and one that has ended gives its result
-    again. Started by torchrun, it is one process of the run.
+    again. Started by torchrun, it is one process of the run. `command_line`: as of `Config`.
     """
     started = perf_counter()
     config_dict = {**(config_dict or {}), **torchrun_settings(config_dict or {})}
     config = Config(
-        model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict
+        model=model,
+        dataset=dataset,
+        config_file_list=config_file_list,
+        config_dict=config_dict,
+        command_line=command_line,
     )
     if config["threads"]:
         torch.set_num_threads(config["threads"])

@@ -86,8 +86,10 @@ _arguments: list[str] | None = None
 
 @contextlib.contextmanager
 def command_line(arguments: Iterable[str]) -> Iterator[None]:
-    """Within it, a Config reads these arguments instead of sys.argv and refuses those that it does
-    not know.
+    """Within it, a Config reads these arguments where its own `command_line` is left out.
+
+    Give `Config(..., command_line=...)` or `run(..., command_line=...)` instead; this spelling goes
+    once no command uses it.
     """
     global _arguments
     before, _arguments = _arguments, list(arguments)
@@ -98,7 +100,7 @@ def command_line(arguments: Iterable[str]) -> Iterator[None]:
 
 
 def given_arguments() -> list[str] | None:
-    """The arguments of `command_line`, for another process; None outside of it."""
+    """The arguments of the context `command_line`; None outside of it."""
     return _arguments
 
 
@@ -152,6 +154,8 @@ class Config(RecBoleConfig):
         config_dict: settings that go before those of files.
         drawn: keys of `config_dict` that a search drew; they may be idle beside the other values of
             their trial.
+        command_line: arguments `--key=value`, which override everything else; unknown ones are
+            refused. None reads sys.argv, as RecBole does, and skips those that it does not know.
 
     Raises:
         ConfigError, DataError: on a mistake in the settings, before any data is read.
@@ -165,7 +169,10 @@ class Config(RecBoleConfig):
         config_dict: Mapping[str, Any] | None = None,
         *,
         drawn: Iterable[str] = (),
+        command_line: Iterable[str] | None = None,
     ) -> None:
+        given = given_arguments() if command_line is None else list(command_line)
+        self._command_line = given
         self._where: dict[str, str] = {}
         # Keys that were not chosen for this run: drawn by a search, or repeated from a file that
         # this package wrote.
@@ -203,13 +210,19 @@ class Config(RecBoleConfig):
         return converted
 
     def _load_cmd_line(self) -> dict[str, Any]:
-        strict = _arguments is not None
-        if not strict and "ipykernel_launcher" in sys.argv[0]:
+        if self._command_line is not None:
+            pairs = parse_arguments(self._command_line, strict=True)
+        elif "ipykernel_launcher" in sys.argv[0]:
             return {}
-        pairs = parse_arguments(_arguments if strict else sys.argv[1:], strict=strict)
-        if not strict:
+        else:
+            pairs = parse_arguments(sys.argv[1:], strict=False)
             self._ignorable = set(pairs)
         return self._convert_config_dict(pairs, COMMAND_LINE)
+
+    @property
+    def command_line(self) -> list[str] | None:
+        """The arguments that a command was given, None where there was no command."""
+        return self.__dict__.get("_command_line")
 
     def _convert_config_dict(
         self, config_dict, where: str = DICT, typed: bool = False

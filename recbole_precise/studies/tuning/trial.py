@@ -12,7 +12,7 @@ from time import perf_counter, process_time
 from typing import Any
 
 from recbole_precise.errors import UserError
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 from recbole_precise.plugin.dataset import SequenceDataset
 from recbole_precise.plugin.preparation import create_dataset, data_preparation
 from recbole_precise.quick_start import train_model
@@ -35,14 +35,14 @@ class Task:
 
         `values` go before config files, and the command line before `values`.
         """
-        with command_line(self.arguments):
-            return Config(
-                self.model,
-                self.dataset,
-                list(self.config_files),
-                dict(values or {}),
-                drawn=values or (),
-            )
+        return Config(
+            self.model,
+            self.dataset,
+            list(self.config_files),
+            dict(values or {}),
+            drawn=values or (),
+            command_line=self.arguments,
+        )
 
 
 class PreparedData:
