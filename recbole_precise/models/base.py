@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.floors import Graph, unit_rows, window_edges
+from recbole_precise.nn.cached_catalogue import CachedCatalogue
 from recbole_precise.nn.memory import Memory, Recall
 from recbole_precise.nn.neighbours import Neighbours
 from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import Score
 from recbole_precise.nn.sequence_encoders import Transformer
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.versions import version_of
 from recbole_precise.plugin.dataset import SUPERVISED_FIELD, TRAINED_FIELD
 from recbole_precise.text.states import TokenStates
 from recbole_precise.training.phases import Phase
@@ -77,7 +77,7 @@ class TwoSidedRecommender(SequentialRecommender):
         self.saved_weights = saved_weights
         self.epochs = config["epochs"]
         self.text_encoder: dict | None = None
-        self._catalogue: tuple[tuple, Tensor] | None = None
+        self._catalogue = CachedCatalogue()
         self.neighbours: Neighbours | None = None
         self.neighbour_texts = 0.0
         self.neighbour_rows: FrozenText | None = (
@@ -224,8 +224,8 @@ class TwoSidedRecommender(SequentialRecommender):
         return self.objective(states, batch, catalogue)
 
     def forget_catalogue(self) -> None:
-        """Have the catalogue encoded anew when it is asked for next."""
-        self._catalogue = None
+        """Encode the catalogue again when it is asked for next."""
+        self._catalogue.forget()
 
     def encoded_catalogue(self) -> Tensor:
         """Vectors of the whole catalogue `[items, width]` before the score prepares them."""
@@ -236,14 +236,11 @@ class TwoSidedRecommender(SequentialRecommender):
         """Scoring vectors of the whole catalogue `[items, width]`, encoded once until a weight
         changes.
         """
-        key = version_of(self.parameters())
-        if self.training or self._catalogue is None or self._catalogue[0] != key:
-            vectors = self.score.item(self.encoded_catalogue())
-            self._catalogue = (
-                key,
-                vectors if self.neighbours is None else self.neighbours.of_items(vectors),
-            )
-        return self._catalogue[1]
+        return self._catalogue.get(self.parameters(), self._scored_items, renew=self.training)
+
+    def _scored_items(self) -> Tensor:
+        vectors = self.score.item(self.encoded_catalogue())
+        return vectors if self.neighbours is None else self.neighbours.of_items(vectors)
 
     @torch.no_grad()
     def user_vectors(self, interaction: Interaction) -> Tensor:
