@@ -38,6 +38,7 @@ from recbole_precise.plugin.launch import (
 )
 from recbole_precise.plugin.preparation import create_dataset, data_preparation
 from recbole_precise.plugin.trainer import get_trainer
+from recbole_precise.plugin.training_settings import cold_settings, processes_of, weights_to_load
 from recbole_precise.runs.checked import read_checked
 from recbole_precise.runs.checkpoint import write_json
 from recbole_precise.runs.folder import RunFolder
@@ -56,7 +57,6 @@ from recbole_precise.system.interrupts import mark_reported
 from recbole_precise.system.logs import log_to, on_a_terminal
 from recbole_precise.training.cold_report import cold_ranks, cold_report, write_cold_ranks
 from recbole_precise.training.processes import Processes, leave
-from recbole_precise.training.warm_start import first_weights
 
 
 def run(
@@ -158,7 +158,7 @@ def run_recbole(
             "files or config_dict."
         )
     init_seed(config["seed"], config["reproducibility"])
-    processes = Processes.of(config)
+    processes = processes_of(config)
     folder = _folder_of(config, processes) if saved else None
     saved_here = saved and processes.first
 
@@ -212,7 +212,7 @@ def _run(
     seconds["data"] = perf_counter() - started
     init_seed(config["seed"] + processes.rank, config["reproducibility"])
     begin = perf_counter()
-    model = build_model(config, train_data._dataset, lambda: first_weights(config))
+    model = build_model(config, train_data._dataset, weights_to_load(config))
     # A model with text has its item texts read, or their cache opened, while it is built.
     seconds["encode"] = perf_counter() - begin if getattr(model, "text_encoder", None) else 0.0
     logger.info(model)
@@ -275,7 +275,7 @@ def _run(
 
 def _cold(config: Config, model, train_set, test_set, folder: RunFolder) -> dict[str, Any]:
     """The ranking of the held-out items, told in the log; its ranks are left in cold.npz."""
-    found = cold_ranks(model, train_set, test_set, config)
+    found = cold_ranks(model, train_set, test_set, cold_settings(config))
     write_cold_ranks(folder.path / "cold.npz", found, train_set)
     report = cold_report(found, int(train_set.held_out.sum()))
     for protocol in found:
@@ -359,7 +359,7 @@ def _report(
         "seconds": dict(seconds),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "peak_memory_mb": peak_memory_mb(),
-        "environment": environment(config),
+        "environment": environment(config["device"]),
         "text_encoder": getattr(model, "text_encoder", None),
     }
 
@@ -469,7 +469,7 @@ def train_model(
         data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
     )
     init_seed(config["seed"], config["reproducibility"])
-    model = build_model(config, loaders[0]._dataset, lambda: first_weights(config))
+    model = build_model(config, loaders[0]._dataset, weights_to_load(config))
     trainer = get_trainer(config)(config, model)
     score, result = trainer.fit(
         loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn

@@ -162,10 +162,11 @@ def evaluate(run: FinishedRun, split: str = "test", *, cold: bool = True) -> dic
         and getattr(train_set, "held_out", None) is not None
         and run.loaders[2] is not None
     ):
+        from recbole_precise.plugin.training_settings import cold_settings
         from recbole_precise.training.cold_report import cold_ranks, cold_report
 
         report["cold"] = cold_report(
-            cold_ranks(run.model, train_set, run.loaders[2]._dataset, config),
+            cold_ranks(run.model, train_set, run.loaders[2]._dataset, cold_settings(config)),
             int(train_set.held_out.sum()),
         )
     return report

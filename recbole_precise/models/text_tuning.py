@@ -16,7 +16,7 @@ from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.models.base import SavedWeights, require
 from recbole_precise.nn.text_adapter import TextAdapter, Tuning, nearby_pairs
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.training.processes import Processes
+from recbole_precise.plugin.training_settings import processes_of
 
 _NAME = "text_adapter"  # of the module in a model, and so of its tensors among saved weights
 
@@ -41,7 +41,7 @@ def text_vectors(
     text = FrozenText(pooled, scaled)
     if is_tuned(config):
         if getattr(model, _NAME, None) is None:
-            processes = Processes.of(config)
+            processes = processes_of(config)
             values = processes.first_does(
                 lambda: _adapter(config, dataset, text, model.saved_weights).state_dict()
             )  # trained once, the same in all processes

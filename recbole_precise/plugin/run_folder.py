@@ -58,7 +58,7 @@ def make_folder(
         held.enter_context(folder.hold())
         folder.claim(bool(config["resume"]))
         if not folder.begun:
-            write_settings(folder.path / "config.yaml", config)
+            write_settings(folder.path / "config.yaml", config.final_config_dict)
         if not (folder.begun and (folder.path / ITEMS).exists()):
             keep_names(folder.path, train_set, described(train_set))
 

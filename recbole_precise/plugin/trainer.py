@@ -30,14 +30,13 @@ from recbole_precise.plugin.run_folder import (
     save_now,
     settings_of,
 )
-from recbole_precise.plugin.training_settings import loop_settings
+from recbole_precise.plugin.training_settings import loop_settings, processes_of
 from recbole_precise.runs.folder import RunFolder
 from recbole_precise.training import judging
 from recbole_precise.training.checkpoints import Checkpoints
 from recbole_precise.training.events import EventWriter
 from recbole_precise.training.loop import Evaluated, TrainingLoop, other_parameter
 from recbole_precise.training.memory import keep_freed_memory
-from recbole_precise.training.processes import Processes
 from recbole_precise.training.progress import Progress
 
 #: Settings that RecBole's trainers read as attributes.
@@ -73,7 +72,7 @@ class PreciseTrainer(Trainer):
         # of several processes it knows those with GPUs and one phase alone.
         self.config = config
         self.device = config["device"]
-        self.processes = Processes.of(config)
+        self.processes = processes_of(config)
         self.model = self.processes.join(model, self.device)
         self.logger = getLogger()
         self._set_folder(choose_folder(config, self.processes))

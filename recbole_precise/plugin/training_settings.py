@@ -2,10 +2,39 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
+from torch import Tensor
+
+from recbole_precise.training.cold_report import ColdSettings
 from recbole_precise.training.judging import RankingSettings
+from recbole_precise.training.processes import ALONE, Processes
 from recbole_precise.training.settings import CHECKPOINT_SECONDS, LoopSettings
+from recbole_precise.training.warm_start import first_weights
+
+
+def processes_of(config: Any) -> Processes:
+    """The processes that joined a group when `config` was made; this one alone without a group."""
+    if config["single_spec"] is not False:
+        return ALONE
+    return Processes.joined(config["device"])
+
+
+def weights_to_load(config: Any) -> Callable[[], Mapping[str, Tensor] | None]:
+    """A function that gives the weights from which the training of a run starts, or None."""
+    return lambda: first_weights(config["run_dir"], bool(config["resume"]), config["warm_start"])
+
+
+def cold_settings(config: Any) -> ColdSettings:
+    """What the report on held-out items is set to."""
+    return ColdSettings(
+        model=config["model"],
+        longest=int(config["MAX_ITEM_LIST_LENGTH"]),
+        mask_history=bool(config["mask_history"]),
+        seed=config["seed"],
+        device=config["device"],
+    )
 
 
 def loop_settings(config: Any) -> LoopSettings:

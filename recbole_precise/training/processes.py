@@ -43,14 +43,13 @@ class Processes:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def of(cls, config: Any) -> Processes:
-        """Those that joined a process group when `config` was made.
+    def joined(cls, device: torch.device) -> Processes:
+        """Those of the process group that this process has joined.
 
-        One alone where it made none.
+        Args:
+            device: of this process.
         """
-        if config["single_spec"] is not False:
-            return cls()
-        return cls(distributed.get_rank(), distributed.get_world_size(), config["device"])
+        return cls(distributed.get_rank(), distributed.get_world_size(), device)
 
     @property
     def first(self) -> bool:

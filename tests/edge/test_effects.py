@@ -358,7 +358,8 @@ def test_a_file_that_repeats_the_defaults_is_taken(model: str, tmp_path: Path):
 def test_the_settings_of_a_run_are_taken_whole_also_when_a_change_makes_some_idle(
     model: str, settings: dict, tmp_path: Path
 ):
-    write_settings(tmp_path / "config.yaml", Config(model, "ml-100k", config_dict=settings))
+    given = Config(model, "ml-100k", config_dict=settings).final_config_dict
+    write_settings(tmp_path / "config.yaml", given)
     again = Config(config_file_list=[tmp_path / "config.yaml"])
     assert again["model"] == model
     changed = Config(

@@ -345,7 +345,7 @@ class Replay:
         for arm, model in self.arms.items():
             run = RunFolder(self.folder.path / f"{arm}-reload")
             make_folder(run.path, "a model")
-            write_settings(run.path / "config.yaml", self.config)
+            write_settings(run.path / "config.yaml", self.config.final_config_dict)
             names = described(self.train_part)
             keep_names(run.path, self.train_part, names, trained=self.trained)
             run.save_final(
