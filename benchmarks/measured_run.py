@@ -181,6 +181,11 @@ def targets_of(loader) -> int:
     return loader._dataset.inter_num
 
 
+def _phase_of(trainer):
+    """The phase that a trainer of ours is in; None for RecBole's."""
+    return getattr(getattr(trainer, "loop", None), "phase", None)
+
+
 class Stopwatch:
     """Takes the place of a trainer's `_train_epoch`: of each phase the first epoch is a short
     warm-up, the second is timed.
@@ -195,7 +200,7 @@ class Stopwatch:
         trainer._train_epoch = self
 
     def __call__(self, loader, *args, **kwargs):
-        phase = getattr(getattr(self.trainer, "_phase", None), "name", "train")
+        phase = getattr(_phase_of(self.trainer), "name", "train")
         if phase not in self.warm:
             self.warm.add(phase)
             return self.train_epoch(FirstBatches(loader, None, self.seconds / 4), *args, **kwargs)

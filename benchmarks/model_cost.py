@@ -299,7 +299,7 @@ def run(
         ready.append(prepared)
         known = prepared.config.final_config_dict
         sizes[case.name] = {key: known[key] for key in SIZES if known.get(key) is not None}
-        machine = machine or environment(prepared.config)
+        machine = machine or environment(prepared.config["device"])
     prepare_process(ready)
     measured: dict[str, list[dict[str, Any]]] = {}
     long: set[str] = set()

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from logging import getLogger
 from pathlib import Path
@@ -20,11 +20,11 @@ from recbole.utils import init_seed
 
 from recbole_precise import registry
 from recbole_precise.config import read_settings
-from recbole_precise.data.item_text import encoding_options
 from recbole_precise.data.new_items import read_new_items
 from recbole_precise.errors import CheckpointError, ConfigError, DataError, TextError
 from recbole_precise.models.build import build_model
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
+from recbole_precise.plugin.data_settings import encoding_options
 from recbole_precise.plugin.pickles.checkpoints import (
     apply_changes,
     check_other_parameter,
@@ -91,8 +91,18 @@ class SavedRun:
     known: Vocabulary | None
 
     @classmethod
-    def read(cls, path: str | os.PathLike, changes: Mapping[str, Any] | None) -> SavedRun:
+    def read(
+        cls,
+        path: str | os.PathLike,
+        changes: Mapping[str, Any] | None,
+        command_line: Sequence[str] | None = None,
+    ) -> SavedRun:
         """Read settings, weights and vocabulary.
+
+        Args:
+            path: a run directory, the model.safetensors in one, or a .pth that RecBole wrote.
+            changes: settings that override those of the run.
+            command_line: as of `Config`.
 
         Raises:
             CheckpointError: there is no finished run, or a file of it is damaged.
@@ -112,7 +122,7 @@ class SavedRun:
             )
             return cls(path, config, checkpoint["state_dict"], other, {}, None)
         run = find_run(path)
-        config = config_of(run.path, changes)
+        config = config_of(run.path, changes, command_line)
         known = read_vocabulary(run.path)
         weights, other = run.load_weights()
         state = run.load_final()
@@ -221,8 +231,12 @@ class SavedRun:
         )
 
 
-def config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
-    """The settings that a run directory holds, changed."""
+def config_of(
+    run_dir: Path,
+    changes: Mapping[str, Any] | None,
+    command_line: Sequence[str] | None = None,
+) -> Config:
+    """The settings that a run directory holds, changed; `command_line` is as of `Config`."""
     settings = run_dir / "config.yaml"
     check_file(run_dir, settings.name)
     if not settings.is_file():
@@ -240,7 +254,12 @@ def config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
             f"'{run_dir}' holds a run of {then.get('model')}, not of "
             f"{registry.resolve(str(model)).name}."
         )
-    return Config(model=model, config_file_list=[str(settings)], config_dict=changes)
+    return Config(
+        model=model,
+        config_file_list=[str(settings)],
+        config_dict=changes,
+        command_line=command_line,
+    )
 
 
 def check_model_is_known(settings: Mapping[str, Any], run_dir: Path) -> None:
@@ -261,13 +280,17 @@ def check_model_is_known(settings: Mapping[str, Any], run_dir: Path) -> None:
 
 @with_settings_of_a_file
 def load_data_and_model(
-    model_file: str | os.PathLike, config_dict: Mapping[str, Any] | None = None
+    model_file: str | os.PathLike,
+    config_dict: Mapping[str, Any] | None = None,
+    *,
+    command_line: Sequence[str] | None = None,
 ) -> tuple[Any, ...]:
     """Load a run as `recbole.quick_start.load_data_and_model` does, by name.
 
     Args:
         model_file: a run directory, the model.safetensors in one, or a .pth that RecBole wrote.
         config_dict: settings to change, such as `data_path` on another machine.
+        command_line: as of `Config`.
 
     Returns:
         (config, model, dataset, train_data, valid_data, test_data)
@@ -276,17 +299,20 @@ def load_data_and_model(
         CheckpointError: there is no finished run, a file of it is damaged, or it cannot be asked
             about these data.
     """
-    saved = SavedRun.read(model_file, config_dict)
+    saved = SavedRun.read(model_file, config_dict, command_line)
     dataset, *loaders = saved.data()
     _warn_of(saved.difference(dataset))
     return saved.config, saved.model(loaders[0]._dataset), dataset, *loaders
 
 
 def load_data(
-    run_dir: str | os.PathLike, config_dict: Mapping[str, Any] | None = None
+    run_dir: str | os.PathLike,
+    config_dict: Mapping[str, Any] | None = None,
+    *,
+    command_line: Sequence[str] | None = None,
 ) -> tuple[Any, ...]:
     """(config, dataset, train_data, valid_data, test_data) of a run, without its model."""
-    saved = SavedRun.read(run_dir, config_dict)
+    saved = SavedRun.read(run_dir, config_dict, command_line)
     dataset, *loaders = saved.data()
     _warn_of(saved.difference(dataset))
     return saved.config, dataset, *loaders
@@ -315,23 +341,21 @@ def load_finished(
         CheckpointError: there is no finished run, or it cannot be asked about these data.
         ConfigError: a model that reads no text cannot rank new items.
     """
-    with command_line([]):
-        saved = SavedRun.read(run_dir, dict(settings))
-        if whole_histories and saved.known is not None:
-            init_seed(saved.config["seed"], saved.config["reproducibility"])
-            dataset = create_dataset(saved.config, saved.known, whole_histories=True)
-            saved.check(dataset)
-            loaders: tuple = ()
-            if hasattr(dataset, "prepare_histories"):
-                dataset.prepare_histories()
-                model = saved.model(dataset)
-            else:
-                model = None
-                loaders = ()
+    saved = SavedRun.read(run_dir, dict(settings), command_line=[])
+    if whole_histories and saved.known is not None:
+        init_seed(saved.config["seed"], saved.config["reproducibility"])
+        dataset = create_dataset(saved.config, saved.known, whole_histories=True)
+        saved.check(dataset)
+        loaders: tuple = ()
+        if hasattr(dataset, "prepare_histories"):
+            dataset.prepare_histories()
+            model = saved.model(dataset)
         else:
-            dataset, *parts = saved.data()
-            loaders = tuple(parts)
-            model = saved.model(loaders[0]._dataset)
+            model, loaders = None, ()
+    else:
+        dataset, *parts = saved.data()
+        loaders = tuple(parts)
+        model = saved.model(loaders[0]._dataset)
     if model is not None:
         model.eval()
     config = saved.config

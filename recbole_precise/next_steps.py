@@ -11,7 +11,6 @@ from typing import Any
 
 from recbole.utils import ModelType
 
-from recbole_precise.plugin.config import given_arguments
 from recbole_precise.plugin.launch import under_torchrun
 
 _COMMAND = "recbole-precise"
@@ -29,7 +28,7 @@ def resume_command(config: Any, run_dir: Path, config_files: Sequence[object] | 
     words = [f"--run_dir={run_dir}", "--resume=True"]
     if config["nproc"] and not under_torchrun():
         words.append(f"--nproc={config['nproc']}")
-    arguments = given_arguments()
+    arguments = getattr(config, "command_line", None)
     if arguments is None or under_torchrun():
         return shlex.join(words)
     model = config["model_source"] or config["model"]
@@ -50,7 +49,7 @@ def after_a_run(config: Any, run_dir: Path, dataset: Any) -> str | None:
         run_dir: its directory.
         dataset: RecBole's, for the name of a user.
     """
-    if given_arguments() is None:
+    if getattr(config, "command_line", None) is None:
         return None
     asked = [f"--run_dir={run_dir}"]
     if config["model_source"]:

@@ -5,8 +5,8 @@ that tells all.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Mapping, MutableMapping
-from contextlib import ExitStack, nullcontext
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from logging import WARNING, getLogger
@@ -29,7 +29,7 @@ from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.files import write_json
 from recbole_precise.models.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
-from recbole_precise.plugin.config import Config, command_line, given_arguments
+from recbole_precise.plugin.config import Config
 from recbole_precise.plugin.launch import (
     RECBOLES_PORT,
     check_launch,
@@ -40,6 +40,7 @@ from recbole_precise.plugin.launch import (
 )
 from recbole_precise.plugin.preparation import create_dataset, data_preparation
 from recbole_precise.plugin.trainer import get_trainer
+from recbole_precise.plugin.training_settings import cold_settings, processes_of, weights_to_load
 from recbole_precise.registry import entry_of_class
 from recbole_precise.runs.checked import read_checked
 from recbole_precise.runs.folder import RunFolder
@@ -58,7 +59,6 @@ from recbole_precise.system.interrupts import mark_reported
 from recbole_precise.system.logs import log_to, on_a_terminal
 from recbole_precise.training.cold_report import cold_ranks, cold_report, write_cold_ranks
 from recbole_precise.training.processes import Processes, leave
-from recbole_precise.training.warm_start import first_weights
 
 
 def run(
@@ -72,25 +72,30 @@ def run(
     ip: str = "localhost",
     port: str | None = None,
     group_offset: int = 0,
+    *,
+    command_line: Sequence[str] | None = None,
 ) -> dict[str, Any] | None:
     """Run in this process, or in `nproc` processes of RecBole's kind (docs/distributed.md).
 
-    Arguments and result as `recbole.quick_start.run`. `port`: by default any free one, and
-        RecBole's 5678 where other
-    machines must know it.
+    Arguments and result as `recbole.quick_start.run`.
+
+    Args:
+        port: by default any free one, and RecBole's 5678 where other machines must know it.
+        command_line: as of `Config`.
     """
     check_launch(nproc, world_size, ip, port, group_offset)
     if nproc == 1 and world_size <= 0:
-        return run_recbole(model, dataset, config_file_list, config_dict, saved)
+        return run_recbole(
+            model, dataset, config_file_list, config_dict, saved, command_line=command_line
+        )
     if under_torchrun():
         raise ConfigError(
             "torchrun has started the processes already: leave out nproc and world_size."
         )
     import torch.multiprocessing as mp
 
-    Config(
-        model, dataset, config_file_list, config_dict
-    )  # a mistake is reported before processes are started
+    # A mistake is reported before processes are started.
+    config = Config(model, dataset, config_file_list, config_dict, command_line=command_line)
     world_size = nproc if world_size == -1 else world_size
     port = port or (free_port() if world_size == nproc else RECBOLES_PORT)
     launch = {
@@ -105,7 +110,7 @@ def run(
         "config_dict": {**(config_dict or {}), **launch},
         "queue": queue,
         "saved": saved,
-        "arguments": given_arguments(),
+        "command_line": config.command_line,
     }
     if isinstance(model, type):
         # A class travels to another process by name alone.
@@ -122,9 +127,7 @@ def run_recboles(rank: int, *args: Any) -> None:
             f"The last argument of run_recboles should be a dict, but got {type(kwargs)}"
         )
     kwargs["config_dict"] = {**kwargs.get("config_dict", {}), "local_rank": rank}
-    arguments = kwargs.pop("arguments", None)
-    with nullcontext() if arguments is None else command_line(arguments):
-        run_recbole(*args[:3], **kwargs)
+    run_recbole(*args[:3], **kwargs)
 
 
 def run_recbole(
@@ -134,17 +137,23 @@ def run_recbole(
     config_dict: Mapping[str, Any] | None = None,
     saved: bool = True,
     queue: Any = None,
+    *,
+    command_line: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """Train, validate and test a model; arguments and result as `recbole.quick_start.run_recbole`.
 
     With `saved`, the run directory holds result.json, config.yaml, ranks.npz, the weights and the
     log. With `resume`, a run goes on where it stopped, and one that has ended gives its result
-    again. Started by torchrun, it is one process of the run.
+    again. Started by torchrun, it is one process of the run. `command_line`: as of `Config`.
     """
     started = perf_counter()
     config_dict = {**(config_dict or {}), **torchrun_settings(config_dict or {})}
     config = Config(
-        model=model, dataset=dataset, config_file_list=config_file_list, config_dict=config_dict
+        model=model,
+        dataset=dataset,
+        config_file_list=config_file_list,
+        config_dict=config_dict,
+        command_line=command_line,
     )
     if config["threads"]:
         torch.set_num_threads(config["threads"])
@@ -154,7 +163,7 @@ def run_recbole(
             "files or config_dict."
         )
     init_seed(config["seed"], config["reproducibility"])
-    processes = Processes.of(config)
+    processes = processes_of(config)
     folder = _folder_of(config, processes) if saved else None
     own_folder = folder if processes.first else None  # only the first process writes
 
@@ -211,7 +220,7 @@ def _run(
     seconds["data"] = perf_counter() - started
     init_seed(config["seed"] + processes.rank, config["reproducibility"])
     begin = perf_counter()
-    model = build_model(config, train_data._dataset, lambda: first_weights(config))
+    model = build_model(config, train_data._dataset, weights_to_load(config))
     # A model with text has its item texts read, or their cache opened, while it is built.
     seconds["encode"] = perf_counter() - begin if getattr(model, "text_encoder", None) else 0.0
     logger.info(model)
@@ -274,7 +283,7 @@ def _run(
 
 def _cold(config: Config, model, train_set, test_set, folder: RunFolder) -> dict[str, Any]:
     """The ranking of the held-out items, told in the log; its ranks are left in cold.npz."""
-    found = cold_ranks(model, train_set, test_set, config)
+    found = cold_ranks(model, train_set, test_set, cold_settings(config))
     write_cold_ranks(folder.path / "cold.npz", found, train_set)
     report = cold_report(found, int(train_set.held_out.sum()))
     for protocol in found:
@@ -357,7 +366,7 @@ def _report(
         "seconds": dict(seconds),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "peak_memory_mb": peak_memory_mb(),
-        "environment": environment(config),
+        "environment": environment(config["device"]),
         "text_encoder": getattr(model, "text_encoder", None),
     }
 
@@ -468,7 +477,7 @@ def train_model(
         data_preparation(config, create_dataset(config)) if prepare is None else prepare(config)
     )
     init_seed(config["seed"], config["reproducibility"])
-    model = build_model(config, loaders[0]._dataset, lambda: first_weights(config))
+    model = build_model(config, loaders[0]._dataset, weights_to_load(config))
     trainer = get_trainer(config)(config, model)
     score, result = trainer.fit(
         loaders[0], loaders[1], verbose=False, saved=saved, callback_fn=callback_fn

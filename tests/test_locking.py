@@ -270,7 +270,8 @@ def test_the_directory_is_held_while_a_trainer_fits_through_recboles_interface(
     A second trainer of this process may come after it, another process not.
     """
     from recbole_precise.plugin.preparation import create_dataset, data_preparation
-    from recbole_precise.plugin.trainer import PreciseTrainer, get_trainer
+    from recbole_precise.plugin.trainer import get_trainer
+    from recbole_precise.training.loop import TrainingLoop
 
     settings = dict(argument[2:].split("=", 1) for argument in data)
     config = our_config(
@@ -283,13 +284,13 @@ def test_the_directory_is_held_while_a_trainer_fits_through_recboles_interface(
 
     model = get_model("Pop")(config, loaders[0]._dataset)
     held = []
-    train = PreciseTrainer._fit_phases
+    train = TrainingLoop.fit
 
     def looking(self, *args, **kwargs):
         held.append((tmp_path / "run" / LOCK).exists())
         return train(self, *args, **kwargs)
 
-    monkeypatch.setattr(PreciseTrainer, "_fit_phases", looking)
+    monkeypatch.setattr(TrainingLoop, "fit", looking)
     get_trainer(config)(config, model).fit(loaders[0], loaders[1], saved=True)
     assert held == [True] and not (tmp_path / "run" / LOCK).exists()
     holder = start_holder(tmp_path / "run")

@@ -200,8 +200,9 @@ def test_the_log_reads_like_recboles(finished) -> None:
 
 
 def test_config_yaml_gives_the_same_run_again(finished, tmp_path: Path) -> None:
+    from command_lines import command_line
+
     from recbole_precise import run_recbole
-    from recbole_precise.plugin.config import command_line
 
     folder, returned, _ = finished
     settings = yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8"))
@@ -277,8 +278,9 @@ def test_runs_in_one_second_get_directories_of_their_own(tmp_path: Path) -> None
 
 
 def test_a_run_that_saves_nothing(tmp_path: Path, monkeypatch) -> None:
+    from command_lines import command_line
+
     from recbole_precise import run_recbole
-    from recbole_precise.plugin.config import command_line
 
     monkeypatch.chdir(tmp_path)
     with command_line([]):
@@ -310,8 +312,9 @@ def _trial_settings(tmp_path: Path) -> dict:
 
 
 def test_objective_function(tmp_path: Path, monkeypatch) -> None:
+    from command_lines import command_line
+
     from recbole_precise import objective_function
-    from recbole_precise.plugin.config import command_line
 
     monkeypatch.chdir(tmp_path)
     with command_line([]):
@@ -331,10 +334,10 @@ def test_objective_function(tmp_path: Path, monkeypatch) -> None:
 
 def test_hyper_tuning(tmp_path: Path, monkeypatch) -> None:
     pytest.importorskip("hyperopt")
+    from command_lines import command_line
     from recbole.trainer import HyperTuning
 
     from recbole_precise import objective_function
-    from recbole_precise.plugin.config import command_line
 
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "fixed.yaml"

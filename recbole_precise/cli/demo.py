@@ -71,7 +71,6 @@ def demo(
         dataset: its name.
         models: the first is trained with all settings.
     """
-    from recbole_precise.plugin.config import command_line
     from recbole_precise.quick_start import run_recbole
     from recbole_precise.studies.text_tables import results_table
 
@@ -81,7 +80,6 @@ def demo(
         for model in models:
             own = dict(settings) if model == models[0] else shared
             file = own.setdefault("result_file", str(Path(folder, f"{model}.json")))
-            with command_line(as_words(own)):
-                run_recbole(model=model, dataset=dataset)
+            run_recbole(model=model, dataset=dataset, command_line=as_words(own))
             results.append(json.loads(Path(file).read_text(encoding="utf-8")))
     return "\n" + results_table(results)

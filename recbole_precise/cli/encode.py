@@ -30,11 +30,10 @@ def main(args: Namespace) -> None:
     """Encode the item texts of a data set, and say how many there are."""
     need_recbole()
     check_run_settings(args, args.model)
-    from recbole_precise.plugin.config import Config, command_line
+    from recbole_precise.plugin.config import Config
     from recbole_precise.plugin.preparation import create_dataset
 
-    with command_line(as_words(args.settings)):
-        config = Config(**run_of(args))
+    config = Config(**run_of(args), command_line=as_words(args.settings))
     try:
         tokens = create_dataset(config).token_states()
     except KeyboardInterrupt as interrupt:

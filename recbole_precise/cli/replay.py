@@ -164,7 +164,7 @@ def _check_settings(args: Namespace) -> None:
 
 def _config(args: Namespace, seed: int | None) -> Any:
     """The settings of one seed; defaults of the replay where nobody set them."""
-    from recbole_precise.plugin.config import Config, command_line
+    from recbole_precise.plugin.config import Config
 
     chosen = set(args.settings)
     for file in args.config_files or ():
@@ -174,8 +174,7 @@ def _config(args: Namespace, seed: int | None) -> Any:
     if seed is not None:
         words.append(f"--seed={seed}")
     run = {**run_of(args), "model": _MODEL}
-    with command_line(words):
-        config = Config(**run, config_dict=defaults, drawn=list(defaults))
+    config = Config(**run, config_dict=defaults, drawn=list(defaults), command_line=words)
     if config["threads"]:
         import torch
 

@@ -56,11 +56,9 @@ def main(args: Namespace) -> None:
     launch = _launch_of(args)
     need_recbole()
     check_run_settings(args, args.model)
-    from recbole_precise.plugin.config import command_line
     from recbole_precise.quick_start import run
 
-    with command_line(as_words(args.settings)):
-        run(**run_of(args), **launch)
+    run(**run_of(args), **launch, command_line=as_words(args.settings))
 
 
 def _launch_of(args: Namespace) -> dict[str, Any]:

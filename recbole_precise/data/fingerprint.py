@@ -60,9 +60,9 @@ def time_bits(times: np.ndarray) -> np.ndarray:
 
 def events_digest(
     user: np.ndarray,
-    users: Sequence[Any],
+    users: Sequence[Any] | np.ndarray,
     item: np.ndarray,
-    items: Sequence[Any],
+    items: Sequence[Any] | np.ndarray,
     times: np.ndarray | None,
 ) -> str:
     """Digest a set of events by what they say, not by how rows and names are numbered.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,93 +73,118 @@ def texts_by_id(
     return aligned
 
 
-def encoding_options(config: Any) -> dict[str, Any]:
-    """Arguments of `encode_cached` from the settings of a run."""
-    names = ("max_tokens", "batch_size", "dtype", "layers", "cache_dir")
-    given = {name: config[f"text_{name}"] for name in names if config[f"text_{name}"] is not None}
-    return {
-        "encoder": config["text_encoder"] or "auto",
-        "device": config["text_device"] or config["device"],
-        **given,
-    }
+@dataclass(frozen=True)
+class TextSettings:
+    """Which texts the items of a data set have, and how they are encoded.
+
+    Attributes:
+        model: that reads them, for messages.
+        dataset: its name, for messages.
+        item_file: the .item file.
+        item_field: column of the items' names.
+        template: over the columns of the file, as `item_text`; None where there is none.
+        text_file: read in the place of the .item file, None for that one.
+        separator: between the columns of the .item file.
+        file_encoding: of the file.
+        encoding: arguments of `encode_cached`.
+        progress: show a bar while texts are encoded.
+    """
+
+    model: str
+    dataset: str
+    item_file: Path
+    item_field: str
+    template: str | Sequence[str] | None = None
+    text_file: str | Path | None = None
+    separator: str = "\t"
+    file_encoding: str = "utf-8"
+    encoding: Mapping[str, Any] = field(default_factory=dict)
+    progress: bool = False
 
 
 class ItemTexts:
-    """Mixed into RecBole's Dataset: its items' texts by item id.
+    """The texts of a data set's items and their token states, read when they are asked for.
 
-    Attributes:
-        _states: the encoded texts once they were asked for, by the layer that they enter; a dict,
-            so that the parts of a split share it.
+    Args:
+        settings: which texts, and how they are encoded.
+        known: texts by item id that a finished run has kept, in the place of the files'.
     """
 
-    _states: dict[int | None, TokenStates]
+    def __init__(self, settings: TextSettings, known: Sequence[str] | None = None) -> None:
+        self.settings = settings
+        self._known = known
+        self._states: dict[int | None, TokenStates] = {}
 
-    def item_records(self) -> list[dict[str, str]]:
-        """Each item's columns as text, by item id; `{}` for the padding and for items without a
-        row.
-
-        Raises TextError when there is no file with item texts, DataError when it is malformed.
-        """
-        records = self._records()
-        return [
-            {},
-            *(records.get(str(token), {}) for token in self.field2id_token[self.iid_field][1:]),
-        ]
-
-    def token_states(self, below: int | None = None) -> TokenStates:
-        """Encoded item texts by item id, row 0 empty; encoded at most once, through the cache on
-        disk.
+    def records(self, names: Sequence[str]) -> list[dict[str, str]]:
+        """Each item's columns as text, by item id.
 
         Args:
+            names: of the items by their ids, the padding first.
+
+        Returns:
+            `{}` for the padding and for items without a row.
+
+        Raises:
+            TextError: there is no file with item texts.
+            DataError: the file is malformed.
+        """
+        records = self._read()
+        return [{}, *(records.get(str(name), {}) for name in names[1:])]
+
+    def states(self, names: Sequence[str], below: int | None = None) -> TokenStates:
+        """Encoded texts by item id, row 0 empty.
+
+        They are encoded at most once, through the cache on disk.
+
+        Args:
+            names: of the items by their ids, the padding first.
             below: states as they enter this layer of the encoder, counted from 0; None: as they
                 leave the last that is read.
 
-        Raises TextError when no text is configured or no item has one.
+        Raises:
+            TextError: no text is configured, or no item has one.
         """
         if below not in self._states:
-            layers = {} if below is None else {"layers": below, "raw": True}
-            encoding = {**encoding_options(self.config), **layers}
-            encoding["progress"] = bool(self.config["show_progress"])
-            self._states[below] = encode_cached(self.item_texts(report=True), **encoding)
+            options = {**self.settings.encoding, "progress": self.settings.progress}
+            if below is not None:
+                options.update(layers=below, raw=True)
+            self._states[below] = encode_cached(self.texts(names, report=True), **options)
         return self._states[below]
 
-    def item_texts(self, report: bool = False) -> list[str]:
+    def texts(self, names: Sequence[str], report: bool = False) -> list[str]:
         """Each item's text by item id, empty for the padding and for items without one.
 
         Args:
+            names: of the items by their ids, the padding first.
             report: log how many items have a text.
 
-        Raises TextError when no text is configured or no item has one.
+        Raises:
+            TextError: no text is configured, or no item has one.
         """
-        known = getattr(self, "known", None)
-        if known is not None and known.texts is not None:
-            return list(known.texts)
-        config, records = self.config, None
-        template = config["item_text"]
-        if template is None and config["text_file"] is not None:
-            records = self._records()
-            template = default_template(records, self.iid_field)
+        if self._known is not None:
+            return list(self._known)
+        settings = self.settings
+        records = None
+        template = settings.template
+        if template is None and settings.text_file is not None:
+            records = self._read()
+            template = default_template(records, settings.item_field)
         if template is None:
             raise TextError(
-                f"{config['model']} reads item texts, but {self.dataset_name} says nothing of "
+                f"{settings.model} reads item texts, but {settings.dataset} says nothing of "
                 "them: set item_text to a template over the "
                 'columns of .item, for example item_text: "{title}".'
             )
-        records = self._records() if records is None else records
-        where = str(config["text_file"] or self._item_file)
-        tokens = self.field2id_token[self.iid_field]
-        return texts_by_id(records, template, tokens, where, report)
+        records = self._read() if records is None else records
+        where = str(settings.text_file or settings.item_file)
+        return texts_by_id(records, template, names, where, report)
 
-    @property
-    def _item_file(self) -> Path:
-        return Path(self.dataset_path, f"{self.dataset_name}.item")
-
-    def _records(self) -> dict[str, dict[str, str]]:
-        config = self.config
+    def _read(self) -> Records:
+        settings = self.settings
         return read_records(
-            self._item_file,
-            config["text_file"],
-            self.iid_field,
-            config["field_separator"],
-            config["encoding"] or "utf-8",
+            settings.item_file,
+            settings.text_file,
+            settings.item_field,
+            settings.separator,
+            settings.file_encoding,
         )

@@ -4,6 +4,8 @@ a score.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 import torch
 from recbole.data.interaction import Interaction
@@ -12,6 +14,7 @@ from torch import Tensor, nn
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.floors import Graph, unit_rows, window_edges
+from recbole_precise.nn.cached_catalogue import CachedCatalogue
 from recbole_precise.nn.gated_items import GatedItems
 from recbole_precise.nn.item_encoders import ItemEncoder, members
 from recbole_precise.nn.item_tower import OneItemTower
@@ -21,10 +24,12 @@ from recbole_precise.nn.next_item import NextItems, next_item_targets
 from recbole_precise.nn.scoring import LearnedScale, Score
 from recbole_precise.nn.sequence_encoders import PackedEncoder, Transformer
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.nn.versions import version_of
 from recbole_precise.plugin.dataset import SUPERVISED_FIELD, TRAINED_FIELD
 from recbole_precise.text.states import TokenStates
 from recbole_precise.training.phases import Phase
+
+#: Gives the weights of a saved model, None where there are none.
+SavedWeights = Callable[[], Mapping[str, Tensor] | None]
 
 
 def build_transformer(config, width: int) -> Transformer:
@@ -64,11 +69,21 @@ class TwoSidedRecommender(SequentialRecommender):
     max_seq_length: int
     width: int
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config, dataset, *, saved_weights: SavedWeights | None = None) -> None:
+        """Build the model.
+
+        Args:
+            config: settings of the run.
+            dataset: the training part.
+            saved_weights: gives weights that are about to be loaded, None where there are none. A
+                text adapter among them is taken over instead of trained. It is called when an
+                adapter is needed, in the first of several processes alone.
+        """
         super().__init__(config, dataset)
+        self.saved_weights = saved_weights
         self.epochs = config["epochs"]
         self.text_encoder: dict | None = None
-        self._catalogue: tuple[tuple, Tensor] | None = None
+        self._catalogue = CachedCatalogue()
         self.neighbours: Neighbours | None = None
         self.neighbour_texts = 0.0
         # gives the texts of new items for the neighbours, where they are tuned
@@ -213,8 +228,8 @@ class TwoSidedRecommender(SequentialRecommender):
         return self.objective(states, batch, catalogue)
 
     def forget_catalogue(self) -> None:
-        """Forget the encoded catalogue, so that the next use encodes it again."""
-        self._catalogue = None
+        """Encode the catalogue again when it is asked for next."""
+        self._catalogue.forget()
 
     def encoded_catalogue(self) -> Tensor:
         """Vectors of the whole catalogue `[items, width]` before the score prepares them."""
@@ -225,14 +240,11 @@ class TwoSidedRecommender(SequentialRecommender):
         """Scoring vectors of the whole catalogue `[items, width]`, encoded once until a weight
         changes.
         """
-        key = version_of(self.parameters())
-        if self.training or self._catalogue is None or self._catalogue[0] != key:
-            vectors = self.score.item(self.encoded_catalogue())
-            self._catalogue = (
-                key,
-                vectors if self.neighbours is None else self.neighbours.of_items(vectors),
-            )
-        return self._catalogue[1]
+        return self._catalogue.get(self.parameters(), self._scored_items, renew=self.training)
+
+    def _scored_items(self) -> Tensor:
+        vectors = self.score.item(self.encoded_catalogue())
+        return vectors if self.neighbours is None else self.neighbours.of_items(vectors)
 
     @torch.no_grad()
     def user_vectors(self, interaction: Interaction) -> Tensor:

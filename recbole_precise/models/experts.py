@@ -18,6 +18,7 @@ from recbole_precise.models.backbones import Backbone, Histories, build_backbone
 from recbole_precise.models.base import TwoSidedRecommender, require
 from recbole_precise.models.near_items import add_near_items
 from recbole_precise.models.text_tuning import text_vectors
+from recbole_precise.nn.cached_catalogue import CachedCatalogue
 from recbole_precise.nn.experts import MeanPooling
 from recbole_precise.nn.gated_items import GatedItems, user_gated_softmax_loss
 from recbole_precise.nn.gates import TableGate, build_gate
@@ -37,7 +38,6 @@ from recbole_precise.nn.towers import (
     TextMlp,
     TextTower,
 )
-from recbole_precise.nn.versions import version_of
 from recbole_precise.text.states import TokenStates
 from recbole_precise.training.phases import Phase
 
@@ -98,8 +98,8 @@ class ExpertsRecommender(TwoSidedRecommender):
 
     item_encoder: GatedItems
 
-    def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
+    def __init__(self, config, dataset, **given) -> None:
+        super().__init__(config, dataset, **given)
         self.config = config
         self.width = config["embedding_size"]
         self.experts = tuple(name for name in EXPERTS if name in config["experts"])
@@ -136,7 +136,7 @@ class ExpertsRecommender(TwoSidedRecommender):
             }
         )
         self.score = Score("dot")
-        self._stacked: tuple[tuple, Tensor] | None = None
+        self._stacked = CachedCatalogue()
         add_near_items(self, config, dataset, text)
         self.loss = config["loss"]
         self.n_negatives = config["n_negatives"]
@@ -393,10 +393,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         """The experts' vectors of the whole catalogue `[items, experts, width]`."""
         if not self._keeps_stacked:
             return self._items().stacked(None)
-        key = version_of(self.parameters())
-        if self._stacked is None or self._stacked[0] != key:
-            self._stacked = (key, self._items().stacked(None))
-        return self._stacked[1]
+        return self._stacked.get(self.parameters(), lambda: self._items().stacked(None))
 
     def encoded_catalogue(self) -> Tensor:
         """Folded vectors of the whole catalogue `[items, folded width]`."""
@@ -406,7 +403,7 @@ class ExpertsRecommender(TwoSidedRecommender):
     def forget_catalogue(self) -> None:
         """With the experts' vectors that are kept beside their fold."""
         super().forget_catalogue()
-        self._stacked = None
+        self._stacked.forget()
 
     @property
     def cold_items(self) -> str:

@@ -36,8 +36,8 @@ class NextItemRecommender(TwoSidedRecommender):
 
     item_encoder: ItemEncoder
 
-    def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
+    def __init__(self, config, dataset, **given) -> None:
+        super().__init__(config, dataset, **given)
         self.config = config
         try:
             self._build(config, dataset)

@@ -41,14 +41,14 @@ class PAD(ExpertsRecommender):
 
     trained_to: Tensor
 
-    def __init__(self, config, dataset) -> None:
+    def __init__(self, config, dataset, **given) -> None:
         self.first = config["pretrained_expert"]
         self.copies = (
             self.first == "id"
             and "aligned" in config["experts"]
             and config["aligned_begins"] != "new"
         )
-        super().__init__(config, dataset)
+        super().__init__(config, dataset, **given)
         self.alignment = Alignment(
             config["align_kernel"], config["mmd_estimator"], config["mmd_bandwidth"],
             config["infonce_temperature"],

@@ -42,8 +42,8 @@ class PRECISETT(PRECISEUT):
         """
         return config["targeted_view"]
 
-    def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
+    def __init__(self, config, dataset, **given) -> None:
+        super().__init__(config, dataset, **given)
         # universal training draws the numbers that it draws in PRECISE-UT
         with torch.random.fork_rng(devices=[]):
             self.head = ConcatHead(self.width, self.max_seq_length, config["targeted_residual"])

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from recbole_precise.data.item_text import encoding_options
 from recbole_precise.models.base import require
 from recbole_precise.models.text_tuning import text_vectors
 from recbole_precise.nn.item_encoders import ItemEncoder
 from recbole_precise.nn.learning_text import LearningItems, LearningText, LearningTextVectors
 from recbole_precise.nn.residual_codes import CodeVectors
 from recbole_precise.nn.text_vectors import TextVectors
+from recbole_precise.plugin.data_settings import encoding_options
 from recbole_precise.text.encoder import HfEncoder
 from recbole_precise.text.language_model import load_language_model
 from recbole_precise.text.sources import resolve_encoder

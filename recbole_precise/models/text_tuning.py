@@ -4,43 +4,21 @@ together (docs/methods.md 2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import fields
 from logging import getLogger
 from time import perf_counter
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from recbole_precise.errors import ConfigError, DataError
-from recbole_precise.models.base import require
+from recbole_precise.models.base import SavedWeights, require
 from recbole_precise.nn.text_adapter import TextAdapter, Tuning, nearby_pairs
 from recbole_precise.nn.text_vectors import FrozenText
-from recbole_precise.training.processes import Processes
+from recbole_precise.plugin.training_settings import processes_of
 
 _NAME = "text_adapter"  # of the module in a model, and so of its tensors among saved weights
-_saved: ContextVar[Callable[[], Mapping[str, Tensor] | None]] = ContextVar(
-    "saved_weights", default=lambda: None
-)
-
-
-@contextmanager
-def going_on_with(weights: Callable[[], Mapping[str, Tensor] | None]) -> Iterator[None]:
-    """Models that are built inside train no text adapter but take that of saved weights, which are
-    about to be loaded.
-
-    Args:
-        weights: gives them, None where there are none; called when an adapter is needed, in the
-            first of several processes alone.
-    """
-    token = _saved.set(weights)
-    try:
-        yield
-    finally:
-        _saved.reset(token)
 
 
 def is_tuned(config) -> bool:
@@ -54,8 +32,8 @@ def text_vectors(
     """One frozen vector an item from the mean states `pooled [items, hidden]` of its text.
 
     With `text_tuning` through the adapter `model.text_adapter`, one for all that reads texts in the
-    model, which is trained here unless there is one already or `going_on_with` gives one. It sees
-    the training sequences of the dataset's view alone.
+    model, which is trained here unless there is one already or the model's `saved_weights` hold
+    one. It sees the training sequences of the dataset's view alone.
 
     Raises DataError where training has no pair to learn from, ConfigError where the adapter's
     training diverges.
@@ -63,9 +41,9 @@ def text_vectors(
     text = FrozenText(pooled, scaled)
     if is_tuned(config):
         if getattr(model, _NAME, None) is None:
-            processes = Processes.of(config)
+            processes = processes_of(config)
             values = processes.first_does(
-                lambda: _adapter(config, dataset, text).state_dict()
+                lambda: _adapter(config, dataset, text, model.saved_weights).state_dict()
             )  # trained once, the same in all processes
             adapter = TextAdapter(text.hidden_size, len(values["bias"]))
             adapter.take(values)
@@ -80,13 +58,14 @@ def tuning_of(config) -> Tuning:
     return Tuning(**{name: value for name, value in given.items() if value is not None})
 
 
-def _adapter(config, dataset, text: FrozenText) -> TextAdapter:
+def _adapter(config, dataset, text: FrozenText, saved_weights: SavedWeights | None) -> TextAdapter:
     """The saved adapter where there is one of this shape, else a trained one."""
     tuning = tuning_of(config)
     adapter = TextAdapter(text.hidden_size, tuning.width)
+    weights = None if saved_weights is None else saved_weights()
     saved = {
         name.removeprefix(f"{_NAME}."): values
-        for name, values in (_saved.get()() or {}).items()
+        for name, values in (weights or {}).items()
         if name.startswith(f"{_NAME}.")
     }
     if adapter.take(saved):

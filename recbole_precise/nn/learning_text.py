@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from recbole_precise.nn.cached_catalogue import CachedCatalogue
 from recbole_precise.nn.item_encoders import ItemEncoder, ItemPart, Words, members
 from recbole_precise.nn.text_vectors import FrozenText, TextVectors
-from recbole_precise.nn.versions import version_of
 from recbole_precise.text.encoder import batch_tokens, plan_batches
 from recbole_precise.text.language_model import LanguageModel
 from recbole_precise.text.states import TokenStates
@@ -174,7 +174,7 @@ class LearningItems(ItemEncoder):
         super().__init__([part], n_items)
         # within a step: place of each item among them or -1 [items], vectors [n, width]
         self._encoded: tuple[Tensor, Tensor] | None = None
-        self._all: tuple[tuple, Tensor] | None = None
+        self._all = CachedCatalogue()
 
     @contextlib.contextmanager
     def one_step(self) -> Iterator[None]:
@@ -220,10 +220,7 @@ class LearningItems(ItemEncoder):
         """
         if not self._remembers:
             return super().all_items()
-        key = (self.n_items, version_of(self.parameters()))
-        if self._all is None or self._all[0] != key:
-            self._all = (key, super().all_items())
-        return self._all[1]
+        return self._all.get(self.parameters(), super().all_items, also=self.n_items)
 
     @property
     def _remembers(self) -> bool:

@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from recbole_precise.nn.cached_catalogue import CachedCatalogue
 from recbole_precise.nn.item_encoders import ItemPart, Words, principal_projection
 from recbole_precise.nn.text_adapter import TextAdapter
-from recbole_precise.nn.versions import version_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -47,7 +47,7 @@ class FrozenText(nn.Module):
         self.plain = self._placed(values, self.has_text)
         # a tuple, for a submodule would be saved once for every part that reads texts
         self._adapters: tuple[TextAdapter, ...] = ()
-        self._tuned: tuple[tuple, Tensor] | None = None
+        self._tuned = CachedCatalogue()
 
     def _placed(self, values: Tensor, has_text: Tensor) -> Tensor:
         return torch.where(has_text[:, None], (values - self.mean) / self.scale, 0.0)
@@ -68,7 +68,7 @@ class FrozenText(nn.Module):
         It belongs to the model and is no submodule here.
         """
         self._adapters = (adapter,)
-        self._tuned = None
+        self._tuned.forget()
 
     @property
     def is_tuned(self) -> bool:
@@ -79,10 +79,10 @@ class FrozenText(nn.Module):
         """float32 `[items, hidden]`: what models read."""
         if not self._adapters:
             return self.plain
-        version = version_of(self._adapters[0].buffers())
-        if self._tuned is None or self._tuned[0] != version:
-            self._tuned = version, self._through_adapter(self.plain, self.has_text)
-        return self._tuned[1]
+        return self._tuned.get(
+            self._adapters[0].buffers(),
+            lambda: self._through_adapter(self.plain, self.has_text),
+        )
 
     def _through_adapter(self, plain: Tensor, has_text: Tensor) -> Tensor:
         for adapter in self._adapters:
@@ -111,13 +111,10 @@ class FrozenText(nn.Module):
 
         Bool `[new]`, which of them have a text.
         """
-        before = self.vectors
         plain, has_text = self._new_plain(vectors)
-        if self._tuned is not None:
-            self._tuned = (
-                self._tuned[0],
-                torch.cat([before, self._through_adapter(plain, has_text)]),
-            )
+        if self._adapters:
+            _ = self.vectors  # those of the items so far are not computed again
+            self._tuned.append(self._through_adapter(plain, has_text))
         self.plain = torch.cat([self.plain, plain])
         self.has_text = torch.cat([self.has_text, has_text])
         return has_text.cpu()
@@ -127,7 +124,7 @@ class FrozenText(nn.Module):
         twin = copy.copy(self)
         twin.plain = self.plain[:0].clone()
         twin.has_text = self.has_text[:0].clone()
-        twin._tuned = None
+        twin._tuned = CachedCatalogue()
         return twin
 
 

@@ -8,13 +8,12 @@ protocol).
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
@@ -89,26 +88,6 @@ _CATEGORIES = {
 #: Columns that RecBole loads of a data set that it does not know; a sequence needs times as well.
 _WITHOUT_TIMES = {"inter": ["user_id", "item_id"]}
 
-_arguments: list[str] | None = None
-
-
-@contextlib.contextmanager
-def command_line(arguments: Iterable[str]) -> Iterator[None]:
-    """Within it, a Config reads these arguments instead of sys.argv and refuses those that it does
-    not know.
-    """
-    global _arguments
-    before, _arguments = _arguments, list(arguments)
-    try:
-        yield
-    finally:
-        _arguments = before
-
-
-def given_arguments() -> list[str] | None:
-    """The arguments of `command_line`, for another process; None outside of it."""
-    return _arguments
-
 
 def _union(first: Mapping[str, list], second: Mapping[str, list]) -> dict[str, list]:
     """Columns to load that stand in either mapping."""
@@ -160,6 +139,8 @@ class Config(RecBoleConfig):
         config_dict: settings that override those of files.
         drawn: keys of `config_dict` that a search drew; they may be idle beside the other values of
             their trial.
+        command_line: arguments `--key=value`, which override everything else; unknown ones are
+            refused. None reads sys.argv, as RecBole does, and skips those that it does not know.
 
     Raises:
         ConfigError, DataError: on a mistake in the settings, before any data is read.
@@ -175,7 +156,9 @@ class Config(RecBoleConfig):
         config_dict: Mapping[str, Any] | None = None,
         *,
         drawn: Iterable[str] = (),
+        command_line: Iterable[str] | None = None,
     ) -> None:
+        self._command_line = None if command_line is None else list(command_line)
         self._where: dict[str, str] = {}
         # Keys that were not chosen for this run: drawn by a search, or repeated from a file that
         # this package wrote.
@@ -213,14 +196,19 @@ class Config(RecBoleConfig):
         return converted
 
     def _load_cmd_line(self) -> dict[str, Any]:
-        strict = _arguments is not None
-        if not strict and "ipykernel_launcher" in sys.argv[0]:
+        if self._command_line is not None:
+            pairs = parse_arguments(self._command_line, strict=True)
+        elif "ipykernel_launcher" in sys.argv[0]:
             return {}
-        given = sys.argv[1:] if _arguments is None else _arguments
-        pairs = parse_arguments(given, strict=strict)
-        if not strict:
+        else:
+            pairs = parse_arguments(sys.argv[1:], strict=False)
             self._ignorable = set(pairs)
         return self._convert_config_dict(pairs, COMMAND_LINE)
+
+    @property
+    def command_line(self) -> list[str] | None:
+        """The arguments that a command was given, None where there was no command."""
+        return self.__dict__.get("_command_line")
 
     def _convert_config_dict(
         self, config_dict, where: str = DICT, typed: bool = False

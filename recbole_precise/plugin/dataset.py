@@ -8,7 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,8 +20,6 @@ from torch import Tensor
 from recbole_precise.data import beforehand
 from recbole_precise.data.fingerprint import tie_keys
 from recbole_precise.data.holdout import hold_out
-from recbole_precise.data.item_text import ItemTexts
-from recbole_precise.data.loading import AtomicFiles
 from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
 from recbole_precise.data.sequences import (
     RowColumns,
@@ -32,10 +30,8 @@ from recbole_precise.data.sequences import (
 )
 from recbole_precise.data.splits import check_parts, split_rows
 from recbole_precise.data.ties import log_order
-from recbole_precise.errors import ConfigError, DataError, UserError, did_you_mean
-
-if TYPE_CHECKING:
-    from recbole_precise.runs.vocabulary import Vocabulary
+from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.plugin.atomic_dataset import AtomicDataset
 
 logger = logging.getLogger("recbole_precise")
 
@@ -52,6 +48,9 @@ class Rows(Interaction):
     """An Interaction whose columns are computed from a SequenceStore when they are asked for."""
 
     def __init__(self, columns: RowColumns) -> None:
+        self._take(columns)
+
+    def _take(self, columns: RowColumns) -> None:
         self.interaction = columns
         self.length = columns.end.numel()
 
@@ -64,13 +63,13 @@ class Rows(Interaction):
         )
 
     def _reindex(self, index) -> None:
-        self.__init__(self.interaction.take(index))
+        self._take(self.interaction.take(index))
 
     def __deepcopy__(self, memo) -> Rows:
         return Rows(self.interaction.take(slice(None)))
 
 
-class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
+class SequenceDataset(AtomicDataset):
     """RecBole's SequentialDataset, with each event stored once and rows that are indices into the
     store.
 
@@ -82,41 +81,18 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     Raises DataError, ConfigError: for files and settings that cannot be used.
     """
 
-    type_named = FeatureType
     store: SequenceStore
     all_events: SequenceStore  # of every part: the events of all users in all scenes
     held_out: Tensor | None = None  # bool [items]: no training row has them (holdout_items)
     _trained_on: SequenceDataset | None = (
         None  # of an evaluated part: the training part, where items or users are held out of it
     )
-    #: Of data that a finished run is asked about: the run's own names, texts and training events.
-    known: Vocabulary | None = None
-    whole_histories = False
     _views: dict[str, View] | None = (
         None  # of a part from `build`: the views of the scenes, which part it is, and what it sees
     )
-    _part, _scene_view = 0, "target"
-
-    def __init__(
-        self, config, known: Vocabulary | None = None, whole_histories: bool = False
-    ) -> None:
-        """Read the files that the settings name.
-
-        Args:
-            known: the vocabulary of a finished run. Its names keep their ids, what a model derives
-                from training comes from it, and events on items that it does not know are left out.
-            whole_histories: with `known`, keep every event on a known item, whatever the filters by
-                number of interactions or by rows of .user and .item say: they chose the vocabulary.
-        """
-        self.known = known
-        self.whole_histories = whole_histories and known is not None
-        self._states = {}
-        try:
-            super().__init__(config)
-        except UserError:
-            raise
-        except ValueError as error:  # what RecBole itself refuses
-            raise DataError(f"{config['data_path']}: {error}") from error
+    _part = 0
+    _scene_view = "target"
+    _given: beforehand.Beforehand | None = None  # the parts of rows that give their histories
 
     def _benchmark_presets(self) -> None:
         """RecBole's preparation of rows with lists, in the place of which `_lay_out_rows`
@@ -173,10 +149,13 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def _tie_key(self) -> np.ndarray:
         """uint64 `[interactions]`: a random order of events with equal times, by their names."""
         seed = self.config["tie_seed"]
-        columns = []
-        for field in (self.uid_field, self.iid_field):
-            columns += [self.inter_feat[field].numpy(), self.field2id_token[field]]
-        return tie_keys(*columns, seed=2020 if seed is None else seed)
+        return tie_keys(
+            self.inter_feat[self.uid_field].numpy(),
+            self.field2id_token[self.uid_field],
+            self.inter_feat[self.iid_field].numpy(),
+            self.field2id_token[self.iid_field],
+            seed=2020 if seed is None else seed,
+        )
 
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
@@ -221,8 +200,9 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
                 f"{settings['order']}."
             )
         self._change_feat_format()
-        store, index = self.store, None
-        if self.scenes.target is not None:
+        store = self.store
+        index = None
+        if store.marked is not None and self.scenes.target is not None:
             index = torch.nonzero(store.marked).squeeze(1)
             store = store.only(index)
         try:
@@ -253,7 +233,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
             self.held_out = self._known_held_out()
         elif self.config["holdout_items"] or self.config["holdout_users"]:
             self.held_out, training = hold_out(self, views)
-        parts = []
+        parts: list[SequenceDataset] = []
         for number in range(3):
             part = self.copy(self.inter_feat)
             part._views, part._part = (views if number else training), number
@@ -293,7 +273,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         """
         view = scene_view_of(self.config) or "target"
         store = self.all_events
-        if view == "target" and self.scenes.target is not None:
+        if view == "target" and self.scenes.target is not None and store.marked is not None:
             store = store.only(torch.nonzero(store.marked).squeeze(1))
         store, ends = store.with_next_events()
         if users is not None:
@@ -353,7 +333,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         `store` holds the longest known of each user.
         """
         self._aug_presets()
-        read, part = self.inter_feat, self._part_of_events()
+        read = self.inter_feat
+        part: Any = self._part_of_events()  # there are parts where rows give their histories
         user = read[self.uid_field]
         targets = {name: read[name] for name in read if name != self.uid_field}
         named = {f"{name}{self.config['LIST_SUFFIX']}": name for name in self._list_fields()}
@@ -379,12 +360,13 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
 
     def _build_beforehand(self) -> list[SequenceDataset]:
         """The parts of files that were split beforehand."""
-        self._given = None
         self._change_feat_format()
         given = self._given or beforehand.split_events(self.store, self._order_times)
         beforehand.check_parts(
             given,
-            dict(zip(beforehand.part_numbers(self.benchmark_filename_list), self._parts_files)),
+            dict(
+                zip(beforehand.part_numbers(self.benchmark_filename_list), self.files.parts_files)
+            ),
         )
         self._drop_unused_col()
         self._visible = self.inter_feat.interaction.visible
@@ -455,8 +437,8 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
         )
         return part
 
-    def _order_times(self, store: SequenceStore) -> np.ndarray:
-        """`[events]`: the times by which the events of a store are ordered."""
+    def _order_times(self, store: SequenceStore) -> Any:
+        """`[events]`: the times by which the events of a store are ordered; None without times."""
         return self._rounded_times(store) if self.config["time_order"] == "recbole" else store.times
 
     def _rounded_times(self, store: SequenceStore) -> np.ndarray:
@@ -546,7 +528,7 @@ class SequenceDataset(AtomicFiles, ItemTexts, SequentialDataset):
     def _windows(self) -> bool:
         return isinstance(self.inter_feat, Rows) and self.inter_feat.interaction.stride is not None
 
-    def raw_times(self) -> np.ndarray:
+    def raw_times(self) -> Any:
         """int64 or float64 `[events]`: times of the events of `store` as they stand in the file.
 
         Raises DataError for rows that were given with their histories, whose events have none.

@@ -182,24 +182,23 @@ def _without_objects(array: np.ndarray) -> np.ndarray:
 # --- Settings ---------------------------------------------------------------------------------
 
 
-def effective_settings(config: Any) -> dict[str, Any]:
+def effective_settings(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return all settings of a run as plain values that a config file may hold.
 
     The file then gives the same run again.
+
+    Args:
+        given: key -> value; `model`, `dataset` and `data_path` are among them.
     """
-    settings = {
-        key: _yaml_value(value)
-        for key, value in config.final_config_dict.items()
-        if key not in _NOT_SETTINGS
-    }
-    settings["model"] = config["model"]
-    settings["dataset"] = config["dataset"]
-    path = Path(str(config["data_path"]))
+    settings = {key: _yaml_value(value) for key, value in given.items() if key not in _NOT_SETTINGS}
+    settings["model"] = given["model"]
+    settings["dataset"] = given["dataset"]
+    path = Path(str(given["data_path"]))
     # RecBole appends the data set's name to data_path, and reads the one that it carries from its
     # own folder.
-    if config["dataset"] == "ml-100k":
+    if given["dataset"] == "ml-100k":
         settings.pop("data_path", None)
-    elif path.name == config["dataset"]:
+    elif path.name == given["dataset"]:
         settings["data_path"] = str(path.parent)
     sampling = settings.get("train_neg_sample_args")
     if isinstance(sampling, dict) and sampling.get("distribution") == "none":
@@ -207,13 +206,13 @@ def effective_settings(config: Any) -> dict[str, Any]:
     return settings
 
 
-def write_settings(path: Path, config: Any) -> None:
-    """Write config.yaml."""
+def write_settings(path: Path, settings: Mapping[str, Any]) -> None:
+    """Write config.yaml; the settings are as for `effective_settings`."""
     head = (
-        f"# Settings of a run of {config['model']} on {config['dataset']}; run it again with "
+        f"# Settings of a run of {settings['model']} on {settings['dataset']}; run it again with "
         f"--config_files={path.name}\n"
     )
-    text = head + settings_text(effective_settings(config))
+    text = head + settings_text(effective_settings(settings))
     write_atomically(
         path, lambda partial: partial.write_text(text, encoding="utf-8"), "the settings"
     )
@@ -282,11 +281,14 @@ def protocol_of(config: Any, item_num: int) -> dict[str, Any]:
     }
 
 
-def environment(config: Any) -> dict[str, Any]:
-    """Versions and machine, as far as they can change a number or a time."""
+def environment(device: Any) -> dict[str, Any]:
+    """Versions and machine, as far as they can change a number or a time.
+
+    Args:
+        device: of torch, where the model is.
+    """
     import torch
 
-    device = config["device"]
     return {
         "python": platform.python_version(),
         **{name: _version(name) for name in PACKAGES},

@@ -23,6 +23,7 @@ from recbole_precise.evaluation.metrics import rank_metric_names
 from recbole_precise.evaluation.slices import Cases, row_slices, slice_report
 from recbole_precise.finished import FinishedRun, load_finished
 from recbole_precise.plugin.trainer import get_trainer
+from recbole_precise.plugin.training_settings import cold_settings
 from recbole_precise.runs.checkpoint import write_json
 from recbole_precise.runs.folder import find_run
 from recbole_precise.runs.result import RESULT, metrics_of, numbers, protocol_of
@@ -248,7 +249,7 @@ def _evaluate(run: FinishedRun, run_dir: str, split: str, cold: bool) -> Evaluat
     cold_part = None
     if cold and exact and held_out is not None and run.loaders[2] is not None:
         cold_part = cold_report(
-            cold_ranks(run.model, train_set, run.loaders[2]._dataset, config),
+            cold_ranks(run.model, train_set, run.loaders[2]._dataset, cold_settings(config)),
             int(held_out.sum()),
         )
     return Evaluation(

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,27 @@ FLOORS = {"TextLast": False, "TextMean": True}
 _BATCH = 512
 
 
+@dataclass(frozen=True)
+class ColdSettings:
+    """What the report on held-out items is set to.
+
+    Attributes:
+        model: name of the model in the report.
+        longest: events of a history that the model reads.
+        mask_history: leave earlier items out of the ranking.
+        seed: what the model draws follows from it.
+        device: where the model is.
+    """
+
+    model: str
+    longest: int
+    mask_history: bool
+    seed: int
+    device: torch.device
+
+
 def cold_ranks(
-    model: Any, train_set: Any, test_set: Any, config: Any
+    model: Any, train_set: Any, test_set: Any, settings: ColdSettings
 ) -> dict[str, dict[str, ColdRanks]]:
     """Ranks among the held-out items: protocol -> name -> ranks; the names are the model's,
     TextLast and TextMean.
@@ -43,21 +63,21 @@ def cold_ranks(
     """
     store, field = test_set.store, test_set.iid_field
     held = train_set.held_out.numpy()
-    length = int(config["MAX_ITEM_LIST_LENGTH"])
+    length = settings.longest
     arrays = store.fields[field].numpy(), store.offsets.numpy(), store.user_ids.numpy()
     cases = {
         "events": cold_cases(*arrays, held, length),
         "test": _test_cases(test_set, held, length),
     }
     found: dict[str, dict[str, ColdRanks]] = {}
-    masked = bool(config["mask_history"])
+    masked = settings.mask_history
     for protocol, some in cases.items():
         if not len(some):
             continue
         rows = block_rows(None if hasattr(model, "user_vectors") else int(model.n_items))
-        scorer = _scorer(model, some, test_set, config, rows)
+        scorer = _scorer(model, some, test_set, settings, rows)
         with own_draws():
-            found[protocol] = {config["model"]: rank_cold(some, held, scorer, rows, masked)}
+            found[protocol] = {settings.model: rank_cold(some, held, scorer, rows, masked)}
         for name, floor in _text_floors(train_set).items():
             found[protocol][name] = rank_cold(
                 some, held, _floor_scorer(floor, some, arrays[0]), _BATCH, masked
@@ -96,7 +116,7 @@ def write_cold_ranks(path: Path, found: dict[str, dict[str, ColdRanks]], dataset
         np.asarray(dataset.field2id_token[field], dtype=str)
         for field in (dataset.uid_field, dataset.iid_field)
     )
-    arrays: dict[str, np.ndarray] = {}
+    arrays: dict[str, Any] = {}
     for protocol, ranks in found.items():
         for name, own in ranks.items():
             arrays |= {f"{protocol}/user": users[own.user], f"{protocol}/item": items[own.target]}
@@ -156,15 +176,15 @@ def batch_of(
 
 
 def _scorer(
-    model: Any, cases: ColdCases, dataset: Any, config: Any, block: int
+    model: Any, cases: ColdCases, dataset: Any, settings: ColdSettings, block: int
 ) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
     """Scores of at most `block` cases for candidates; the model always gets `block` rows."""
-    device = config["device"]
+    device = settings.device
     model.eval()
 
     @torch.no_grad()
     def score(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-        seed_block(config["seed"], int(rows[0]) // block)
+        seed_block(settings.seed, int(rows[0]) // block)
         return whole_block(np.resize(rows, block), candidates)[: len(rows)]
 
     def whole_block(rows: np.ndarray, candidates: np.ndarray) -> np.ndarray:

@@ -21,7 +21,10 @@ class EventWriter:
     """
 
     def __init__(self, folder: Path | None) -> None:
-        self._folder, self._writer, self._purge_step, self._open = folder, None, None, False
+        self._folder = folder
+        self._writer: Any = None
+        self._purge_step: int | None = None
+        self._open = False
 
     def move(self, folder: Path) -> None:
         """Write into another directory, if anywhere."""
@@ -33,13 +36,15 @@ class EventWriter:
 
         Those of earlier sessions from `purge_step` on are to be forgotten.
         """
-        self._open, self._purge_step = True, purge_step
+        self._open = True
+        self._purge_step = purge_step
 
     def close(self) -> None:
         """Finish the file; a later `open` begins another."""
         if self._writer is not None:
             self._try(self._writer.close)
-        self._writer, self._open = None, False
+        self._writer = None
+        self._open = False
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         """As SummaryWriter."""
@@ -62,7 +67,9 @@ class EventWriter:
             logging.getLogger().warning(
                 f"TensorBoard events end here ('{self._folder}': {error.strerror or error})."
             )
-            writer, self._writer, self._folder = self._writer, None, None
+            writer = self._writer
+            self._writer = None
+            self._folder = None
             if writer is not None:
                 with contextlib.suppress(OSError):
                     writer.close()

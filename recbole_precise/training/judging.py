@@ -4,7 +4,8 @@ loader's transform.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor
 from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.blocks import BLOCK_PAIRS, block_rows, blocks
 from recbole_precise.evaluation.draws import seed_block
-from recbole_precise.evaluation.list_metrics import is_list_metric, long_tail
+from recbole_precise.evaluation.list_metrics import exact_metrics, is_list_metric, long_tail
 from recbole_precise.evaluation.parts import training_item_counts
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
 from recbole_precise.evaluation.top_lists import ShownItems
@@ -33,18 +34,39 @@ RECBOLES_LIST_METRICS = (
 )
 
 
-def shown_items(config: Any, dataset: Any, training_part: Any) -> ShownItems | None:
-    """Counters of what is recommended for the rows of an evaluated part, empty yet; None where no
-    metric needs them.
+@dataclass(frozen=True)
+class RankingSettings:
+    """What the exact evaluation of a split is set to.
+
+    Attributes:
+        metrics: names of metrics that follow from ranks and top lists.
+        topk: their cutoffs.
+        seed: what the loader's transform and the model draw follows from it.
+        mask_history: leave all earlier items of a row's user out of its ranking.
+        budget_bytes: of work space beside a block of scores; it changes no rank.
+        tail_ratio: which items are the long tail; see `long_tail`.
+    """
+
+    metrics: Sequence[str]
+    topk: Sequence[int]
+    seed: int = 0
+    mask_history: bool = False
+    budget_bytes: int = 64 * 2**20
+    tail_ratio: float | None = None
+
+
+def shown_items(settings: RankingSettings, dataset: Any, training_part: Any) -> ShownItems | None:
+    """Counters of what is recommended for the rows of an evaluated part, empty yet.
 
     Args:
+        settings: of the evaluation; None is returned where none of its metrics needs counters.
         dataset: the evaluated part, ours or RecBole's.
         training_part: of the same data; needed for RecBole's, None where it is not known.
 
     Raises:
         ConfigError: the training events cannot be counted.
     """
-    if not any(map(is_list_metric, config["metrics"])):
+    if not any(map(is_list_metric, settings.metrics)):
         return None
     part = dataset if hasattr(dataset, "train_item_counts") else training_part
     if part is None:
@@ -54,7 +76,43 @@ def shown_items(config: Any, dataset: Any, training_part: Any) -> ShownItems | N
             "evaluated: call fit or know_training(train_data) first."
         )
     counts = training_item_counts(part)
-    return ShownItems(config["topk"], counts, long_tail(counts, config["tail_ratio"]))
+    return ShownItems(list(settings.topk), counts, long_tail(counts, settings.tail_ratio))
+
+
+def evaluate_exactly(
+    model: Any,
+    loader: Any,
+    device: torch.device,
+    settings: RankingSettings,
+    *,
+    training_part: Any = None,
+    score: Callable[[Any], Tensor] | None = None,
+    rows: int | None = None,
+    progress: Callable[[int], object] | None = None,
+    processes: Processes = ALONE,
+) -> tuple[Ranks, dict[str, float]]:
+    """Ranks of all rows of a split, and its metrics, the same in all processes.
+
+    Args:
+        training_part: as for `shown_items`.
+        score: as for `rank_split`, and so are the others.
+    """
+    shown = shown_items(settings, loader._dataset, training_part)
+    ranks = rank_split(
+        model,
+        loader,
+        device,
+        mask_history=settings.mask_history,
+        budget_bytes=settings.budget_bytes,
+        seed=settings.seed,
+        score=score,
+        progress=progress,
+        processes=processes,
+        rows=rows,
+        shown=shown,
+    )
+    exact = exact_metrics(ranks.rank, shown, settings.metrics, settings.topk)
+    return ranks, processes.agree(exact)
 
 
 def rank_split(
@@ -143,7 +201,7 @@ def score_by_pairs(model: Any, item_features: Any, n_items: int) -> Callable[[An
     return score
 
 
-def rates_pairs(model: Any, base: type) -> bool:
+def rates_pairs(model: Any, base: Any) -> bool:
     """Whether a model rates one item at a time, with no scores for all items but those of
     `base`.
     """

@@ -1,496 +1,638 @@
-"""Training in phases with early stopping, checkpoints and resume: the loop around epochs, without
-RecBole.
-"""
+"""Training in phases with early stopping, checkpoints and resume."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import monotonic, perf_counter, process_time
-from typing import Any
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from logging import getLogger
+from time import perf_counter, process_time
+from typing import Any, Protocol
 
 import torch
+from torch import nn
 
 from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.ranking import Ranks
 from recbole_precise.runs.folder import load_into
-from recbole_precise.runs.identity import (
-    catalogue_digest,
-    data_identity,
-    settings_identity,
-    text_identity,
-)
+from recbole_precise.runs.identity import catalogue_digest
 from recbole_precise.runs.packing import rng_state, set_rng_state
-from recbole_precise.runs.result import write_ranks
+from recbole_precise.training.checkpoints import Best, Checkpoints
+from recbole_precise.training.epochs import EpochRunner, LossFunction, move_to
 from recbole_precise.training.phases import Phase, check_phases, freeze_for, rate_groups
-from recbole_precise.training.processes import RareQuestion
+from recbole_precise.training.processes import ALONE, Processes
 from recbole_precise.training.progress import Progress
-from recbole_precise.training.steps import EarlyStopping, LossSum, Stepper
+from recbole_precise.training.reports import Loss, Reports, Silence
+from recbole_precise.training.schedule import learning_rate_factor
+from recbole_precise.training.settings import LoopSettings
+from recbole_precise.training.steps import EarlyStopping, LossSum
 from recbole_precise.training.views import phase_loaders
 from recbole_precise.training.warm_start import warm_start
 
-# A checkpoint at the end of an epoch may cost a twentieth of the time; epochs shorter than that
-# share one.
-_COST_SHARE = 20
+Callback = Callable[[int, float], object]
 
 
-class PhasedTraining:
-    """What `PreciseTrainer` adds to RecBole's loop. Everything here is deterministic but for the
-    moments of checkpoints.
+@dataclass(frozen=True)
+class Evaluated:
+    """Metrics of the validation rows.
 
-    A checkpoint holds all that the next batch depends on, so that a killed and resumed run
-    computes, bit for bit on a CPU, what an uninterrupted one does. Inside an epoch the loader is
-    brought back to its place by drawing the batches before it again.
+    Attributes:
+        shown: rounded for people.
+        exact: not rounded; early stopping reads them.
+        ranks: of the rows, None where the evaluator gives none.
     """
 
-    def _begin_phased(self) -> None:
+    shown: Mapping[str, float]
+    exact: Mapping[str, float]
+    ranks: Ranks | None = None
+
+
+class BuildOptimizer(Protocol):
+    """Makes the optimizer of a phase."""
+
+    def __call__(
+        self, *, params: Any, learning_rate: float, weight_decay: float
+    ) -> torch.optim.Optimizer:
+        """An optimizer over parameters, or over groups of them."""
+
+
+class TrainEpoch(Protocol):
+    """Trains one epoch."""
+
+    def __call__(self, loader: Any, epoch: int, *, show_progress: bool) -> Loss:
+        """The sum of the losses of the epoch."""
+
+
+@dataclass
+class _Session:
+    """One call of `TrainingLoop.fit`.
+
+    Attributes:
+        checkpoints: None where nothing is saved.
+        trainable: parameter name -> whether the model itself wants it trained.
+        first: the weights that the model was built with, where a phase starts from them.
+    """
+
+    checkpoints: Checkpoints | None
+    verbose: bool
+    show_progress: bool
+    callback: Callback | None
+    trainable: Mapping[str, bool]
+    first: Mapping[str, torch.Tensor] | None = None
+
+
+class TrainingLoop:
+    """Runs the phases of a model: epochs, validations, early stopping, checkpoints, resume.
+
+    Everything is deterministic but for the moments of checkpoints. A checkpoint holds all that the
+    next batch depends on, so that a killed and resumed run computes, bit for bit on a CPU, what an
+    uninterrupted one does.
+
+    Example:
+        >>> loop = TrainingLoop(
+        ...     model=model, device=device, settings=settings, build_optimizer=build_optimizer
+        ... )
+        >>> loop.fit(loader, None, phases=[Phase("train", epochs=3)])
+
+    Args:
+        model: a module that is trained; its methods `phases`, `set_phase` and `other_parameter`
+            are called where it has them.
+        device: where the model is.
+        settings: of the loop.
+        build_optimizer: makes the optimizer of a phase.
+        evaluate: (loader, show_progress) -> `Evaluated`; needed to validate.
+        train_epoch: takes the place of `train_epoch`, where several passes are one epoch.
+        tracks_batches: whether an epoch is one pass, so that a checkpoint can be inside it.
+        reports: who hears of epochs and validations.
+        processes: those that train the model together.
+        to_device: puts a batch on the device.
+        where: words before "epoch ..." in the message of a training that diverges.
+
+    Attributes:
+        progress: epochs, losses and phases so far.
+        phase: under way, None outside of `fit`.
+        best: the best weights of the last phase, None before any.
+        best_score: of the validations of the last phase; an infinity before any.
+        best_result: metrics of that validation, rounded for people.
+        train_losses: epoch -> sum of its losses.
+        valid_loader: the validation rows that are looked at.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any,
+        device: torch.device,
+        settings: LoopSettings,
+        build_optimizer: BuildOptimizer,
+        evaluate: Callable[[Any, bool], Evaluated] | None = None,
+        train_epoch: TrainEpoch | None = None,
+        tracks_batches: bool = True,
+        reports: Reports | None = None,
+        processes: Processes = ALONE,
+        to_device: Callable[[Any], Any] | None = None,
+        where: str = "",
+    ) -> None:
         self.progress = Progress()
-        self._phase: Phase | None = None
-        self._stepper: Stepper | None = None
-        self._averaged: Callable[[Any, Any], Any] | None = (
-            None  # the loss, its gradients averaged over the processes
+        self.phase: Phase | None = None
+        self.best: Best | None = None
+        self.best_score = -math.inf if settings.valid_metric_bigger else math.inf
+        self.best_result: Mapping[str, float] | None = None
+        self.train_losses: dict[int, Any] = {}
+        self.valid_loader: Any = None
+        self._model = model
+        self._settings = settings
+        self._build_optimizer = build_optimizer
+        self._evaluate = evaluate
+        self._train_epoch = self.train_epoch if train_epoch is None else train_epoch
+        self.tracks_batches = tracks_batches
+        self._reports = Silence() if reports is None else reports
+        self._processes = processes
+        self._epochs = EpochRunner(
+            model,
+            device,
+            settings,
+            processes=processes,
+            reports=self._reports,
+            to_device=move_to(device) if to_device is None else to_device,
+            where=where,
         )
-        self._best: dict[str, Any] | None = None  # weights, what is kept beside them, ranks
-        self._best_is_new = False
-        self._tracks_batches, self._saving = False, False
-        self._valid_data: Any = None
+        self._session: _Session | None = None
         self._generators: dict[str, torch.Generator | None] = {}
-        self._resumed_rng: dict[str, Any] = {}
-        self._identity: dict[str, Any] = {}
-        self._last_checkpoint, self._checkpoint_cost = monotonic(), 0.0
-        self._checkpoint_due = RareQuestion(self.processes)
+        self._resumed_draws: Mapping[str, Any] | None = None
+        self._epoch_started = 0.0
         self._ticked = 0.0
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer | None:
+        """Of the phase under way, or of the last one."""
+        return self._epochs.optimizer
+
+    @optimizer.setter
+    def optimizer(self, optimizer: torch.optim.Optimizer | None) -> None:
+        self._epochs.optimizer = optimizer
+
+    @property
+    def generators(self) -> tuple[torch.Generator | None, ...]:
+        """The generators of the loaders, whose states are part of a checkpoint."""
+        return tuple(self._generators.values())
 
     # --- The loop -----------------------------------------------------------------------------
 
-    def _fit_phases(
+    def fit(
         self,
-        train_data,
-        valid_data,
-        verbose: bool,
-        saved: bool,
-        show_progress: bool,
-        callback: Callable | None,
-    ):
-        self._valid_data, self._saving = valid_data, saved
-        phases = check_phases(
-            list(self.model.phases()) if hasattr(self.model, "phases") else self._default_phases()
-        )
-        self._tracks_batches = self._has_own_loop()
-        self._use(train_data, valid_data)
-        trainable = {
-            name: parameter.requires_grad for name, parameter in self.model.named_parameters()
-        }
-        self._identity = (
-            {
-                **self._settings_identity(),
-                "data": data_identity(train_data._dataset),
-                **text_identity(self.model),
-            }
-            if saved and self.processes.first
-            else {}
-        )
-        parts = None
-        if saved and self.config["resume"]:
-            if self._read_finished():
-                return self.best_valid_score, self.best_valid_result
-            parts = self._read_checkpoint()
-        if self.config["warm_start"]:
-            self._warm_start(train_data._dataset)
-        first = (
-            self._weights(copy=True)
-            if any(phase.starts_from is None for phase in phases[1:])
-            else None
-        )
-        if saved and self.processes.first:
-            self.tensorboard.open(self.progress.epoch if parts else None)
-        self._last_checkpoint = monotonic()
-        try:
-            for index in range(self.progress.phase, len(phases)):
-                phase = phases[index]
-                phase_train, phase_valid = phase_loaders(phase, train_data, valid_data)
-                self._use(phase_train, phase_valid)
-                self._begin_phase(phase, index, len(phases), trainable, first, parts, verbose)
-                parts = None
-                self._run_phase(phase, phase_train, phase_valid, verbose, show_progress, callback)
-                if self._best is None:
-                    self._keep_best()
-                self.progress.next_phase(phase.name, last=index == len(phases) - 1)
-            self._finish(self._valid_data, verbose, show_progress)
-        finally:
-            for name, parameter in self.model.named_parameters():
-                parameter.requires_grad_(trainable.get(name, True))
-            self._phase, self._tracks_batches = None, False
-            self.tensorboard.close()
-        return self.best_valid_score, self.best_valid_result
+        train: Any,
+        valid: Any,
+        *,
+        phases: Sequence[Phase] | None = None,
+        checkpoints: Checkpoints | None = None,
+        verbose: bool = True,
+        show_progress: bool = False,
+        callback: Callback | None = None,
+    ) -> tuple[float, Mapping[str, float] | None]:
+        """Train all phases.
 
-    def _use(self, train_data, valid_data) -> None:
-        """The loaders of what comes next: their generators are part of a checkpoint."""
-        self._valid_data = valid_data
+        Args:
+            train: loader of the training batches.
+            valid: loader of the validation rows; None validates nothing.
+            phases: default: those of the model.
+            checkpoints: of the run directory; None saves nothing.
+            verbose: log phases, epochs and validations.
+            show_progress: show bars.
+            callback: called with (epoch, validation score) after each validation.
+
+        Returns:
+            The best validation score of the last phase, and its metrics rounded for people.
+        """
+        planned = check_phases(list(self._phases() if phases is None else phases))
+        parameters = self._model.named_parameters()
+        trainable = {name: parameter.requires_grad for name, parameter in parameters}
+        self._session = _Session(checkpoints, verbose, show_progress, callback, trainable)
+        self._use(train, valid)
+        try:
+            # Importing RecBole's sequential models switches anomaly detection on for the whole
+            # process (sine.py): every backward pass is slower for it, and a NaN is a stack trace.
+            # Losses are checked here anyway.
+            with torch.autograd.set_detect_anomaly(False):
+                self._fit(train, valid, planned)
+        finally:
+            for name, parameter in self._model.named_parameters():
+                parameter.requires_grad_(trainable.get(name, True))
+            self.phase = None
+            self._epochs.rate_factor = None
+            self._session = None
+            self._reports.end()
+        return self.best_score, self.best_result
+
+    def _fit(self, train: Any, valid: Any, phases: Sequence[Phase]) -> None:
+        session = self._of_fit()
+        checkpoints = session.checkpoints
+        parts = None
+        if checkpoints is not None and checkpoints.resume:
+            if self._take_finished(checkpoints):
+                return
+            parts = self._take_checkpoint(checkpoints)
+        if self._settings.warm_start:
+            self._warm_start(self._settings.warm_start, train._dataset)
+        if any(phase.starts_from is None for phase in phases[1:]):
+            session.first = self._copy_weights()
+        if checkpoints is not None:
+            if self._processes.first:
+                self._reports.begin(self.progress.epoch if parts else None)
+            checkpoints.start_clock()
+        for index in range(self.progress.phase, len(phases)):
+            phase = phases[index]
+            phase_train, phase_valid = phase_loaders(phase, train, valid)
+            self._use(phase_train, phase_valid)
+            self._begin_phase(phase, index, len(phases), parts)
+            parts = None
+            self._run_phase(phase, phase_train)
+            if self.best is None:
+                self._keep_best(None)
+            self.progress.next_phase(phase.name, last=index == len(phases) - 1)
+        self._finish()
+
+    def _phases(self) -> list[Phase]:
+        if hasattr(self._model, "phases"):
+            return self._model.phases()
+        return [Phase(name="train", epochs=self._settings.epochs)]
+
+    def _use(self, train: Any, valid: Any) -> None:
+        """Take the loaders of what comes next: their generators are part of a checkpoint."""
+        self.valid_loader = valid
         self._generators = {
             name: getattr(loader, "generator", None)
-            for name, loader in (("train", train_data), ("valid", valid_data))
+            for name, loader in (("train", train), ("valid", valid))
         }
 
-    def _warm_start(self, dataset) -> None:
-        found = self.processes.first_does(
-            lambda: warm_start(self.model, self.config["warm_start"], catalogue_digest(dataset))
+    def _warm_start(self, run_dir: str, dataset: Any) -> None:
+        found = self._processes.first_does(
+            lambda: warm_start(self._model, run_dir, catalogue_digest(dataset))
         )
-        self.processes.share(self.model.state_dict().values())
-        self.logger.info(f"Warm start from '{self.config['warm_start']}': {found}")
+        self._processes.share(self._model.state_dict().values())
+        getLogger().info(f"Warm start from '{run_dir}': {found}")
+
+    # --- A phase ------------------------------------------------------------------------------
 
     def _begin_phase(
-        self, phase: Phase, index: int, total: int, trainable, first, parts, verbose: bool
+        self, phase: Phase, index: int, total: int, parts: Mapping[str, Any] | None
     ) -> None:
-        """Put weights, gradients and optimizer where the phase, or the checkpoint inside it, has
-        them.
-        """
+        """Put weights, gradients and optimizer where the phase, or a checkpoint in it, has them."""
+        session = self._of_fit()
         if index and parts is None:
-            load_into(
-                self.model,
-                first if phase.starts_from is None else self._best["weights"],
-                "the phase before",
-            )
-            self._best, self._best_is_new = None, False
-        self._phase = phase
-        if hasattr(self.model, "set_phase"):
-            self.model.set_phase(phase)
-        rate = self.learning_rate if phase.learning_rate is None else phase.learning_rate
-        decay = self.weight_decay if phase.weight_decay is None else phase.weight_decay
-        trained = freeze_for(phase, self.model, trainable)
-        groups = rate_groups(phase, self.model, trained, rate)
-        self.optimizer = (
-            self._build_optimizer(params=groups, learning_rate=rate, weight_decay=decay)
-            if trained
-            else None
-        )
-        self._stepper = self._averaged = None
-        if total > 1 and verbose:
+            self._load_start(phase)
+            self.best = None
+        self.phase = phase
+        if hasattr(self._model, "set_phase"):
+            self._model.set_phase(phase)
+        settings = self._settings
+        rate = settings.learning_rate if phase.learning_rate is None else phase.learning_rate
+        decay = settings.weight_decay if phase.weight_decay is None else phase.weight_decay
+        trained = freeze_for(phase, self._model, session.trainable)
+        groups = rate_groups(phase, self._model, trained, rate)
+        optimizer = None
+        if trained:
+            optimizer = self._build_optimizer(params=groups, learning_rate=rate, weight_decay=decay)
+        self._epochs.begin_phase(optimizer)
+        self._epochs.rate_factor = self._rate_factor(phase)
+        if total > 1 and session.verbose:
             counted = sum(parameter.numel() for parameter in trained)
-            self.logger.info(
+            getLogger().info(
                 f"phase {index + 1} of {total}, {phase.name}: at most {phase.epochs} epochs, "
                 f"learning rate {rate}, {counted} parameters trained"
             )
         if parts is not None:
             self._restore(parts)
-        self.best_valid_score = self._early_stopping(phase).best
-        self.best_valid_result = self.progress.best_result
+        self.best_score = self._early_stopping(phase).best
+        self.best_result = self.progress.best_result
 
-    def _run_phase(
-        self,
-        phase: Phase,
-        train_data,
-        valid_data,
-        verbose: bool,
-        show_progress: bool,
-        callback: Callable | None,
-    ) -> None:
+    def _load_start(self, phase: Phase) -> None:
+        """Load the weights that a phase behind another starts from."""
+        start = self._of_fit().first
+        if phase.starts_from is not None:
+            start = self._kept().weights
+        if start is None:
+            raise ValueError("the weights that the model was built with were not kept")
+        load_into(self._model, start, "the phase before")
+
+    def _rate_factor(self, phase: Phase) -> Callable[[int, int], float] | None:
+        """The schedule of the learning rate; None where every step has the same rate."""
+        schedule = self._settings.lr_schedule
+        warmup = self._settings.warmup_steps
+        if schedule == "constant" and not warmup:
+            return None
+
+        def factor(batch: int, batches: int) -> float:
+            step = (self.progress.epoch - self.progress.phase_start) * batches + batch
+            return learning_rate_factor(schedule, step, phase.epochs * batches, warmup)
+
+        return factor
+
+    def _run_phase(self, phase: Phase, train: Any) -> None:
         progress = self.progress
-        eval_step = min(self.config["eval_step"], phase.epochs)
-        validates = phase.validate and eval_step > 0 and bool(valid_data)
+        session = self._of_fit()
+        eval_step = min(self._settings.eval_step, phase.epochs)
+        validates = phase.validate and eval_step > 0 and bool(self.valid_loader)
         self._ticked = self._clock()
-        if (
-            validates
-            and phase.validate_start
-            and progress.best_score is None
-            and progress.epoch == progress.phase_start
-            and not progress.batch
-        ):
-            self._validate_start(phase, valid_data, verbose, show_progress)
+        at_start = progress.epoch == progress.phase_start and not progress.batch
+        if validates and phase.validate_start and progress.best_score is None and at_start:
+            self._validate_start(phase)
         while not progress.stopped and progress.epoch - progress.phase_start < phase.epochs:
             epoch = progress.epoch
             if progress.train_loss is None:
-                started = perf_counter()
-                self._epoch_started = started
-                loss = self._train_epoch(train_data, epoch, show_progress=show_progress)
-                progress.spend("train", perf_counter() - self._epoch_started)
-                progress.train_loss = loss
-                self.train_loss_dict[epoch] = sum(loss) if isinstance(loss, tuple) else loss
-                progress.history.append(
-                    {
-                        "epoch": epoch,
-                        "phase": phase.name,
-                        "train_loss": loss,
-                        "train_seconds": perf_counter() - started,
-                    }
-                )
-                self._log_epoch(epoch, perf_counter() - started, loss, verbose)
-                self._checkpoint_if(
-                    self.processes.agree(
-                        monotonic() - self._last_checkpoint > self._checkpoint_seconds()
-                    )
-                )
+                self._run_epoch(phase, train, epoch)
+                checkpoints = session.checkpoints
+                if checkpoints is not None and checkpoints.due_before_validation():
+                    self._checkpoint(checkpoints)
             if validates and (epoch - progress.phase_start + 1) % eval_step == 0:
-                self._validate(phase, valid_data, epoch, verbose, show_progress, callback)
+                self._validate(phase, epoch)
             self._tick()
-            if (
-                self.train_minutes
-                and not progress.stopped
-                and self.processes.agree(progress.clock_seconds >= 60 * self.train_minutes)
-            ):
-                progress.ended = "train_minutes"
-                self.logger.info(
-                    f"{self.train_minutes:g} minutes of training (train_minutes) are over after "
-                    f"epoch {epoch}"
-                )
+            self._stop_by_clock(epoch)
             progress.next_epoch()
-            pause = min(_COST_SHARE * self._checkpoint_cost, self._checkpoint_seconds())
-            self._checkpoint_if(self.processes.agree(monotonic() - self._last_checkpoint > pause))
+            if session.checkpoints is not None and session.checkpoints.due_after_epoch():
+                self._checkpoint(session.checkpoints)
 
-    def _validate_start(self, phase: Phase, valid_data, verbose: bool, show_progress: bool) -> None:
-        """The first bar to pass: what the phase starts from."""
-        progress, started = self.progress, perf_counter()
-        result = self.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
-        progress.best_exact, progress.best_result = self.results["valid"], dict(result)
-        progress.best_score = self.best_valid_score = progress.best_exact[self.valid_metric]
-        progress.best_epoch, self.best_valid_result = progress.phase_start - 1, result
-        progress.spend("evaluate", perf_counter() - started)
-        self._keep_best()
-        if verbose:
-            self.logger.info(
-                f"{phase.name} starts from {self.valid_metric} {progress.best_score:.6f}"
+    def _stop_by_clock(self, epoch: int) -> None:
+        minutes = self._settings.train_minutes
+        progress = self.progress
+        if not minutes or progress.stopped:
+            return
+        if self._processes.agree(progress.clock_seconds >= 60 * minutes):
+            progress.ended = "train_minutes"
+            getLogger().info(
+                f"{minutes:g} minutes of training (train_minutes) are over after epoch {epoch}"
             )
 
-    def _validate(
+    # --- An epoch -----------------------------------------------------------------------------
+
+    def _run_epoch(self, phase: Phase, train: Any, epoch: int) -> None:
+        progress = self.progress
+        session = self._of_fit()
+        started = perf_counter()
+        self._epoch_started = started
+        loss = self._train_epoch(train, epoch, show_progress=session.show_progress)
+        progress.spend("train", perf_counter() - self._epoch_started)
+        progress.train_loss = loss
+        self.train_losses[epoch] = sum(loss) if isinstance(loss, tuple) else loss
+        seconds = perf_counter() - started
+        progress.history.append(
+            {"epoch": epoch, "phase": phase.name, "train_loss": loss, "train_seconds": seconds}
+        )
+        self._reports.epoch(epoch, perf_counter() - started, loss, session.verbose)
+
+    def train_epoch(
         self,
-        phase: Phase,
-        valid_data,
+        loader: Any,
         epoch: int,
-        verbose: bool,
-        show_progress: bool,
-        callback: Callable | None,
-    ) -> None:
-        progress, started = self.progress, perf_counter()
-        result = self.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
-        exact = self.results["valid"]
-        score, seconds = exact[self.valid_metric], perf_counter() - started
+        loss_function: LossFunction | None = None,
+        *,
+        show_progress: bool = False,
+    ) -> Loss:
+        """One pass over the training data; inside `fit` from the batch where a resumed run stood.
+
+        Args:
+            loader: of the training batches.
+            epoch: its number.
+            loss_function: batch -> loss; default: the model's `calculate_loss`.
+            show_progress: show a bar.
+
+        Returns:
+            The sum of the losses.
+        """
+        tracked = self._session is not None and self.tracks_batches
+        return self._epochs.run(
+            loader,
+            epoch,
+            loss_function or self._model.calculate_loss,
+            progress=self.progress if tracked else None,
+            restore_draws=self._restore_draws,
+            after_step=self._checkpoint_inside,
+            show_progress=show_progress,
+        )
+
+    # --- Validation ---------------------------------------------------------------------------
+
+    def _measure(self) -> Evaluated:
+        if self._evaluate is None:
+            raise ValueError("a loop without `evaluate` cannot validate")
+        return self._evaluate(self.valid_loader, self._of_fit().show_progress)
+
+    def _validate_start(self, phase: Phase) -> None:
+        """Validate what the phase starts from: the first score that an epoch must reach."""
+        progress = self.progress
+        started = perf_counter()
+        found = self._measure()
+        self._take_best(found)
+        progress.best_epoch = progress.phase_start - 1
+        progress.spend("evaluate", perf_counter() - started)
+        self._keep_best(found.ranks)
+        if self._of_fit().verbose:
+            getLogger().info(
+                f"{phase.name} starts from {self._settings.valid_metric} {self.best_score:.6f}"
+            )
+
+    def _validate(self, phase: Phase, epoch: int) -> None:
+        progress = self.progress
+        session = self._of_fit()
+        started = perf_counter()
+        found = self._measure()
+        score = found.exact[self._settings.valid_metric]
+        seconds = perf_counter() - started
         progress.spend("evaluate", seconds)
         stopping = self._early_stopping(phase)
         improved, stopped = stopping.update(score)
         if stopped:
             progress.ended = "stopping_step"
-        progress.best_score, progress.waited = self.best_valid_score, self.cur_step = (
-            stopping.best,
-            stopping.waited,
+        progress.best_score = stopping.best
+        progress.waited = stopping.waited
+        self.best_score = stopping.best
+        progress.history[-1].update(valid_score=score, valid=found.exact, valid_seconds=seconds)
+        self._reports.validation(
+            epoch, seconds, score, found.shown, progress.evaluations, session.verbose
         )
-        progress.history[-1].update(valid_score=score, valid=exact, valid_seconds=seconds)
-        self._log_validation(epoch, seconds, score, result, progress.evaluations, verbose)
         progress.evaluations += 1
         if improved:
-            progress.best_epoch, progress.best_result, progress.best_exact = (
-                epoch,
-                dict(result),
-                exact,
-            )
-            self.best_valid_result = result
-            self._keep_best()
-        if callback:
-            with own_draws(*self._generators.values()):
-                callback(epoch, score)
-        if progress.stopped and verbose:
-            self.logger.info(f"Finished training, best eval result in epoch {progress.best_epoch}")
+            progress.best_epoch = epoch
+            self._take_best(found)
+            self._keep_best(found.ranks)
+        if session.callback is not None:
+            with own_draws(*self.generators):
+                session.callback(epoch, score)
+        if progress.stopped and session.verbose:
+            getLogger().info(f"Finished training, best eval result in epoch {progress.best_epoch}")
 
-    def _finish(self, valid_data, verbose: bool, show_progress: bool) -> None:
-        """After the last phase: a validation if there was none, and the files that a finished
-        training leaves.
-        """
+    def _take_best(self, found: Evaluated) -> None:
+        """Make a validation the best one."""
         progress = self.progress
-        if progress.best_result is None and valid_data and self.config["eval_step"] > 0:
+        progress.best_result = dict(found.shown)
+        progress.best_exact = dict(found.exact)
+        progress.best_score = found.exact[self._settings.valid_metric]
+        self.best_score = progress.best_score
+        self.best_result = found.shown
+
+    def _early_stopping(self, phase: Phase) -> EarlyStopping:
+        patience = self._settings.stopping_step
+        if phase.stopping_step is not None:
+            patience = phase.stopping_step
+        stopping = EarlyStopping(patience, self._settings.valid_metric_bigger)
+        if self.progress.best_score is not None:
+            stopping.best = self.progress.best_score
+            stopping.waited = self.progress.waited
+        return stopping
+
+    # --- The end ------------------------------------------------------------------------------
+
+    def _finish(self) -> None:
+        """Validate where no epoch was, and leave the files of a finished training."""
+        session = self._of_fit()
+        validates = bool(self.valid_loader) and self._settings.eval_step > 0
+        if self.progress.best_result is None and validates:
             # A model without training, or a last phase that does not look at the validation data.
-            started = perf_counter()
-            result = self.evaluate(valid_data, load_best_model=False, show_progress=show_progress)
-            progress.spend("evaluate", perf_counter() - started)
-            progress.best_result, progress.best_exact = dict(result), self.results["valid"]
-            self.best_valid_score, self.best_valid_result = (
-                self.results["valid"][self.valid_metric],
-                result,
-            )
-            progress.best_score = self.best_valid_score
-            if verbose:
-                self.logger.info(
-                    "valid result: \n"
-                    + "    ".join(f"{name} : {value}" for name, value in result.items())
-                )
-            if self._best is not None:
-                self._best["ranks"] = self.ranks.get("valid")
-        if self._best is None:
-            self._keep_best()
-        if not self._saving or not self.processes.first:
+            self._validate_end()
+        if self.best is None:
+            self._keep_best(None)
+        if session.checkpoints is None:
             return
-        if self._best["ranks"] is not None:
-            write_ranks(
-                self.run_folder.path / "ranks.npz",
-                {"valid": self._best["ranks"]},
-                valid_data._dataset,
-            )
-        state = {
-            "progress": progress.state(),
-            "identity": self._identity,
-            "rng": rng_state(self._generators),
-        }
-        self.run_folder.save_final(self._best["weights"], self._best["other"], state)
-        if verbose:
-            self.logger.info(f"Saved the best weights: {self.run_folder.weights}")
-        self._add_hparam_to_tensorboard(self.best_valid_score)
+        part = self.valid_loader._dataset if self.valid_loader else None
+        draws = rng_state(self._generators)
+        if session.checkpoints.finish(self._kept(), self.progress.state(), draws, part):
+            if session.verbose:
+                weights = session.checkpoints.folder.weights
+                getLogger().info(f"Saved the best weights: {weights}")
+            self._reports.finished(self.best_score)
+
+    def _validate_end(self) -> None:
+        started = perf_counter()
+        found = self._measure()
+        self.progress.spend("evaluate", perf_counter() - started)
+        self._take_best(found)
+        if self._of_fit().verbose:
+            shown = "    ".join(f"{name} : {value}" for name, value in found.shown.items())
+            getLogger().info("valid result: \n" + shown)
+        if self.best is None:
+            self._keep_best(found.ranks)
+        else:
+            self.best.ranks = found.ranks
+
+    # --- Clock --------------------------------------------------------------------------------
 
     def _clock(self) -> float:
-        return process_time() if self.config["train_clock"] == "processor" else perf_counter()
+        return process_time() if self._settings.train_clock == "processor" else perf_counter()
 
     def _tick(self) -> None:
-        """Book what has passed since the last tick on the clock of `train_minutes`."""
+        """Count what has passed since the last tick on the clock of `train_minutes`."""
         now = self._clock()
         self.progress.clock_seconds += now - self._ticked
         self._ticked = now
 
-    def _early_stopping(self, phase: Phase) -> EarlyStopping:
-        patience = self.stopping_step if phase.stopping_step is None else phase.stopping_step
-        stopping = EarlyStopping(patience, self.valid_metric_bigger)
-        if self.progress.best_score is not None:
-            stopping.best, stopping.waited = self.progress.best_score, self.progress.waited
-        return stopping
+    # --- Weights and checkpoints --------------------------------------------------------------
 
-    def _has_own_loop(self) -> bool:
-        """Whether the epoch is ours.
+    def _of_fit(self) -> _Session:
+        if self._session is None:
+            raise ValueError("this is part of `fit`")
+        return self._session
 
-        RecBole's trainers of single models make several passes that have one position each.
-        """
-        return type(self)._train_epoch.__module__ == "recbole_precise.plugin.trainer"
+    def _kept(self) -> Best:
+        if self.best is None:
+            raise ValueError("no weights were kept")
+        return self.best
 
-    # --- Checkpoints --------------------------------------------------------------------------
+    def _copy_weights(self) -> dict[str, torch.Tensor]:
+        state = self._model.state_dict()
+        return {name: value.detach().cpu().clone() for name, value in state.items()}
 
-    def _weights(self, copy: bool = False) -> dict[str, torch.Tensor]:
-        state = self.model.state_dict()
-        return (
-            {name: value.detach().cpu().clone() for name, value in state.items()}
-            if copy
-            else dict(state)
-        )
+    def _keep_best(self, ranks: Ranks | None) -> None:
+        self.best = Best(self._copy_weights(), other_parameter(self._model), ranks)
 
-    def _keep_best(self) -> None:
-        self._best = {
-            "weights": self._weights(copy=True),
-            "other": self._other_parameter(),
-            "ranks": self.ranks.get("valid"),
-        }
-        self._best_is_new = True
-
-    def _settings_identity(self) -> dict[str, Any]:
-        return {
-            "model_class": type(self.model).__name__,
-            "settings": settings_identity(self.config.final_config_dict),
-        }
-
-    def _checkpoint_seconds(self) -> float:
-        seconds = self.config["checkpoint_seconds"]
-        return 60.0 if seconds is None else seconds
-
-    def _maybe_checkpoint(self, losses: LossSum) -> None:
+    def _checkpoint_inside(self, losses: LossSum) -> None:
         """Inside an epoch: write a checkpoint when the last one is old enough."""
-        if not self._saving or not self._checkpoint_due.ask(
-            lambda: monotonic() - self._last_checkpoint > self._checkpoint_seconds()
-        ):
+        checkpoints = self._of_fit().checkpoints
+        if checkpoints is None or not checkpoints.due_inside_epoch():
             return
-        self.progress.loss = losses.state()  # raises when training has diverged: NaN is never saved
+        # This raises when training has diverged: NaN is never saved.
+        self.progress.loss = losses.state()
         self.progress.spend("train", perf_counter() - self._epoch_started)
         self._epoch_started = perf_counter()
-        self._checkpoint_if(True)
+        self._checkpoint(checkpoints)
 
-    def _checkpoint_if(self, due: bool) -> None:
-        if not (due and self._saving and self._tracks_batches):
-            return
-        started = monotonic()
+    def _checkpoint(self, checkpoints: Checkpoints) -> None:
         self._tick()
+        optimizer = self.optimizer
         training = {
-            "identity": self._identity,
             "progress": self.progress.state(),
-            "weights": self._weights(),
-            "other": self._other_parameter(),
-            "optimizer": self.optimizer.state_dict() if self.optimizer is not None else None,
-            "scaler": self._stepper.scaler_state() if self._stepper is not None else None,
-            # Each process has randomness and a sum of losses of its own; all else is the same in
-            # all.
-            "processes": self.processes.gather(
-                {"rng": rng_state(self._generators), "loss": self.progress.loss}
-            ),
+            "weights": dict(self._model.state_dict()),
+            "other": other_parameter(self._model),
+            "optimizer": None if optimizer is None else optimizer.state_dict(),
+            "scaler": self._epochs.scaler_state(),
         }
-        if self.processes.first:
-            self._write_checkpoint(training)
-        self._best_is_new = False
-        self._last_checkpoint = monotonic()
-        self._checkpoint_cost = self._last_checkpoint - started
+        own = {"rng": rng_state(self._generators), "loss": self.progress.loss}
+        checkpoints.write(training, own, self.best)
 
-    def _write_checkpoint(self, training: dict[str, Any]) -> None:
-        parts, reuse = {"training": training}, ()
-        if self._best is not None and self._best_is_new:
-            ranks = self._best["ranks"]
-            parts["best"] = {
-                **self._best,
-                "ranks": None if ranks is None else [ranks.user_id, ranks.target, ranks.rank],
-            }
-        elif self._best is not None:
-            reuse = ("best",)
-        self.run_folder.store.save(parts, reuse)
-
-    def _read_checkpoint(self) -> dict[str, Any] | None:
-        parts = self.processes.first_does(
-            lambda: self.run_folder.load_checkpoint(self._identity, self.logger.warning)
-        )
+    def _take_checkpoint(self, checkpoints: Checkpoints) -> dict[str, Any] | None:
+        """Take over progress and losses of the newest checkpoint; its weights come later."""
+        parts = checkpoints.read()
         if parts is None:
-            self.logger.info(
-                f"'{self.run_folder.path}' holds no checkpoint yet: training begins at the "
-                "beginning."
-            )
             return None
-        self.progress = progress = Progress.from_state(parts["training"]["progress"])
-        progress.loss = self._own(parts["training"])["loss"]
-        self.train_loss_dict = {
-            record["epoch"]: record["train_loss"] for record in progress.history
-        }
-        self.logger.info(
-            f"Checkpoint loaded. Resume training from epoch {progress.epoch}, batch "
-            f"{progress.batch}"
+        self.progress = Progress.from_state(parts["training"]["progress"])
+        self.progress.loss = checkpoints.read_own(parts["training"])["loss"]
+        self._take_losses()
+        getLogger().info(
+            f"Checkpoint loaded. Resume training from epoch {self.progress.epoch}, batch "
+            f"{self.progress.batch}"
         )
         return parts
 
-    def _restore(self, parts: dict[str, Any]) -> None:
-        """Weights, optimizer, best weights and randomness of a checkpoint.
-
-        The phase is set up already.
-        """
+    def _restore(self, parts: Mapping[str, Any]) -> None:
+        """Load weights, optimizer, best weights and randomness; the phase is set up already."""
+        checkpoints = self._of_fit().checkpoints
+        if checkpoints is None:
+            raise ValueError("nothing is saved")
         training = parts["training"]
-        load_into(self.model, training["weights"], self.run_folder.store.folder)
-        self.model.load_other_parameter(training["other"])
+        load_into(self._model, training["weights"], checkpoints.folder.store.folder)
+        self._model.load_other_parameter(training["other"])
         if self.optimizer is not None and training["optimizer"] is not None:
             self.optimizer.load_state_dict(training["optimizer"])
         if training["scaler"] is not None:
-            self._stepper_of(self.optimizer).scaler.load_state_dict(training["scaler"])
-        best = parts.get("best")
+            self._epochs.stepper.load_scaler(training["scaler"])
+        best = checkpoints.read_best(parts)
         if best is not None:
-            self._best = {**best, "ranks": None if best["ranks"] is None else Ranks(*best["ranks"])}
-        self.cur_step = self.progress.waited
-        self._resumed_rng = self._own(training)["rng"]
-        set_rng_state(self._resumed_rng, self._generators)
+            self.best = best
+        self._resumed_draws = checkpoints.read_own(training)["rng"]
+        self._restore_draws()
 
-    def _own(self, training: dict[str, Any]) -> dict[str, Any]:
-        """What a checkpoint holds for this process alone.
+    def _restore_draws(self) -> None:
+        if self._resumed_draws is not None:
+            set_rng_state(self._resumed_draws, self._generators)
 
-        Those of one process once held it among the rest.
-        """
-        if "processes" in training:
-            return training["processes"][self.processes.rank]
-        return {"rng": training["rng"], "loss": training["progress"]["loss"]}
-
-    def _read_finished(self) -> bool:
-        """Take over the outcome of a finished training; its weights are loaded by `evaluate`."""
-        state = self.processes.first_does(lambda: self.run_folder.load_finished(self._identity))
+    def _take_finished(self, checkpoints: Checkpoints) -> bool:
+        """Take over the outcome of a finished training; `evaluate` loads its weights."""
+        state = checkpoints.read_finished()
         if state is None:
             return False
         self.progress = Progress.from_state(state["progress"])
-        self.best_valid_result = self.progress.best_result
+        self.best_result = self.progress.best_result
         if self.progress.best_score is not None:
-            self.best_valid_score = self.progress.best_score
-        self.train_loss_dict = {
-            record["epoch"]: record["train_loss"] for record in self.progress.history
-        }
+            self.best_score = self.progress.best_score
+        self._take_losses()
         set_rng_state(state["rng"], self._generators)
-        self.logger.info(f"The training in '{self.run_folder.path}' is finished: nothing to train.")
+        getLogger().info(
+            f"The training in '{checkpoints.folder.path}' is finished: nothing to train."
+        )
         return True
+
+    def _take_losses(self) -> None:
+        self.train_losses.clear()
+        self.train_losses.update(
+            {record["epoch"]: record["train_loss"] for record in self.progress.history}
+        )
+
+
+def other_parameter(model: Any) -> dict[str, Any]:
+    """What RecBole's models keep beside their weights.
+
+    Modules among it are in the state_dict already.
+    """
+    if not hasattr(model, "other_parameter"):
+        return {}
+    kept = model.other_parameter()
+    return {name: value for name, value in kept.items() if not isinstance(value, nn.Module)}

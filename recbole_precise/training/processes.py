@@ -43,14 +43,13 @@ class Processes:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     @classmethod
-    def of(cls, config: Any) -> Processes:
-        """Those that joined a process group when `config` was made.
+    def joined(cls, device: torch.device) -> Processes:
+        """Those of the process group that this process has joined.
 
-        One alone where it made none.
+        Args:
+            device: of this process.
         """
-        if config["single_spec"] is not False:
-            return cls()
-        return cls(distributed.get_rank(), distributed.get_world_size(), config["device"])
+        return cls(distributed.get_rank(), distributed.get_world_size(), device)
 
     @property
     def first(self) -> bool:
@@ -60,7 +59,7 @@ class Processes:
         """Process 0's value, in every process."""
         if self.count == 1:
             return value
-        box = [value if self.first else None]
+        box: list[Any] = [value if self.first else None]
         distributed.broadcast_object_list(box, 0, group=_values(distributed.group.WORLD))
         return box[0]
 
@@ -77,9 +76,9 @@ class Processes:
                 outcome = (work(), None)
             except UserError as error:
                 outcome = (None, error)
-        value, error = self.agree(outcome)
-        if error is not None:
-            raise error
+        value, fault = self.agree(outcome)
+        if fault is not None:
+            raise fault
         return value
 
     def gather(self, value: _Value) -> list[_Value]:
@@ -109,6 +108,19 @@ class Processes:
         # Added in the order of the ranks: the same bits in every process and in every repetition.
         means = tuple(sum(values) / self.count for values in zip(*self.gather(parts)))
         return means if isinstance(losses, tuple) else means[0]
+
+    def join(self, model: nn.Module, device: torch.device) -> nn.Module:
+        """A model as all processes train it together, with the weights of process 0.
+
+        Each process built it with a seed of its own. On GPUs, batch normalisation is over the
+        batches of all.
+        """
+        if self.count == 1:
+            return model
+        if device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+        self.share([*model.parameters(), *model.buffers()])
+        return model
 
     @torch.no_grad()
     def share(self, tensors: Iterable[Tensor]) -> None:
@@ -167,7 +179,7 @@ def averaged(model: nn.Module, processes: Processes) -> Callable[[Any, Any], Any
     # Looking for them costs a walk over the graph, and leaves the gradient of a parameter that no
     # process used at None, as in one process. Buffers are shared once an epoch (`share`), not at
     # every step: tables of token ids are among them.
-    parallel = nn.parallel.DistributedDataParallel
+    parallel: Any = nn.parallel.DistributedDataParallel
     buffers = (
         "forward_sync_buffers"
         if "forward_sync_buffers" in inspect.signature(parallel.__init__).parameters

@@ -47,8 +47,8 @@ class Stepper:
         self.dtype = AMP_DTYPES[amp_dtype] if amp_dtype else None
         # bf16 has float32's range and needs no scaling; fp16 does.
         self.scaler = grad_scaler(device) if self.dtype == torch.float16 else None
-        if self.scaler is not None and scaler_state:
-            self.scaler.load_state_dict(dict(scaler_state))
+        if scaler_state:
+            self.load_scaler(scaler_state)
 
     def step(
         self, loss_function: Callable[[Any], Tensor | tuple[Tensor, ...]], batch: Any
@@ -59,7 +59,7 @@ class Stepper:
             device_type=self.device.type, dtype=self.dtype, enabled=self.dtype is not None
         ):
             losses = loss_function(batch)
-        loss = sum(losses) if isinstance(losses, tuple) else losses
+        loss: Any = sum(losses) if isinstance(losses, tuple) else losses
         if self.scaler is None:
             loss.backward()
             self._clip()
@@ -76,6 +76,11 @@ class Stepper:
     def _clip(self) -> None:
         if self.clip:
             clip_grad_norm_(self.model.parameters(), **self.clip)
+
+    def load_scaler(self, state: Mapping[str, Any]) -> None:
+        """Take over the scaler's state of a checkpoint, where there is a scaler."""
+        if self.scaler is not None:
+            self.scaler.load_state_dict(dict(state))
 
     def scaler_state(self) -> dict[str, Any] | None:
         """The scaler's state for a checkpoint, None without one."""
@@ -108,8 +113,9 @@ class LossSum:
 
     def add(self, losses: Tensor | tuple[Tensor, ...]) -> None:
         """Add the losses of a step."""
+        parts = losses if isinstance(losses, tuple) else (losses,)
         self._tuple = isinstance(losses, tuple)
-        values = [loss.detach().to(self._dtype) for loss in (losses if self._tuple else (losses,))]
+        values = [loss.detach().to(self._dtype) for loss in parts]
         self._parts = (
             values
             if self._parts is None

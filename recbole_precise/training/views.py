@@ -68,19 +68,18 @@ def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
             windows.
     """
     load_in_order(loader)
-    rows = vars(loader).get(
-        "dataset"
-    )  # the list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing
-    if getattr(loader._dataset, "shift_windows", lambda _: False)(generator):
-        rows[:] = range(len(loader._dataset))
+    # The list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing.
+    rows: Any = vars(loader).get("dataset")
+    part = getattr(loader, "_dataset", None)
+    if hasattr(part, "shift_windows") and part.shift_windows(generator):
+        rows[:] = range(len(part))
     sampler = getattr(loader, "sampler", None)
     if isinstance(sampler, DistributedSampler):
         sampler.dataset = rows
         sampler.num_samples = -(-len(rows) // sampler.num_replicas)
         sampler.total_size = sampler.num_samples * sampler.num_replicas
-        sampler.seed = loader.config[
-            "seed"
-        ]  # RecBole leaves it at 0: runs with different seeds would meet the rows in one order
+        # RecBole leaves it at 0: runs with different seeds would meet the rows in one order.
+        sampler.seed = loader.config["seed"]
         sampler.set_epoch(epoch)
 
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from recbole_precise.errors import CheckpointError
 from recbole_precise.runs.folder import RunFolder, find_run
@@ -39,24 +38,30 @@ class WarmStart:
         )
 
 
-def first_weights(settings: Any) -> Mapping[str, torch.Tensor] | None:
-    """Weights from which a training goes on: those of the run that `resume` finds in `run_dir`, or
-    else of `warm_start`; None from nothing.
+def first_weights(
+    run_dir: str | Path | None, resume: bool, warm_start: str | Path | None
+) -> Mapping[str, torch.Tensor] | None:
+    """Weights from which a training starts, None where it starts from nothing.
 
-    Raises CheckpointError when they are damaged or when there is no such run.
+    Args:
+        run_dir: directory of the run, whose weights come first if it is resumed.
+        resume: continue the run in `run_dir`, if there is one.
+        warm_start: another run, whose weights come next.
+
+    Raises:
+        CheckpointError: the weights are damaged, or there is no such run.
     """
-    folder = (
-        RunFolder(Path(settings["run_dir"])) if settings["resume"] and settings["run_dir"] else None
-    )
-    if folder is not None and folder.load_final() is not None:
-        return folder.load_weights()[0]
-    begun = folder.store.load() if folder is not None else None
-    if begun is not None:
-        return begun["training"]["weights"]
-    return find_run(settings["warm_start"]).load_weights()[0] if settings["warm_start"] else None
+    if resume and run_dir:
+        folder = RunFolder(Path(run_dir))
+        if folder.load_final() is not None:
+            return folder.load_weights()[0]
+        begun = folder.store.load()
+        if begun is not None:
+            return begun["training"]["weights"]
+    return find_run(warm_start).load_weights()[0] if warm_start else None
 
 
-def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmStart:
+def warm_start(model: Any, run_dir: str | Path, catalogue: str) -> WarmStart:
     """Copy what `model` shares with the run in `run_dir`.
 
     Args:
@@ -69,7 +74,10 @@ def warm_start(model: nn.Module, run_dir: str | Path, catalogue: str) -> WarmSta
     (`untrained_in(weights)`).
     """
     run = find_run(run_dir)
-    identity = run.load_final()["identity"]
+    finished = run.load_final()
+    if finished is None:
+        raise CheckpointError(f"warm_start '{run.path}': its run has not finished.")
+    identity = finished["identity"]
     theirs = identity.get("data", {}).get("catalogue")
     if theirs != catalogue:
         raise CheckpointError(

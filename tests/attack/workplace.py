@@ -139,12 +139,13 @@ def _recboles_checkpoint(folder: Path) -> int:
 
     os.chdir(folder)
     sys.argv = ["recbole-precise"]
-    from recbole_precise.plugin.config import Config, command_line
+
+    from recbole_precise.plugin.config import Config
     from recbole_precise.plugin.preparation import create_dataset, data_preparation
     from recbole_precise.registry import get_model
 
-    with command_line([*SHOP, "--hidden_size=8", "--inner_size=8", "--n_layers=1"]):
-        config = Config("SASRec", "shop")
+    words = [*SHOP, "--hidden_size=8", "--inner_size=8", "--n_layers=1"]
+    config = Config("SASRec", "shop", command_line=words)
     train = data_preparation(config, create_dataset(config))[0]
     model = get_model("SASRec")(config, train._dataset)
     state = {

@@ -383,7 +383,7 @@ def test_missing_texts_are_a_sentence(synthetic_config, tmp_path):
             load_col={"inter": ["user_id", "item_id", "timestamp"]},
         )
     )
-    dataset._item_file.unlink()
+    dataset.texts.settings.item_file.unlink()
     with pytest.raises(TextError, match=r"mixed.item does not exist"):
         dataset.token_states()
 

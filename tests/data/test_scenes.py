@@ -262,7 +262,7 @@ def test_the_target_view_is_recboles_data_set_of_the_target_scene_alone(
 def test_views_share_rows_states_and_tables_and_know_their_kind_of_rows(scene_parts):
     train, valid, test = scene_parts()
     wide = train.view("universal", "windows")
-    assert wide._states is train._states and wide.item_feat is train.item_feat
+    assert wide.texts is train.texts and wide.item_feat is train.item_feat
     assert wide.view("target").store is train.store and wide.store is not train.store
     assert "supervised_length" in wide.inter_feat
     back = wide.view("target", "prefixes")

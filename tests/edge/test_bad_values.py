@@ -10,13 +10,14 @@ import random
 import re
 
 import pytest
+from command_lines import command_line
 
 from recbole_precise import registry
 from recbole_precise.config import model_settings, schema
 from recbole_precise.config.limits import check_against_data, machine_memory
 from recbole_precise.errors import ConfigError, DataError, UserError
 from recbole_precise.models.build import build_model
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 from recbole_precise.plugin.preparation import create_dataset, data_preparation
 from recbole_precise.plugin.trainer import get_trainer
 

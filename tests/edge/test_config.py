@@ -12,11 +12,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from command_lines import command_line
 
 from recbole_precise import registry
 from recbole_precise.config import model_settings, our_file, our_settings, read_settings
 from recbole_precise.errors import ConfigError
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 
 # GRU4RecKG and KSR read vectors of entities, which ml-100k does not have.
 SEQUENTIAL = [

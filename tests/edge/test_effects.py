@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import recbole
+from command_lines import command_line
 from recbole.utils import argument_list
 
 import recbole_precise
@@ -24,7 +25,7 @@ from recbole_precise.config.effects import (
 )
 from recbole_precise.config.known_keys import recbole_keys
 from recbole_precise.errors import ConfigError, UserError
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 from recbole_precise.runs.result import write_settings
 
 #: Keys that are taken although a run may not read them, and why that misleads nobody.
@@ -361,7 +362,8 @@ def test_a_file_that_repeats_the_defaults_is_taken(model: str, tmp_path: Path):
 def test_the_settings_of_a_run_are_taken_whole_also_when_a_change_makes_some_idle(
     model: str, settings: dict, tmp_path: Path
 ):
-    write_settings(tmp_path / "config.yaml", Config(model, "ml-100k", config_dict=settings))
+    given = Config(model, "ml-100k", config_dict=settings).final_config_dict
+    write_settings(tmp_path / "config.yaml", given)
     again = Config(config_file_list=[tmp_path / "config.yaml"])
     assert again["model"] == model
     changed = Config(

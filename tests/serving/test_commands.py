@@ -81,8 +81,9 @@ def recommended(capsys, folder: Path, name: str, output: Path, *arguments: objec
 
 
 def loaded(folder: Path):
+    from command_lines import command_line
+
     from recbole_precise import load_data_and_model
-    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         return load_data_and_model(folder)

@@ -87,8 +87,9 @@ def evaluate_here(run_dir: str, settings: dict[str, Any]) -> dict[str, Any]:
     """Exact metrics and ranks of a finished run's weights, evaluated by as many processes as there
     are.
     """
+    from command_lines import command_line
+
     from recbole_precise.finished import load_data_and_model
-    from recbole_precise.plugin.config import command_line
     from recbole_precise.plugin.launch import torchrun_settings
     from recbole_precise.plugin.trainer import get_trainer
     from recbole_precise.training.processes import leave

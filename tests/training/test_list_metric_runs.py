@@ -34,8 +34,9 @@ def expected_from_lists(run_dir: str, data_path: str, topk: list[int]) -> dict[s
     """The metrics of the lists that `top_items` gives to the test rows, counted by token in the
     file.
     """
+    from command_lines import command_line
+
     from recbole_precise.finished import load_data_and_model
-    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         config, model, dataset, _, _, loader = load_data_and_model(
@@ -151,7 +152,10 @@ def test_recboles_dataset_is_counted_from_the_training_part(settings, tmp_path: 
     """DIEN reads RecBole's own data set: its evaluated part does not know the training events, the
     training part does.
     """
-    from recbole_precise.plugin.config import Config, command_line
+    from command_lines import command_line
+
+    from recbole_precise.plugin.config import Config
+    from recbole_precise.plugin.training_settings import ranking_settings
     from recbole_precise.training.judging import shown_items
 
     small = settings(
@@ -164,10 +168,10 @@ def test_recboles_dataset_is_counted_from_the_training_part(settings, tmp_path: 
         config = Config(config_dict=small)
     train, _, test = data_preparation(config, create_dataset(config))
     with pytest.raises(ConfigError, match="know_training"):
-        shown_items(config, test._dataset, None)
+        shown_items(ranking_settings(config), test._dataset, None)
     trained = Counter(item for own in events(small["data_path"]).values() for item in own[:-2])
     names = test._dataset.field2id_token["item_id"]
-    counts = shown_items(config, test._dataset, train._dataset).train_counts
+    counts = shown_items(ranking_settings(config), test._dataset, train._dataset).train_counts
     assert counts.tolist() == [trained[name] for name in names]
 
 

@@ -94,7 +94,7 @@ def test_what_each_phase_leaves_alone(pad, tmp_path, align, moving, monkeypatch)
             )
             for name in before
         }
-        seen.setdefault(self._phase.name, set()).update(
+        seen.setdefault(self.loop.phase.name, set()).update(
             part[name] for name in before if not torch.equal(before[name], after[name])
         )
         assert torch.equal(before_text, text)
@@ -284,8 +284,9 @@ def test_ml_100k_learns(tmp_path, cache):
     """Above popularity, whose ndcg@10 is 0.021 under RecBole's protocol, after a few epochs of each
     phase.
     """
+    from command_lines import command_line
+
     from recbole_precise import run_recbole
-    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         run_recbole(model="PAD", dataset="ml-100k", config_dict={

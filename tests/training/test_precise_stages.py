@@ -178,7 +178,7 @@ def test_alternate_training_freezes_and_releases(frozen, kinds, settings, tmp_pa
         }
         before = state()
         result = original(self, train_data, epoch, *args, **kwargs)
-        seen.setdefault(self._phase.name, []).append(
+        seen.setdefault(self.loop.phase.name, []).append(
             (
                 before,
                 state(),

@@ -40,8 +40,9 @@ def parts(config, stock: bool):
 
 
 def ours(settings: dict):
+    from command_lines import command_line
+
     from recbole_precise import Config
-    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         return parts(Config(config_dict=settings), stock=False)

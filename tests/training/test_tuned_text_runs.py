@@ -55,8 +55,9 @@ def test_a_finished_run_is_asked_with_its_own_adapter(texts, no_training, tmp_pa
     """Evaluated and asked of new items, also from a copy of the directory, and when what the run
     would train would differ today.
     """
+    from command_lines import command_line
+
     from recbole_precise.finished import load_data_and_model, load_finished
-    from recbole_precise.plugin.config import command_line
 
     result = run_small(texts("PAD", run_dir=str(tmp_path / "run"), epochs=1))
     no_training()

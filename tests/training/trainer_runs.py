@@ -14,8 +14,9 @@ CLOCK = ("seconds", "peak_memory_mb", "environment")
 
 def run_small(settings: dict[str, Any]) -> dict[str, Any]:
     """Run with these settings through the package's front door."""
+    from command_lines import command_line
+
     from recbole_precise import run_recbole
-    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         return run_recbole(config_dict=settings)

@@ -37,8 +37,8 @@ class LLMESR(ExpertsRecommender):
 
     made_of = ("id", "text")
 
-    def __init__(self, config, dataset) -> None:
-        super().__init__(config, dataset)
+    def __init__(self, config, dataset, **given) -> None:
+        super().__init__(config, dataset, **given)
         self.ids_asked, self.text_asked = (
             CrossAttention(self.width, config["cross_heads"]) for _ in range(2)
         )

@@ -14,7 +14,7 @@ import numpy as np
 from recbole_precise.data.scan import read_header
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
 from recbole_precise.evaluation.floors import unit_rows
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 from recbole_precise.plugin.preparation import create_dataset
 from recbole_precise.studies.audit.histories import Histories
 from recbole_precise.studies.audit.order import orders_of
@@ -53,8 +53,7 @@ def load(options: dict[str, Any], arguments: Sequence[str], text: str = "words")
         raise ConfigError(
             f"text must be one of {', '.join(TEXTS)}, not '{text}'.{did_you_mean(text, TEXTS)}"
         )
-    with command_line(arguments):
-        config = Config(**{**options, "model": "Transition"})
+    config = Config(**{**options, "model": "Transition"}, command_line=arguments)
     with log_to(None, "error"):
         dataset = create_dataset(config)
         train, _, test = dataset.build()

@@ -19,7 +19,7 @@ from recbole_precise.errors import ConfigError, UserError, did_you_mean
 from recbole_precise.evaluation.list_metrics import is_list_metric
 from recbole_precise.files import write_json
 from recbole_precise.plugin.checks.known_keys import keys_of_model
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 from recbole_precise.runs.identity import settings_identity
 from recbole_precise.studies.benchmark.plan import RESERVED, BenchmarkPlan, Row
 
@@ -168,8 +168,8 @@ def make_cells(
                 **last,
             }
             try:
-                with command_line([f"--{key}={text}" for key, text in settings.items()]):
-                    config = Config(model=row.model, dataset=source)
+                words = [f"--{key}={text}" for key, text in settings.items()]
+                config = Config(model=row.model, dataset=source, command_line=words)
             except UserError as error:
                 raise type(error)(
                     f"Plan '{plan.file}', row '{row.name}' on {dataset}: {error}"

@@ -7,13 +7,13 @@ from pathlib import Path
 
 from recbole_precise.files import write_atomically, write_json
 from recbole_precise.studies.benchmark import plots, tables
-from recbole_precise.studies.benchmark.plan import Plan
+from recbole_precise.studies.benchmark.plan import BenchmarkPlan
 from recbole_precise.studies.benchmark.running import Outcome
 from recbole_precise.studies.benchmark.summary import summarize
 
 
 def write_report(
-    plan: Plan, outcomes: Sequence[Outcome], folder: Path, command: str, draw: bool
+    plan: BenchmarkPlan, outcomes: Sequence[Outcome], folder: Path, command: str, draw: bool
 ) -> str:
     """Write table.md, table.csv, table-<data set>.tex, results.json and plots.
 

@@ -11,7 +11,7 @@ from typing import Any
 from recbole_precise.config import read_settings
 from recbole_precise.config.arguments import parse_arguments
 from recbole_precise.errors import ConfigError, DataError
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 
 SUFFIXES = ("inter", "item", "user")
 
@@ -88,8 +88,7 @@ def read_plan(options: dict[str, Any], arguments: Sequence[str]) -> DescribedDat
         "model": "Transition",
     }  # any sequential model: the data's settings are the same for all
     try:
-        with command_line(arguments):
-            config = Config(**options)
+        config = Config(**options, command_line=arguments)
         folder = Path(config["data_path"])
     except DataError:
         name = str(options["dataset"])
@@ -104,13 +103,11 @@ def read_plan(options: dict[str, Any], arguments: Sequence[str]) -> DescribedDat
             raise
         # Config refuses a data set without .inter; the settings of one are the same, so it gets an
         # empty file to look at.
-        with (
-            tempfile.TemporaryDirectory() as stub,
-            command_line([f"--{key}={value}" for key, value in given.items()]),
-        ):
+        words = [f"--{key}={value}" for key, value in given.items()]
+        with tempfile.TemporaryDirectory() as stub:
             Path(stub, name).mkdir()
             Path(stub, name, f"{name}.inter").touch()
-            config = Config(**options, config_dict={"data_path": stub})
+            config = Config(**options, config_dict={"data_path": stub}, command_line=words)
     if config["benchmark_filename"] is not None:
         raise ConfigError(
             "benchmark_filename: doctor looks at one .inter file; remove the key to look at the "

@@ -14,7 +14,6 @@ import numpy as np
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.evaluation.slices import item_slices
 from recbole_precise.finished import load_data
-from recbole_precise.plugin.config import command_line
 from recbole_precise.studies.benchmark.cells import without_digest
 from recbole_precise.studies.benchmark.pairing import (
     Runs,
@@ -54,8 +53,8 @@ def summarise(
             )
     a, b = (read_runs(find_runs(side), split) for side in sides)
     check_comparable(a, b)
-    with command_line([]):
-        _, dataset, train, *_ = load_data(a.folders[0], {"show_progress": False, **(changes or {})})
+    changes = {"show_progress": False, **(changes or {})}
+    _, dataset, train, *_ = load_data(a.folders[0], changes, command_line=[])
     if not hasattr(train._dataset, "train_item_counts"):
         raise ConfigError(
             f"'{a.folders[0]}' was read with RecBole's {type(train._dataset).__name__}, which "

@@ -8,7 +8,7 @@ is a checkpoint.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +25,18 @@ from recbole_precise.files import make_folder
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.plugin.dataset import Rows
 from recbole_precise.plugin.preparation import create_dataset, described
-from recbole_precise.plugin.trainer import PreciseTrainer
+from recbole_precise.plugin.trainer import loop_of_periods
 from recbole_precise.runs.folder import RunFolder
 from recbole_precise.runs.identity import catalogue_digest, data_identity, settings_identity
 from recbole_precise.runs.result import write_settings
 from recbole_precise.runs.vocabulary import keep_names
+from recbole_precise.studies.replay.batches import ShuffledRows
 from recbole_precise.studies.replay.known import BeforeTheFirst, bring_up_to_date, check_causal
 from recbole_precise.studies.replay.periods import period_numbers
 from recbole_precise.studies.replay.prequential import cases_of, items_of_windows, windows_of
 from recbole_precise.studies.replay.scene import Scene
 from recbole_precise.studies.replay.shares import exposure_share, reload
-from recbole_precise.training.phases import Phase, freeze_for
-from recbole_precise.training.steps import LossSum, Stepper
+from recbole_precise.training.phases import Phase
 
 ARMS = ("with", "without")
 UNIVERSAL, TARGETED = "PRECISE-UT", "PRECISE-TT"
@@ -265,29 +265,15 @@ class Replay:
 
         Vectors of items without an event so far end as they began.
         """
-        config, phase = self.config, _phase_of(model)
+        config = self.config
+        phase = _phase_of(model)
+        size = phase.train_batch_size or config["train_batch_size"]
+        # The rows of a period are laid out already, whatever view of the data the phase asks for.
+        phase = replace(phase, train_batch_size=None, train_rows=None, scene_view=None)
+        loop = loop_of_periods(config, model, f"period {self.periods[draw[0]]}, ")
         seed = int(np.random.SeedSequence([config["seed"], *draw]).generate_state(1)[0])
         torch.manual_seed(seed)
-        model.set_phase(phase) if hasattr(model, "set_phase") else None
-        trained = freeze_for(phase, model, {name: True for name, _ in model.named_parameters()})
-        rate = config["learning_rate"] if phase.learning_rate is None else phase.learning_rate
-        optimizer = PreciseTrainer(config, model)._build_optimizer(
-            params=trained, learning_rate=rate
-        )
-        amp = (config["amp_dtype"] or "bf16") if config["enable_amp"] else None
-        stepper = Stepper(
-            model, optimizer, config["device"], amp_dtype=amp, clip=config["clip_grad_norm"]
-        )
-        rows, size = Rows(columns), phase.train_batch_size or config["train_batch_size"]
-        model.train()
-        with torch.autograd.set_detect_anomaly(False):
-            for epoch in range(phase.epochs):
-                losses = LossSum(
-                    config["device"],
-                    f"period {self.periods[draw[0]]}, epoch {epoch} (learning_rate {rate:g})",
-                )
-                for some in torch.randperm(len(rows)).split(size):
-                    losses.add(stepper.step(model.calculate_loss, rows[some].to(config["device"])))
+        loop.fit(ShuffledRows(Rows(columns), size), None, phases=[phase], verbose=False)
         model.eval()
         unknown = torch.from_numpy(~known)
         with torch.no_grad():
@@ -359,7 +345,7 @@ class Replay:
         for arm, model in self.arms.items():
             run = RunFolder(self.folder.path / f"{arm}-reload")
             make_folder(run.path, "a model")
-            write_settings(run.path / "config.yaml", self.config)
+            write_settings(run.path / "config.yaml", self.config.final_config_dict)
             names = described(self.train_part)
             keep_names(run.path, self.train_part, names, trained=self.trained)
             run.save_final(

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import copy
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import Any
 
 from recbole_precise.errors import UserError
-from recbole_precise.plugin.config import Config, command_line
+from recbole_precise.plugin.config import Config
 from recbole_precise.plugin.dataset import SequenceDataset
 from recbole_precise.plugin.preparation import create_dataset, data_preparation
 from recbole_precise.quick_start import train_model
@@ -36,14 +35,14 @@ class Task:
 
         `values` go before config files, and the command line before `values`.
         """
-        with command_line(self.arguments):
-            return Config(
-                self.model,
-                self.dataset,
-                list(self.config_files),
-                dict(values or {}),
-                drawn=values or (),
-            )
+        return Config(
+            self.model,
+            self.dataset,
+            list(self.config_files),
+            dict(values or {}),
+            drawn=values or (),
+            command_line=self.arguments,
+        )
 
 
 class PreparedData:
@@ -61,12 +60,14 @@ class PreparedData:
         """RecBole's `data_preparation` of the settings: (training, validation, test) loaders."""
         if self._kept is None or any(config[key] != value for key, value in self._read.items()):
             self._kept = None  # the old one is not needed while the new one is made
-            with _keys_read(config) as keys:
-                dataset = create_dataset(config)
-                built = dataset.build()
+            watched = WatchedConfig(config)
+            dataset = create_dataset(watched)
+            built = dataset.build()
+            for part in (dataset, *built):
+                part.config = config
             if not isinstance(dataset, SequenceDataset):
                 return data_preparation(config, dataset, built)
-            self._read = {key: copy.deepcopy(config[key]) for key in keys}
+            self._read = {key: copy.deepcopy(config[key]) for key in watched.keys}
             self._kept = dataset, built
         dataset, built = self._kept
         return data_preparation(
@@ -81,32 +82,37 @@ def _own(dataset: SequenceDataset, config: Config) -> SequenceDataset:
     return own
 
 
-@contextmanager
-def _keys_read(config: Config) -> Iterator[set[str]]:
-    """The keys of `config` that are looked at within it."""
-    keys: set[str] = set()
-    kind = type(config)
+class WatchedConfig:
+    """Settings that write down which of their keys are read.
 
-    class Watched(kind):
-        """Settings that write down which of them are read."""
+    Args:
+        config: the settings.
 
-        def __getitem__(self, key):
-            keys.add(key)
-            return super().__getitem__(key)
+    Attributes:
+        keys: those that were read.
+    """
 
-        def __contains__(self, key):
-            keys.add(key)
-            return super().__contains__(key)
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self.keys: set[str] = set()
 
-        def __getattr__(self, key):
-            keys.add(key)
-            return super().__getattr__(key)
+    def __getitem__(self, key: str) -> Any:
+        self.keys.add(key)
+        return self._config[key]
 
-    config.__class__ = Watched
-    try:
-        yield keys
-    finally:
-        config.__class__ = kind
+    def __setitem__(self, key: str, value: Any) -> None:
+        self._config[key] = value
+
+    def __contains__(self, key: str) -> bool:
+        self.keys.add(key)
+        return key in self._config
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_config":  # of a copy that is not whole yet
+            raise AttributeError(name)
+        if name in self._config.final_config_dict:
+            self.keys.add(name)
+        return getattr(self._config, name)
 
 
 class Stopped(Exception):

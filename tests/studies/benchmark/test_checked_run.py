@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from command_lines import command_line
 
 from recbole_precise import cli
 from recbole_precise.errors import CheckpointError, ConfigError, DataError
-from recbole_precise.plugin.config import command_line
 from recbole_precise.runs.checked import read_checked
 from recbole_precise.studies.benchmark.cells import Cell
 from recbole_precise.studies.benchmark.plan import read_plan

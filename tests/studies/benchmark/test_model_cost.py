@@ -204,7 +204,7 @@ def test_an_epoch_is_scaled_from_its_batches_and_its_beginning_counts_once(parts
         config, _dataset = {"transform": None}, types.SimpleNamespace(inter_num=77)
 
     class Trainer:
-        _phase = types.SimpleNamespace(name="universal")
+        loop = types.SimpleNamespace(phase=types.SimpleNamespace(name="universal"))
 
         def _train_epoch(self, loader, epoch):
             now[0] += 5

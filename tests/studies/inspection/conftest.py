@@ -14,8 +14,9 @@ def runs(tmp_path_factory) -> Path:
     """A folder with the finished runs SE-BCE, SE-BCE-Tune, SE-BCE-Align-Tune, TE-BCE-Align-Tune,
     by-user, aligned-alone (phase 2), SASRec and other-items.
     """
+    from command_lines import command_line
+
     from recbole_precise import run_recbole
-    from recbole_precise.plugin.config import command_line
 
     folder = tmp_path_factory.mktemp("inspected")
     write_data(folder / "data" / "ring")

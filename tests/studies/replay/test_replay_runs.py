@@ -125,8 +125,9 @@ def test_final_models_can_be_loaded_and_unseen_vectors_are_untouched(
 ):
     rows = events(1)
     replay(rows, "final")
+    from command_lines import command_line
+
     from recbole_precise.finished import load_data_and_model
-    from recbole_precise.plugin.config import command_line
 
     with command_line([]):
         _, model, *_ = load_data_and_model(

@@ -211,10 +211,10 @@ def test_recboles_hyper_tuning_gives_a_trials_numbers(tmp_path, monkeypatch):
     """RecBole's own tuning over our objective_function, by file and with its three algorithms."""
     pytest.importorskip("hyperopt")
     import yaml
+    from command_lines import command_line
     from recbole.trainer import HyperTuning
 
     from recbole_precise import objective_function
-    from recbole_precise.plugin.config import command_line
 
     monkeypatch.chdir(tmp_path)
     fixed = {key: value for key, value in SMALL.items() if key != "learning_rate"} | {
