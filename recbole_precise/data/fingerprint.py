@@ -20,7 +20,7 @@ _LANES = (
 )
 
 
-def name_hashes(names: Sequence[Any]) -> np.ndarray:
+def name_hashes(names: Sequence[Any] | np.ndarray) -> np.ndarray:
     """Hash names to 64-bit numbers that depend on their text alone.
 
     Args:

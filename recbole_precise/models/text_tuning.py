@@ -7,10 +7,10 @@ from __future__ import annotations
 from dataclasses import fields
 from logging import getLogger
 from time import perf_counter
+from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from recbole_precise.errors import ConfigError, DataError
 from recbole_precise.models.base import SavedWeights, require
@@ -27,7 +27,7 @@ def is_tuned(config) -> bool:
 
 
 def text_vectors(
-    model: nn.Module, config, dataset, pooled: np.ndarray, scaled: bool = False
+    model: Any, config, dataset, pooled: np.ndarray, scaled: bool = False
 ) -> FrozenText:
     """One frozen vector an item from the mean states `pooled [items, hidden]` of its text.
 

@@ -107,7 +107,8 @@ class SequenceDataset(AtomicDataset):
         Takes the place of RecBole's padded copies.
         """
         self._aug_presets()
-        config, read = self.config, self.inter_feat
+        config = self.config
+        read = self.inter_feat
         fields = {name: read[name] for name in read if name != self.uid_field}
         lists = self._list_fields()
         if EXACT_TIME in lists:
@@ -159,17 +160,17 @@ class SequenceDataset(AtomicDataset):
 
     def _list_fields(self) -> list[str]:
         """Fields given to the model as lists."""
-        asked, there = (
-            self.config["sequence_fields"],
-            [name for name in self.inter_feat if name != self.uid_field],
-        )
+        asked = self.config["sequence_fields"]
+        there = [name for name in self.inter_feat if name != self.uid_field]
         if self.row_lists:
             there = list(self.row_lists.values())
         if asked is None:
             asked = self.iid_field if trains_on_windows(self.config) else "all"
         if self.row_lists and asked is not None and EXACT_TIME in asked:
             self.raw_times()  # which says that there are none
-        asked = there if asked == "all" else [asked] if isinstance(asked, str) else list(asked)
+        if asked == "all":
+            asked = there
+        asked = [asked] if isinstance(asked, str) else list(asked)
         for name in asked:
             if name not in (*there, EXACT_TIME):
                 raise ConfigError(
@@ -236,7 +237,8 @@ class SequenceDataset(AtomicDataset):
         parts: list[SequenceDataset] = []
         for number in range(3):
             part = self.copy(self.inter_feat)
-            part._views, part._part = (views if number else training), number
+            part._views = views if number else training
+            part._part = number
             part._trained_on = parts[0] if number and training is not views else None
             parts.append(
                 part.view(
@@ -374,7 +376,8 @@ class SequenceDataset(AtomicDataset):
         parts: list[SequenceDataset] = []
         for number, view in enumerate(given.views):
             part = self.copy(self.inter_feat)
-            part._views, part._part = dict.fromkeys(VIEWS, view), number
+            part._views = dict.fromkeys(VIEWS, view)
+            part._part = number
             part._trained_on = parts[0] if number else None
             parts.append(
                 part.view("target", "windows" if _wants_windows(self.config) else "prefixes")
@@ -415,7 +418,9 @@ class SequenceDataset(AtomicDataset):
         part._trained_on = (
             None if self._trained_on is None else self._trained_on.view(scene_view, "prefixes")
         )
-        part.store, part.times, part._train_last = seen.store, seen.store.times, seen.train_last
+        part.store = seen.store
+        part.times = seen.store.times
+        part._train_last = seen.train_last
         targets = seen.targets(self._part)
         if not self._part and not len(targets):
             raise DataError(
@@ -466,7 +471,8 @@ class SequenceDataset(AtomicDataset):
             return RowColumns(
                 self.store, end, self._row_fields, self.max_item_list_len, visible=self._visible
             )
-        names, added = self._row_fields, {SUPERVISED_FIELD}
+        names = self._row_fields
+        added = {SUPERVISED_FIELD}
         if TRAINED_FIELD in self.store.fields:
             names = replace(
                 names, trained=TRAINED_FIELD, lists={**names.lists, TRAINED_FIELD: TRAINED_FIELD}
@@ -481,7 +487,8 @@ class SequenceDataset(AtomicDataset):
         return columns
 
     def _window_columns(self, shift: int = 0) -> RowColumns:
-        stride, longest = self.config["window_stride"], self.max_item_list_len
+        stride = self.config["window_stride"]
+        longest = self.max_item_list_len
         if stride is not None and not 1 <= stride <= longest:
             raise ConfigError(
                 f"window_stride must lie between 1 and MAX_ITEM_LIST_LENGTH ({longest}), not "
@@ -494,7 +501,8 @@ class SequenceDataset(AtomicDataset):
         if TRAINED_FIELD in self.store.fields:
             trained = torch.cat([end.new_zeros(1), self.store.fields[TRAINED_FIELD].cumsum(0)])
             some = trained[end] > trained[end - supervised]
-            end, supervised = end[some], supervised[some]
+            end = end[some]
+            supervised = supervised[some]
         columns = self._columns(end, stride)
         columns[SUPERVISED_FIELD] = supervised
         return columns
@@ -587,10 +595,12 @@ class SequenceDataset(AtomicDataset):
         """int64 `[rows]`: how many earlier events each row's user has in all scenes, not cut at any
         length.
         """
-        end, store = self.inter_feat.interaction.end, self.store
+        end = self.inter_feat.interaction.end
+        store = self.store
         if self._views is not None:
             view = self._views[self._scene_view]
-            end, store = end if view.index is None else view.index[end], view.everything
+            end = end if view.index is None else view.index[end]
+            store = view.everything
         return end - store.first_of(end)
 
     # --- RecBole's statistics, in which every target counts, also when a row trains many ------
@@ -636,7 +646,8 @@ class SequenceDataset(AtomicDataset):
         if not isinstance(self.inter_feat, Rows):
             return Dataset.inter_matrix(self, form, value_field)
         columns = self._one_row_per_target().inter_feat.interaction
-        targets, store = columns.end, columns.store
+        targets = columns.end
+        store = columns.store
         second = targets[store.first_of(targets) + 1 == targets]
         event = torch.cat([targets, second - 1])
         if value_field is not None and value_field not in store.fields:

@@ -61,7 +61,8 @@ def cold_ranks(
         it as history; `test`, the
     test rows whose target is held out, with RecBole's histories, in which held-out items may stand.
     """
-    store, field = test_set.store, test_set.iid_field
+    store = test_set.store
+    field = test_set.iid_field
     held = train_set.held_out.numpy()
     length = settings.longest
     arrays = store.fields[field].numpy(), store.offsets.numpy(), store.user_ids.numpy()
@@ -141,7 +142,8 @@ def read_cold_ranks(path: str | os.PathLike, protocol: str, name: str) -> ColdRa
 
 def _test_cases(test_set: Any, held: np.ndarray, length: int) -> ColdCases:
     """The test rows with a held-out target, with RecBole's histories."""
-    store, field = test_set.store, test_set.iid_field
+    store = test_set.store
+    field = test_set.iid_field
     end = test_set.inter_feat.interaction.end
     target = store.fields[field][end].numpy()
     rows = np.flatnonzero(held[target])
@@ -165,7 +167,8 @@ def batch_of(
             -1. user: int64 `[batch]`.
     """
     names = dataset.inter_feat.interaction.names
-    event, real = torch.from_numpy(np.maximum(history, 0)), torch.from_numpy(history >= 0)
+    event = torch.from_numpy(np.maximum(history, 0))
+    real = torch.from_numpy(history >= 0)
     batch = {names.user: torch.from_numpy(user), names.length: real.sum(1)}
     for name, source in names.lists.items():
         values = dataset.store.fields[source][event]

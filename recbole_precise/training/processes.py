@@ -197,7 +197,8 @@ class RareQuestion:
     """
 
     def __init__(self, processes: Processes, longest: int = 32) -> None:
-        self._processes, self._longest = processes, longest
+        self._processes = processes
+        self._longest = longest
         self._gap = self._left = 1
 
     def ask(self, answer: Callable[[], bool]) -> bool:

@@ -67,7 +67,8 @@ class Progress:
         """One record per epoch for result.json: number, phase, summed training loss, validation
         metrics (None without), and the seconds of training and validation since the beginning.
         """
-        records, spent = [], 0.0
+        records = []
+        spent = 0.0
         for record in self.history:
             spent += record["train_seconds"] + record.get("valid_seconds", 0.0)
             loss = record["train_loss"]
@@ -91,7 +92,10 @@ class Progress:
     def next_epoch(self) -> None:
         """The epoch under way is done, its evaluation too."""
         self.epoch += 1
-        self.batch, self.loss, self.train_loss, self.epoch_generator = 0, None, None, None
+        self.batch = 0
+        self.loss = None
+        self.train_loss = None
+        self.epoch_generator = None
 
     def next_phase(self, name: str, last: bool) -> None:
         """The phase under way is done: record it and, unless it was the last, forget its best."""
@@ -106,17 +110,13 @@ class Progress:
             }
         )
         self.phase += 1
-        self.phase_start, self.phase_seconds, self.clock_seconds, self.ended = (
-            self.epoch,
-            0.0,
-            0.0,
-            "epochs",
-        )
+        self.phase_start = self.epoch
+        self.phase_seconds = 0.0
+        self.clock_seconds = 0.0
+        self.ended = "epochs"
         if not last:
-            self.waited, self.best_score, self.best_epoch, self.best_result, self.best_exact = (
-                0,
-                None,
-                None,
-                None,
-                None,
-            )
+            self.waited = 0
+            self.best_score = None
+            self.best_epoch = None
+            self.best_result = None
+            self.best_exact = None

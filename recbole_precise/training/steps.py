@@ -43,7 +43,10 @@ class Stepper:
         clip: Mapping[str, Any] | None = None,
         scaler_state: Mapping[str, Any] | None = None,
     ) -> None:
-        self.model, self.optimizer, self.device, self.clip = model, optimizer, device, clip
+        self.model = model
+        self.optimizer = optimizer
+        self.device = device
+        self.clip = clip
         self.dtype = AMP_DTYPES[amp_dtype] if amp_dtype else None
         # bf16 has float32's range and needs no scaling; fp16 does.
         self.scaler = grad_scaler(device) if self.dtype == torch.float16 else None
@@ -101,11 +104,14 @@ class LossSum:
     ) -> None:
         # The sum of RecBole: Python floats, which are float64. Apple's GPUs have none.
         self._dtype = torch.float32 if device.type == "mps" else torch.float64
-        self._device, self._about = device, about
+        self._device = device
+        self._about = about
         self._parts: list[Tensor] | None = None
-        self._tuple, self._steps = False, 0
+        self._tuple = False
+        self._steps = 0
         if state:
-            self._tuple, self._steps = state["tuple"], state["steps"]
+            self._tuple = state["tuple"]
+            self._steps = state["steps"]
             if state["parts"] is not None:
                 self._parts = [
                     torch.tensor(part, dtype=self._dtype, device=device) for part in state["parts"]
@@ -167,14 +173,16 @@ class EarlyStopping:
     """
 
     def __init__(self, patience: int, bigger: bool = True) -> None:
-        self.patience, self.bigger = patience, bigger
+        self.patience = patience
+        self.bigger = bigger
         self.best = -math.inf if bigger else math.inf
         self.waited = 0
 
     def update(self, score: float) -> tuple[bool, bool]:
         """(whether `score` is the best so far, whether to stop)."""
         if score >= self.best if self.bigger else score <= self.best:
-            self.best, self.waited = score, 0
+            self.best = score
+            self.waited = 0
             return True, False
         self.waited += 1
         return False, self.waited > self.patience

@@ -70,7 +70,7 @@ def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
     load_in_order(loader)
     # The list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing.
     rows: Any = vars(loader).get("dataset")
-    part = getattr(loader, "_dataset", None)
+    part: Any = getattr(loader, "_dataset", None)
     if hasattr(part, "shift_windows") and part.shift_windows(generator):
         rows[:] = range(len(part))
     sampler = getattr(loader, "sampler", None)

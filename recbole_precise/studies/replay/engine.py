@@ -39,7 +39,8 @@ from recbole_precise.studies.replay.shares import exposure_share, reload
 from recbole_precise.training.phases import Phase
 
 ARMS = ("with", "without")
-UNIVERSAL, TARGETED = "PRECISE-UT", "PRECISE-TT"
+UNIVERSAL = "PRECISE-UT"
+TARGETED = "PRECISE-TT"
 #: What models know of events, in the identity of a replay: one that knew items of later periods is
 #: not gone on with.
 KNOWN = "events so far"
@@ -77,7 +78,9 @@ class Replay:
 
     def __init__(self, config: Any, options: Options, folder: Path) -> None:
         _check(config)
-        self.config, self.options, self.folder = config, options, RunFolder(folder)
+        self.config = config
+        self.options = options
+        self.folder = RunFolder(folder)
         self.dataset = create_dataset(config)
         self.train_part = train = self.dataset.build()[0]
         number, self.periods = period_numbers(
@@ -176,7 +179,8 @@ class Replay:
             if now
             else np.zeros(0, dtype=np.int64)
         )
-        row["cases"], row["metrics"] = len(ends), {}
+        row["cases"] = len(ends)
+        row["metrics"] = {}
         if len(ends):
             for arm in ARMS:
                 ranks = self._rank(self.arms[arm], torch.from_numpy(ends))
@@ -186,11 +190,9 @@ class Replay:
 
     @torch.no_grad()
     def _rank(self, model: nn.Module, ends: Tensor) -> Ranks:
-        rows, scene, config = (
-            Rows(self.target.rows(self.names, ends, self.length)),
-            self.target,
-            self.config,
-        )
+        rows = Rows(self.target.rows(self.names, ends, self.length))
+        scene = self.target
+        config = self.config
 
         def batches(lo: int, hi: int) -> tuple[Any, Tensor, tuple[Tensor, Tensor] | None]:
             interaction = rows[slice(lo, hi)]
@@ -211,7 +213,8 @@ class Replay:
         )
 
     def _train(self, now: int) -> None:
-        scene, options = self.scene, self.options
+        scene = self.scene
+        options = self.options
         counts = self._counts(now)
         known = counts.numpy() > 0
         if (scene.period == now).any():
@@ -290,7 +293,8 @@ class Replay:
                 self.folder.claim(resume=False)  # says what stands there
             return
         state = parts["training"]
-        self.rows, self.trained = state["rows"], state["trained"].numpy()
+        self.rows = state["rows"]
+        self.trained = state["trained"].numpy()
         self.loaded = {arm: state["loaded"][arm].numpy() for arm in ARMS}
         self.ranks = {
             arm: [Ranks(*(part.numpy() for part in kept)) for kept in state["ranks"][arm]]
