@@ -95,7 +95,7 @@ class FinishedRun:
         return len(self.tokens) - len(self.readable)
 
     def texts(self) -> list[str]:
-        """The text of every item, by id; empty where the run has none."""
+        """Return the text of every item, by id; empty where the run has none."""
         known = [""] * self.first_new
         if hasattr(self.dataset, "item_texts"):
             # A run without text needs no texts to be asked.
@@ -145,7 +145,7 @@ class SavedRun:
         return cls(run.path, config, weights, other, state["identity"], known)
 
     def data(self) -> tuple[Any, ...]:
-        """(data set, loaders of training, validation and testing), under the run's names.
+        """Prepare (data set, loaders of training, validation and testing), under the run's names.
 
         Raises:
             CheckpointError: the run can only be asked about its own data, and these are others.
@@ -159,7 +159,7 @@ class SavedRun:
         return dataset, *loaders
 
     def model(self, train_set: Any) -> Any:
-        """The trained model."""
+        """Build the trained model."""
         init_seed(self.config["seed"], self.config["reproducibility"])
         if hasattr(train_set, "as_trained"):
             train_set = train_set.as_trained()
@@ -247,7 +247,7 @@ class SavedRun:
 
 
 def config_of(run_dir: Path, changes: Mapping[str, Any] | None) -> Config:
-    """The settings that a run directory holds, changed."""
+    """Return the settings that a run directory holds, changed."""
     settings = run_dir / "config.yaml"
     check_file(run_dir, settings.name)
     if not settings.is_file():

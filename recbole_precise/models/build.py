@@ -15,7 +15,7 @@ from recbole_precise.models.text_tuning import going_on_with
 def build_model(
     config: Any, dataset: Any, weights: Callable[[], Mapping[str, Any] | None]
 ) -> nn.Module:
-    """The model of the settings over a training part, on its device.
+    """Build the model of the settings over a training part, on its device.
 
     Args:
         weights: gives the weights that are about to be loaded, None where there are none; see

@@ -1,5 +1,6 @@
-"""The frozen text vectors that models read, as the encoder gives them or tuned on what is consumed
-together (docs/methods.md 2).
+"""The frozen text vectors that models read, as encoded or tuned on what is consumed together.
+
+docs/methods.md 2.
 """
 
 from __future__ import annotations
@@ -29,8 +30,9 @@ _saved: ContextVar[Callable[[], Mapping[str, Tensor] | None]] = ContextVar(
 
 @contextmanager
 def going_on_with(weights: Callable[[], Mapping[str, Tensor] | None]) -> Iterator[None]:
-    """Models that are built inside train no text adapter but take that of saved weights, which are
-    about to be loaded.
+    """Build models within the block that take the text adapter of saved weights.
+
+    They train none; the weights are about to be loaded.
 
     Args:
         weights: gives them, None where there are none; called when an adapter is needed, in the
@@ -75,13 +77,13 @@ def text_vectors(
 
 
 def tuning_of(config) -> Tuning:
-    """The settings `text_tuning_*`; what is empty is the default's."""
+    """Read the settings `text_tuning_*`; what is empty is the default's."""
     given = {field.name: config[f"text_tuning_{field.name}"] for field in fields(Tuning)}
     return Tuning(**{name: value for name, value in given.items() if value is not None})
 
 
 def _adapter(config, dataset, text: FrozenText) -> TextAdapter:
-    """The saved adapter where there is one of this shape, else a trained one."""
+    """Return the saved adapter where there is one of this shape, else a trained one."""
     tuning = tuning_of(config)
     adapter = TextAdapter(text.hidden_size, tuning.width)
     saved = {
