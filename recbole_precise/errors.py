@@ -1,5 +1,6 @@
-"""The mistakes that this package reports to people: one message that says what, where and how to
-fix it.
+"""The mistakes that this package reports to people.
+
+One message that says what, where and how to fix it.
 
 The command line prints the message alone and leaves with status 2; a traceback is only ever shown
 for faults of the package itself.
@@ -40,7 +41,7 @@ class InterruptedRunError(UserError):
 
 
 def shown(value: object, most: int = 80) -> str:
-    """A value as a message shows it: on one line, and cut where it is long."""
+    """Show a value in a message: on one line, and cut where it is long."""
     try:
         text = repr(value)
     except (
@@ -56,7 +57,10 @@ def shown(value: object, most: int = 80) -> str:
 
 
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
-    """The candidate most like `name` (case and hyphens ignored), or None when none is near."""
+    """Find the candidate most like `name` (case and hyphens ignored).
+
+    None when none is near.
+    """
 
     def plain(text: str) -> str:
         return text.lower().replace("-", "_")

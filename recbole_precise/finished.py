@@ -70,7 +70,7 @@ class FinishedRun:
         return len(self.tokens) - len(self.readable)
 
     def texts(self) -> list[str]:
-        """The text of every item, by id; empty where the run has none."""
+        """Return the text of every item, by id; empty where the run has none."""
         known = [""] * self.first_new
         if hasattr(self.dataset, "item_texts"):
             # A run without text needs no texts to be asked.
@@ -130,7 +130,7 @@ class SavedRun:
         return cls(run.path, config, weights, other, state["identity"], known)
 
     def data(self) -> tuple[Any, ...]:
-        """(data set, loaders of training, validation and testing), under the run's names.
+        """Prepare (data set, loaders of training, validation and testing), under the run's names.
 
         Raises:
             CheckpointError: the run can only be asked about its own data, and these are others.
@@ -144,7 +144,7 @@ class SavedRun:
         return dataset, *loaders
 
     def model(self, train_set: Any) -> Any:
-        """The trained model."""
+        """Build the trained model."""
         init_seed(self.config["seed"], self.config["reproducibility"])
         if hasattr(train_set, "as_trained"):
             train_set = train_set.as_trained()

@@ -1,5 +1,6 @@
-"""Run a model on a data set: RecBole's functions with RecBole's signatures, and a run directory
-that tells all.
+"""RecBole's functions with RecBole's signatures: run a model on a data set.
+
+Each run leaves a directory that documents all.
 """
 
 from __future__ import annotations
@@ -299,8 +300,9 @@ def _cold(config: Config, model, train_set, test_set, folder: RunFolder) -> dict
 
 
 def _usage(config: Config, seconds: float) -> str:
-    """RecBole's table of the machine, with the mean load of this process instead of the load of one
-    more second.
+    """Return RecBole's table of the machine.
+
+    With the mean load of this process instead of the load of one more second.
     """
     memory = psutil.Process().memory_info().rss / 2**30
     total = psutil.virtual_memory().total / 2**30
@@ -326,7 +328,7 @@ def _usage(config: Config, seconds: float) -> str:
 def _report(
     config, model, trainer, train_set, test_set, best_valid, test, seconds: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The content of result.json."""
+    """Build the content of result.json."""
     progress = getattr(trainer, "progress", None)
     exact = getattr(trainer, "results", {})
     slices: dict[str, Any] = {}
@@ -372,7 +374,7 @@ def _report(
 
 
 def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
-    """The return value of a run that has ended, from what it left.
+    """Return the return value of a run that has ended, from what it left.
 
     Nothing is trained or evaluated.
     """
@@ -401,7 +403,7 @@ def _result_again(config: Config, folder: RunFolder) -> dict[str, Any]:
 
 
 def _folder_of(config: Config, processes: Processes) -> RunFolder:
-    """The run directory, named by the time where the settings name none.
+    """Return the run directory, named by the time where the settings name none.
 
     The settings of every process know it afterwards.
     """
@@ -438,8 +440,9 @@ def objective_function(
 
 @dataclass(frozen=True)
 class Trained:
-    """A model after training: its trainer, the loaders (training, validation, test), and the best
-    validation.
+    """A model after training.
+
+    Its trainer, the loaders (training, validation, test), and the best validation.
 
     `best_valid_score` and `valid` are exact, `best_valid_result` is rounded as RecBole prints it.
     """

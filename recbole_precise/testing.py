@@ -1,5 +1,6 @@
-"""What every model must hold, ours, RecBole's and a user's own: one property a function, each on
-real data, rows and runs.
+"""What every model must hold, ours, RecBole's and a user's own.
+
+One property a function, each on real data, rows and runs.
 
     check_model("HSTU", "my-shop", {"data_path": "dataset", "epochs": 2})
 
@@ -80,7 +81,7 @@ class Subject:
         self.n_items = self.dataset.item_num
 
     def model(self, seed: int = 0) -> Any:
-        """A model with the first weights of a seed, in evaluation mode."""
+        """Build a model with the first weights of a seed, in evaluation mode."""
         torch.manual_seed(seed)
         return self.cls(self.config, self.dataset).eval()
 
@@ -111,8 +112,9 @@ class Subject:
 
     @cached_property
     def trained(self) -> list[tuple[str, dict[str, bool], dict[str, bool]]]:
-        """A few steps of every phase on a model of its own: (phase, which trained tensors a
-        gradient reached, which other tensors moved).
+        """Train a few steps of every phase on a model of its own.
+
+        These are (phase, which trained tensors a gradient reached, which other tensors moved).
         """
         model = self.model()
         found = []
@@ -167,8 +169,9 @@ def _loss_of(model: Any, batch: Any) -> Tensor:
 
 
 def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
-    """Every tensor that a model holds by name: parameters, buffers, plain attributes, and rows of
-    tables that stand for the padding.
+    """Collect every tensor that a model holds by name.
+
+    Parameters, buffers, plain attributes, and rows of tables that stand for the padding.
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     for place, module in model.named_modules():
@@ -188,7 +191,7 @@ def _tensors_of(model: nn.Module) -> dict[str, Tensor]:
 
 
 def shapes(subject: Subject) -> None:
-    """A finite scalar loss, and a finite score of every item for every row."""
+    """Check for a finite scalar loss, and a finite score of every item for every row."""
     model = subject.model()
     rows = subject.rows
     if subject.phases(model):
@@ -208,7 +211,7 @@ def shapes(subject: Subject) -> None:
 
 
 def padding(subject: Subject) -> None:
-    """A row scores the same alone, among longer rows, and without its padding."""
+    """Check that a row scores the same alone, among longer rows, and without its padding."""
     model = subject.model()
     rows = subject.rows
     shortest = int(subject.lengths(rows).argmin())
@@ -231,7 +234,7 @@ def padding(subject: Subject) -> None:
 
 
 def batch_order(subject: Subject) -> None:
-    """The order of the rows of a batch is the order of their scores and nothing else."""
+    """Check that the order of a batch's rows is the order of their scores and nothing else."""
     model = subject.model()
     rows = subject.rows
     order = torch.arange(len(rows)).flip(0)
@@ -243,8 +246,9 @@ def batch_order(subject: Subject) -> None:
 
 
 def causality(subject: Subject) -> None:
-    """Nothing after a row's length is read, and a sequence encoder that claims it sees nothing that
-    comes later.
+    """Check that nothing after a row's length is read.
+
+    And that a sequence encoder that claims it sees nothing that comes later.
     """
     model = subject.model()
     rows = subject.rows
@@ -285,8 +289,9 @@ def causality(subject: Subject) -> None:
 def _encoder_calls(
     model: Any, batch: Any
 ) -> dict[str, tuple[Any, tuple[Tensor, Tensor], dict[str, Tensor]]]:
-    """What each sequence encoder with `packed_states` was given for a training batch, by its name
-    in the model.
+    """Record what each sequence encoder with `packed_states` was given for a training batch.
+
+    By its name in the model.
     """
     calls: dict[str, tuple] = {}
     encoders: dict[str, Any] = {
@@ -358,8 +363,9 @@ def save_and_load(subject: Subject) -> None:
 
 
 def resume(subject: Subject) -> None:
-    """A run that is killed in the middle of training and resumed leaves the bits of one that is
-    not.
+    """Check that a run that is killed and resumed leaves the bits of one that is not.
+
+    It is killed in the middle of training.
     """
     with tempfile.TemporaryDirectory() as folder:
         straight = Path(folder, "straight")
@@ -454,8 +460,9 @@ def predict(subject: Subject) -> None:
 
 
 def cold_items(subject: Subject) -> None:
-    """The model says what an item that was never trained is ranked by (`cold_items`: text or
-    nothing), and that is so.
+    """Check what the model says an item that was never trained is ranked by.
+
+    `cold_items`: text or nothing.
     """
     model = subject.model()
     claim = getattr(model, "cold_items", None)
@@ -552,7 +559,7 @@ DEVIATIONS: dict[tuple[str, str], str] = {
 
 
 def check_property(subject: Subject, name: str) -> str | None:
-    """The reason of a known deviation, None where the property holds.
+    """Return the reason of a known deviation, None where the property holds.
 
     Raises Broken when it does not hold, or when it holds where a deviation is known.
     """
@@ -573,8 +580,9 @@ def check_property(subject: Subject, name: str) -> str | None:
 def check_model(
     model: str | type, dataset: str, settings: Mapping[str, Any] | None = None
 ) -> dict[str, str | None]:
-    """Check all properties of a model on a data set; property -> None, or why a model of RecBole
-    deviates.
+    """Check all properties of a model on a data set.
+
+    Gives property -> None, or why a model of RecBole deviates.
 
     Args: as `Subject`. A data set for it is small and has test rows shorter than
         MAX_ITEM_LIST_LENGTH, an item without training events and, for models with text, an item

@@ -1,5 +1,6 @@
-"""Sequence encoders for item vectors of any origin: our transformer, and RecBole's sequential
-models without their item tables.
+"""Sequence encoders for item vectors of any origin.
+
+Our transformer, and RecBole's sequential models without their item tables.
 
 A model of RecBole is built as it is; then its `item_embedding` is put away, and what stands there
 instead hands out the item vectors that the sequence was given with. Its parameters, its forward
@@ -42,8 +43,9 @@ _USERS = ("user", "user_id")
 
 
 class Histories(NamedTuple):
-    """A batch of right-padded sequences: int64 `items [batch, length]`, `lengths [batch]` of at
-    least 1, `users [batch]`.
+    """A batch of right-padded sequences.
+
+    int64 `items [batch, length]`, `lengths [batch]` of at least 1, `users [batch]`.
     """
 
     items: Tensor
@@ -134,8 +136,10 @@ class _GivenVectors(nn.Module):
 
 
 class _Settings(Mapping):
-    """What a model of RecBole reads: the backbone's own settings, then ours where they mean the
-    same, then RecBole's defaults, then the run's.
+    """What a model of RecBole reads.
+
+    The backbone's own settings, then ours where they mean the same, then RecBole's defaults, then
+    the run's.
     """
 
     def __init__(self, own: Mapping[str, Any], defaults: Mapping[str, Any], config) -> None:
@@ -316,8 +320,9 @@ class RecBoleBackbone(Backbone):
 
 
 def build_backbone(config, dataset, width: int) -> Backbone:
-    """The encoder that the settings `backbone` and `backbone_settings` name, for item vectors of
-    `width`.
+    """Build the encoder that `backbone` and `backbone_settings` name.
+
+    For item vectors of `width`.
 
     Raises ConfigError for a model that cannot be wrapped.
     """

@@ -1,5 +1,6 @@
-"""What every model of ours shares: RecBole's interface over an item encoder, a sequence encoder and
-a score.
+"""RecBole's interface over an item encoder, a sequence encoder and a score.
+
+What every model of ours shares.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ SavedWeights = Callable[[], Mapping[str, Tensor] | None]
 
 
 def build_transformer(config, width: int) -> Transformer:
-    """The causal transformer over item vectors of `width` that the settings describe, its weights
-    as torch draws them.
+    """Build the causal transformer over item vectors of `width` that the settings describe.
+
+    Its weights are as torch draws them.
     """
     return Transformer(
         width,
@@ -92,13 +94,14 @@ class TwoSidedRecommender(SequentialRecommender):
         self.memory = memory_of(dataset, config, self.n_items)
 
     def phases(self) -> list[Phase]:
-        """The training plan; one phase over all parameters unless a subclass says otherwise."""
+        """Return the training plan: by default one phase over all parameters."""
         return [Phase(name="universal", epochs=self.epochs)]
 
     @property
     def cold_items(self) -> str:
-        """What an item that was never trained is ranked by: its `text`, or `nothing` but the vector
-        that `unseen_id` names.
+        """What an item that was never trained is ranked by.
+
+        Its `text`, or `nothing` but the vector that `unseen_id` names.
         """
         return "text" if self.text_encoder else "nothing"
 
@@ -108,8 +111,9 @@ class TwoSidedRecommender(SequentialRecommender):
         return getattr(self, "target_encoder", self.item_encoder)
 
     def context(self, interaction: Interaction) -> dict[str, Tensor]:
-        """What the sequence encoder reads of a batch beside its items, `[batch, length]` each and
-        right-padded; most read nothing.
+        """Return what the sequence encoder reads of a batch beside its items.
+
+        `[batch, length]` each and right-padded; most read nothing.
         """
         return {}
 
@@ -118,14 +122,16 @@ class TwoSidedRecommender(SequentialRecommender):
         raise NotImplementedError
 
     def sequence_items(self, item_seq: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Item vectors `[batch, length, width]` of the input, and the whole catalogue's if it was
-        encoded anyway.
+        """Encode the items of the input: `[batch, length, width]`.
+
+        With them the whole catalogue's vectors if it was encoded anyway.
         """
         return self.item_encoder(item_seq), None
 
     def competing(self, catalogue: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The rows of a catalogue `[items, width]` that compete in training, and `targets` as
-        indices into them.
+        """Select the rows of a catalogue `[items, width]` that compete in training.
+
+        With them, `targets` as indices into these rows.
 
         An item that is held out of training (`holdout_items`) does not exist for it: it is no
         negative either.
@@ -144,8 +150,9 @@ class TwoSidedRecommender(SequentialRecommender):
     def recalled(
         self, batch: NextItems, row: Tensor | None = None, position: Tensor | None = None
     ) -> Recall | None:
-        """What the memory adds to scores at the trained positions of a batch, or at `(row [n],
-        position [n])`; None without a memory.
+        """Recall what the memory adds to scores of a batch; None without a memory.
+
+        At the trained positions, or at `(row [n], position [n])`.
         """
         if self.memory is None:
             return None
@@ -154,8 +161,9 @@ class TwoSidedRecommender(SequentialRecommender):
         return self.memory.before(batch, row, position)
 
     def competing_pairs(self, recall: Recall | None) -> tuple[Tensor, Tensor, Tensor] | None:
-        """`recall` as `full_softmax_loss` takes it, with items as rows of what competes in
-        training.
+        """Convert `recall` for `full_softmax_loss`.
+
+        Items become rows of what competes in training.
         """
         if recall is None:
             return None
@@ -167,8 +175,9 @@ class TwoSidedRecommender(SequentialRecommender):
         return recall.row, item, recall.value
 
     def extend_catalogue(self, tokens: TokenStates) -> np.ndarray:
-        """Add items that were never trained to what is ranked, known by the token states of their
-        texts alone.
+        """Add items that were never trained to what is ranked.
+
+        They are known by the token states of their texts alone.
 
         Returns: bool `[len(tokens)]`, which of them the model can read; see `TextEncoder.extend`.
         """
@@ -184,13 +193,14 @@ class TwoSidedRecommender(SequentialRecommender):
         return readable.numpy()
 
     def read_tokens(self, tokens: TokenStates) -> TokenStates:
-        """Those tokens of new items' texts that the item encoder reads: not those that a tokenizer
-        adds.
+        """Select the tokens of new items' texts that the item encoder reads.
+
+        Those that a tokenizer adds are left out.
         """
         return tokens.without_special()
 
     def _grow(self, tokens: TokenStates) -> None:
-        """What knows the catalogue beside the item encoder learns of new items."""
+        """Extend what knows the catalogue beside the item encoder by new items."""
         if self.neighbours is not None:
             scale = self.neighbour_texts
             near = (
@@ -207,8 +217,9 @@ class TwoSidedRecommender(SequentialRecommender):
         self.forget_catalogue()
 
     def next_items(self, interaction: Interaction) -> NextItems:
-        """The positions of a batch of windows, or of RecBole's rows, and which of them are trained
-        on what.
+        """Find the positions of a batch and which of them are trained on what.
+
+        The batch holds windows, or RecBole's rows.
         """
         fields = interaction.interaction
         which = fields.get(SUPERVISED_FIELD), fields.get(TRAINED_FIELD)
@@ -217,8 +228,9 @@ class TwoSidedRecommender(SequentialRecommender):
         )
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Mean loss over the trained positions of a batch of windows (or of RecBole's rows): a
-        scalar.
+        """Compute the mean loss over the trained positions of a batch: a scalar.
+
+        The batch holds windows, or RecBole's rows.
         """
         batch = self.next_items(interaction)
         vectors, catalogue = self.sequence_items(batch.item_seq)
@@ -237,8 +249,9 @@ class TwoSidedRecommender(SequentialRecommender):
 
     @torch.no_grad()
     def item_vectors(self) -> Tensor:
-        """Scoring vectors of the whole catalogue `[items, width]`, encoded once until a weight
-        changes.
+        """Encode the scoring vectors of the whole catalogue `[items, width]`.
+
+        Once until a weight changes.
         """
         return self._catalogue.get(self.parameters(), self._scored_items, renew=self.training)
 
@@ -277,14 +290,16 @@ class TwoSidedRecommender(SequentialRecommender):
         )
 
     def _last_items(self, interaction: Interaction) -> Tensor:
-        """The last item of each row's history `[batch]`."""
+        """Return the last item of each row's history `[batch]`."""
         return interaction[self.ITEM_SEQ].gather(1, interaction[self.ITEM_SEQ_LEN][:, None] - 1)[
             :, 0
         ]
 
     def forward(self, item_seq: Tensor, item_seq_len: Tensor, **context: Tensor) -> Tensor:
-        """int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]` -> last
-        states `[batch, width]`; see `context`.
+        """Encode histories to last states `[batch, width]`.
+
+        Takes int64 `item_seq [batch, length]`, right-padded, with `item_seq_len [batch]`; see
+        `context`.
         """
         longest = max(int(item_seq_len.max()), 1)
         mask = torch.arange(longest, device=item_seq.device) < item_seq_len[:, None]
@@ -322,8 +337,9 @@ class TwoSidedRecommender(SequentialRecommender):
 
 
 def memory_of(dataset, config, n_items: int) -> Memory | None:
-    """The memory of what followed what, counted in the training sequences alone (docs/methods.md
-    6); None unless `transition_memory` gives its first weight.
+    """Count the memory of what followed what in the training sequences (docs/methods.md 6).
+
+    None unless `transition_memory` gives its first weight.
     """
     if config["transition_memory"] is None:
         return None

@@ -1,5 +1,6 @@
-"""Training-free floors as models: they stand in every table, and a claim that does not beat them is
-none.
+"""Training-free floors as models: they stand in every table.
+
+A claim must beat them.
 
 The tables are counted in `recbole_precise.evaluation.floors` when the model is built, from the
 training sequences alone.
@@ -33,8 +34,9 @@ class Floor(SequentialRecommender):
 
     @property
     def cold_items(self) -> str:
-        """What an item that was never trained is ranked by: its `text`, or `nothing`, and so behind
-        all others.
+        """What an item that was never trained is ranked by.
+
+        Its `text`, or `nothing`, and so behind all others.
         """
         return "text" if self.needs_text else "nothing"
 
@@ -45,7 +47,7 @@ class Floor(SequentialRecommender):
         self.scorer = self.build(config, dataset, items, offsets)
 
     def build(self, config, dataset, items: np.ndarray, offsets: np.ndarray) -> Any:
-        """The scorer of training sequences `items [events]`, `offsets [users + 1]`."""
+        """Build the scorer of training sequences `items [events]`, `offsets [users + 1]`."""
         raise NotImplementedError
 
     def phases(self) -> list[Phase]:
@@ -94,8 +96,9 @@ class Transition(Floor):
 
 
 class GraphHeuristic(Floor):
-    """Transitions joined with the likeness of item texts (docs/methods.md 5, after arXiv
-    2605.07125).
+    """Transitions joined with the likeness of item texts.
+
+    docs/methods.md 5, after arXiv 2605.07125.
     """
 
     needs_text = True

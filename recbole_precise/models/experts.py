@@ -1,5 +1,6 @@
-"""What PAD and its rivals share: item towers with sequence encoders, whose scores a gate weighs,
-under a softmax or binary cross entropy.
+"""Item towers with sequence encoders, whose scores a gate weighs.
+
+What PAD and its rivals share, under a softmax or binary cross entropy.
 """
 
 from __future__ import annotations
@@ -85,8 +86,9 @@ class Step(NamedTuple):
 
 
 class ExpertsRecommender(TwoSidedRecommender):
-    """Experts, each an item tower and a sequence encoder of its own over any backbone, behind a
-    gate (docs/methods.md 8).
+    """Experts, each an item tower and a sequence encoder of its own, behind a gate.
+
+    Over any backbone (docs/methods.md 8).
 
     A subclass chooses the experts (`built`, `speaking`), their towers (`build_tower`), what happens
     to item vectors before they are encoded (`encoded`) and what joins the loss (`next_item_loss`,
@@ -151,9 +153,7 @@ class ExpertsRecommender(TwoSidedRecommender):
     # --- Parts --------------------------------------------------------------------------------
 
     def built(self) -> tuple[str, ...]:
-        """Names of the experts that exist, whether they are in the final score or only train for
-        it.
-        """
+        """List the experts that exist, in the final score or only trained for it."""
         return self.experts
 
     def speaking(self) -> tuple[str, ...]:
@@ -183,7 +183,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         )
 
     def id_table(self, dataset) -> IdEncoder:
-        """A trainable vector per item."""
+        """Build a trainable vector per item."""
         trained = require(dataset, "trained_items", self.config["model"])()
         return IdEncoder(
             self.n_items,
@@ -194,8 +194,9 @@ class ExpertsRecommender(TwoSidedRecommender):
         )
 
     def text_view(self, text: FrozenText, dataset) -> ItemPart:
-        """How an expert sees the texts (`text_form`): frozen vectors behind an MLP of its own, or
-        the mean of trained token vectors of its own.
+        """Build an expert's view of the texts (`text_form`).
+
+        Frozen vectors behind an MLP of its own, or the mean of trained token vectors of its own.
         """
         config = self.config
         if config["text_form"] != "tokens":
@@ -224,8 +225,9 @@ class ExpertsRecommender(TwoSidedRecommender):
         return [Phase(name="universal", epochs=self.epochs, **self.phase_rows())]
 
     def phase_rows(self) -> dict:
-        """The training rows that the backbone needs, as `Phase` names them: where it is not causal
-        one target a row.
+        """Return the training rows that the backbone needs, as `Phase` names them.
+
+        Where it is not causal one target a row.
         """
         return (
             {}
@@ -234,7 +236,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         )
 
     def _items(self) -> GatedItems:
-        """The item side, with the experts that speak now."""
+        """Return the item side, with the experts that make the score now."""
         active = self.speaking()
         if self.item_encoder.active != active:
             self.item_encoder.active = active
@@ -248,7 +250,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         return self.recommendation_loss(self.step(interaction))
 
     def step(self, interaction: Interaction) -> Step:
-        """What a training step reads; draws the negatives."""
+        """Prepare what a training step reads; draws the negatives."""
         fields = interaction.interaction
         batch = self.next_items(interaction)
         histories = Histories(batch.item_seq, fields[self.ITEM_SEQ_LEN], fields[self.USER_ID])
@@ -276,8 +278,9 @@ class ExpertsRecommender(TwoSidedRecommender):
     def encoded(
         self, vectors: Tensor, histories: Histories, trained: Tensor | None = None
     ) -> Tensor:
-        """States `[positions, experts, width]` at the trained positions, for None after each row's
-        last item.
+        """Encode states `[positions, experts, width]` at the trained positions.
+
+        For None after each row's last item.
 
         Args: vectors: `[batch, length, experts, width]`. trained: bool `[batch, length]`.
         """
@@ -294,7 +297,9 @@ class ExpertsRecommender(TwoSidedRecommender):
     def next_item_loss(
         self, items: GatedItems, states: Tensor, vectors: Tensor, step: Step
     ) -> Tensor:
-        """Cross entropy over all items, or binary cross entropy of each target and its negatives
+        """Compute the loss over next items.
+
+        Cross entropy over all items, or binary cross entropy of each target and its negatives
         (PAD's).
 
         Args: states: `[positions, experts, width]`. vectors: `[n, experts, width]`, of the items
@@ -323,8 +328,9 @@ class ExpertsRecommender(TwoSidedRecommender):
         )
 
     def _negatives(self, batch: NextItems) -> tuple[Tensor, Tensor]:
-        """Uniform items for every position, none of the row's own: int64 and bool (which do not
-        count) `[batch, length, n_negatives]`.
+        """Draw uniform items for every position, none of the row's own.
+
+        int64 and bool (which do not count) `[batch, length, n_negatives]`.
         """
         shape = (*batch.item_seq.shape, self.n_negatives)
 
@@ -339,14 +345,15 @@ class ExpertsRecommender(TwoSidedRecommender):
     # --- Ranking ------------------------------------------------------------------------------
 
     def item_vectors(self) -> Tensor:
-        """Folded vectors of the whole catalogue `[items, folded width]`, encoded once until a
-        weight or the speaking experts change.
+        """Return folded vectors of the whole catalogue `[items, folded width]`.
+
+        Encoded once until a weight or the active experts change.
         """
         self._items()
         return super().item_vectors()
 
     def context(self, interaction: Interaction) -> dict[str, Tensor]:
-        """The users of a batch `[batch]`, for backbones that know users."""
+        """Return the users of a batch `[batch]`, for backbones that know users."""
         return {"users": interaction[self.USER_ID]}
 
     def forward(
@@ -365,13 +372,13 @@ class ExpertsRecommender(TwoSidedRecommender):
     def last_states(
         self, item_seq: Tensor, item_seq_len: Tensor, users: Tensor | None = None
     ) -> Tensor:
-        """The states `[batch, experts, width]` after each row's last item."""
+        """Encode the states `[batch, experts, width]` after each row's last item."""
         users = torch.zeros_like(item_seq_len) if users is None else users
         item_seq = item_seq[:, : max(int(item_seq_len.max()), 1)]
         return self.encoded(self._history_items(item_seq), Histories(item_seq, item_seq_len, users))
 
     def _history_items(self, item_seq: Tensor) -> Tensor:
-        """The experts' vectors `[batch, length, experts, width]` of the items of histories.
+        """Encode the items of histories by the experts: `[batch, length, experts, width]`.
 
         While users are ranked batch after batch, a small catalogue is encoded once for all of them;
         else the items at hand are.
@@ -390,7 +397,7 @@ class ExpertsRecommender(TwoSidedRecommender):
         )
 
     def _stacked_catalogue(self) -> Tensor:
-        """The experts' vectors of the whole catalogue `[items, experts, width]`."""
+        """Encode the whole catalogue by the experts: `[items, experts, width]`."""
         if not self._keeps_stacked:
             return self._items().stacked(None)
         return self._stacked.get(self.parameters(), lambda: self._items().stacked(None))
@@ -407,8 +414,9 @@ class ExpertsRecommender(TwoSidedRecommender):
 
     @property
     def cold_items(self) -> str:
-        """What an item that was never trained is ranked by: its `text`, or `nothing` but the ID
-        vector that `unseen_id` names.
+        """What an item that was never trained is ranked by.
+
+        Its `text`, or `nothing` but the ID vector that `unseen_id` names.
         """
         return "text" if set(self._items().active) & {"aligned", "text"} else "nothing"
 
@@ -430,8 +438,9 @@ class ExpertsRecommender(TwoSidedRecommender):
 
     @torch.no_grad()
     def gate_weights(self, interaction: Interaction | None = None) -> Tensor:
-        """What each expert weighs in each bucket, the padding first: `[frequency_buckets + 1,
-        experts]`.
+        """Return what each expert weighs in each bucket: `[frequency_buckets + 1, experts]`.
+
+        The padding comes first.
 
         For a gate that reads users, those of a batch's: `[batch, frequency_buckets + 1, experts]`;
         it needs the `interaction`.

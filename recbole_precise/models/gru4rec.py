@@ -17,7 +17,7 @@ class GRU4RecCE(NextItemRecommender):
     """RecBole's GRU4Rec, weight for weight, trained on windows."""
 
     def build_sequence_encoder(self, config) -> PackedEncoder:
-        """The GRU of `hidden_size`."""
+        """Build the GRU of `hidden_size`."""
         return Recurrent(
             self.width,
             hidden_size=config["hidden_size"],

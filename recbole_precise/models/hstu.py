@@ -21,8 +21,9 @@ from recbole_precise.plugin.dataset import EXACT_TIME
 
 
 class HSTU(SASRecSampled):
-    """Input, score and loss of SASRec-Sampled, as in the authors' comparison; HSTU's layers in
-    place of its blocks.
+    """SASRec-Sampled with HSTU's layers in place of its blocks.
+
+    Input, score and loss are the same, as in the authors' comparison.
 
     `hstu_time` says at which time position i is asked for the next item, which the time bias reads:
         `last_seen`, the time of

@@ -1,5 +1,6 @@
-"""What stands near the last item as a part of any model whose score is an inner product
-(docs/methods.md 6).
+"""Items near the last item, a part of any model whose score is an inner product.
+
+docs/methods.md 6.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from recbole_precise.nn.text_vectors import FrozenText
 def add_near_items(
     model: TwoSidedRecommender, config, dataset, text: FrozenText | None = None
 ) -> None:
-    """Near items join the model's score where `neighbour_transitions` or `neighbour_texts` say so;
-    `text_encoder` must be set before.
+    """Let near items join the model's score.
+
+    Where `neighbour_transitions` or `neighbour_texts` say so; `text_encoder` must be set before.
 
     Args:
         text: vectors that the model reads, whose cosines are taken where they are tuned; default:
@@ -57,8 +59,9 @@ def neighbours_of(
     texts: float,
     vectors: np.ndarray | None = None,
 ) -> Neighbours | None:
-    """The bonus of near items, counted in the training sequences alone (docs/methods.md 6); None
-    when both weights are 0.
+    """Count the bonus of near items in the training sequences alone (docs/methods.md 6).
+
+    None when both weights are 0.
 
     Args:
         vectors: float `[items, hidden]`, whose cosines are the likeness of texts; default: the mean

@@ -1,5 +1,6 @@
-"""What models share that learn the next item at every position: item encoder x sequence encoder x
-softmax over items.
+"""Models that learn the next item at every position.
+
+Item encoder x sequence encoder x softmax over items.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
 
 
 class NextItemRecommender(TwoSidedRecommender):
-    """The parts that a subclass chooses (`build_items`, `build_sequence_encoder`), and the loss
-    over next items.
+    """The parts that a subclass chooses, and the loss over next items.
+
+    The parts are made by `build_items` and `build_sequence_encoder`.
 
     By default IDs alone and a causal transformer: with the full softmax this is SASRec as RecBole
     has it, trained at all positions of a window in one pass.
@@ -59,11 +61,14 @@ class NextItemRecommender(TwoSidedRecommender):
         self.build_objective(config, dataset)
 
     def build_items(self, config, dataset) -> ItemEncoder:
-        """The item encoder; one that reads text sets `text_encoder`, which result.json names."""
+        """Build the item encoder.
+
+        One that reads text sets `text_encoder`, which result.json names.
+        """
         return ItemEncoder([self.id_part(config, dataset, config["embedding_size"])], self.n_items)
 
     def build_sequence_encoder(self, config) -> PackedEncoder:
-        """The sequence encoder over items of `self.width`."""
+        """Build the sequence encoder over items of `self.width`."""
         return build_transformer(config, self.width)
 
     def build_objective(self, config, dataset) -> None:
@@ -89,7 +94,10 @@ class NextItemRecommender(TwoSidedRecommender):
             )
 
     def id_part(self, config, dataset, width: int, with_text: bool = False) -> IdEncoder:
-        """A trainable vector per item; without text its dropout would leave nothing of an item."""
+        """Build a trainable vector per item.
+
+        Without text its dropout would leave nothing of an item.
+        """
         trained = require(dataset, "trained_items", config["model"])()
         dropout = config["id_dropout"] if with_text else 0.0
         given = (
@@ -122,7 +130,7 @@ class NextItemRecommender(TwoSidedRecommender):
                 )
 
     def sequence_items(self, item_seq: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The full softmax needs every item's vector, so the input is looked up there.
+        """Look the input up in the catalogue, where the full softmax needs every item's vector.
 
         Else only the batch's items are fused.
         """
@@ -134,8 +142,9 @@ class NextItemRecommender(TwoSidedRecommender):
         return self.item_encoder(item_seq), catalogue
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
-        """Next-item loss (PRECISE Eq. 5) at the trained positions; with `target_horizon` over 1 the
-        items after it share the target.
+        """Compute the next-item loss (PRECISE Eq. 5) at the trained positions.
+
+        With `target_horizon` over 1 the items after it share the target.
 
         Args:
             states: `[positions, width]`, of the trained positions.
@@ -157,8 +166,9 @@ class NextItemRecommender(TwoSidedRecommender):
         targets: Tensor | None = None,
         weights: Tensor | None = None,
     ) -> Tensor:
-        """Each trained position's next item against the step's pool, or against the whole
-        `catalogue [items, width]`.
+        """Compare each trained position's next item with its competitors.
+
+        These are the step's pool, or the whole `catalogue [items, width]`.
 
         Args:
             users: scoring vectors `[positions, width]`, of the trained positions.

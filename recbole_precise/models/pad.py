@@ -26,8 +26,9 @@ PHASES = ("pretrain", "align", "finetune")
 
 
 class PAD(ExpertsRecommender):
-    """PAD: an ID expert, a text expert and an aligned one, each an item tower and a sequence
-    encoder of its own, behind a gate.
+    """PAD: an ID expert, a text expert and an aligned one, behind a gate.
+
+    Each is an item tower and a sequence encoder of its own.
 
     Phases (Sec. 3.1 to 3.3): `pretrain` trains the ID expert (or another, `pretrained_expert`);
     `align` copies it and draws text and IDs together while the copy goes on recommending (the
@@ -61,7 +62,7 @@ class PAD(ExpertsRecommender):
     # --- Phases -------------------------------------------------------------------------------
 
     def built(self) -> tuple[str, ...]:
-        """The experts, and the ID expert where the aligned one begins as its copy."""
+        """List the experts, and the ID expert where the aligned one begins as its copy."""
         copied = self.copies and self._pretrains()
         return tuple(name for name in EXPERTS if name in self.experts or (name == "id" and copied))
 
@@ -70,9 +71,9 @@ class PAD(ExpertsRecommender):
         return "pretrain" in self.config["phases"] or bool(self.config["warm_start"])
 
     def speaking(self) -> tuple[str, ...]:
-        """What `trained_to` says: 1, the pre-trained expert.
+        """Return the experts in the score, as `trained_to` says.
 
-        2, the aligned one; else all behind the gate.
+        1: the pre-trained expert; 2: the aligned one; else all behind the gate.
         """
         return {1: (self.first,), 2: ("aligned",)}.get(int(self.trained_to), self.experts)
 
@@ -141,11 +142,11 @@ class PAD(ExpertsRecommender):
 
     @staticmethod
     def _parameters_of(expert: str) -> tuple[str, ...]:
-        """The names of an expert's parameters, as regular expressions."""
+        """Return the names of an expert's parameters, as regular expressions."""
         return rf"item_encoder\.towers\.{expert}\..*", rf"encoders\.{expert}\..*"
 
     def _aligned_parameters(self) -> tuple[str, ...]:
-        """What the aligned expert trains while it is aligned (`align`)."""
+        """Return what the aligned expert trains while it is aligned (`align`)."""
         tower = r"item_encoder\.towers\.aligned\."
         maps = (
             (r"alignment\..*",)
@@ -160,7 +161,7 @@ class PAD(ExpertsRecommender):
         return *self._parameters_of("aligned"), *maps
 
     def set_phase(self, phase: Phase) -> None:
-        """Called by the trainer when a phase begins, with the weights that it starts from."""
+        """Prepare for a phase; the trainer has loaded the weights that it starts from."""
         number = PHASES.index(phase.name) + 1
         if number >= 2 and int(self.trained_to) == 1 and self.copies:
             self._copy_pretrained()
@@ -178,14 +179,15 @@ class PAD(ExpertsRecommender):
         self.trained_to.fill_(number)
 
     def _trained_before(self) -> set[str]:
-        """The experts that the phases before the last one trained."""
+        """Return the experts that the phases before the last one trained."""
         pretrained = {self.first} if self._pretrains() else set()
         return pretrained | ({"aligned"} if int(self.trained_to) == 2 or self.copies else set())
 
     @staticmethod
     def untrained_in(weights: Mapping[str, Tensor]) -> tuple[str, ...]:
-        """Of a run's weights: the gate, where the run ended before the last phase, so that other
-        experts may follow.
+        """Name those of a run's weights that were never trained: the gate.
+
+        Where the run ended before the last phase, so that other experts may follow.
         """
         if "trained_to" not in weights or int(weights["trained_to"]) == 3:
             return ()
@@ -193,7 +195,7 @@ class PAD(ExpertsRecommender):
 
     @torch.no_grad()
     def _copy_pretrained(self) -> None:
-        """The aligned expert begins as the pre-trained ID expert (Sec. 3.2)."""
+        """Copy the pre-trained ID expert to the aligned expert (Sec. 3.2)."""
         source = self.item_encoder.towers["id"]
         assert isinstance(source, IdTower)
         self._aligned_tower().table.load_state_dict(source.table.state_dict())
@@ -222,8 +224,9 @@ class PAD(ExpertsRecommender):
         return loss + self.config["align_weight"] * self._discrepancy(step)
 
     def _discrepancy(self, step: Step) -> Tensor:
-        """How far the texts' vectors of the batch's items are from their ID vectors, in the aligned
-        tower.
+        """Measure how far texts are from IDs in the aligned tower.
+
+        Over the batch's items.
         """
         first = slice(self.config["mmd_sequences"])
         rows = self.config["mmd_rows"]

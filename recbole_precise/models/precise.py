@@ -20,8 +20,9 @@ from recbole_precise.training.phases import Phase
 
 
 class PRECISEUT(NextItemRecommender):
-    """PRECISE after Universal Training (Sec. IV-B and IV-C): fused items, a causal transformer,
-    next-item loss.
+    """PRECISE after Universal Training (Sec. IV-B and IV-C).
+
+    Fused items, a causal transformer, next-item loss.
 
     `variant` makes the paper's ablations: `id` (no text), `llm` (no ID), `pool` (mean instead of
     experts). With `match_width` the remaining part is widened, so that an ablation does not change
@@ -52,14 +53,14 @@ class PRECISEUT(NextItemRecommender):
         return ItemEncoder(parts, self.n_items)
 
     def phases(self) -> list[Phase]:
-        """Universal training; with `alternate` (Sec.
+        """Return universal training.
 
-        IV-E) first with frozen token vectors, then with all.
+        With `alternate` (Sec. IV-E) first with frozen token vectors, then with all.
         """
         return self._universal_phases()
 
     def _universal_phases(self, **data) -> list[Phase]:
-        """`data`: what the phases see, as `Phase` names it."""
+        """Return the phases; `data`: what they see, as `Phase` names it."""
         config = self.config
         tokens = self._token_table()
         if not config["alternate"] or tokens is None:

@@ -26,8 +26,9 @@ _FROZEN = {"none": (".*",), "items": (r"(?!item_encoder\.).*",), "encoder": (r"h
 
 
 class PRECISETT(PRECISEUT):
-    """PRECISE-TT (Sec. IV-D): every position sees all others, all final states go through an MLP,
-    one target a row.
+    """PRECISE-TT (Sec. IV-D): every position sees all others, one target a row.
+
+    All final states go through an MLP.
 
     The parts and their names are those of PRECISE-UT, so that its weights fit; the MLP is new. What
     the paper has (`recipe: paper`) is a row for each target of the scene's own sequences; by
@@ -37,8 +38,9 @@ class PRECISETT(PRECISEUT):
 
     @staticmethod
     def scene_view(config) -> str:
-        """The scenes that it learns from and sees, where `scene_view` does not say
-        (docs/scenes.md).
+        """Return the scenes that it learns from and sees, where `scene_view` does not say.
+
+        docs/scenes.md.
         """
         return config["targeted_view"]
 
@@ -74,7 +76,7 @@ class PRECISETT(PRECISEUT):
         )
 
     def set_phase(self, phase: Phase) -> None:
-        """Called by the trainer when a phase begins."""
+        """Prepare for a phase that begins."""
         self.set_stage("targeted" if phase.name == "targeted" else "universal")
 
     def set_stage(self, stage: str) -> None:
@@ -88,9 +90,10 @@ class PRECISETT(PRECISEUT):
         )
 
     def calculate_loss(self, interaction: Interaction) -> Tensor:
-        """Next-item loss at every position while in universal training; in targeted training that
-        of each row's target, or of every target of a window, which under the causal mask are rows
-        of their own.
+        """Compute the next-item loss, at every position while in universal training.
+
+        In targeted training that of each row's target, or of every target of a window, which under
+        the causal mask are rows of their own.
         """
         if self.stage == "universal":
             return super().calculate_loss(interaction)

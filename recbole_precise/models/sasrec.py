@@ -1,5 +1,6 @@
-"""SASRec under two losses: the controls that PRECISE's and PAD's tables want beside SASRec as their
-authors trained it.
+"""SASRec under two losses: controls beside SASRec as its authors trained it.
+
+PRECISE's and PAD's tables want them.
 
 Reference:
     Wang-Cheng Kang and Julian McAuley. "Self-Attentive Sequential Recommendation." ICDM 2018, arXiv
@@ -17,8 +18,9 @@ from recbole_precise.nn.sequence_encoders import PackedEncoder
 
 
 class SASRecCE(NextItemRecommender):
-    """SASRec with the full softmax at all positions: RecBole's SASRec, weight for weight, trained
-    on windows.
+    """SASRec with the full softmax at all positions, trained on windows.
+
+    RecBole's SASRec, weight for weight.
 
     With `decouple_tables` (SASRec-Decoupled) the table that the encoder reads is not the one that
     is scored, as in DARE (Ningya Feng et al. "Long-Sequence Recommendation Models Need Decoupled
@@ -28,8 +30,9 @@ class SASRecCE(NextItemRecommender):
 
 
 class SASRecSampled(NextItemRecommender):
-    """SASRec as HSTU's authors run it beside HSTU (arXiv 2402.17152 and their public
-    configurations).
+    """SASRec as HSTU's authors run it beside HSTU.
+
+    arXiv 2402.17152 and their public configurations.
 
     Items scaled by the root of their width, the original block (the query alone is normalised),
     cosine over a temperature of 0.05, and a softmax against uniform negatives, of which those that
@@ -37,7 +40,7 @@ class SASRecSampled(NextItemRecommender):
     """
 
     def build_sequence_encoder(self, config) -> PackedEncoder:
-        """The original blocks; one dropout for all places."""
+        """Build the original blocks; one dropout for all places."""
         return QueryNormTransformer(
             self.width,
             self.max_seq_length,
@@ -48,5 +51,5 @@ class SASRecSampled(NextItemRecommender):
         )
 
     def forbidden(self, batch: NextItems, negatives: Tensor) -> Tensor:
-        """The target alone: other items of the row do compete."""
+        """Forbid the target alone: other items of the row do compete."""
         return batch.targets[batch.trained][:, None] == negatives

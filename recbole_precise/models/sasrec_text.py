@@ -8,8 +8,9 @@ from recbole_precise.nn.item_encoders import ItemEncoder
 
 
 class SASRecText(NextItemRecommender):
-    """An item is its ID vector and its frozen text vector behind a linear map: their sum, or side
-    by side (`text_join`).
+    """SASRec over an item's ID vector and its frozen text vector behind a linear map.
+
+    Their sum, or side by side (`text_join`).
 
     SASRec-Codes has the vectors of the text's semantic codes instead (`text_form`), a small trained
     table that all items share.

@@ -1,5 +1,6 @@
-"""Items that are known by their texts' vectors: frozen behind a linear map, as semantic codes, or
-from a language model that is trained.
+"""Items that are known by their texts' vectors.
+
+Frozen behind a linear map, as semantic codes, or from a language model that is trained.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def frozen_text_part(
     model: NextItemRecommender, config, dataset, width: int
 ) -> TextVectors | CodeVectors:
-    """The mean token state of each item as `text_form` says, `width` wide.
+    """Build the part of each item's mean token state as `text_form` says, `width` wide.
 
     Tells `model.text_encoder` where it comes from.
     """
@@ -47,15 +48,16 @@ def frozen_text_part(
 
 
 def frozen_text_items(model: NextItemRecommender, config, dataset, width: int) -> ItemEncoder:
-    """An item encoder of that part alone."""
+    """Build an item encoder of that part alone."""
     return ItemEncoder([frozen_text_part(model, config, dataset, width)], model.n_items)
 
 
 def learning_text_items(
     model: NextItemRecommender, config, dataset, width: int, top: int | None
 ) -> LearningItems:
-    """An item encoder of the same linear map over a language model that is trained: its last `top`
-    layers, or all of it for None.
+    """Build an item encoder of the same linear map over a language model that is trained.
+
+    Its last `top` layers are trained, or all of it for None.
 
     Raises TextError, ConfigError and ValueError as `load_language_model` and `LearningText`.
     """

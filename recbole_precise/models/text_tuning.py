@@ -1,5 +1,6 @@
-"""The frozen text vectors that models read, as the encoder gives them or tuned on what is consumed
-together (docs/methods.md 2).
+"""The frozen text vectors that models read, as encoded or tuned on what is consumed together.
+
+docs/methods.md 2.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def text_vectors(
 
 
 def tuning_of(config) -> Tuning:
-    """The settings `text_tuning_*`; what is empty is the default's."""
+    """Read the settings `text_tuning_*`; what is empty is the default's."""
     given = {field.name: config[f"text_tuning_{field.name}"] for field in fields(Tuning)}
     return Tuning(**{name: value for name, value in given.items() if value is not None})
 

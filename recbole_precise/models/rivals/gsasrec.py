@@ -18,8 +18,9 @@ from recbole_precise.nn.scaled_input import unpacked
 
 
 class GSASRec(NextItemRecommender):
-    """The encoder of SASRec-CE, so that the loss alone differs: gBCE with `n_negatives` uniform
-    negatives a position.
+    """The encoder of SASRec-CE under gBCE, so that the loss alone differs.
+
+    With `n_negatives` uniform negatives a position.
 
     `share_negatives` draws them once for all positions of a row, which a product of matrices
     scores; the authors draw for each position.

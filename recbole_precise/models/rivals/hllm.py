@@ -1,5 +1,7 @@
-"""HLLM in three forms: the item model is read once and never trained, or its last layers or all of
-it learn with the user model.
+"""HLLM in three forms.
+
+The item model is read once and never trained, or its last layers or all of it learn with the user
+model.
 
 Reference:
     Junyi Chen et al. "HLLM: Enhancing Sequential Recommendations via Hierarchical Large Language
@@ -35,20 +37,22 @@ _SAME = 0.99  # cosine above which a negative counts as the target itself
 
 
 class HLLMCached(NextItemRecommender):
-    """Frozen text vectors behind a linear map, a causal transformer, InfoNCE on cosines with a
-    learned scale, uniform negatives.
+    """Frozen text vectors behind a linear map, and a causal transformer.
+
+    InfoNCE on cosines with a learned scale, uniform negatives.
 
     Without the language model as the user's, this is MoRec with InfoNCE in place of binary cross
     entropy.
     """
 
     def build_items(self, config, dataset) -> ItemEncoder:
-        """The text alone: frozen vectors behind a linear map."""
+        """Build the items from the text alone: frozen vectors behind a linear map."""
         return frozen_text_items(self, config, dataset, config["embedding_size"])
 
     def build_objective(self, config, dataset) -> None:
-        """The softmax over items, under cosines of a learned scale that begins at 1 /
-        temperature.
+        """Build the softmax over items, under cosines of a learned scale.
+
+        The scale begins at 1 / temperature.
         """
         super().build_objective(config, dataset)
         self.score = LearnedScale(config["temperature"])
@@ -63,15 +67,16 @@ class HLLMCached(NextItemRecommender):
 
 
 class HLLMFull(HLLMCached):
-    """The same with an item model that learns, all its layers and its embeddings, at
-    `language_rate` times the learning rate.
+    """The same with an item model that learns, all its layers and its embeddings.
+
+    At `language_rate` times the learning rate.
 
     A step reads each item of its histories, targets and negatives once. When items are ranked the
     catalogue is read once.
     """
 
     def build_items(self, config, dataset) -> ItemEncoder:
-        """The text alone: a language model's mean states behind a linear map."""
+        """Build the items from a language model's mean states behind a linear map."""
         name = config["model"]
         if config["text_form"] != "vectors":
             raise ConfigError(
@@ -119,14 +124,15 @@ class HLLMFull(HLLMCached):
 
 
 class HLLMTop(HLLMFull):
-    """The same with the last `tuned_layers` layers of the item model alone; the states that enter
-    them are read once and cached.
+    """The same with the last `tuned_layers` layers of the item model alone.
+
+    The states that enter them are read once and cached.
 
     With `tuned_layers: 0` nothing of it is trained: that is HLLM-Cached.
     """
 
     def tuned_items(self, config, dataset) -> ItemEncoder:
-        """The last layers are trained."""
+        """Train the last layers."""
         if not config["tuned_layers"]:
             return frozen_text_items(self, config, dataset, config["embedding_size"])
         return learning_text_items(

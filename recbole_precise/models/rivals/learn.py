@@ -1,5 +1,6 @@
-"""LEARN: frozen content vectors of a language model, a causal transformer over them, and no ID at
-all.
+"""LEARN: frozen content vectors of a language model, and no ID at all.
+
+Under a causal transformer.
 
 Reference:
     Jian Jia et al. "LEARN: Knowledge Adaptation from Large Language Model to Recommendation for
@@ -23,8 +24,9 @@ from recbole_precise.nn.sequence_encoders import PackedEncoder, Projected
 
 
 class LEARN(NextItemRecommender):
-    """User tower: content vectors of the history, a linear map, a causal transformer, a projection.
-    Item tower: the same weights on one item alone.
+    """A user tower over content vectors, and the same weights on one item as item tower.
+
+    User tower: content vectors of the history, a linear map, a causal transformer, a projection.
 
     Loss (dense all-action): from some positions of a row several of the items that come later, not
     the next alone, against the targets of other rows. The paper's sizes are not public; those here
@@ -32,11 +34,11 @@ class LEARN(NextItemRecommender):
     """
 
     def build_items(self, config, dataset) -> ItemEncoder:
-        """The text alone: frozen vectors behind a linear map."""
+        """Build the items from the text alone: frozen vectors behind a linear map."""
         return frozen_text_items(self, config, dataset, config["embedding_size"])
 
     def build_sequence_encoder(self, config) -> PackedEncoder:
-        """A causal transformer and the online projection."""
+        """Build a causal transformer and the online projection."""
         return Projected(super().build_sequence_encoder(config), self.width)
 
     def build_objective(self, config, dataset) -> None:
@@ -51,8 +53,9 @@ class LEARN(NextItemRecommender):
         return OneItemTower(self.item_encoder, self.sequence_encoder)
 
     def objective(self, states: Tensor, batch: NextItems, catalogue: Tensor | None) -> Tensor:
-        """Softmax of each drawn target against all targets drawn in the batch but those of the
-        row's own items.
+        """Compute the softmax of each drawn target against all targets drawn in the batch.
+
+        But those of the row's own items.
         """
         row, position, targets = later_targets(batch, self.learn_positions, self.learn_targets)
         pool = torch.unique(targets)

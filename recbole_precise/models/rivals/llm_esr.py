@@ -109,8 +109,9 @@ class LLMESR(ExpertsRecommender):
         return loss + self.config["distill_weight"] * self._distillation(self.similar, states, step)
 
     def _distillation(self, similar: SimilarUsers, states: Tensor, step: Step) -> Tensor:
-        """Mean squared difference of each row's last trained state and the mean of its teachers',
-        who learn nothing from it.
+        """Compare each row's last trained state with the mean of its teachers'.
+
+        The mean squared difference; teachers learn nothing from it.
         """
         count = step.batch.trained.sum(1)
         own = states[(count.cumsum(0) - 1).clamp_min(0)].flatten(1)

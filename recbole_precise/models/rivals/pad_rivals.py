@@ -1,5 +1,6 @@
-"""The systems of PAD's tables that share all its parts: one expert alone, or PAD's phases with
-other settings.
+"""The systems of PAD's tables that share all its parts.
+
+One expert alone, or PAD's phases with other settings.
 
 How PAD's authors ran them is said in a few words only (arXiv 2412.04107, Sec. 4.1); what is a
 choice of ours stands in properties/model/<Model>.yaml and docs/methods.md 10.
@@ -24,8 +25,9 @@ class Hybrid(ExpertsRecommender):
 
 
 class MoRec(ExpertsRecommender):
-    """The modality in the place of the ID: frozen text vectors behind an MLP, one encoder, the
-    recommendation loss alone.
+    """The modality in the place of the ID: frozen text vectors behind an MLP.
+
+    One encoder, the recommendation loss alone.
 
     Reference:
         Zheng Yuan et al., arXiv 2303.13835. There the text encoder is trained with the recommender;
@@ -36,8 +38,7 @@ class MoRec(ExpertsRecommender):
 
 
 class CTRL(PAD):
-    """First the ID and the text of each item are drawn together by InfoNCE, then the recommender is
-    fine-tuned.
+    """Alignment of the ID and the text of each item by InfoNCE, then fine-tuning.
 
     Reference:
         Xiangyang Li et al. "CTRL: Connect Collaborative and Language Model for CTR Prediction." ACM
@@ -62,8 +63,9 @@ class MAKE(PAD):
 
 
 class SMEM(PAD):
-    """PAD without its alignment: the same experts, gate and phases, shared and specific embeddings
-    alone.
+    """PAD without its alignment: shared and specific embeddings alone.
+
+    The same experts, gate and phases.
 
     Reference:
         PAD (arXiv 2412.04107, Sec. 4), after STEM: Liangcai Su et al. "STEM: Unleashing the Power
