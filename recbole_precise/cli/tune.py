@@ -16,7 +16,6 @@ from recbole_precise.cli.options import number, one_of, whole_number
 from recbole_precise.config import properties_folder
 from recbole_precise.config.verb_options import take_own
 from recbole_precise.errors import ConfigError
-from recbole_precise.files import output_file
 from recbole_precise.system.interrupts import report as report_interrupt
 from recbole_precise.system.locking import exclusive
 
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
 
 TRIALS, METRIC, PRUNE_AFTER = 30, "NDCG@10", 5
 _PATIENCE = 60.0  # seconds to wait for another process of the study that is writing its report
-_PACKAGES = ("optuna", "filelock", "matplotlib")
+_PACKAGES = ("optuna", "matplotlib")
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -60,6 +59,7 @@ def _tune(
     from recbole_precise.studies.tuning.plot import plot_report
     from recbole_precise.studies.tuning.report import report_of, write_report
     from recbole_precise.studies.tuning.session import work
+    from recbole_precise.studies.tuning.store import file_of, read_address
     from recbole_precise.studies.tuning.study import PRUNERS, SAMPLERS, Plan, SharedStudy
     from recbole_precise.studies.tuning.trial import PreparedData
 
@@ -82,13 +82,10 @@ def _tune(
                 "is drawn."
             )
     name = own.get("study") or f"{entry.name}-{config['dataset']}"
-    storage = Path(config["checkpoint_dir"], "tune", f"{name}.journal")
-    if "storage" in own:
-        storage = (
-            Path(own["storage"])
-            if "://" in own["storage"]
-            else output_file(own["storage"], "--storage")
-        )
+    reports = Path(config["checkpoint_dir"], "tune")
+    storage = read_address(own.get("storage", str(reports / f"{name}.db")))
+    file = file_of(storage)
+    folder = (reports if file is None else file.parent) / name
     prune_after = whole_number(own, "prune_after", PRUNE_AFTER)
     identity = {
         key: value
@@ -109,10 +106,9 @@ def _tune(
         first,
         {"settings": identity, "data": found},
     )
-    study = SharedStudy(storage, name, plan, budget)
-    folder = storage.parent / name
+    study = SharedStudy(storage, folder, name, plan, budget)
     print(
-        f"Study '{name}' in {storage}: {', '.join(space.names)}; {_budget_line(budget)}; "
+        f"Study '{name}' in {file or storage}: {', '.join(space.names)}; {_budget_line(budget)}; "
         f"{metric} on validation data.",
         flush=True,
     )
@@ -125,11 +121,11 @@ def _tune(
         )
         raise
     finally:
-        study.leave()
         with exclusive(folder, "the report of the study", wait=_PATIENCE):
             report = report_of(study, entry.name, config["dataset"], metric)
             given = task.config(report.best.settings).external_config_dict if report.best else {}
             files = [*write_report(folder, report, given), *plot_report(folder, report, space)]
+        study.close()
     print(f"\n{report.terminal()}\n\n{' '.join(map(str, files))}")
     if report.best is None:
         raise ConfigError(f"No trial is complete; '{folder / 'trials.md'}' says why.")

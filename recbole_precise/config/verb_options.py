@@ -96,8 +96,9 @@ VERB_OPTIONS: dict[str, dict[str, Option]] = {
         "metric": Option("NDCG@10", "what is searched for on validation data, and what stops a "
                                     "trial early"),
         "study": Option("MODEL-DATASET", "name of the study"),
-        "storage": Option("FILE", "journal or .db file of the study; processes that name the "
-                                  "same one share it"),
+        "storage": Option("FILE.db", "SQLite file of the study, or a database such as "
+                                     "postgresql://user@host/database; processes that name the "
+                                     "same one share it"),
     },
     "audit": {
         "output": Option("saved/audit-DATASET", "folder of audit.md, audit.json and the plots"),
