@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
@@ -21,7 +22,7 @@ from sqlalchemy import URL, Select, column, make_url, select, table
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
 from recbole_precise.errors import CheckpointError, ConfigError, UserError
-from recbole_precise.files import output_file, short
+from recbole_precise.files import cannot_write, output_file, short
 from recbole_precise.system.locking import exclusive
 
 #: Seconds between two signs of life of a trial.
@@ -34,6 +35,8 @@ ATTEMPTS = 3
 PATIENCE = 60
 #: Seconds that a server may take to answer.
 ANSWER = 10
+#: How often a process tries to make the tables of a server while others do.
+_TRIES = 5
 
 #: What drivers call the seconds that a connection may take.
 _TIMEOUTS = {
@@ -109,6 +112,10 @@ class Store:
         self.name = short(file_of(url) or url.render_as_string())
         self._file = file_of(url)
         self._folder = folder
+        try:
+            folder.mkdir(parents=True, exist_ok=True)  # which the lock would remove again
+        except OSError as error:
+            raise cannot_write(folder, "the study", error) from error
         with self.faults(), self._file_lock():
             self.rdb = self._open()
 
@@ -139,9 +146,11 @@ class Store:
 
     def _open(self) -> RDBStorage:
         try:
+            for _ in range(_TRIES):
+                with suppress(ProgrammingError, IntegrityError):  # others make the tables too
+                    return self._connect()
+                sleep(1)
             return self._connect()
-        except (ProgrammingError, IntegrityError):
-            return self._connect()  # another process has made the same table in between
         except ImportError as error:
             missing = getattr(error.__cause__, "name", None)
             if missing is None:
