@@ -49,7 +49,7 @@ def search(
         f"--model={model}",
         f"--dataset={dataset}",
         f"--study={name}",
-        f"--storage={folder / name}.journal",
+        f"--storage={folder / name}.db",
         *settings,
         *how,
     )

@@ -21,7 +21,7 @@ tune_one() {
     space=$3/spaces/transformers.hyper
     [ "$1" = GRU4Rec ] && space=$3/spaces/GRU4Rec.hyper
     hours=$("$PYTHON" -c "print($MINUTES / 60)")
-    "$PYTHON" -m recbole_precise tune --model="$1" --dataset="$2" --params_file="$space" --hours="$hours" --storage="$OUT/$1-$2.journal" \
+    "$PYTHON" -m recbole_precise tune --model="$1" --dataset="$2" --params_file="$space" --hours="$hours" --storage="$OUT/$1-$2.db" \
         --recipe="$RECIPE" --train_minutes="$TRIAL_MINUTES" --train_clock=processor --stopping_step="$PATIENCE" --threads=1 --gpu_id= --show_progress=False "${@:4}" >"$OUT/$1-$2.log" 2>&1 \
         || echo "$1 on $2 failed: see $OUT/$1-$2.log"
 }

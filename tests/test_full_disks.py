@@ -303,7 +303,7 @@ FULL = {
             "--epochs=1",
             "--params_file={path}/x.hyper",
             "--sampler=grid",
-            "--storage={new}/s.journal",
+            "--storage={new}/s.db",
         ],
         [0, 800, 3_000],
     ),

@@ -291,7 +291,7 @@ def test_a_study_says_how_to_go_on_and_that_command_does(
         *data,
         f"--params_file={tmp_path / 'space.hyper'}",
         "--sampler=grid",
-        f"--storage={tmp_path / 'study.journal'}",
+        f"--storage={tmp_path / 'study.db'}",
     ]
     command += ["--embedding_size=8", "--n_layers=1", "--epochs=1"]
     with monkeypatch.context() as patch:

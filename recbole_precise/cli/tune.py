@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 from argparse import Namespace
-from pathlib import Path
 
 from recbole_precise import registry
 from recbole_precise.cli.parser import CommandParser
@@ -15,12 +14,12 @@ from recbole_precise.cli.settings import (
     need_recbole,
     run_of,
 )
-from recbole_precise.cli.values import file, number, whole_number
+from recbole_precise.cli.values import number, whole_number
 from recbole_precise.errors import ConfigError
 from recbole_precise.system.interrupts import report as report_interrupt
 
 TRIALS = 30
-_PACKAGES = ("optuna", "filelock", "matplotlib")
+_PACKAGES = ("optuna", "matplotlib")
 
 
 def add_arguments(parser: CommandParser) -> None:
@@ -71,9 +70,9 @@ def add_arguments(parser: CommandParser) -> None:
     add("--study", metavar="MODEL-DATASET", help="name of the study")
     add(
         "--storage",
-        type=_storage,
-        metavar="FILE",
-        help="journal or .db file of the study; processes that name the same one share it",
+        metavar="FILE.db",
+        help="SQLite file of the study, or a database such as postgresql://user@host/database; "
+        "processes that name the same one share it",
     )
 
 
@@ -119,8 +118,3 @@ def main(args: Namespace) -> None:
 
 def _say(line: str) -> None:
     print(line, flush=True)
-
-
-def _storage(text: str) -> Path:
-    """The file of a study; what names a data base is refused later, by what opens it."""
-    return Path(text) if "://" in text else file()(text)

@@ -195,7 +195,7 @@ def scenarios(place: Path, kills: int, seed: int) -> list[Scenario]:
         Scenario(
             "tune",
             count["tune"],
-            lambda folder: [*tune, f"--storage={folder / 'study.journal'}"],
+            lambda folder: [*tune, f"--storage={folder / 'study.db'}"],
             _outcome_of_tune,
             in_a_row=2,
         )

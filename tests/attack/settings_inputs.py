@@ -309,7 +309,7 @@ def _space(draw: random.Random) -> Drawn:
         "--params_file=x.hyper",
         "--trials=1",
         "--sampler=random",
-        "--storage=out/study.journal",
+        "--storage=out/study.db",
     ], files
 
 

@@ -18,8 +18,8 @@ from attack import SHOP, TRAIN, Attack
 #: What commands import when they need it, and what each fork would import again: torch._dynamo
 #: alone takes seconds.
 _LATE = (
-    "torch._dynamo", "torch.utils.data", "optuna", "optuna.storages.journal", "sqlalchemy",
-    "filelock", "scipy.stats", "pandas", "transformers",
+    "torch._dynamo", "torch.utils.data", "optuna", "optuna.storages", "sqlalchemy",
+    "alembic", "scipy.stats", "pandas", "transformers",
     "recbole_precise.cli", "recbole_precise.quick_start", "recbole_precise.finished",
     "recbole_precise.serving.evaluation", "recbole_precise.serving.recommendation",
     "recbole_precise.studies.benchmark.comparing",

@@ -66,7 +66,13 @@ def plot_report(folder: Path, report: Report, space: Space) -> list[Path]:
 def _draw(plot: Any, report: Report, rows: Sequence[Row], axes: Sequence[Axis]) -> None:
     from matplotlib import colormaps
 
-    best, last = report.best, axes[-1].height
+    best = report.best
+
+    def last(row: Row) -> float:
+        height = axes[-1].height(row)
+        assert height is not None
+        return height
+
     done = [row for row in rows if row.state != "pruned"]
     heights = [last(row) for row in done]
     low, high = (min(heights), max(heights)) if heights else (0.0, 1.0)
@@ -171,7 +177,9 @@ def _axis(parameter: Parameter) -> Axis:
 
 
 def _score_axis(report: Report, rows: Sequence[Row]) -> Axis:
-    low, high = min(row.value for row in rows), max(row.value for row in rows)
+    values = [row.value for row in rows if row.value is not None]
+    low = min(values)
+    high = max(values)
     width = high - low or 1.0
     ticks = (
         [
@@ -181,11 +189,11 @@ def _score_axis(report: Report, rows: Sequence[Row]) -> Axis:
         if high > low
         else [(0.5, f"{low:.4f}")]
     )
-    return Axis(
-        f"validation\n{report.metric}",
-        ticks,
-        lambda row: (row.value - low) / width if high > low else 0.5,
-    )
+
+    def height(row: Row) -> float:
+        return (row.value - low) / width if high > low and row.value is not None else 0.5
+
+    return Axis(f"validation\n{report.metric}", ticks, height)
 
 
 def _wrapped(text: str) -> str:

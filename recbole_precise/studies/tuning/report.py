@@ -7,16 +7,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from optuna.trial import FrozenTrial
 
 from recbole_precise.runs.checkpoint import write_atomically, write_json
 from recbole_precise.runs.identity import HARMLESS
 from recbole_precise.runs.result import numbers, settings_text
 from recbole_precise.studies.text_tables import text_table
 from recbole_precise.studies.tuning.study import SharedStudy, best_of, seconds_of, was_lost
-
-if TYPE_CHECKING:
-    from optuna.trial import FrozenTrial
 
 #: Trials shown on the terminal; the Markdown table has all.
 SHOWN = 10
@@ -234,7 +233,7 @@ def _row(trial: FrozenTrial, settings: Mapping[str, Any]) -> Row:
         kept.get("epochs"),
         kept.get("seconds", 0.0),
         kept.get("valid", {}),
-        kept.get("reason", ""),
+        kept.get("reason", "") if state == "failed" else "",
     )
 
 

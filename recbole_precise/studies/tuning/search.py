@@ -20,6 +20,7 @@ from recbole_precise.studies.tuning.plot import plot_report
 from recbole_precise.studies.tuning.report import report_of, write_report
 from recbole_precise.studies.tuning.session import work
 from recbole_precise.studies.tuning.space import Space, parse_space, read_space
+from recbole_precise.studies.tuning.store import file_of, read_address
 from recbole_precise.studies.tuning.study import Budget, Plan, SharedStudy
 from recbole_precise.studies.tuning.trial import PreparedData, Task
 from recbole_precise.system.locking import exclusive
@@ -85,7 +86,10 @@ def search(
     budget = _budget(options, space)
     first = _first_trial(options, space, config, say)
     name = options.study or f"{entry.name}-{config['dataset']}"
-    storage = options.storage or Path(config["checkpoint_dir"], "tune", f"{name}.journal")
+    reports = Path(config["checkpoint_dir"], "tune")
+    storage = read_address(options.storage or str(reports / f"{name}.db"))
+    file = file_of(storage)
+    folder = (reports if file is None else file.parent) / name
     identity = {
         key: value
         for key, value in settings_identity(config.final_config_dict).items()
@@ -104,20 +108,19 @@ def search(
         first,
         {"settings": identity, "data": data_identity(data(config)[0]._dataset)},
     )
-    study = SharedStudy(storage, name, plan, budget)
-    folder = storage.parent / name
+    study = SharedStudy(storage, folder, name, plan, budget)
     say(
-        f"Study '{name}' in {storage}: {', '.join(space.names)}; {_in_words(budget)}; "
+        f"Study '{name}' in {file or storage}: {', '.join(space.names)}; {_in_words(budget)}; "
         f"{metric} on validation data."
     )
     try:
         work(study, task, data, metric, say=say)
     finally:
-        study.leave()
         with exclusive(folder, "the report of the study", wait=_PATIENCE):
             report = report_of(study, entry.name, config["dataset"], metric)
             given = task.config(report.best.settings).external_config_dict if report.best else {}
             files = [*write_report(folder, report, given), *plot_report(folder, report, space)]
+        study.close()
     say(f"\n{report.terminal()}\n\n{' '.join(map(str, files))}")
     if report.best is None:
         raise ConfigError(f"No trial is complete; '{folder / 'trials.md'}' says why.")

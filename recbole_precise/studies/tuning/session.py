@@ -5,16 +5,16 @@ for each.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+
+from optuna.exceptions import TrialPruned
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.studies.tuning.report import settings_line
+from recbole_precise.studies.tuning.store import GRACE
 from recbole_precise.studies.tuning.study import SharedStudy, best_of
-from recbole_precise.studies.tuning.trial import Outcome, PreparedData, Stopped, Task, run_trial
-
-if TYPE_CHECKING:
-    from optuna.trial import Trial
+from recbole_precise.studies.tuning.trial import PreparedData, Stopped, Task, run_trial
 
 #: So many trials that fail before any other are taken for a mistake in the settings or the space.
 HOPELESS = 5
@@ -29,22 +29,27 @@ def work(
 ) -> None:
     """Run trials of `study` in this process until there is none left to run.
 
-    A process that is interrupted gives its trial back, so that its point is tried again. Raises
-    ConfigError when the first `HOPELESS` trials of the study have all failed.
+    Raises:
+        ConfigError: the first `HOPELESS` trials of the study have all failed.
+        KeyboardInterrupt: the trial under way is lost, and its point is tried again later.
     """
-    while (trial := study.begin()) is not None:
-        values = study.plan.space.values(trial.params)
-        try:
-            outcome = run_trial(task, values, data, _watcher(study, trial))
-        except BaseException:  # an interrupt, or the process being told to end
-            study.fail(trial, {"ended": "interrupted"})
-            raise
-        _record(study, trial, outcome)
-        say(_line(study, trial, outcome, metric))
-        _check_hope(study)
+
+    def objective(trial: Trial) -> float:
+        return _run(study, task, data, trial)
+
+    while True:
+        trial = study.run_next(objective)
+        if trial is not None:
+            trials = study.trials()
+            say(_line(study, trial, trials, metric))
+            _check_hope(trials)
+        elif not study.wait_for_lost(say):
+            return
 
 
-def _watcher(study: SharedStudy, trial: Trial) -> Callable[[int, float, float], None]:
+def _run(study: SharedStudy, task: Task, data: PreparedData, trial: Trial) -> float:
+    """Return the value of a trial, NaN where it failed; what else was found is kept with it."""
+
     def watch(epoch: int, score: float, seconds: float) -> None:
         study.spend(trial, seconds)
         trial.report(score, epoch)
@@ -53,57 +58,58 @@ def _watcher(study: SharedStudy, trial: Trial) -> Callable[[int, float, float], 
         if trial.should_prune():
             raise Stopped("pruned")
 
-    return watch
-
-
-def _record(study: SharedStudy, trial: Trial, outcome: Outcome) -> None:
+    outcome = run_trial(task, study.plan.space.values(trial.params), data, watch)
+    found = dict(outcome.found)
+    value = math.nan if outcome.value is None else outcome.value
+    if outcome.stopped == "cut":
+        found["cut"] = True
+    if outcome.stopped != "pruned" and not math.isfinite(value):
+        found.setdefault("reason", "There was no validation score.")
+        value = math.nan
+    for key, kept in found.items():
+        trial.set_user_attr(key, kept)
     if outcome.stopped == "pruned":
-        study.prune(trial, outcome.found)
-    elif outcome.value is not None and math.isfinite(outcome.value):
-        study.finish(
-            trial,
-            outcome.value,
-            {**outcome.found, "cut": True} if outcome.stopped == "cut" else outcome.found,
-        )
-    else:
-        outcome.found.setdefault("reason", "There was no validation score.")
-        study.fail(trial, outcome.found)
+        raise TrialPruned
+    return value
 
 
-def _line(study: SharedStudy, trial: Trial, outcome: Outcome, metric: str) -> str:
-    found, of = (
-        outcome.found,
-        f" of {study.budget.trials}" if study.budget.trials is not None else "",
-    )
-    if "reason" in found:
-        came = f"failed: {found['reason']}"
-    else:
-        end = {"": "", "pruned": ", pruned", "cut": ", cut by the end of the budget"}[
-            outcome.stopped
-        ]
-        epochs = (
-            f" (best epoch {found['best_epoch']}, {found['epochs']} run)"
-            if "best_epoch" in found
-            else ""
-        )
-        came = f"{metric} {outcome.value:.4f}{epochs}, {found['seconds']:.0f} s{end}"
-    best = best_of(study.trials(), study.plan.bigger)
-    so_far = f" | best {best.value:.4f} (trial {best.number})" if best is not None else ""
-    return (
-        f"trial {trial.number}{of}: {came} | "
-        f"{settings_line(study.plan.space.values(trial.params))}{so_far}"
-    )
+def _line(
+    study: SharedStudy, trial: FrozenTrial, trials: Sequence[FrozenTrial], metric: str
+) -> str:
+    parts = [_came(trial, metric), settings_line(study.plan.space.values(trial.params))]
+    best = best_of(trials, study.plan.bigger)
+    if best is not None:
+        parts.append(f"best {best.value:.4f} (trial {best.number})")
+    of = "" if study.budget.trials is None else f" of {study.budget.trials}"
+    return f"trial {trial.number}{of}: {' | '.join(parts)}"
 
 
-def _check_hope(study: SharedStudy) -> None:
-    trials = study.trials()
-    failed = [
-        trial for trial in trials if trial.state.name == "FAIL" and "reason" in trial.user_attrs
+def _came(trial: FrozenTrial, metric: str) -> str:
+    found = trial.user_attrs
+    if trial.state == TrialState.FAIL:
+        lost = f"it was silent for {GRACE} s, and its point is tried again"
+        return f"failed: {found.get('reason', lost)}"
+    epochs = ""
+    if "best_epoch" in found:
+        epochs = f" (best epoch {found['best_epoch']}, {found['epochs']} run)"
+    end = ""
+    if trial.state == TrialState.PRUNED:
+        end = ", pruned"
+    elif "cut" in found:
+        end = ", cut by the end of the budget"
+    value = "-" if trial.value is None else f"{trial.value:.4f}"
+    return f"{metric} {value}{epochs}, {found['seconds']:.0f} s{end}"
+
+
+def _check_hope(trials: Sequence[FrozenTrial]) -> None:
+    reasons = [
+        trial.user_attrs["reason"]
+        for trial in trials
+        if trial.state == TrialState.FAIL and "reason" in trial.user_attrs
     ]
-    if len(failed) >= HOPELESS and not any(
-        trial.state.name in ("COMPLETE", "PRUNED") for trial in trials
-    ):
+    if any(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials):
+        return
+    if len(reasons) >= HOPELESS:
         raise ConfigError(
-            f"The first {len(failed)} trials have all failed, the last one so: "
-            f"{failed[-1].user_attrs['reason']}"
+            f"The first {len(reasons)} trials have all failed, the last one so: {reasons[-1]}"
         )

@@ -26,7 +26,7 @@ from recbole_precise.errors import ConfigError, did_you_mean
 from recbole_precise.runs.identity import HARMLESS
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 _NUMBERS = {"uniform": 2, "loguniform": 2, "quniform": 3, "uniformint": 2}
 KINDS = ("choice", *_NUMBERS)
@@ -128,15 +128,16 @@ class Parameter:
             return self._number(label)
         return next(choice for choice in self.choices if _same(self.label(choice), label))
 
-    def distribution(self) -> BaseDistribution:
-        """For Optuna."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
+    def suggest(self, trial: Trial) -> None:
+        """Have Optuna draw this parameter for a trial, or take what the trial has already."""
         if self.kind == "choice":
-            return CategoricalDistribution([self.label(choice) for choice in self.choices])
-        if self.whole:
-            return IntDistribution(int(self.low), int(self.high), step=int(self.step or 1))
-        return FloatDistribution(self.low, self.high, log=self.kind == "loguniform", step=self.step)
+            trial.suggest_categorical(self.name, [self.label(choice) for choice in self.choices])
+        elif self.whole:
+            step = int(self.step or 1)
+            trial.suggest_int(self.name, int(self.low), int(self.high), step=step)
+        else:
+            logarithmic = self.kind == "loguniform"
+            trial.suggest_float(self.name, self.low, self.high, step=self.step, log=logarithmic)
 
     def describe(self) -> Any:
         """Plain values by which a study tells whether its space is still the same."""
@@ -171,9 +172,10 @@ class Space:
             ),
         )
 
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """For Optuna, by key."""
-        return {parameter.name: parameter.distribution() for parameter in self.parameters}
+    def suggest(self, trial: Trial) -> None:
+        """Have Optuna draw every parameter for a trial."""
+        for parameter in self.parameters:
+            parameter.suggest(trial)
 
     def values(self, labels: Mapping[str, Any]) -> dict[str, Any]:
         """Settings from what a study holds."""

@@ -1,171 +1,259 @@
-"""A study on disk: Optuna's storage in one file, and locks by which processes know of each other.
+"""The database of a study: a SQLite file, or a server that several machines reach.
 
-A journal (the default) only ever grows by whole lines and needs no server: processes on one machine
-share it, and machines share it through a common folder whose file system has locks (a local disk,
-NFS 4). SQLite (`.db`) is for one machine. The operating system frees the lock of a process that has
-died, however it died, so that its trial is known to be lost at once.
+The tables are those of Optuna's `RDBStorage`. A trial under way gives a sign of life every
+`HEARTBEAT` seconds. After `GRACE` seconds without one it counts as lost, and Optuna puts its point
+back into the queue.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import socket
-import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import sleep
+from typing import Any
 
-from recbole_precise.errors import ConfigError
+from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
+from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy import URL, Select, column, make_url, select, table
+from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
-if TYPE_CHECKING:
-    from filelock import BaseFileLock
-    from optuna.storages import BaseStorage
+from recbole_precise.errors import CheckpointError, ConfigError, UserError
+from recbole_precise.files import cannot_write, output_file, short
+from recbole_precise.system.locking import exclusive
 
-SQLITE = (".db", ".sqlite", ".sqlite3")
+#: Seconds between two signs of life of a trial.
+HEARTBEAT = 5
+#: Seconds of silence after which a trial counts as lost.
+GRACE = 30
+#: How often a point is tried whose process dies each time.
+ATTEMPTS = 3
+#: Seconds that a process waits for others: for a lock of the file, for its turn.
+PATIENCE = 60
+#: Seconds that a server may take to answer.
+ANSWER = 10
+#: How often a process tries to make the tables of a server while others do.
+_TRIES = 5
+
+#: What drivers call the seconds that a connection may take.
+_TIMEOUTS = {
+    "psycopg": "connect_timeout",
+    "psycopg2": "connect_timeout",
+    "pg8000": "timeout",
+    "mysqldb": "connect_timeout",
+    "pymysql": "connect_timeout",
+    "mysqlconnector": "connection_timeout",
+}
+#: Packages of drivers, by the module that is missing, where their names differ.
+_PACKAGES = {"psycopg": "psycopg[binary]", "psycopg2": "psycopg2-binary", "MySQLdb": "mysqlclient"}
 
 
-def open_storage(path: Path) -> BaseStorage:
-    """Optuna's storage in a file, made when it is not there.
+def read_address(text: str) -> URL:
+    """Return the address that `--storage` names.
 
-    A ConfigError when the file is none.
+    Args:
+        text: the name of a SQLite file, or a SQLAlchemy URL such as sqlite:///FILE or
+            postgresql://user@host/database.
+
+    Raises:
+        ConfigError: it names neither.
     """
-    from optuna.exceptions import StorageInternalError
-    from optuna.storages import JournalStorage, RDBStorage
-    from sqlalchemy.exc import SQLAlchemyError
-
-    if re.match(r"\w{2,}:/", str(path)):
-        raise ConfigError(
-            f"storage is a file, not the address '{path}': name a journal, or a .db file for "
-            "SQLite."
-        )
+    if "://" not in text:
+        return _of_file(text)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.suffix in SQLITE:
-            return RDBStorage(
-                f"sqlite:///{path.resolve()}", engine_kwargs={"connect_args": {"timeout": 60}}
-            )
-        return JournalStorage(_whole_lines()(str(path)))
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        SQLAlchemyError,
-        StorageInternalError,
-        RuntimeError,
-    ) as error:
-        kind = "database of studies" if path.suffix in SQLITE else "journal of studies"
+        url = make_url(text)
+        if url.get_backend_name() != "sqlite":
+            url.get_dialect()
+            return url
+    except (ArgumentError, ValueError) as error:
+        scheme = text.partition("://")[0]  # the rest may hold a password
         raise ConfigError(
-            f"storage '{path}' is no {kind} or cannot be used: "
-            f"{str(error).splitlines()[0] if str(error) else type(error).__name__}."
+            f"--storage '{short(scheme)}://...' is no address of a database: {_reason(error)}. "
+            "Write FILE.db, or for example postgresql://user@host/database."
         ) from error
+    return _of_file(url.database or "")
 
 
-def _whole_lines() -> type:
-    from filelock import FileLock
-    from optuna.storages.journal import JournalFileBackend
-
-    class Guard:
-        """Optuna's interface of a lock over one that the operating system frees. Optuna's own locks
-        are files that outlive a killed process, and its test of their age never ends when the
-        journal's path is relative.
-        """
-
-        def __init__(self, file: str) -> None:
-            self._lock = FileLock(f"{file}.lock")
-
-        def acquire(self) -> bool:
-            self._lock.acquire()
-            return True
-
-        def release(self) -> None:
-            self._lock.release()
-
-    class WholeLines(JournalFileBackend):
-        """Optuna's journal file, which a line cut short (a full disk, a power cut) does
-        not spoil.
-        """
-
-        def __init__(self, file: str) -> None:
-            self._journal = Path(file)
-            self._guard = Guard(file)
-            super().__init__(file, lock_obj=self._guard)
-
-        def append_logs(self, logs: list[dict[str, Any]]) -> None:
-            self._guard.acquire()
-            try:
-                self._drop_torn_line()
-                with Path(self._journal).open("ab") as file:
-                    file.write(
-                        "".join(
-                            json.dumps(log, separators=(",", ":")) + "\n" for log in logs
-                        ).encode("utf-8")
-                    )
-                    file.flush()
-                    os.fsync(file.fileno())
-            finally:
-                self._guard.release()
-
-        def _drop_torn_line(self) -> None:
-            """What stands behind the last line break was never acknowledged to anyone."""
-            if not self._ends_whole():
-                with Path(self._journal).open("rb+") as file:
-                    file.truncate(file.read().rfind(b"\n") + 1)
-
-        def _ends_whole(self) -> bool:
-            with Path(self._journal).open("rb") as file:
-                if not file.seek(0, os.SEEK_END):
-                    return True
-                file.seek(-1, os.SEEK_END)
-                return file.read(1) == b"\n"
-
-    return WholeLines
+def _of_file(name: str) -> URL:
+    file = output_file(name, "--storage")
+    if file.suffix == ".journal":
+        raise ConfigError(
+            f"--storage '{short(file)}': journals are those of earlier versions and are not read "
+            "any more. Name a SQLite file such as study.db, which begins a new study."
+        )
+    return URL.create("sqlite", database=str(file))
 
 
-class Workers:
-    """The processes that share a storage, each known by a lock that it holds while it lives.
+def file_of(url: URL) -> Path | None:
+    """Return the file of a SQLite address, None for a server."""
+    return Path(url.database or "") if url.get_backend_name() == "sqlite" else None
+
+
+class Store:
+    """One process's connection to a database of studies.
 
     Attributes:
-        name: of this process, as its trials carry it.
-        turn: held while a trial is handed out; between two holders nothing is half done.
+        rdb: Optuna's storage.
+        name: of the database, for messages.
+
+    Args:
+        url: of the database, which is made where it is a file that does not exist.
+        folder: of the study; its lock gives turns to the processes that share a file.
+
+    Raises:
+        UserError: the database cannot be used.
     """
 
-    def __init__(self, storage: Path) -> None:
-        from filelock import FileLock
-
-        self._folder = storage.with_name(f"{storage.name}.workers")
+    def __init__(self, url: URL, folder: Path) -> None:
+        self.url = url
+        self.name = short(file_of(url) or url.render_as_string())
+        self._file = file_of(url)
+        self._folder = folder
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)  # which the lock would remove again
         except OSError as error:
-            raise ConfigError(
-                f"storage '{storage}': the folder '{self._folder}' cannot be made: {error}."
-            ) from error
-        self.name = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self.turn: BaseFileLock = FileLock(self._folder / "turn")
-        self._own: BaseFileLock = FileLock(self._folder / self.name)
-        self._own.acquire()
+            raise cannot_write(folder, "the study", error) from error
+        with self.faults(), self._file_lock():
+            self.rdb = self._open()
 
-    def alive(self, name: str) -> bool:
-        """Whether the process of that name lives. Asked while `turn` is held."""
-        from filelock import FileLock, Timeout
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Keep out all other processes: within it one can look and act in several steps.
 
-        if name == self.name:
-            return True
-        file = self._folder / name
-        if not file.exists():
-            return False
-        lock = FileLock(file, timeout=0)
+        A SQLite file is guarded by a lock of the study's folder, a server by the lock of a row.
+        Both end with the process that holds them.
+        """
+        with self._file_lock() if self._file is not None else self._row_lock():
+            yield
+
+    @contextmanager
+    def faults(self) -> Iterator[None]:
+        """Turn the errors of the database into sentences for people."""
         try:
-            lock.acquire()
-        except Timeout:
-            return True
-        lock.release()
-        file.unlink(missing_ok=True)
-        return False
+            yield
+        except (SQLAlchemyError, StorageInternalError) as error:
+            raise self._sentence(error) from error
 
-    def leave(self) -> None:
-        """This process has no more trials."""
-        self._own.release()
-        (self._folder / self.name).unlink(missing_ok=True)
+    def close(self) -> None:
+        """End the connections; a later use makes new ones."""
+        self.rdb.remove_session()
+        self.rdb.engine.dispose()
+
+    # --- Opening ------------------------------------------------------------------------------
+
+    def _open(self) -> RDBStorage:
+        try:
+            for _ in range(_TRIES):
+                with suppress(ProgrammingError, IntegrityError):  # others make the tables too
+                    return self._connect()
+                sleep(1)
+            return self._connect()
+        except ImportError as error:
+            missing = getattr(error.__cause__, "name", None)
+            if missing is None:
+                raise ConfigError(f"{self._what} cannot be used: {_reason(error)}.") from error
+            raise ConfigError(
+                f"{self._what} needs the package of its driver: run "
+                f"`pip install '{_PACKAGES.get(missing, missing)}'`."
+            ) from error
+        except (OptunaError, RuntimeError) as error:
+            raise self._sentence(error) from error
+
+    def _connect(self) -> RDBStorage:
+        engine: dict[str, object] = {"pool_pre_ping": True}
+        if self._file is not None:
+            engine = {"connect_args": {"timeout": PATIENCE}}
+        else:
+            timeout = _TIMEOUTS.get(self.url.get_driver_name())
+            if timeout is not None and timeout not in self.url.query:
+                engine["connect_args"] = {timeout: ANSWER}
+        address = self.url.render_as_string(hide_password=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            return _Storage(
+                address.replace("{", "{{").replace("}", "}}"),  # Optuna takes it for a template
+                engine_kwargs=engine,
+                heartbeat_interval=HEARTBEAT,
+                grace_period=GRACE,
+                heartbeat_stale_trial_callback=retry,
+            )
+
+    # --- Locks --------------------------------------------------------------------------------
+
+    def _file_lock(self) -> AbstractContextManager[None]:
+        if self._file is None:
+            return nullcontext()
+        return exclusive(self._folder, "the folder of the study", wait=PATIENCE)
+
+    @contextmanager
+    def _row_lock(self) -> Iterator[None]:
+        row: Select[Any] = select(column("version_num")).select_from(table("alembic_version"))
+        with self.rdb.engine.begin() as connection:
+            connection.execute(row.with_for_update())
+            yield
+
+    # --- Faults -------------------------------------------------------------------------------
+
+    @property
+    def _what(self) -> str:
+        return f"storage '{self.name}'"
+
+    def _sentence(self, error: BaseException) -> UserError:
+        reason = _reason(error)
+        if self._file is None:
+            return ConfigError(f"{self._what} cannot be used: {reason}.")
+        if "disk" in reason:
+            return CheckpointError(
+                f"No space left in '{short(self._file.parent)}' for the study, or its disk is "
+                f"faulty ({reason}). Trials that have ended are kept."
+            )
+        if "is not a database" in reason:
+            return ConfigError(f"{self._what} is no SQLite file: choose another name.")
+        if "readonly" in reason or "unable to open" in reason:
+            return ConfigError(f"{self._what} cannot be written ({reason}).")
+        return ConfigError(f"{self._what} cannot be used: {reason}.")
+
+
+class _Storage(RDBStorage):
+    """Optuna's storage, in which no trial is under way without a sign of life."""
+
+    def set_trial_state_values(
+        self, trial_id: int, state: TrialState, values: Sequence[float] | None = None
+    ) -> bool:
+        """Give the first sign of life before a trial begins, so that a kill is always seen."""
+        if state == TrialState.RUNNING:
+            self.record_heartbeat(trial_id)
+        return super().set_trial_state_values(trial_id, state, values)
+
+    def record_heartbeat(self, trial_id: int) -> None:
+        """Pass over a sign of life that cannot be written.
+
+        Optuna gives it in a thread, whose error would be a traceback on the screen. The trial
+        itself reports the fault.
+        """
+        with suppress(StorageInternalError, SQLAlchemyError):
+            super().record_heartbeat(trial_id)
+
+
+def retry(study: Study, trial: FrozenTrial) -> None:
+    """Put the point of a lost trial back into the queue, unless it was tried `ATTEMPTS` times.
+
+    Args:
+        study: of the trial.
+        trial: a copy, whose seconds and findings are not those of the next attempt.
+    """
+    trial.user_attrs = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)(study, trial)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of what the driver says, in an error of Optuna or SQLAlchemy."""
+    while isinstance(error, OptunaError) and error.__cause__ is not None:
+        error = error.__cause__
+    said = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+    return said.splitlines()[0].rstrip(".")

@@ -1,35 +1,35 @@
-"""A study that processes share: which point is tried next, what was found, and what a killed
-process left behind.
+"""A study that processes share: which point is tried next, and what was found.
 
 Points are a function of the seed, their number and, for TPE, the trials before them, whichever
-process asks. A trial whose process died is marked and its point is handed out again, at most
-`ATTEMPTS` times in all.
+process asks. Optuna keeps the trials, hands them out, and tries the point of a lost one again.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from time import monotonic, sleep
+from typing import Any
 
 import numpy as np
+import optuna
+from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
+from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.storages import fail_stale_trials
+from optuna.trial import FrozenTrial, Trial, TrialState
+from sqlalchemy import URL
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.runs.checkpoint import differing_key
 from recbole_precise.studies.tuning.space import Space
-from recbole_precise.studies.tuning.store import Workers, open_storage
-
-if TYPE_CHECKING:
-    from optuna.samplers import BaseSampler
-    from optuna.trial import FrozenTrial, Trial
+from recbole_precise.studies.tuning.store import GRACE, HEARTBEAT, Store, retry
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "none")
-#: A point whose process dies this often is taken for the cause and left.
-ATTEMPTS = 3
-_LOST = ("killed", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -82,204 +82,223 @@ class Plan:
 
 
 class SharedStudy:
-    """One process's hold on a study in `storage`.
+    """One process's hold on a study.
 
-    Raises ConfigError: when `storage` cannot be used, or holds a study of that name with another
-        plan.
+    Args:
+        url: of the database.
+        folder: of the study's report and lock.
+        name: of the study in the database.
+        plan: how it searches.
+        budget: what it may spend.
+
+    Raises:
+        UserError: the database cannot be used, or holds a study of that name with another plan.
     """
 
-    def __init__(self, storage: Path, name: str, plan: Plan, budget: Budget) -> None:
-        import optuna
-
+    def __init__(self, url: URL, folder: Path, name: str, plan: Plan, budget: Budget) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        self.name, self.plan, self.budget = name, plan, budget
-        self._distributions = plan.space.distributions()
+        self.name = name
+        self.plan = plan
+        self.budget = budget
         self._grid = plan.space.grid() if plan.sampler == "grid" else []
-        self._store = open_storage(storage)
-        self._workers = Workers(storage)
-        with self._workers.turn:
-            if name not in optuna.get_all_study_names(self._store):
-                optuna.create_study(
-                    storage=self._store,
-                    study_name=name,
-                    direction="maximize" if plan.bigger else "minimize",
-                )
-            self.study = optuna.load_study(
-                storage=self._store,
+        self._store = Store(url, folder)
+        with self._store.faults(), self._store.turn():
+            self.study = optuna.create_study(
+                storage=self._store.rdb,
                 study_name=name,
+                direction="maximize" if plan.bigger else "minimize",
                 sampler=self._sampler(0),
                 pruner=self._pruner(),
+                load_if_exists=True,
             )
-            self._same_plan(storage)
+            self._check_plan()
 
-    def _same_plan(self, storage: Path) -> None:
-        now, then = self.plan.identity(), self.study.user_attrs.get("plan")
+    def _check_plan(self) -> None:
+        now = self.plan.identity()
+        then = self.study.user_attrs.get("plan")
         if then is None:
             self.study.set_user_attr("plan", now)
         elif (difference := differing_key(then, now)) is not None:
-            self.leave()
+            self.close()
             raise ConfigError(
-                f"study '{self.name}' in '{storage}' cannot go on with these settings "
+                f"Study '{self.name}' in '{self._store.name}' cannot go on with these settings "
                 f"({difference}): its trials would not compare. Choose another --study."
             )
 
-    # --- Handing out --------------------------------------------------------------------------
+    # --- Running ------------------------------------------------------------------------------
 
-    def begin(self) -> Trial | None:
-        """The next trial of this process, None when the budget is used or the grid is through."""
-        with self._workers.turn:
-            self._recover()
-            trials = self.trials()
-            if self.time_left(trials) <= 0:
+    def run_next(self, objective: Callable[[Trial], float]) -> FrozenTrial | None:
+        """Run the next trial in this process and record what comes of it.
+
+        Args:
+            objective: trial -> value; NaN for a trial that failed. It may raise `TrialPruned`.
+
+        Returns:
+            The trial as it ended, lost where another process took this one for dead; None when the
+            budget is used or the grid is through.
+
+        Raises:
+            KeyboardInterrupt: the point of the trial is back in the queue.
+        """
+        with self._store.faults(), ExitStack() as turn:
+            turn.enter_context(self._store.turn())
+            number = self._queue()
+            if number is None:
                 return None
-            if not any(trial.state.name == "WAITING" for trial in trials):
-                if self.budget.trials is not None and counted(trials) >= self.budget.trials:
-                    return None
-                if self.plan.sampler == "grid" and not self._enqueue_of_grid(trials):
-                    return None
-                if self.plan.start is not None and not trials:
-                    self.study.enqueue_trial(dict(self.plan.start))
-            # Points are numbered without their further attempts, so that a kill changes no later
-            # point.
-            self.study.sampler = self._sampler(
-                sum("again" not in trial.user_attrs for trial in trials)
-            )
-            with warnings.catch_warnings():
-                warnings.simplefilter(
-                    "ignore"
-                )  # choices that are None, and TPE's experimental arguments
-                trial = self.study.ask(fixed_distributions=self._distributions)
-            trial.set_user_attr("worker", self._workers.name)
-            return trial
 
-    def _enqueue_of_grid(self, trials: Sequence[FrozenTrial]) -> bool:
-        taken = [point_of(trial) for trial in trials]
-        point = next((point for point in self._grid if point not in taken), None)
-        if point is not None:
-            self.study.enqueue_trial(point)
-        return point is not None
+            taken = False
 
-    def _recover(self) -> None:
-        """Mark the trials of dead processes, and put the points of lost trials back in line."""
-        from optuna.trial import TrialState
+            def run(trial: Trial) -> float:
+                nonlocal taken
+                self.plan.space.suggest(trial)
+                turn.close()
+                try:
+                    return objective(trial)
+                except UpdateFinishedTrialError:
+                    taken = True
+                    raise
 
-        for trial in self.trials():
-            # A trial is given its worker before `turn` is: one without has lost its process in
-            # between.
-            worker = trial.user_attrs.get("worker")
-            if trial.state == TrialState.RUNNING and (
-                worker is None or not self._workers.alive(worker)
-            ):
-                self._store.set_trial_user_attr(trial._trial_id, "ended", "killed")
-                self.study.tell(trial.number, state=TrialState.FAIL)
+            try:
+                self.study.optimize(run, n_trials=1)
+            except KeyboardInterrupt:
+                trial = self.study.get_trials()[number]
+                if was_lost(trial):
+                    retry(self.study, trial)
+                raise
+            except ValueError:  # Optuna ends a trial once
+                if not taken:
+                    raise
+            return self.trials()[number]
+
+    def wait_for_lost(self, say: Callable[[str], None]) -> bool:
+        """Wait until no trial is under way in another process, as long as it may be a lost one.
+
+        Returns:
+            Whether there is a trial to run.
+        """
+        end = monotonic() + GRACE + 2 * HEARTBEAT
+        said = False
+        while self.time_left() > 0 and monotonic() < end:
+            with self._store.faults(), self._store.turn():
+                self._mark_lost()
+            trials = self.trials()
+            if _first_waiting(trials) is not None:
+                return True
+            running = [trial.number for trial in trials if trial.state == TrialState.RUNNING]
+            if not running:
+                return False
+            if not said:
+                numbers = ", ".join(map(str, running))
+                say(f"Waiting up to {GRACE} s: is the process of trial {numbers} alive?")
+                said = True
+            sleep(1)
+        return False
+
+    def _queue(self) -> int | None:
+        """Return the number of the trial that is next, queued if need be; None for the end."""
+        self._mark_lost()
         trials = self.trials()
-        again = {trial.user_attrs.get("again") for trial in trials}
-        for trial in trials:
-            attempt = trial.user_attrs.get("attempt", 1)
-            if was_lost(trial) and trial.number not in again and attempt < ATTEMPTS:
-                self.study.enqueue_trial(
-                    point_of(trial), user_attrs={"again": trial.number, "attempt": attempt + 1}
-                )
+        if self.time_left(trials) <= 0:
+            return None
+        if _first_waiting(trials) is None:
+            point = self._next_point(trials)
+            if point is None:
+                return None
+            self.study.enqueue_trial(dict(point))
+            trials = self.trials()
+        trial = _first_waiting(trials)
+        assert trial is not None
+        # A retry has the seed of the trial that was lost, so that a kill changes no later point.
+        first = trial.system_attrs.get("failed_trial", trial.number)
+        self.study.sampler = self._sampler(counted(trials[:first]))
+        return trial.number
+
+    def _next_point(self, trials: Sequence[FrozenTrial]) -> Mapping[str, Any] | None:
+        """Return what is fixed of a new trial, None when there is to be none.
+
+        Points of a grid come in the order of the file; Optuna's GridSampler would shuffle them.
+        """
+        if self.budget.trials is not None and counted(trials) >= self.budget.trials:
+            return None
+        if self.plan.sampler == "grid":
+            taken = [point_of(trial) for trial in trials]
+            return next((point for point in self._grid if point not in taken), None)
+        return self.plan.start if self.plan.start is not None and not trials else {}
+
+    def _mark_lost(self) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            fail_stale_trials(self.study)
 
     def _sampler(self, number: int) -> BaseSampler:
-        """Draws for the point of that number.
+        """Return what draws the point of that number.
 
         One generator for all would draw the same points in every process.
         """
-        from optuna.samplers import RandomSampler, TPESampler
-
         seed = int(np.random.SeedSequence([self.plan.seed, number]).generate_state(1)[0])
         if self.plan.sampler != "tpe":
             return RandomSampler(seed=seed)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+            warnings.simplefilter("ignore", ExperimentalWarning)
             # Lying about the trials under way keeps processes apart; good settings depend on each
             # other.
             return TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
-    def _pruner(self) -> Any:
-        from optuna.pruners import MedianPruner, NopPruner
-
-        return (
-            NopPruner()
-            if self.plan.pruner == "none"
-            else MedianPruner(n_startup_trials=5, n_warmup_steps=self.plan.prune_after - 1)
-        )
-
-    # --- Taking back --------------------------------------------------------------------------
+    def _pruner(self) -> BasePruner:
+        if self.plan.pruner == "none":
+            return NopPruner()
+        return MedianPruner(n_startup_trials=5, n_warmup_steps=self.plan.prune_after - 1)
 
     def spend(self, trial: Trial, seconds: float) -> None:
-        """The seconds of a trial so far; the budget counts what was last said."""
+        """Note the seconds of a trial so far, which the budget counts."""
         trial.set_user_attr("seconds", seconds)
 
-    def finish(self, trial: Trial, value: float, found: Mapping[str, Any]) -> None:
-        """A trial has its value, and what else is to be kept of it."""
-        self._keep(trial, found)
-        self.study.tell(trial, value)
-
-    def prune(self, trial: Trial, found: Mapping[str, Any]) -> None:
-        """A trial was not worth going on with."""
-        from optuna.trial import TrialState
-
-        self._keep(trial, found)
-        self.study.tell(trial, state=TrialState.PRUNED)
-
-    def fail(self, trial: Trial, found: Mapping[str, Any]) -> None:
-        """A trial has no value: `found["reason"]` says why, or `found["ended"]` that its point is
-        to be tried again.
-        """
-        from optuna.trial import TrialState
-
-        self._keep(trial, found)
-        self.study.tell(trial, state=TrialState.FAIL)
-
-    def _keep(self, trial: Trial, found: Mapping[str, Any]) -> None:
-        for key, value in found.items():
-            trial.set_user_attr(key, value)
-
-    def leave(self) -> None:
-        """This process takes no more trials."""
-        self._workers.leave()
+    def close(self) -> None:
+        """End the connections to the database; a later use makes new ones."""
+        self._store.close()
 
     # --- Looking ------------------------------------------------------------------------------
 
     def trials(self) -> list[FrozenTrial]:
-        """All trials so far, of all processes, in the order of their numbers."""
-        return self.study.get_trials(deepcopy=False)
+        """Return all trials so far, of all processes, in the order of their numbers."""
+        with self._store.faults():
+            return self.study.get_trials(deepcopy=False)
 
     def time_left(self, trials: Sequence[FrozenTrial] | None = None) -> float:
-        """Seconds of the budget that no trial has used yet."""
+        """Return the seconds of the budget that no trial has used yet."""
         if self.budget.seconds is None:
             return float("inf")
         return self.budget.seconds - seconds_of(self.trials() if trials is None else trials)
 
 
 def was_lost(trial: FrozenTrial) -> bool:
-    """Whether a trial ended with its process, not by itself."""
-    return trial.state.name == "FAIL" and trial.user_attrs.get("ended") in _LOST
+    """Tell whether a trial ended with its process: one that failed by itself has a reason."""
+    return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
 
 
 def counted(trials: Sequence[FrozenTrial]) -> int:
-    """Trials that a budget counts: a lost one and the one that takes its place are one."""
-    again = {trial.user_attrs.get("again") for trial in trials}
-    return sum(not (was_lost(trial) and trial.number in again) for trial in trials)
+    """Count trials as a budget does: a lost one and those that take its place are one."""
+    return sum("failed_trial" not in trial.system_attrs for trial in trials)
 
 
 def seconds_of(trials: Sequence[FrozenTrial]) -> float:
-    """Seconds that trials took, those of lost ones too."""
+    """Sum the seconds of trials, those of lost ones too."""
     return sum(trial.user_attrs.get("seconds", 0.0) for trial in trials)
 
 
 def point_of(trial: FrozenTrial) -> dict[str, Any]:
-    """The labels of a trial, also of one that waits or was lost while it was drawn."""
+    """Return the labels of a trial, also of one that waits or was lost while it was drawn."""
     return {**trial.system_attrs.get("fixed_params", {}), **trial.params}
 
 
 def best_of(trials: Sequence[FrozenTrial], bigger: bool) -> FrozenTrial | None:
-    """The completed trial with the best value, the earliest of equals."""
-    done = [trial for trial in trials if trial.state.name == "COMPLETE"]
-    return (
-        min(done, key=lambda trial: (-trial.value if bigger else trial.value, trial.number))
-        if done
-        else None
-    )
+    """Return the completed trial with the best value, the earliest of equals."""
+    done = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    values = [trial.values[0] for trial in done]
+    if not done:
+        return None
+    return done[values.index(max(values) if bigger else min(values))]
+
+
+def _first_waiting(trials: Sequence[FrozenTrial]) -> FrozenTrial | None:
+    return next((trial for trial in trials if trial.state == TrialState.WAITING), None)

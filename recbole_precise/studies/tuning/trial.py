@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from time import perf_counter, process_time
 from typing import Any
 
+from optuna.exceptions import OptunaError
+
 from recbole_precise.errors import UserError
 from recbole_precise.plugin.config import Config
 from recbole_precise.plugin.dataset import SequenceDataset
@@ -46,8 +48,8 @@ class Task:
 
 
 class PreparedData:
-    """Loaders for trials. Data is read anew only when a setting differs that was looked at while it
-    was read and split.
+    """Loaders for trials. Data is read again only when a setting differs that was looked at while
+    it was read and split.
 
     Each trial has loaders and row tables of its own, so that none sees what another did to them.
     """
@@ -160,7 +162,8 @@ def run_trial(
     Returns: an Outcome, also of a trial that fails: a combination that is refused, a loss that is
         NaN, memory that runs out.
     """
-    outcome, config = Outcome(), None
+    outcome = Outcome()
+    config: Config | None = None
     started = perf_counter(), process_time()
     best: list[float] = []
 
@@ -169,7 +172,9 @@ def run_trial(
         return process_time() - started[1] if on_processor else perf_counter() - started[0]
 
     def after_validation(epoch: int, score: float) -> None:
-        if not best or (score >= best[0] if config["valid_metric_bigger"] else score <= best[0]):
+        assert config is not None
+        bigger = config["valid_metric_bigger"]
+        if not best or (score >= best[0] if bigger else score <= best[0]):
             best[:] = [score]
             outcome.found["best_epoch"] = epoch
         outcome.found["epochs"] = epoch + 1
@@ -183,6 +188,8 @@ def run_trial(
         outcome.found["valid"] = {name: float(value) for name, value in trained.valid.items()}
     except Stopped as stop:
         outcome.stopped, outcome.value = stop.how, best[0]
+    except OptunaError:  # of `watch`: the database, or another process has ended the trial
+        raise
     except UserError as error:
         outcome.found["reason"] = str(error)
     except Exception as error:
