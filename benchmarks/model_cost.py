@@ -113,8 +113,9 @@ def settings_by_model(given: Sequence[str], models: Sequence[str]) -> dict[str, 
     """
     from recbole_precise import registry
     from recbole_precise.config.arguments import parse_arguments
+    from recbole_precise.config.known_keys import our_keys, recbole_keys
     from recbole_precise.errors import ConfigError, did_you_mean
-    from recbole_precise.plugin.checks.known_keys import keys_of_model, our_keys, recbole_keys
+    from recbole_precise.plugin.checks.known_keys import keys_of_model
 
     settings = parse_arguments(given, strict=True)
     entries = [registry.resolve(model) for model in models]

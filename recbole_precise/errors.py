@@ -74,3 +74,10 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the nearest candidate, or an empty string."""
     found = nearest(name, candidates)
     return f" Did you mean '{found}'?" if found else ""
+
+
+def not_one_of(value: object, choices: Iterable[str]) -> str:
+    """What is wrong with a value that is none of the choices: `must be one of a, b, not 'c'.`"""
+    known = list(choices)
+    near = did_you_mean(str(value), known)
+    return f"must be one of {', '.join(known)}, not '{value}'.{near}"

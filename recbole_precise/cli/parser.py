@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, NoReturn
 
 from recbole_precise.config.arguments import parse_arguments, positional
-from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.errors import ConfigError, did_you_mean, not_one_of
 
 SPELLING = "--key value works too; a key whose value is True or False may stand alone."
 
@@ -120,12 +120,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
-            choices = list(map(str, action.choices))
-            raise argparse.ArgumentError(
-                action,
-                f"must be one of {', '.join(choices)}, not '{value}'."
-                f"{did_you_mean(str(value), choices)}",
-            )
+            raise argparse.ArgumentError(action, not_one_of(value, map(str, action.choices)))
 
     def error(self, message: str) -> NoReturn:
         """Raise what argparse has to say as a ConfigError."""
@@ -160,7 +155,9 @@ class CommandParser(argparse.ArgumentParser):
         options = {_written(action): action.help or "" for action in self.options.values()}
         width = max(map(len, options), default=0)
         lines = [f"  {option.ljust(width)}  {help_}" for option, help_ in options.items()]
-        notes = f"{SPELLING}\n{SETTINGS_NOTE}" if self.takes_settings else SPELLING
+        notes = SPELLING if self.options else ""
+        if self.takes_settings:
+            notes = f"{SPELLING}\n{SETTINGS_NOTE}"
         parts = [self.format_usage().rstrip(), self.description or "", "\n".join(lines), notes]
         return "\n\n".join(part for part in parts if part) + "\n"
 

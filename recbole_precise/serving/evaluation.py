@@ -16,7 +16,7 @@ import torch
 
 from recbole_precise.config import parse_value, read_settings
 from recbole_precise.config.known_keys import check_askable
-from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.errors import ConfigError, not_one_of
 from recbole_precise.evaluation.blocks import block_rows, blocks, filled
 from recbole_precise.evaluation.draws import own_draws, seed_block
 from recbole_precise.evaluation.metrics import rank_metric_names
@@ -165,9 +165,7 @@ def evaluate(
         CheckpointError: there is no finished run.
     """
     if split not in SPLITS:
-        raise ConfigError(
-            f"split must be one of {', '.join(SPLITS)}, not '{split}'.{did_you_mean(split, SPLITS)}"
-        )
+        raise ConfigError(f"split {not_one_of(split, SPLITS)}")
     check_askable(settings)
     changed = _with_valid_metric(settings, find_run(str(run_dir)).path)
     run = load_finished(str(run_dir), changed, None if items is None else str(items))

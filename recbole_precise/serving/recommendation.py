@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 
 from recbole_precise.config.known_keys import check_askable
-from recbole_precise.errors import ConfigError, DataError, did_you_mean
+from recbole_precise.errors import ConfigError, DataError, did_you_mean, not_one_of
 from recbole_precise.finished import FinishedRun, load_finished
 from recbole_precise.runs.vocabulary import Difference
 from recbole_precise.serving.top import top_items
@@ -120,10 +120,7 @@ def recommend(
     if only_new and items is None:
         raise ConfigError("only_new needs items, the file with the new items.")
     if seen not in ("exclude", "include"):
-        raise ConfigError(
-            f"seen must be one of exclude, include, not '{seen}'."
-            f"{did_you_mean(seen, ('exclude', 'include'))}"
-        )
+        raise ConfigError(f"seen {not_one_of(seen, ('exclude', 'include'))}")
     check_askable(settings)
     file = None if items is None else str(items)
     run = load_finished(str(run_dir), settings, file, whole_histories=True)

@@ -255,6 +255,11 @@ def test_arguments_are_told_apart():
             "Unknown option '--reload_evry' of replay. Did you mean 'reload_every'?",
         ),
         (
+            ["evaluate", "--run_dir=x", "--topkk=3"],
+            "--topkk is no option of evaluate and no setting that a finished run can be asked "
+            "with. Did you mean 'topk'? Options: --run_dir, --split, --items, --cold, --output.",
+        ),
+        (
             ["doctor", "--data_pth=x"],
             "Unknown key 'data_pth' (on the command line) for model Transition. Did you mean "
             "'data_path'?",

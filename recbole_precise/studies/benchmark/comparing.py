@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from recbole_precise.errors import ConfigError, did_you_mean
+from recbole_precise.errors import ConfigError, not_one_of
 from recbole_precise.evaluation.significance import Comparison
 from recbole_precise.studies.benchmark.pairing import (
     Runs,
@@ -119,9 +119,7 @@ def compare(
         DataError: the runs cannot be compared.
     """
     if split not in SPLITS:
-        raise ConfigError(
-            f"split must be one of {', '.join(SPLITS)}, not '{split}'.{did_you_mean(split, SPLITS)}"
-        )
+        raise ConfigError(f"split {not_one_of(split, SPLITS)}")
     first = read_runs(find_runs(str(a)), split)
     second = read_runs(find_runs(str(b)), split)
     check_comparable(first, second)
