@@ -57,7 +57,7 @@ class Options:
     prune_after: int
     metric: str | None
     study: str | None
-    storage: Path | None
+    storage: str | None
 
 
 def search(
