@@ -21,7 +21,6 @@ from recbole.data.transform import construct_transform
 from recbole.utils import get_flops, get_gpu_usage, init_seed, set_color
 from texttable import Texttable
 
-from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.errors import CheckpointError, ConfigError
 from recbole_precise.evaluation.draws import own_draws
 from recbole_precise.evaluation.metrics import rank_metric_names
@@ -31,6 +30,7 @@ from recbole_precise.files import write_json
 from recbole_precise.models.build import build_model
 from recbole_precise.next_steps import after_a_run, resume_command
 from recbole_precise.plugin.config import Config
+from recbole_precise.plugin.data_settings import scene_view_of
 from recbole_precise.plugin.launch import (
     RECBOLES_PORT,
     check_launch,

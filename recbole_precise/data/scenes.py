@@ -329,18 +329,6 @@ class View:
         return self.everything.history(end if self.index is None else self.index[end], field)
 
 
-def scene_view_of(config: Any) -> str | None:
-    """Return the view that a run trains on (`VIEWS`); None without a target scene.
-
-    Where `scene_view` is not set, the model's class may say (attribute `scene_view`, a name or a
-    function of the settings); else it is the target view.
-    """
-    if config["target_scene"] is None:
-        return None
-    own = getattr(config.model_class, "scene_view", None)
-    return config["scene_view"] or (own(config) if callable(own) else own) or "target"
-
-
 def views_of(
     everything: SequenceStore,
     target: SequenceStore,

@@ -13,12 +13,12 @@ import torch
 from recbole.data.interaction import Interaction
 from torch import Tensor
 
-from recbole_precise.data.scenes import scene_view_of
 from recbole_precise.models.precise import PRECISEUT
 from recbole_precise.nn.losses import bpr_loss, draw_pair_negatives
 from recbole_precise.nn.memory import Recall
 from recbole_precise.nn.next_item import NextItems
 from recbole_precise.nn.user_heads import ConcatHead
+from recbole_precise.plugin.data_settings import scene_view_of
 from recbole_precise.plugin.dataset import SUPERVISED_FIELD
 from recbole_precise.training.phases import Phase
 

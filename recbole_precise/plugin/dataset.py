@@ -20,7 +20,7 @@ from torch import Tensor
 from recbole_precise.data import beforehand
 from recbole_precise.data.fingerprint import tie_keys
 from recbole_precise.data.holdout import hold_out
-from recbole_precise.data.scenes import VIEWS, View, scene_view_of, views_of
+from recbole_precise.data.scenes import VIEWS, View, views_of
 from recbole_precise.data.sequences import (
     RowColumns,
     RowFields,
@@ -32,6 +32,7 @@ from recbole_precise.data.splits import check_parts, split_rows
 from recbole_precise.data.ties import log_order
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 from recbole_precise.plugin.atomic_dataset import AtomicDataset
+from recbole_precise.plugin.data_settings import scene_view_of
 
 logger = logging.getLogger("recbole_precise")
 

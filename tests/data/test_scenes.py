@@ -397,7 +397,7 @@ def test_rules_read_the_file_and_not_what_recbole_makes_of_it(synthetic_config):
 
 
 def test_the_view_of_a_model_is_its_class_own_unless_it_is_set(our_config, monkeypatch):
-    from recbole_precise.data.scenes import scene_view_of
+    from recbole_precise.plugin.data_settings import scene_view_of
 
     scenes = {"scene_rules": {"like": "rating >= 4"}, "target_scene": "like"}
     assert scene_view_of(our_config("SASRec")) is None
