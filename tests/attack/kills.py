@@ -33,6 +33,8 @@ sys.path[:0] = [str(HERE), str(ROOT)]
 from attack import SHOP  # noqa: E402
 from workplace import preload, write_shop  # noqa: E402
 
+from recbole_precise.studies.tuning import store  # noqa: E402
+
 #: Settings of small models, by name.
 MODELS = {
     "SASRec-CE": ["--embedding_size=8", "--n_layers=1"],
@@ -374,6 +376,8 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
     preload()
+    store.HEARTBEAT = 1  # so that the next process sees a kill of `tune` after seconds
+    store.GRACE = 3
     gc.freeze()
     started, failed = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:

@@ -11,8 +11,8 @@ from optuna.exceptions import TrialPruned
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from recbole_precise.errors import ConfigError
+from recbole_precise.studies.tuning import store
 from recbole_precise.studies.tuning.report import settings_line
-from recbole_precise.studies.tuning.store import GRACE
 from recbole_precise.studies.tuning.study import SharedStudy, best_of
 from recbole_precise.studies.tuning.trial import PreparedData, Stopped, Task, run_trial
 
@@ -87,7 +87,7 @@ def _line(
 def _came(trial: FrozenTrial, metric: str) -> str:
     found = trial.user_attrs
     if trial.state == TrialState.FAIL:
-        lost = f"it was silent for {GRACE} s, and its point is tried again"
+        lost = f"it was silent for {store.GRACE} s, and its point is tried again"
         return f"failed: {found.get('reason', lost)}"
     epochs = ""
     if "best_epoch" in found:

@@ -25,8 +25,8 @@ from sqlalchemy import URL
 
 from recbole_precise.errors import ConfigError
 from recbole_precise.runs.checkpoint import differing_key
+from recbole_precise.studies.tuning import store
 from recbole_precise.studies.tuning.space import Space
-from recbole_precise.studies.tuning.store import GRACE, HEARTBEAT, Store, retry
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "none")
@@ -101,7 +101,7 @@ class SharedStudy:
         self.plan = plan
         self.budget = budget
         self._grid = plan.space.grid() if plan.sampler == "grid" else []
-        self._store = Store(url, folder)
+        self._store = store.Store(url, folder)
         with self._store.faults(), self._store.turn():
             self.study = optuna.create_study(
                 storage=self._store.rdb,
@@ -163,7 +163,7 @@ class SharedStudy:
             except KeyboardInterrupt:
                 trial = self.study.get_trials()[number]
                 if was_lost(trial):
-                    retry(self.study, trial)
+                    store.retry(self.study, trial)
                 raise
             except ValueError:  # Optuna ends a trial once
                 if not taken:
@@ -176,7 +176,7 @@ class SharedStudy:
         Returns:
             Whether there is a trial to run.
         """
-        end = monotonic() + GRACE + 2 * HEARTBEAT
+        end = monotonic() + store.GRACE + 2 * store.HEARTBEAT
         said = False
         while self.time_left() > 0 and monotonic() < end:
             with self._store.faults(), self._store.turn():
@@ -189,7 +189,7 @@ class SharedStudy:
                 return False
             if not said:
                 numbers = ", ".join(map(str, running))
-                say(f"Waiting up to {GRACE} s: is the process of trial {numbers} alive?")
+                say(f"Waiting up to {store.GRACE} s: is the process of trial {numbers} alive?")
                 said = True
             sleep(1)
         return False

@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 optuna = pytest.importorskip("optuna")
 
 from recbole_precise.errors import CheckpointError, ConfigError  # noqa: E402
-from recbole_precise.studies.tuning import store, study  # noqa: E402
+from recbole_precise.studies.tuning import store  # noqa: E402
 from recbole_precise.studies.tuning.space import read_space  # noqa: E402
 from recbole_precise.studies.tuning.store import ATTEMPTS, Store, read_address  # noqa: E402
 from recbole_precise.studies.tuning.study import (  # noqa: E402
@@ -239,8 +239,6 @@ def test_an_interrupt_gives_the_point_back(plan, tmp_path):
 def test_a_process_waits_for_a_trial_that_may_be_lost(plan, tmp_path, monkeypatch):
     monkeypatch.setattr(store, "HEARTBEAT", 1)
     monkeypatch.setattr(store, "GRACE", 2)
-    monkeypatch.setattr(study, "HEARTBEAT", 1)
-    monkeypatch.setattr(study, "GRACE", 2)
     said: list = []
     with pytest.raises(Killed):
         join(tmp_path / "s.db", plan, trials=1).run_next(
