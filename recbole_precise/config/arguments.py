@@ -49,8 +49,8 @@ def parse_arguments(
             continue
         key, equals, value = argument[2:].partition("=")
         if not equals:
-            following = arguments[position] if position < len(arguments) else None
-            has_value = following is not None and not following.startswith("--")
+            following = arguments[position] if position < len(arguments) else "--"
+            has_value = not following.startswith("--")
             if is_switch(key, switches) and not (has_value and following.lower() in _BOOLEANS):
                 value = "True"
             elif has_value and (

@@ -32,15 +32,14 @@ class Setting:
     Attributes:
         default: its value where nobody gives one.
         meaning: a line for people.
-        key: the values that it takes; None for a key of RecBole's, whose values RecBole's entry in
-            `config.schema` names.
+        key: the values that it takes. For a key of RecBole's the entry in `config.schema` holds.
         kinds: the types in words, as in the comments of YAML files: "int", "str or list".
         group: the heading that it begins, such as "Items".
     """
 
     default: Any
     meaning: str
-    key: Key | None
+    key: Key
     kinds: str
     group: str | None = None
 

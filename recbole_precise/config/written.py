@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import textwrap
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,10 @@ def yaml_of(cls: type[Settings], schema_path: str) -> str:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a file of settings: every key of a run, ours and RecBole's."""
     properties: dict[str, Any] = {}
-    classes = [RunSettings, *(settings_class(name) for name in registry.SETTINGS)]
+    classes: list[type[Settings]] = [RunSettings, *map(settings_class, registry.SETTINGS)]
     for cls in classes:
         for name, found in cls.own().items():
-            if name in properties or found.key is None:
+            if name in properties:
                 continue
             key = schema.RECBOLE.get(name, found.key)
             properties[name] = {"description": found.meaning, **_schema_of(key)}
@@ -123,16 +124,16 @@ def files() -> dict[Path, str]:
 
 def _table(cls: type[Settings]) -> list[str]:
     """List the keys of a class, three short lines each, so that no line is wide."""
-    lines = []
+    lines: list[str] = []
     for name, found in cls.own().items():
         if found.group:
-            lines += ["" if lines else None, f"**{found.group}**", ""]
+            lines += [*([""] if lines else []), f"**{found.group}**", ""]
         lines.append(f"- `{name}: {_yaml_value(found.default)}` ({_kinds(name, found)})")
         meaning = _for_markdown(found.meaning)
         lines += textwrap.wrap(
             meaning, 110, initial_indent="  ", subsequent_indent="  ", break_on_hyphens=False
         )
-    return [line for line in lines if line is not None]
+    return lines
 
 
 def _for_markdown(text: str) -> str:
@@ -181,9 +182,7 @@ def _schema_of(key: Key) -> dict[str, Any]:
 def main() -> None:
     """Write every file that is made from the settings classes."""
     for path, content in files().items():
-        write_atomically(
-            path, lambda partial, content=content: partial.write_text(content, "utf-8")
-        )
+        write_atomically(path, partial(Path.write_text, data=content, encoding="utf-8"))
 
 
 if __name__ == "__main__":

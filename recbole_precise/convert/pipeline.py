@@ -110,7 +110,7 @@ def _write_files(
 
 def _scene(raw: Raw, options: Options) -> str:
     """SQL for the scene of an event."""
-    if raw.scenes.get(options.scene) == "item":
+    if options.scene is not None and raw.scenes.get(options.scene) == "item":
         return f"items.text{raw.columns.index(options.scene)}"
     if options.scene == "rating" and "rating" not in raw.scenes:
         high = f"{number_sql('rating')} >= {options.scene_rating!r}"
@@ -193,7 +193,9 @@ def _filter(store: Store, options: Options) -> list[str]:
             else f"{options.last_events} ({options.last_of_longer} where there are more)"
         )
         note(
-            store.keep_last(options.last_events, options.last_of_longer, _tie(options)),
+            store.keep_last(
+                options.last_events, options.last_of_longer or options.last_events, _tie(options)
+            ),
             f"before a user's latest {most}",
         )
     return notes

@@ -15,9 +15,9 @@ import io
 import json
 import sys
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from tqdm import tqdm
 
@@ -95,7 +95,7 @@ def opened(
             def progress() -> None:
                 bar.update(raw.tell() - bar.n)
 
-            yield stream, progress
+            yield cast(BinaryIO, stream), progress
     except FileNotFoundError:
         raise DataError(f"{path}: there is no such file.") from None
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -139,7 +139,7 @@ def _refuse_endless(path: Path, number: int, length: int) -> None:
         )
 
 
-def _text_lines(path: Path, encoding: str, shown: bool = True) -> Iterator[str]:
+def _text_lines(path: Path, encoding: str, shown: bool = True) -> Generator[str, None, None]:
     """Decoded lines with their ends, without a byte order mark; bytes that are no text become
     surrogates.
 
@@ -156,12 +156,12 @@ def _text_lines(path: Path, encoding: str, shown: bool = True) -> Iterator[str]:
     with opened(path, lambda: number, shown) as (stream, progress):
         reader = io.TextIOWrapper(stream, encoding, newline="\n")
         try:
-            while line := reader.readline(_LONGEST):
+            while text := reader.readline(_LONGEST):
                 number += 1
-                _refuse_endless(path, number, len(line))
+                _refuse_endless(path, number, len(text))
                 if number % _STEP == 0:
                     progress()
-                yield line.removeprefix("\ufeff") if number == 1 else line
+                yield text.removeprefix("\ufeff") if number == 1 else text
         except UnicodeError as error:
             raise DataError(
                 f"{path}: line {number + 1} is not {encoding} text; --encoding={encoding} does not "

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_precise import registry
 from recbole_precise.data.sequences import RowColumns, RowFields
@@ -22,6 +22,7 @@ from recbole_precise.errors import ConfigError
 from recbole_precise.evaluation.metrics import metrics_from_ranks
 from recbole_precise.evaluation.ranking import Ranks, rank_rows
 from recbole_precise.files import make_folder
+from recbole_precise.models.next_item import NextItemRecommender
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.plugin.dataset import Rows
 from recbole_precise.plugin.preparation import create_dataset, described
@@ -124,7 +125,7 @@ class Replay:
 
     # --- Run ----------------------------------------------------------------------------------
 
-    def run(self, told: Callable[[str], object] = lambda line: None) -> None:
+    def run(self, told: Callable[[str], None] = lambda line: None) -> None:
         """Replay what is left; `rows` and `ranks` then hold every period.
 
         `told`: called with a line after each period.
@@ -132,7 +133,7 @@ class Replay:
         with self.folder.hold():
             self._run(told)
 
-    def _run(self, told: Callable[[str], object]) -> None:
+    def _run(self, told: Callable[[str], None]) -> None:
         self._resume(told)
         for now in range(len(self.rows), len(self.periods)):
             row = self._ask(now)
@@ -189,7 +190,7 @@ class Replay:
         return row
 
     @torch.no_grad()
-    def _rank(self, model: nn.Module, ends: Tensor) -> Ranks:
+    def _rank(self, model: NextItemRecommender, ends: Tensor) -> Ranks:
         rows = Rows(self.target.rows(self.names, ends, self.length))
         scene = self.target
         config = self.config
@@ -262,7 +263,7 @@ class Replay:
         return ends
 
     def _fit(
-        self, model: nn.Module, columns: RowColumns, known: np.ndarray, draw: list[int]
+        self, model: NextItemRecommender, columns: RowColumns, known: np.ndarray, draw: list[int]
     ) -> None:
         """A period's epochs with an optimizer of its own.
 
@@ -286,7 +287,7 @@ class Replay:
 
     # --- Files --------------------------------------------------------------------------------
 
-    def _resume(self, told: Callable[[str], object]) -> None:
+    def _resume(self, told: Callable[[str], None]) -> None:
         parts = self.folder.load_checkpoint(self.identity, told)
         if parts is None:
             if self.folder.begun:
@@ -356,7 +357,7 @@ class Replay:
                 model.state_dict(), model.other_parameter() or {}, {"identity": self.identity}
             )
 
-    def _model(self, name: str, train: Any) -> nn.Module:
+    def _model(self, name: str, train: Any) -> NextItemRecommender:
         torch.manual_seed(self.config["seed"])
         model = registry.get_model(name)(self.config, train).to(self.config["device"])
         if hasattr(model, "set_stage"):
@@ -364,12 +365,12 @@ class Replay:
         return model.eval()
 
 
-def _phase_of(model: nn.Module) -> Phase:
+def _phase_of(model: NextItemRecommender) -> Phase:
     """Targeted training's phase, or the one phase of universal training."""
     return model.phases()[-1]
 
 
-def _id_tables(model: nn.Module) -> Mapping[str, Tensor]:
+def _id_tables(model: NextItemRecommender) -> Mapping[str, Tensor]:
     """Trainable ID vectors by the place of their encoder among the parts: `[items, width]` each."""
     return {
         str(place): part.table.weight

@@ -11,10 +11,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from recbole_precise.data.frequency import frequency_buckets
 from recbole_precise.errors import ConfigError
+from recbole_precise.models.next_item import NextItemRecommender
 from recbole_precise.nn.item_encoders import IdEncoder
 from recbole_precise.nn.losses import NegativeSampler
 from recbole_precise.nn.smoothed_ids import SmoothedIdEncoder
@@ -95,7 +96,9 @@ class BeforeTheFirst:
         return torch.zeros(self._part.item_num, dtype=torch.bool)
 
 
-def bring_up_to_date(model: nn.Module, trained: Tensor, counts: Tensor, config: Any) -> None:
+def bring_up_to_date(
+    model: NextItemRecommender, trained: Tensor, counts: Tensor, config: Any
+) -> None:
     """Let everything in a model that follows from training events follow from those so far.
 
     Args:
