@@ -24,7 +24,7 @@ SMALL = [
 
 
 def block(title: str) -> str:
-    return re.search(rf'```\w+ title="{re.escape(title)}"\n(.*?)```', PAGE, re.DOTALL)[1]
+    return re.search(rf"```\w+\n# {re.escape(title)}\n(.*?)```", PAGE, re.DOTALL)[1]
 
 
 @pytest.fixture(scope="module")
