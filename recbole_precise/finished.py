@@ -236,7 +236,10 @@ def config_of(
     changes: Mapping[str, Any] | None,
     command_line: Sequence[str] | None = None,
 ) -> Config:
-    """The settings that a run directory holds, changed; `command_line` is as of `Config`."""
+    """Return the settings that a run directory holds, changed.
+
+    `command_line` is that of `Config`.
+    """
     settings = run_dir / "config.yaml"
     check_file(run_dir, settings.name)
     if not settings.is_file():

@@ -115,6 +115,7 @@ class MultiKernelMMD(nn.Module):
         self.tile_bytes = tile_bytes
 
     def extra_repr(self) -> str:
+        """Return the settings, for the printed form of the module."""
         return (
             f"kernels={self.kernels}, estimator={self.estimator!r}, "
             f"bandwidth={self.bandwidth!r}, multipliers={self.multipliers}"
