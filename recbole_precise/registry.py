@@ -48,7 +48,7 @@ class Entry:
     source: str | None = None
 
     def load(self) -> type:
-        """The model class."""
+        """Return the model class."""
         if self.target in _CLASSES:
             return _CLASSES[self.target]
         try:
@@ -288,8 +288,9 @@ OURS = {plain(entry.name): entry for entry in ENTRIES}
 
 @functools.cache
 def _recbole_models() -> dict[str, Entry]:
-    """RecBole's models by plain name, read from its files: importing them all would take
-    seconds.
+    """Return RecBole's models by plain name, read from its files.
+
+    Importing them all would take seconds.
     """
     spec = importlib.util.find_spec("recbole")
     if spec is None or not spec.submodule_search_locations:
@@ -351,7 +352,7 @@ def sequential_names() -> list[str]:
 
 
 def find(name: str) -> Entry | None:
-    """The entry of a model name, or None."""
+    """Return the entry of a model name, or None."""
     key = plain(name)
     return OURS.get(key) or _outside.get(key) or _recbole_models().get(key)
 
@@ -389,7 +390,7 @@ def entry_of_class(cls: type) -> Entry:
 
 
 def get_model(model_name: str) -> type:
-    """The class of a model by name; takes the place of `recbole.utils.get_model`."""
+    """Return the class of a model by name; this replaces `recbole.utils.get_model`."""
     return resolve(model_name).load()
 
 

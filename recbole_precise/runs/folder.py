@@ -94,6 +94,7 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
+        """Return the path of the weights."""
         return self.path / WEIGHTS
 
     @property
