@@ -276,7 +276,7 @@ class AtomicDataset(SequentialDataset):
         self._find_scenes()
 
     def _remap(self, remap_list) -> None:
-        """Number tokens as RecBole does, without one Python string for each cell."""
+        """Assign numbers to tokens as RecBole does, without one Python string for each cell."""
         if not remap_list:
             return
         columns = []

@@ -64,6 +64,7 @@ class TokenStates:
 
     @cached_property
     def offsets(self) -> np.ndarray:
+        """Return where the tokens of each text begin and end."""
         return np.concatenate(([0], np.cumsum(self.lengths)))
 
     @cached_property
@@ -77,6 +78,7 @@ class TokenStates:
 
     @cached_property
     def token_ids(self) -> np.ndarray:
+        """Return the ids of the tokens of all texts."""
         return (
             self._store_ids[self._span]
             if self._span is not None

@@ -22,7 +22,7 @@ LossFunction = Callable[[Any], Any]
 
 
 def move_to(device: torch.device) -> Callable[[Any], Any]:
-    """A function that puts a batch on `device`."""
+    """Return a function that puts a batch on `device`."""
     return lambda batch: batch.to(device)
 
 
@@ -89,7 +89,7 @@ class EpochRunner:
         return self._stepper
 
     def scaler_state(self) -> dict[str, Any] | None:
-        """The state of fp16's loss scaling, None without one."""
+        """Return the state of fp16's loss scaling, None without one."""
         return None if self._stepper is None else self._stepper.scaler_state()
 
     def run(

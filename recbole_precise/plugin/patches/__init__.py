@@ -4,8 +4,7 @@ It also runs without ray or thop.
 
 RecBole's files stay as they are. Every fix is a `Patch` named after the breakage; `apply()` applies
 those that the versions at hand need, each at the moment when the module that it concerns is
-imported. Fixes of pandas are in `compat.pandas`, those of what reads checkpoints in
-`compat.models_that_load`.
+imported. Fixes of pandas are in `pandas`, those of what reads checkpoints in `models_that_load`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Fix two idioms of RecBole's dataset (see `compat`).
+"""Fix two idioms of RecBole's dataset (see `plugin.patches`).
 
 pandas 2 warns of them, and pandas 3 gave them another meaning.
 """
