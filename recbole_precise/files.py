@@ -56,12 +56,12 @@ _SHOWN = 120  # characters of a path in a message
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether a write failed for want of room."""
+    """Return whether a write failed for want of room."""
     return getattr(error, "errno", None) in _FULL
 
 
 def is_disk_fault(error: OSError) -> bool:
-    """Tell whether the disk is the cause: full, read-only, forbidden, or a place that cannot be."""
+    """Return whether the disk is the cause: full, read-only, forbidden or an impossible place."""
     return error.errno in _DISK
 
 

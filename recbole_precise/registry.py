@@ -1,7 +1,7 @@
 """Models by name: ours, with their variants, and every model of RecBole.
 
-Names are told apart neither by case nor by hyphens and underscores. A class is imported when it is
-asked for; `plugin.hooks` makes ours known to RecBole's own scripts.
+Names are distinguished neither by case nor by hyphens and underscores. A class is imported when it
+is asked for; `plugin.hooks` makes ours known to RecBole's own scripts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Entry:
     """A model: its `name`, its class as 'module:Class', and what sets a variant apart.
 
     `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset`
-    what the variant changes in them. `stock` is whether RecBole's own scripts are told of the name.
+    what the variant changes in them. `stock` is whether RecBole's own scripts know the name.
     `ours` is false for RecBole's models. `about` says in a line what the model is. `source` is
     where another process finds a model from outside the package.
     """
@@ -274,7 +274,7 @@ SETTINGS_OF_OUTSIDE: dict[str, type] = {}
 
 
 def plain(name: str) -> str:
-    """Drop what does not tell names apart: case, hyphens, underscores and blanks."""
+    """Drop what does not distinguish names: case, hyphens, underscores and blanks."""
     return re.sub(r"[-_\s]", "", name).lower()
 
 

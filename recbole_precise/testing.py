@@ -5,7 +5,7 @@ One property a function, each on real data, rows and runs.
     check_model("HSTU", "my-shop", {"data_path": "dataset", "epochs": 2})
 
 raises `Broken` with the model and the property, and says how every other property turned out. Where
-RecBole's models deviate stands in `DEVIATIONS`, with the reason; a deviation that is none any more
+RecBole's models deviate is in `DEVIATIONS`, with the reason; a deviation that is none any more
 is reported too.
 """
 

@@ -31,7 +31,7 @@ class _Option:
 
 @dataclass(frozen=True)
 class _Command:
-    """A command: what it does, its options by name, and names that may stand behind it."""
+    """A command: what it does, its options by name, and names that may follow it."""
 
     help: str
     options: dict[str, _Option]

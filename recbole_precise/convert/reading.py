@@ -279,7 +279,7 @@ class _Reading:
         self._store.add("bad", _BAD, bad)
 
     def _list_bad(self, part: Table, parsed: _Parsed) -> None:
-        """Tell all bad rows of a file, in their order."""
+        """Report all bad rows of a file, in their order."""
         store = self._store
         if parsed.bad:
             store.run(

@@ -103,7 +103,7 @@ class Store:
         return changed[0][0] if changed else 0
 
     def make(self, table: str, columns: dict[str, str]) -> None:
-        """Make an empty table anew: name of each column -> its type."""
+        """Make an empty table again: name of each column -> its type."""
         listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         self.run(f"CREATE OR REPLACE TABLE {table} ({listed})")
 

@@ -1,4 +1,4 @@
-"""Training-free floors as models: they stand in every table.
+"""Training-free floors as models: they are in every table.
 
 A claim must beat them.
 

@@ -165,7 +165,7 @@ class AtomicDataset(SequentialDataset):
         return frame
 
     def _describe(self, frame: pd.DataFrame, types: dict[str, str], source) -> None:
-        """Tell RecBole of the columns, as its own reader does."""
+        """Register the columns with RecBole, as its own reader does."""
         for name in frame:
             kind = types[name]
             longest = max(map(len, frame[name])) if kind.endswith("_seq") else 1

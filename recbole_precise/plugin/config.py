@@ -90,7 +90,7 @@ _WITHOUT_TIMES = {"inter": ["user_id", "item_id"]}
 
 
 def _union(first: Mapping[str, list], second: Mapping[str, list]) -> dict[str, list]:
-    """Columns to load that stand in either mapping."""
+    """Columns to load that are in either mapping."""
     return {
         suffix: list(dict.fromkeys([*first.get(suffix, ()), *second.get(suffix, ())]))
         for suffix in {**first, **second}

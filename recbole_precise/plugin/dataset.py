@@ -511,7 +511,7 @@ class SequenceDataset(AtomicDataset):
         return columns
 
     def shift_windows(self, generator: torch.Generator | None) -> bool:
-        """Draw anew where the training windows begin, if `window_shift` asks for it.
+        """Draw again where the training windows begin, if `window_shift` asks for it.
 
         Whether it did.
         """
@@ -540,7 +540,7 @@ class SequenceDataset(AtomicDataset):
         return isinstance(self.inter_feat, Rows) and self.inter_feat.interaction.stride is not None
 
     def raw_times(self) -> Any:
-        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file.
+        """int64 or float64 `[events]`: times of the events of `store` as they are in the file.
 
         Raises DataError for rows that were given with their histories, whose events have none.
         """

@@ -1,4 +1,4 @@
-"""Tell RecBole of our models, their data sets, trainers and settings.
+"""Register our models, their data sets, trainers and settings with RecBole.
 
 No file of RecBole changes and RecBole is not imported: each hook waits until RecBole is.
 """
@@ -104,7 +104,7 @@ _registered = False
 
 
 def register() -> None:
-    """Tell RecBole of our models, their dataset, trainer and settings.
+    """Register our models, their dataset, trainer and settings with RecBole.
 
     A second call does nothing.
     """

@@ -193,7 +193,7 @@ def start_processes(work: Callable[..., None], arguments: tuple, count: int) -> 
 def _guarded(
     index: int, parent: int, work: Callable[..., None], arguments: tuple, faults: Any
 ) -> None:
-    """One of the processes: what goes wrong is told to the parent, which speaks for all of them."""
+    """Run one of the processes and report what goes wrong to the parent, which speaks for all."""
     interrupts.end_with(parent)
     try:
         # The parent ends who does not end by itself; a signal that comes from it and from a

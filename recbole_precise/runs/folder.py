@@ -99,7 +99,7 @@ class RunFolder:
 
     @property
     def begun(self) -> bool:
-        """Whether a checkpoint or a finished training stands here."""
+        """Whether a checkpoint or a finished training is here."""
         return self.store.exists() or (self.path / STATE).exists()
 
     def claim(self, resume: bool) -> None:

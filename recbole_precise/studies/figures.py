@@ -1,6 +1,6 @@
 """How this package draws: one look, and one way to save a picture as a small PNG.
 
-Equal runs give equal files. A picture's words stand in the file as its description, for those who
+Equal runs give equal files. A picture's words are in the file as its description, for those who
 search or cannot see it.
 """
 

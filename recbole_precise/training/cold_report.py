@@ -61,7 +61,7 @@ def cold_ranks(
 
     Protocols: `events`, every user's first event on each held-out item, with the kept items before
         it as history; `test`, the
-    test rows whose target is held out, with RecBole's histories, in which held-out items may stand.
+    test rows whose target is held out, with RecBole's histories, in which held-out items may be.
     """
     store = test_set.store
     field = test_set.iid_field
@@ -228,7 +228,7 @@ def _floor_scorer(
 
 
 def _text_floors(dataset: Any) -> dict[str, TextLikeness]:
-    """None where the data set says nothing of texts."""
+    """None where the data set has no texts."""
     try:
         vectors = dataset.token_states().pooled()
     except (TextError, ConfigError):

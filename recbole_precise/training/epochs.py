@@ -112,7 +112,7 @@ class EpochRunner:
             loader: of the training batches.
             epoch: its number, for messages and for the order of the rows.
             loss_function: batch -> loss, or a tuple of the parts of the loss.
-            progress: where the epoch stands, which the steps update; None always begins it.
+            progress: the state of the epoch, which the steps update; None always begins it.
             restore_draws: called where the epoch continues, once the loader is at its place.
             after_step: called after each step that `progress` knows, with the sum of losses.
             show_progress: show a bar.

@@ -96,7 +96,7 @@ class LossSum:
 
     Args:
         device: of the losses.
-        about: where training stands, for the message when a loss is NaN.
+        about: the state of training, for the message when a loss is NaN.
         parts: sums to go on with, from `state()`.
     """
 

@@ -408,7 +408,7 @@ def _columns(settings, entry, model_class, given) -> None:
 
 
 def load_scene_columns(settings: dict[str, Any]) -> None:
-    """Add the columns that the scenes are told by to load_col, which a user need not repeat."""
+    """Add the columns that define the scenes to load_col, which a user need not repeat."""
     load = settings.get("load_col")
     if load and isinstance(load.get("inter"), (list, tuple)):
         read = columns_read(settings)
@@ -420,7 +420,7 @@ def load_scene_columns(settings: dict[str, Any]) -> None:
 
 
 def _scenes(settings, entry: Entry, model_class, given) -> None:
-    """Scenes can be told apart, and there is a target to view them from."""
+    """Check that scenes can be distinguished, and there is a target to view them from."""
     rules = columns_read(settings)  # which reads the rules
     target = settings.get("target_scene")
     if target is None:
@@ -576,7 +576,7 @@ def reads_text_vectors(settings: Mapping[str, Any]) -> bool:
 
 
 def _text_tuning(settings, entry: Entry, model_class, given) -> None:
-    """There are text vectors to tune, and how they are tuned is not told for nothing."""
+    """Check that there are text vectors to tune where settings say how to tune them."""
     if not entry.ours or "text_tuning" not in settings:
         return
     if settings["text_tuning"] in (None, "none"):

@@ -78,7 +78,7 @@ def _table() -> dict[tuple[str, str], Any]:
 
 
 class _Unpickler(PlainUnpickler):
-    """Reads plain data and RecBole's settings; no tensors, whose data stand outside of a pickle."""
+    """Reads plain data and RecBole's settings; no tensors, whose data are outside of a pickle."""
 
     def __init__(self, file: io.BufferedIOBase | io.BytesIO) -> None:
         super().__init__(file, _table())

@@ -4,7 +4,7 @@ If it does, it is the order of a file, not that of people.
 
 Events with one time have no order of their own. A file that was sorted by item keeps that order
 inside ties, and a model that reads positions can learn it. Where the file has no times any more,
-ties cannot be told; but then neighbours follow the catalogue more often than events further apart,
+ties cannot be seen; but then neighbours follow the catalogue more often than events further apart,
 while a taste that drifts towards newer items does the opposite.
 """
 

@@ -55,8 +55,7 @@ def rows_of_last(data: Histories, tables: list[sp.csr_matrix]) -> sp.csr_matrix:
 def ranks(data: Histories, rows: sp.csr_matrix | None, mask_history: bool) -> np.ndarray:
     """Rank each test target by its count in `rows [cases, n_items]`, then by popularity.
 
-    Returns:
-        int64 `[cases]`.
+    The ranks are int64 `[cases]`.
 
     Ties count against the target. Without rows the score is popularity alone.
 
@@ -89,7 +88,7 @@ def _ranks(
     own_popularity = popularity[target]
 
     def beats(row: np.ndarray, item: np.ndarray, count: np.ndarray) -> np.ndarray:
-        """Whether the item stands at or above the target of its row."""
+        """Whether the item is at or above the target of its row."""
         return (count > own[row]) | (
             (count == own[row]) & (popularity[item] >= own_popularity[row])
         )

@@ -18,7 +18,7 @@ LEVEL = 0.05
 class Finding:
     """One answer.
 
-    `found`: yes or no, None where the data cannot tell; `sentence`: the answer with its reasons.
+    `found`: yes or no, None where the data cannot show it; `sentence`: the answer with its reasons.
     """
 
     name: str

@@ -75,7 +75,7 @@ class Runner:
 
     Args:
         jobs: cells at a time.
-        memory_gb: GiB that a cell may take when no finished cell tells; 0 switches the guard off.
+        memory_gb: GiB that a cell may take when no finished cell shows it; 0: no guard.
         threads: OMP_NUM_THREADS of a cell.
         say: gets each line about what goes on.
     """

@@ -139,13 +139,13 @@ def _add(
 
 
 def _listed_again(events: Events) -> np.ndarray:
-    """Bool `[events]`: the same user, item and time stand in an earlier line."""
+    """Bool `[events]`: the same user, item and time are in an earlier line."""
     order = stable_order([events.user, events.item, events.times])
     return _like_before(order, events.user, events.item, events.times)
 
 
 def _tied(events: Events) -> np.ndarray:
-    """Bool `[events]`: the same user and time stand in an earlier line."""
+    """Bool `[events]`: the same user and time are in an earlier line."""
     order = stable_order([events.user, events.times])
     return _like_before(order, events.user, events.times)
 

@@ -1,4 +1,4 @@
-"""Copies of a data set without the faults that can be mended; the originals are only read."""
+"""Copies of a data set without the faults that can be fixed; the originals are only read."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 It finds what is wrong with a header or a row on its own, and sets the row right.
 
-A line ends with a line feed, and a field is what stands between two separators, as in
+A line ends with a line feed, and a field is what is between two separators, as in
 `text.corpus`: whatever quote marks do to a reader of CSV files is reported as a fault instead.
 `examine` and `mend` read the same rows, so what is found and what is fixed cannot differ.
 """

@@ -211,8 +211,7 @@ def choose(
 ) -> tuple[SpacesOfRun | None, list[tuple[SpacesOfRun, str]]]:
     """Choose the reference and the spaces that are compared with it.
 
-    Returns:
-        The first run that has the space `reference`, and the (run, space) pairs to compare with it.
+    They are the first run that has the space `reference`, and the (run, space) pairs.
 
     Without a `reference` there is no such run, and all that is wanted is looked at.
 

@@ -54,7 +54,7 @@ class Options:
 
     `reload_every`: periods between two reloads. `blend`: share of the universal weights in a reload
         after the first.
-    `memory`: periods whose targets universal training sees anew in each period; None: all so far.
+    `memory`: periods whose targets universal training sees again in each period; None: all so far.
         `cases`: first or all.
     """
 
@@ -72,7 +72,7 @@ class Replay:
     Args:
         config: of PRECISE-TT, whose keys hold those of PRECISE-UT; `epochs` and `targeted_epochs`
             count for each period.
-        folder: where its checkpoints and final models stand; one that holds periods of the same
+        folder: where its checkpoints and final models are; one that holds periods of the same
             replay is gone on with.
 
     Raises ConfigError, DataError, TextError, CheckpointError.

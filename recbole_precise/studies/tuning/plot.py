@@ -26,7 +26,7 @@ class Axis:
 
     It also gives the height of a row, None when it has none.
 
-    On a `discrete` axis lines are drawn a little apart, so that those through one value can be told
+    On a `discrete` axis lines are drawn a little apart, so that those through one value can be seen
     apart.
     """
 

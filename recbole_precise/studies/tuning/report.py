@@ -43,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A study as it stands.
+    """A study as it is.
 
     Attributes:
         rows: complete trials best first, then pruned, failed and lost ones by number.

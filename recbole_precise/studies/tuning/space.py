@@ -141,7 +141,7 @@ class Parameter:
             trial.suggest_float(self.name, self.low, self.high, step=self.step, log=logarithmic)
 
     def describe(self) -> Any:
-        """Plain values by which a study tells whether its space is still the same."""
+        """Plain values by which a study recognises whether its space is still the same."""
         if self.kind == "choice":
             return [self.label(choice) for choice in self.choices]
         return [self.kind, self.low, self.high, self.step, self.whole]
