@@ -1,5 +1,6 @@
-"""Train and evaluate a model: python run_recbole_precise.py --model=PRECISE-UT --dataset=ml-100k
-[--key=value ...].
+"""Train and evaluate a model.
+
+python run_recbole_precise.py --model=PRECISE-UT --dataset=ml-100k [--key=value ...]
 """
 
 import sys

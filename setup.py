@@ -14,8 +14,7 @@ VERSION = re.search(
 
 
 def requirements() -> list[str]:
-    """The lines of requirements.txt, and RecBole itself where pip can meet RecBole's own
-    requirements.
+    """Return the lines of requirements.txt, and RecBole where pip can meet its requirements.
 
     RecBole 1.2.1 asks for ray<=2.6.3, which no Python from 3.12 on can install and which nothing
     here needs; there, and wherever ray is not wanted, `pip install --no-deps recbole==1.2.1` comes

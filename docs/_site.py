@@ -49,7 +49,7 @@ def on_page_markdown(markdown, page, config, files):
 
 
 def _target(page: str, link: str) -> str | None:
-    """The path in the repository that a link of this page means; None for other links."""
+    """Return the path in the repository that a link of a page means; None for other links."""
     if "://" in link or link.startswith(("/", "mailto:")):
         return None
     here = posixpath.dirname(page)

@@ -1,9 +1,9 @@
 """PRECISE, PAD and their rivals for RecBole 1.2.1: recommenders that join IDs with text.
 
-Importing this package patches RecBole for the versions at hand (`plugin.patches`) and tells it of
-our models, datasets and trainers (`plugin.hooks`), both without importing RecBole. After it,
-RecBole's own `run_recbole("PRECISE-UT", ...)` works; the functions below have RecBole's signatures
-and do more.
+Importing this package patches RecBole for the versions at hand (`plugin.patches`) and registers
+our models, datasets and trainers with it (`plugin.hooks`), both without importing RecBole. After
+it, RecBole's own `run_recbole("PRECISE-UT", ...)` works; the functions below have RecBole's
+signatures and do more.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def did_you_mean(name: str, candidates: Iterable[str]) -> str:
 
 
 def not_one_of(value: object, choices: Iterable[str]) -> str:
-    """What is wrong with a value that is none of the choices: `must be one of a, b, not 'c'.`"""
+    """Say what is wrong with a value that is no choice: `must be one of a, b, not 'c'.`."""
     known = list(choices)
     near = did_you_mean(str(value), known)
     return f"must be one of {', '.join(known)}, not '{value}'.{near}"

@@ -1,5 +1,6 @@
-"""Files and folders that the package writes: names and places are checked first, and what a disk
-refuses is one sentence.
+"""Write files and folders of the package.
+
+Names and places are checked first, and what a disk refuses is reported in one sentence.
 """
 
 from __future__ import annotations
@@ -55,12 +56,12 @@ _SHOWN = 120  # characters of a path in a message
 
 
 def is_full(error: BaseException) -> bool:
-    """Tell whether a write failed for want of room."""
+    """Return whether a write failed for want of room."""
     return getattr(error, "errno", None) in _FULL
 
 
 def is_disk_fault(error: OSError) -> bool:
-    """Tell whether the disk is the cause: full, read-only, forbidden, or a place that cannot be."""
+    """Return whether the disk is the cause: full, read-only, forbidden or an impossible place."""
     return error.errno in _DISK
 
 
@@ -129,8 +130,9 @@ def output_folder(text: str, what: str) -> Path:
 
 
 def output_file(text: str, what: str, replaces: str | None = None) -> Path:
-    """Check the name of a file that a command is to write, before anything is written; as
-    `output_folder`.
+    """Check the name of a file that a command is to write, before anything is written.
+
+    It is checked as by `output_folder`.
 
     Args:
         text: as the user wrote it.
@@ -210,8 +212,9 @@ def short(text: str | os.PathLike[str]) -> str:
 
 
 def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a file") -> None:
-    """Make a file whole or not at all: written aside, put in its place at once, on the disk for
-    good.
+    """Write a file whole or not at all.
+
+    It is written beside its place, synchronised to disk and put in its place at once.
 
     Args:
         path: the file; its folder is made where it does not exist.

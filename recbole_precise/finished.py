@@ -236,7 +236,10 @@ def config_of(
     changes: Mapping[str, Any] | None,
     command_line: Sequence[str] | None = None,
 ) -> Config:
-    """The settings that a run directory holds, changed; `command_line` is as of `Config`."""
+    """Return the settings that a run directory holds, changed.
+
+    `command_line` is that of `Config`.
+    """
     settings = run_dir / "config.yaml"
     check_file(run_dir, settings.name)
     if not settings.is_file():
@@ -263,7 +266,7 @@ def config_of(
 
 
 def check_model_is_known(settings: Mapping[str, Any], run_dir: Path) -> None:
-    """Refuse a run whose model's class stands in a file that nobody named.
+    """Refuse a run whose model's class is in a file that nobody named.
 
     Raises:
         ConfigError: with the option that names it. A folder must not choose what code runs.
@@ -334,7 +337,7 @@ def load_finished(
     """Load a run directory to be asked.
 
     Args:
-        items: a file with new items (see `read_new_items`), which then stand behind the others.
+        items: a file with new items (see `read_new_items`), which then follow the others.
         whole_histories: do not split the data; a user's whole history is what is asked about.
 
     Raises:

@@ -1,5 +1,6 @@
-"""The commands that come next: how an interrupted run goes on, and what a finished one can be
-asked.
+"""The commands that come next.
+
+They resume an interrupted run, or ask something of a finished one.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ _COMMAND = "recbole-precise"
 
 
 def resume_command(config: Any, run_dir: Path, config_files: Sequence[object] | None) -> str:
-    """Return what goes on with an interrupted run: a command where a command began it, else its
-    settings.
+    """Return what resumes an interrupted run: a command where a command began it.
+
+    Elsewhere it is the run's settings.
 
     Args:
         config: of the run.

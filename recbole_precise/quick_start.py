@@ -283,7 +283,7 @@ def _run(
 
 
 def _cold(config: Config, model, train_set, test_set, folder: RunFolder) -> dict[str, Any]:
-    """The ranking of the held-out items, told in the log; its ranks are left in cold.npz."""
+    """Rank the held-out items, report it in the log and leave the ranks in cold.npz."""
     found = cold_ranks(model, train_set, test_set, cold_settings(config))
     write_cold_ranks(folder.path / "cold.npz", found, train_set)
     report = cold_report(found, int(train_set.held_out.sum()))
@@ -454,6 +454,7 @@ class Trained:
 
     @property
     def valid(self) -> dict[str, float]:
+        """Return the validation metrics of the best epoch."""
         progress = getattr(self.trainer, "progress", None)
         return metrics_of(
             progress.best_exact

@@ -1,7 +1,7 @@
 """Models by name: ours, with their variants, and every model of RecBole.
 
-Names are told apart neither by case nor by hyphens and underscores. A class is imported when it is
-asked for; `plugin.hooks` makes ours known to RecBole's own scripts.
+Names are distinguished neither by case nor by hyphens and underscores. A class is imported when it
+is asked for; `plugin.hooks` makes ours known to RecBole's own scripts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class Entry:
     """A model: its `name`, its class as 'module:Class', and what sets a variant apart.
 
     `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset`
-    what the variant changes in them. `stock` is whether RecBole's own scripts are told of the name.
+    what the variant changes in them. `stock` is whether RecBole's own scripts know the name.
     `ours` is false for RecBole's models. `about` says in a line what the model is. `source` is
     where another process finds a model from outside the package.
     """
@@ -48,7 +48,7 @@ class Entry:
     source: str | None = None
 
     def load(self) -> type:
-        """The model class."""
+        """Return the model class."""
         if self.target in _CLASSES:
             return _CLASSES[self.target]
         try:
@@ -274,7 +274,7 @@ SETTINGS_OF_OUTSIDE: dict[str, type] = {}
 
 
 def plain(name: str) -> str:
-    """Drop what does not tell names apart: case, hyphens, underscores and blanks."""
+    """Drop what does not distinguish names: case, hyphens, underscores and blanks."""
     return re.sub(r"[-_\s]", "", name).lower()
 
 
@@ -288,8 +288,9 @@ OURS = {plain(entry.name): entry for entry in ENTRIES}
 
 @functools.cache
 def _recbole_models() -> dict[str, Entry]:
-    """RecBole's models by plain name, read from its files: importing them all would take
-    seconds.
+    """Return RecBole's models by plain name, read from its files.
+
+    Importing them all would take seconds.
     """
     spec = importlib.util.find_spec("recbole")
     if spec is None or not spec.submodule_search_locations:
@@ -351,7 +352,7 @@ def sequential_names() -> list[str]:
 
 
 def find(name: str) -> Entry | None:
-    """The entry of a model name, or None."""
+    """Return the entry of a model name, or None."""
     key = plain(name)
     return OURS.get(key) or _outside.get(key) or _recbole_models().get(key)
 
@@ -389,7 +390,7 @@ def entry_of_class(cls: type) -> Entry:
 
 
 def get_model(model_name: str) -> type:
-    """The class of a model by name; takes the place of `recbole.utils.get_model`."""
+    """Return the class of a model by name; this replaces `recbole.utils.get_model`."""
     return resolve(model_name).load()
 
 

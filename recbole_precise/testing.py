@@ -5,7 +5,7 @@ One property a function, each on real data, rows and runs.
     check_model("HSTU", "my-shop", {"data_path": "dataset", "epochs": 2})
 
 raises `Broken` with the model and the property, and says how every other property turned out. Where
-RecBole's models deviate stands in `DEVIATIONS`, with the reason; a deviation that is none any more
+RecBole's models deviate is in `DEVIATIONS`, with the reason; a deviation that is none any more
 is reported too.
 """
 
@@ -96,10 +96,12 @@ class Subject:
         return type(rows)({**rows.interaction, **columns})
 
     def lengths(self, rows: Any) -> Tensor:
+        """Return the lengths of the rows' histories."""
         return rows[self.config["ITEM_LIST_LENGTH_FIELD"]]
 
     @property
     def history(self) -> str:
+        """Return the name of the column that holds the history."""
         return f"{self.config['ITEM_ID_FIELD']}{self.config['LIST_SUFFIX']}"
 
     @torch.no_grad()
@@ -108,6 +110,7 @@ class Subject:
         return model.full_sort_predict(rows).view(len(rows), -1)[:, 1:]
 
     def phases(self, model: Any) -> list[Phase]:
+        """Return the phases of a model, one of one epoch where it has none of its own."""
         return list(model.phases()) if hasattr(model, "phases") else [Phase("train", 1)]
 
     @cached_property

@@ -125,7 +125,7 @@ def main(args: Namespace) -> None:
 
 
 def plans() -> list[str]:
-    """The names of the plans that come with the package."""
+    """Return the names of the plans that come with the package."""
     return sorted(file.stem for file in Path(properties_folder(), "benchmark").glob("*.yaml"))
 
 
@@ -139,7 +139,7 @@ def _plan_of(args: Namespace) -> str:
 
 
 def _outcomes(args: Namespace, cells: list[Any], jobs: int, threads: int | None) -> list[Any]:
-    """What came of the cells, after running those that are not finished."""
+    """Run the cells that are not finished and return the outcome of every cell."""
     from recbole_precise.studies.benchmark.running import Outcome, Runner
 
     if args.report_only:
@@ -157,7 +157,7 @@ def _outcomes(args: Namespace, cells: list[Any], jobs: int, threads: int | None)
 
 
 def _threads_of(args: Namespace) -> int:
-    """The setting `threads`, which is one of every cell."""
+    """Return the setting `threads`, which is one of every cell."""
     try:
         return whole_number()(args.settings["threads"])
     except ArgumentTypeError as error:

@@ -87,7 +87,7 @@ def list_models() -> str:
 
 
 def _model_names() -> str:
-    """The models by name, as the help text of all commands shows them."""
+    """Return the models by name, as the help text of all commands shows them."""
     lines = ["models (--list_models says what they are):"]
     for heading, entries in registry.models_by_group().items():
         names = ", ".join(entry.name for entry in entries)

@@ -31,7 +31,7 @@ class _Option:
 
 @dataclass(frozen=True)
 class _Command:
-    """A command: what it does, its options by name, and names that may stand behind it."""
+    """A command: what it does, its options by name, and names that may follow it."""
 
     help: str
     options: dict[str, _Option]
@@ -62,7 +62,7 @@ def main(args: Namespace) -> None:
 
 
 def _table() -> dict[str, _Command]:
-    """What can be completed, by command."""
+    """Return what can be completed, by command."""
     table = {name: _command(commands.parser_of(name)) for name in commands.COMMANDS}
     table["help"] = _Command("list the options of a command", {}, commands.COMMANDS)
     return table
@@ -245,7 +245,7 @@ _SCRIPTS: dict[str, Callable[[dict[str, _Command]], str]] = {
 
 
 def _cases(table: dict[str, _Command], assign: Callable[[_Option], str]) -> str:
-    """The branches of a `case` over "command --option", for bash and zsh."""
+    """Write the branches of a `case` over "command --option", for bash and zsh."""
     patterns: dict[str, list[str]] = {}
     for name, command in table.items():
         for key, option in command.options.items():
@@ -269,7 +269,7 @@ def _options_of_commands(table: dict[str, _Command]) -> dict[tuple[str, _Option]
 
 
 def _fish_seen(names: Iterable[str], table: dict[str, _Command]) -> str:
-    """The condition under which one of some commands is written; `run` may be left out."""
+    """Write the condition under which one of some commands is written; `run` may be left out."""
     chosen = set(names)
     if "run" not in chosen:
         return f"'__fish_seen_subcommand_from {' '.join(sorted(chosen))}'"
@@ -281,6 +281,6 @@ def _quoted(words: Iterable[str]) -> str:
 
 
 def _fish_text(text: str) -> str:
-    """A text in quotes, as fish reads them: a backslash alone keeps a quote."""
+    """Quote a text as fish reads it: a backslash alone keeps a quote."""
     escaped = text.replace("\\", "\\\\").replace("'", "\\'")
     return f"'{escaped}'"

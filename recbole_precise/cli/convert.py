@@ -151,7 +151,7 @@ def main(args: Namespace) -> None:
 
 
 def _next_command(output: Path) -> str:
-    """The command that runs a model on the data set, ready for a shell."""
+    """Write the command that runs a model on the data set, ready for a shell."""
     name = output.name
     folder = str(output.parent)
     recipe = str(output / f"{name}.yaml")

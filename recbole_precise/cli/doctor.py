@@ -30,10 +30,10 @@ def add_arguments(parser: CommandParser) -> None:
 
 
 def main(args: Namespace) -> None:
-    """Print what is wrong with the files of a data set, and write mended copies with `--fix`.
+    """Print what is wrong with the files of a data set, and write fixed copies with `--fix`.
 
     Raises:
-        DataError: there are errors, or the mended copies still have some.
+        DataError: there are errors, or the fixed copies still have some.
     """
     refuse_model(args, "doctor", "it looks at the data alone")
     need_recbole()

@@ -185,7 +185,11 @@ def main(args: Namespace) -> None:
 
 
 def _kind_of(args: Namespace) -> _Kind:
-    """What is looked at; a ConfigError for runs and options that do not go with it."""
+    """Return what is looked at.
+
+    Raises:
+        ConfigError: a run or an option does not go with it.
+    """
     usage = f"recbole-precise inspect {'|'.join(KINDS)} RUN [RUN ...]"
     if args.kind is None:
         raise ConfigError(f"inspect needs to know what to look at, {', '.join(KINDS)}: {usage}.")

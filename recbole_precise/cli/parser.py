@@ -174,6 +174,6 @@ def is_switch(action: argparse.Action) -> bool:
 
 
 def _written(action: argparse.Action) -> str:
-    """An option with its value, as the help shows it: `--topk=10`."""
+    """Write an option with its value, as the help shows it: `--topk=10`."""
     value = action.default if action.metavar is None else action.metavar
     return f"--{action.dest}={value}"

@@ -163,7 +163,7 @@ def _check_settings(args: Namespace) -> None:
 
 
 def _config(args: Namespace, seed: int | None) -> Any:
-    """The settings of one seed; defaults of the replay where nobody set them."""
+    """Return the settings of one seed, with defaults of the replay where nobody set them."""
     from recbole_precise.plugin.config import Config
 
     chosen = set(args.settings)
@@ -183,5 +183,5 @@ def _config(args: Namespace, seed: int | None) -> Any:
 
 
 def _periods(text: str) -> int | None:
-    """A number of periods; None for all."""
+    """Read a number of periods; None for all."""
     return None if text == "all" else whole_number(other=" or 'all'")(text)

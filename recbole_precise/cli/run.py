@@ -62,7 +62,7 @@ def main(args: Namespace) -> None:
 
 
 def _launch_of(args: Namespace) -> dict[str, Any]:
-    """The options of a launch that were given, as RecBole's `run` takes them."""
+    """Return the options of a launch that were given, as RecBole's `run` takes them."""
     launch = {key: getattr(args, key) for key in _LAUNCH if key in args.given}
     for key in launch:
         if "nproc" not in launch:

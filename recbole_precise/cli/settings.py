@@ -98,7 +98,7 @@ def check_run_settings(args: Namespace, model: str | None) -> None:
 
 
 def data_sets() -> Iterable[str]:
-    """The data sets of the folder `dataset`, and the one that comes with RecBole."""
+    """Return the data sets of the folder `dataset`, and the one that comes with RecBole."""
     found = sorted(path.parent.name for path in Path("dataset").glob("*/*.inter"))
     return dict.fromkeys([*found, BUNDLED])
 

@@ -170,7 +170,7 @@ def names(text: str) -> list[str]:
 
 
 def _json_names(text: str) -> list[str] | None:
-    """The names in a JSON list; None for what is no JSON list."""
+    """Return the names in a JSON list; None for what is no JSON list."""
     if not text.startswith("["):
         return None
     try:

@@ -91,7 +91,7 @@ def settings_text_of(path: str | Path) -> str:
 
 
 def written_here(path: str | Path) -> bool:
-    """Tell whether a config file was written by this package.
+    """Return whether a config file was written by this package.
 
     It then holds the settings of a run, or the best of a search.
 

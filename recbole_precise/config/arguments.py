@@ -73,7 +73,7 @@ def parse_arguments(
 def positional(
     arguments: Sequence[str], switches: Collection[str] = ()
 ) -> tuple[list[str], list[str]]:
-    """(what is neither a `--key` nor the value behind one, the rest), both in their order."""
+    """Return (what is neither a `--key` nor the value behind one, the rest), in their order."""
     named: list[str] = []
     rest: list[str] = []
     takes_value = False

@@ -409,7 +409,7 @@ def idle(key: str, situation: Situation) -> str:
 
 
 def asks_nothing(value: Any, default: Any) -> bool:
-    """Tell whether a value asks for nothing that would not be so anyway.
+    """Return whether a value asks for nothing that would not be so anyway.
 
     It is the default, or one that stands for nothing.
     """

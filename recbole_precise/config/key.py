@@ -39,6 +39,7 @@ class Key:
 
     @property
     def types(self) -> tuple[str, ...]:
+        """Return the names of the types that a value may have."""
         return tuple(self.kinds.split(" or "))
 
     def check(self, name: str, value: Any, where: str) -> None:

@@ -55,7 +55,7 @@ ASKABLE = frozenset(
 
 
 def recbole_folder() -> Path:
-    """The folder of the installed RecBole."""
+    """Return the folder of the installed RecBole."""
     spec = importlib.util.find_spec("recbole")
     if spec is None or not spec.submodule_search_locations:
         raise ConfigError("RecBole is not installed: run `pip install --no-deps recbole==1.2.1`.")
@@ -91,7 +91,7 @@ def our_keys() -> frozenset[str]:
 
 @functools.cache
 def downloads() -> dict[str, str]:
-    """Data sets that RecBole's authors offer, and where."""
+    """Return the data sets that RecBole's authors offer, and where."""
     offers = read_settings(recbole_folder() / "properties" / "dataset" / "url.yaml")
     return {str(name): str(url) for name, url in offers.items()}
 
@@ -106,7 +106,7 @@ def keys_of_our_model(entry: Entry) -> dict[str, Any]:
 def unknown_key(
     key: str, where: str, entry: Entry, known: Iterable[str], options: Iterable[str] = ()
 ) -> ConfigError:
-    """The error for a key that a model does not read, with the nearest one that it does.
+    """Return the error for a key that a model does not read, with the nearest that it reads.
 
     Args:
         key: the key.

@@ -239,7 +239,7 @@ RECBOLE_UNLISTED: frozenset[str] = frozenset(
 
 
 def known_key(name: str) -> Key | None:
-    """The entry of a key, ours or RecBole's."""
+    """Return the entry of a key, ours or RecBole's."""
     return OVERALL.get(name) or RECBOLE.get(name) or model_keys().get(name)
 
 

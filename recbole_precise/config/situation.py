@@ -49,7 +49,7 @@ class Situation:
 
     @property
     def is_one_phase_of_several(self) -> bool:
-        """Tell whether a run of experts trains some of the phases alone.
+        """Return whether a run of experts trains some of the phases alone.
 
         The runs of one model share their settings then.
         """

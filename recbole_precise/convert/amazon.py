@@ -27,8 +27,9 @@ COLUMNS = ("title", "brand", "main_category", "categories", "description")
 
 @dataclass(frozen=True)
 class Release:
-    """Names of fields in one release: `texts` are functions of a line of metadata, in the order of
-    COLUMNS.
+    """Names of fields in one release.
+
+    `texts` are functions of a line of metadata, in the order of COLUMNS.
     """
 
     user: str
@@ -53,8 +54,9 @@ def _first_category(record: Mapping[str, Any]) -> object:
 
 
 def _clean_title(record: Mapping[str, Any]) -> object:
-    """In 2018 some titles are scripts of the web page; the release's own notes tell them by
-    `getTime`.
+    """Return a record's title, or an empty one where it is a script of the web page.
+
+    The metadata of 2018 have such titles; as the release's own notes say, they contain `getTime`.
     """
     title = record.get("title")
     return "" if isinstance(title, str) and "getTime" in title else title
@@ -109,7 +111,7 @@ RELEASES = {
 
 
 def open_raw(path: str | Path, release: str) -> Raw:
-    """The categories in a folder; each needs its reviews, and metadata are optional.
+    """Find the categories in a folder; each needs its reviews, and metadata are optional.
 
     Raises DataError when there are no reviews, or two files of them for one category.
     """

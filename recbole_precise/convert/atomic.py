@@ -52,8 +52,9 @@ class Converted:
 
 
 def text_field(text: str) -> str:
-    """A text that fits into one field: no separators, and no quote mark where RecBole's reader
-    would trip over it.
+    """Return a text that fits into one field of an atomic file.
+
+    It has no separators, and no quote mark where RecBole's reader would fail on it.
 
     RecBole's reader takes a quote mark at the beginning of a field for a quoted field and gives up
     when it is not one.

@@ -72,14 +72,15 @@ class Field:
 
     @property
     def is_number(self) -> bool:
+        """Return whether the values are numbers, times among them."""
         return self.kind in ("number", "past", "moment")
 
     def sql(self, column: str, stored: str) -> Sql:
-        """SQL for a column of a relation whose type is `stored`."""
+        """Write SQL for a column of a relation whose type is `stored`."""
         return KINDS[self.kind][0](self, column, stored)
 
     def read(self, cell: Any) -> tuple[Any, float | None, str | None]:
-        """The value, part and zone of any cell; None for a blank one that is to be skipped.
+        """Return the value, part and zone of any cell; None for a blank one that is skipped.
 
         Raises:
             BadRow: it cannot be used.
@@ -96,12 +97,12 @@ class Field:
 
 
 def split_number(number: int | float) -> tuple[int, float | None]:
-    """The whole part of a number, and the number itself where it is not whole."""
+    """Return the whole part of a number, and the number itself where it is not whole."""
     return math.floor(number), None if isinstance(number, int) else number
 
 
 def zone_of_number(value: str, part: str) -> str:
-    """SQL for the kind of a time that is a whole number, written in full: whether as YYYYMMDD."""
+    """Write SQL for the kind of a time that is a whole number: whether it reads as YYYYMMDD."""
     compact = (
         f"{value} BETWEEN 19000101 AND 20991231 AND {value} // 100 % 100 BETWEEN 1 AND 12 "
         f"AND {value} % 100 BETWEEN 1 AND 31 AND {part} IS NULL"
@@ -191,8 +192,9 @@ def _moment(field: Field, column: str, stored: str) -> Sql:
 
 
 def _iso(column: str) -> tuple[str, str]:
-    """SQL for the seconds and the zone of `2024-01-31`, `2024-01-31T23:59:59`, the latter also
-    with Z or an offset.
+    """Write SQL for the seconds and the zone of an ISO 8601 time.
+
+    That is `2024-01-31` or `2024-01-31T23:59:59`, the latter also with Z or an offset.
     """
     begin = f"replace(left({column}, 19), 'T', ' ')"
     end = f"substr({column}, 20)"

@@ -1,5 +1,6 @@
-"""Options that would change nothing: an option that is given and has no effect is a mistake, and
-is refused as one.
+"""Refuse options that would change nothing.
+
+An option that is given and has no effect is a mistake.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from recbole_precise.errors import ConfigError, did_you_mean
 
 
 def with_scene(options: Options, raw: Raw) -> Options:
-    """The options with the scene that the source has by itself: the column of --scene_column.
+    """Return the options with the scene that the source has: the column of --scene_column.
 
     Raises:
         ConfigError: another scene is chosen, so that the column would be left out, or there is no

@@ -1,5 +1,6 @@
-"""The encoding and the separator of a table: checked when they are given, guessed for a message
-when they are wrong.
+"""The encoding and the separator of a table.
+
+They are checked when they are given, and guessed for a message when they are wrong.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ _SAMPLE = 1 << 20  # bytes looked at for a guess
 
 
 def checked_encoding(name: str) -> str:
-    """The name of an encoding as Python knows it.
+    """Return the name of an encoding as Python knows it.
 
     Raises:
         ConfigError: there is no such encoding of text.
@@ -49,14 +50,15 @@ def checked_encoding(name: str) -> str:
 
 
 def splits_at_bytes(encoding: str) -> bool:
-    """Whether a line feed is one byte that occurs in no other character, so that lines can be cut
-    before decoding.
+    """Return whether lines can be cut before decoding.
+
+    That is so when a line feed is one byte that occurs in no other character.
     """
     return not encoding.startswith(("utf-16", "utf-32", "utf-7")) and "\n".encode(encoding) == b"\n"
 
 
 def checked_separator(text: str) -> str:
-    """The separator that a word or a character stands for.
+    """Return the separator that a word or a character means.
 
     Raises:
         ConfigError: it is not one character, or one that separates lines or quotes fields.
@@ -71,7 +73,7 @@ def checked_separator(text: str) -> str:
 
 
 def guess_encoding(sample: bytes) -> str | None:
-    """The likely encoding of bytes that are not UTF-8; None when they are UTF-8."""
+    """Guess the encoding of bytes that are not UTF-8; return None when they are UTF-8."""
     if sample.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         return "utf-32"
     if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -96,15 +98,14 @@ def is_binary(sample: bytes) -> bool:
 
 
 def is_utf8_beyond_ascii(sample: bytes) -> bool:
-    """Whether bytes are UTF-8 and hold characters that other encodings would read as something
-    else.
-    """
+    """Return whether bytes are UTF-8 with characters that other encodings read differently."""
     return guess_encoding(sample) is None and not sample.isascii()
 
 
 def guess_separator(line: str, columns: Sequence[str], separator: str) -> str | None:
-    """How to write the separator with which a header holds the columns, or at least several; None
-    when none is likely.
+    """Guess how to write the separator of a header; return None when none is likely.
+
+    With it the header holds the columns, or at least several of them.
     """
     several = None
     for word, other in (("','", ","), ("';'", ";"), ("tab", "\t"), ("'|'", "|")):
@@ -123,7 +124,7 @@ def guess_separator(line: str, columns: Sequence[str], separator: str) -> str | 
 
 
 def sample_of(path: Path) -> bytes:
-    """The first bytes of a file, unpacked; empty when it cannot be read."""
+    """Return the first bytes of a file, unpacked; none when it cannot be read."""
     try:
         with Path(path).open("rb") as raw:
             packed = raw.peek(2)[:2] == GZIP
@@ -134,7 +135,7 @@ def sample_of(path: Path) -> bytes:
 
 
 def encoding_advice(path: Path, encoding: str | None) -> str:
-    """What to do about a file that is not text in the encoding it is read in.
+    """Say what to do about a file that is not text in the encoding it is read in.
 
     Args:
         encoding: the one it was read in; None where the source takes no --encoding.

@@ -1,5 +1,6 @@
-"""Rows that cannot be used: counted, remembered by file and line, and an error unless the user
-asked to leave them out.
+"""Rows that cannot be used.
+
+They are counted, remembered by file and line, and an error unless the user asked to leave them out.
 """
 
 from __future__ import annotations
@@ -112,8 +113,9 @@ class Faults:
         return lines
 
     def _explain(self, path: Path) -> str:
-        """What to do about the rows of a file that are not text in its encoding; empty when there
-        are none.
+        """Say what to do about the rows of a file that are not text in its encoding.
+
+        The advice is empty when there are no such rows.
         """
         if path not in self._undecodable:
             return ""
@@ -124,4 +126,5 @@ class Faults:
         return f"{rows} not {named} text; {encoding_advice(path, encoding)}."
 
     def close(self) -> None:
+        """Close the file."""
         self._file.close()

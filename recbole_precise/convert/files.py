@@ -10,7 +10,7 @@ from recbole_precise.errors import DataError
 
 
 def folder(path: str | Path, holds: str) -> Path:
-    """The folder. Raises DataError when there is none."""
+    """Return the folder. Raises DataError when there is none."""
     path = checked(path)
     if not path.is_dir():
         reason = "is a file" if path.is_file() else "there is no such folder"
@@ -19,7 +19,7 @@ def folder(path: str | Path, holds: str) -> Path:
 
 
 def file(path: str | Path) -> Path:
-    """The file. Raises DataError when there is none."""
+    """Return the file. Raises DataError when there is none."""
     path = checked(path)
     if not path.is_file():
         reason = "there is no such file"
@@ -32,7 +32,7 @@ def file(path: str | Path) -> Path:
 
 
 def some(path: str | Path) -> list[Path]:
-    """The file, or those that a pattern such as `orders-*.csv.gz` matches, by name.
+    """Return the file, or those that a pattern such as `orders-*.csv.gz` matches, by name.
 
     Raises:
         DataError: there is none.
@@ -48,7 +48,11 @@ def some(path: str | Path) -> list[Path]:
 
 
 def checked(path: str | Path) -> Path:
-    """The path, unless messages cannot show it or the system refuses it: then a DataError."""
+    """Return the path.
+
+    Raises:
+        DataError: messages cannot show it, or the system refuses it.
+    """
     text = str(path)
     try:
         text.encode("utf-8")
@@ -65,7 +69,7 @@ def checked(path: str | Path) -> Path:
 
 
 def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
-    """The files in `place` that match one of the patterns, by name.
+    """Return the files in `place` that match one of the patterns, by name.
 
     Raises DataError, naming what is there, for none.
     """
@@ -88,7 +92,7 @@ def find(place: Path, patterns: str | Sequence[str], what: str) -> list[Path]:
 
 
 def find_one(place: Path, patterns: str | Sequence[str], what: str) -> Path:
-    """The one file that matches. Raises DataError for none and for several."""
+    """Return the one file that matches. Raises DataError for none and for several."""
     found = find(place, patterns, what)
     if len(found) > 1:
         shown = patterns if isinstance(patterns, str) else " or ".join(patterns)

@@ -1,5 +1,6 @@
-"""Kaggle's Amazon Books: Books_rating.csv (reviews, with the title of each book) and
-books_data.csv.
+"""Kaggle's Amazon Books: Books_rating.csv and books_data.csv.
+
+The former holds the reviews, with the title of each book.
 
 The latter is keyed by title; an item is a book's `Id`. A fifth of the reviews names no user; they
 are left out and counted, being no mistake of the file.
@@ -32,7 +33,7 @@ _BOOK = (
 
 
 def open_raw(path: str | Path) -> Raw:
-    """The two files. Raises DataError when one is missing."""
+    """Open the two files. Raises DataError when one is missing."""
     place = folder(path, "Books_rating.csv and books_data.csv")
     reviews = find_one(place, "Books_rating.csv*", "reviews")
     books = find_one(place, "books_data.csv*", "descriptions of books")

@@ -1,5 +1,6 @@
-"""MIND (Wu et al., ACL 2020): behaviors.tsv and news.tsv of one part or several (MINDsmall_train,
-MINDsmall_dev, ...).
+"""MIND (Wu et al., ACL 2020): behaviors.tsv and news.tsv of one part or several.
+
+The parts are MINDsmall_train, MINDsmall_dev, and so on.
 
 A line of behaviors.tsv is an impression: number, user, time, the user's earlier clicks in order,
 the news shown with `-1` behind those clicked. The earlier clicks have no times of their own and are
@@ -26,7 +27,7 @@ _TIME = "%m/%d/%Y %I:%M:%S %p"
 
 
 def open_raw(path: str | Path, clicks: str = "history") -> Raw:
-    """The parts in a folder or in its subfolders.
+    """Find the parts in a folder or in its subfolders.
 
     Args:
         clicks: `history`: each user's longest list of earlier clicks, the place in it being the
@@ -63,8 +64,9 @@ def _behaviors(file: Path, bad: Bad) -> Iterator[tuple[int, list[str]]]:
 
 
 class _Longest:
-    """Of each user's lists of earlier clicks the longest, the first among equals; one reading to
-    find it, one to hand it over.
+    """The longest of each user's lists of earlier clicks, the first among equals.
+
+    It takes one reading to find it and one to return it.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:

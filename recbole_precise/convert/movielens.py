@@ -1,5 +1,7 @@
-"""MovieLens: 100k (u.data, u.item, u.genre), 1M and 10M (ratings.dat, movies.dat), 20M and later
-(ratings.csv, movies.csv).
+"""MovieLens in all its releases.
+
+100k (u.data, u.item, u.genre), 1M and 10M (ratings.dat, movies.dat), 20M and later (ratings.csv,
+movies.csv).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ _GENRES_FROM = 5  # place of the first genre's flag in u.item
 
 
 def open_raw(path: str | Path) -> Raw:
-    """The release whose files are in the folder.
+    """Open the release whose files are in the folder.
 
     Raises DataError when there are none, or those of two releases.
     """

@@ -51,7 +51,9 @@ class Options:
 
 @dataclass(frozen=True)
 class Preset:
-    """`filters`: Options of each source that it is meant for; `protocol`: settings of a run that
+    """Options that belong together.
+
+    `filters`: Options of each source that it is meant for; `protocol`: settings of a run that
     belong to it.
     """
 
@@ -98,8 +100,9 @@ _MOST = 2**63 - 1  # the largest whole number that the data base of a conversion
 
 
 def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, Any]) -> Options:
-    """Options from texts of a command line or from values: the source's defaults, then the
-    preset's, then what is given.
+    """Read options from texts of a command line or from values.
+
+    The preset's options override the source's defaults, and what is given overrides both.
 
     Raises ConfigError for a value that an option does not take, and for a preset that is not meant
     for the source.
@@ -138,7 +141,7 @@ def read_options(given: Mapping[str, Any], source: str, defaults: Mapping[str, A
 
 
 def _changes(ruled: Options, options: Options, given: Mapping[str, Any]) -> tuple[str, ...]:
-    """The options that change what a preset says, as they are written."""
+    """Return the options that change what a preset says, as they are written."""
     rules = [
         key for key in given if key not in ("preset", "skip_bad_rows", "scene", "scene_rating")
     ]
@@ -147,7 +150,7 @@ def _changes(ruled: Options, options: Options, given: Mapping[str, Any]) -> tupl
 
 
 def _value(key: str, value: Any) -> Any:
-    """The value of an option, from its text."""
+    """Read the value of an option from its text."""
     if key in _CHOICES and value not in _CHOICES[key]:
         raise ConfigError(f"--{key} is {' or '.join(_CHOICES[key])}, not '{value}'.")
     if key in _SWITCHES:
@@ -181,7 +184,7 @@ def _finite_number(key: str, value: Any) -> float:
 
 
 def switch(key: str, value: Any) -> bool:
-    """True or False, from its text."""
+    """Read True or False from its text."""
     if isinstance(value, bool):
         return value
     if str(value).lower() not in ("true", "false"):

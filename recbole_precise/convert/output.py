@@ -1,5 +1,6 @@
-"""Where a conversion writes: the name of the data set and the place of its files, checked before
-anything is written.
+"""The place that a conversion writes to.
+
+The name of the data set and the place of its files are checked before anything is written.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ _DEVICES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
 def check_output(output: str | Path) -> Path:
-    """The folder that a conversion writes, whose last part is the name of the data set.
+    """Check the folder that a conversion writes; its last part names the data set.
 
     Returns:
         The folder, with `..` resolved.
@@ -141,6 +142,6 @@ def _is_text(text: str) -> bool:
 
 
 def _shown(text: str, most: int = 120) -> str:
-    """A path as a message shows it: on one line, printable, not too long."""
+    """Shorten a path for a message: on one line, printable, not too long."""
     shown = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)
     return shown if len(shown) <= most else shown[:most] + "..."

@@ -29,13 +29,14 @@ DEFAULTS = {
 
 
 def open_raw(path: str | Path, unescape: bool | str = True) -> Raw:
-    """The two files.
+    """Open the two files.
+
+    A user or an item that occurs twice, an empty history and an item without metadata are bad rows.
 
     Args:
-        unescape: turn HTML entities in titles (`&amp;`) into the characters that they stand for.
+        unescape: turn HTML entities in titles (`&amp;`) into the characters that they encode.
 
-    Raises DataError when one is missing. A user or an item that stands there twice, an empty
-    history and an item without metadata are bad rows.
+    Raises DataError when one is missing.
     """
     place, unescape = folder(path, "PAD's CSV files"), switch("unescape", unescape)
     histories = find_one(place, "*_cleaned_history.csv", "the users' histories")

@@ -109,7 +109,7 @@ def _write_files(
 
 
 def _scene(raw: Raw, options: Options) -> str:
-    """SQL for the scene of an event."""
+    """Write SQL for the scene of an event."""
     if options.scene is not None and raw.scenes.get(options.scene) == "item":
         return f"items.text{raw.columns.index(options.scene)}"
     if options.scene == "rating" and "rating" not in raw.scenes:
@@ -123,7 +123,7 @@ def _tie(options: Options) -> str:
 
 
 def _times(zones: Mapping[str, int]) -> list[str]:
-    """What the kinds of times (see `values.moment`) mean for what was written, in words."""
+    """Say in words what the kinds of times (see `values.moment`) mean for what was written."""
     dates = {
         kind: count
         for kind, count in zones.items()

@@ -1,5 +1,6 @@
-"""Raw files row by row, in memory that does not grow with them: JSON lines, delimited text; gzip
-is seen through.
+"""Read raw files row by row: JSON lines and delimited text; gzip is seen through.
+
+The memory does not grow with the files.
 
 Every reader yields `(number of the row's first line, row)`, hands rows that it cannot read to
 `bad(line, reason)`, and shows its progress in bytes on stderr when that is a terminal.
@@ -59,7 +60,7 @@ UNDECODABLE = "it holds bytes that are not"
 def opened(
     path: Path, line: Callable[[], int] = lambda: 0, shown: bool = True
 ) -> Iterator[tuple[BinaryIO, Callable[[], None]]]:
-    """A file as `(stream of its bytes, unpacked, a function that shows the progress)`.
+    """Open a file as `(stream of its bytes, unpacked; a function that shows the progress)`.
 
     Args:
         line: the number of lines read so far, for messages.
@@ -116,8 +117,10 @@ def _refuse_archive(path: Path, begin: bytes) -> None:
 
 
 def _lines(path: Path, shown: bool = True) -> Iterator[tuple[int, bytes]]:
-    """`(number, line)` with its line end. Raises DataError when the file is missing, damaged or no
-    text.
+    """Yield `(number, line)`, each line with its end.
+
+    Raises:
+        DataError: the file is missing, damaged or no text.
     """
     number = 0
     with opened(path, lambda: number, shown) as (stream, progress):
@@ -140,8 +143,9 @@ def _refuse_endless(path: Path, number: int, length: int) -> None:
 
 
 def _text_lines(path: Path, encoding: str, shown: bool = True) -> Generator[str, None, None]:
-    """Decoded lines with their ends, without a byte order mark; bytes that are no text become
-    surrogates.
+    """Yield decoded lines with their ends, without a byte order mark.
+
+    Bytes that are no text become surrogates.
 
     Raises:
         DataError: as `_lines`; and for an encoding of several bytes a line end, when the file is
@@ -171,8 +175,10 @@ def _text_lines(path: Path, encoding: str, shown: bool = True) -> Generator[str,
 
 
 def json_lines(path: Path, bad: Bad, *, literals: bool = False) -> Iterator[tuple[int, dict]]:
-    """One object a line; with `literals`, a line that is no JSON may be a Python literal, as in
-    Amazon's metadata of 2014.
+    """Yield one object for each line.
+
+    With `literals`, a line that is no JSON may be a Python literal, as in Amazon's metadata of
+    2014.
     """
     for number, line in _lines(path):
         try:
@@ -206,8 +212,9 @@ def _literal(text: str) -> object:
 def split_lines(
     path: Path, bad: Bad, separator: str, fields: int, encodings: Sequence[str] = ("utf-8",)
 ) -> Iterator[tuple[int, list[str]]]:
-    """Lines without a header whose fields are never quoted; each line is read in the first of
-    `encodings` that it is text in.
+    """Yield lines without a header whose fields are never quoted.
+
+    Each line is read in the first of `encodings` that it is text in.
     """
     for number, line in _lines(path):
         text = _decoded(line.rstrip(b"\r\n"), encodings)
@@ -238,8 +245,9 @@ def csv_rows(
     separator: str = ",",
     encoding: str | None = None,
 ) -> Iterator[tuple[int, list[str]]]:
-    """The fields `columns` of a CSV file with a header; a quoted field may hold separators and line
-    ends.
+    """Yield the fields `columns` of a CSV file with a header.
+
+    A quoted field may hold separators and line ends.
 
     Args:
         encoding: how the file is written; None: UTF-8, in a source that has no option for it.
@@ -277,7 +285,7 @@ def csv_rows(
 def read_header(
     path: Path, columns: Sequence[str], separator: str, encoding: str | None
 ) -> list[str]:
-    """The names of the columns of a CSV file.
+    """Return the names of the columns of a CSV file.
 
     Args:
         columns: those that will be read, for advice about the separator.
@@ -304,7 +312,7 @@ def _header(
     separator: str,
     encoding: str | None,
 ) -> list[str]:
-    """The names of the columns of a CSV file.
+    """Return the names of the columns of a CSV file.
 
     Raises:
         DataError: the first line cannot be read; the message names the encoding or the separator
@@ -352,7 +360,7 @@ def _first_missing(columns: Sequence[str], header: Sequence[str]) -> str:
 
 
 def _plain(error: csv.Error) -> str:
-    """The reason that the csv module gives, without its advice to programmers."""
+    """Return the reason that the csv module gives, without its advice to programmers."""
     reason = str(error)
     if "new-line character" in reason:
         return "a carriage return stands where no line ends; lines must end with a line feed"
@@ -368,10 +376,10 @@ def _broken(text: str) -> bool:
 
 
 def find_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> list[int]:
-    """The places of `columns` in a header.
+    """Return the places of `columns` in a header.
 
     Raises:
-        DataError: a column is missing, all of which are named, or stands in the header twice.
+        DataError: columns are missing, all of which are named, or one is in the header twice.
     """
     missing = list(dict.fromkeys(column for column in columns if column not in header))
     if missing:
@@ -400,13 +408,16 @@ def counted(fields: int) -> str:
 
 
 def shortened(value: object, most: int = 60) -> str:
-    """A value as a message shows it."""
+    """Shorten a value for a message."""
     text = printable(" ".join(str(value).split()))
     return f"'{text[:most]}...'" if len(text) > most else f"'{text}'"
 
 
 def printable(text: str) -> str:
-    """A text that can be written and shown: control characters and broken bytes become escapes."""
+    """Return a text that can be written and shown.
+
+    Control characters and broken bytes become escapes.
+    """
     if text.isascii() and text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in text)

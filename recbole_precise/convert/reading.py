@@ -279,7 +279,7 @@ class _Reading:
         self._store.add("bad", _BAD, bad)
 
     def _list_bad(self, part: Table, parsed: _Parsed) -> None:
-        """Tell all bad rows of a file, in their order."""
+        """Report all bad rows of a file, in their order."""
         store = self._store
         if parsed.bad:
             store.run(
@@ -394,18 +394,18 @@ class _Parsed:
             )
 
     def value(self, place: int) -> str:
-        """SQL for the value of a field: a text, or the whole part of a number."""
+        """Write SQL for the value of a field: a text, or the whole part of a number."""
         if place not in self._odd:
             return f"v{place}"
         kind = "BIGINT" if self._fields[place].is_number else "VARCHAR"
         return f"coalesce(v{place}, odd{place}.value::{kind})"
 
     def part(self, place: int) -> str:
-        """SQL for a number that is not whole."""
+        """Write SQL for a number that is not whole."""
         return f"coalesce(p{place}, odd{place}.part)" if place in self._odd else f"p{place}"
 
     def zone(self, place: int) -> str:
-        """SQL for the kind of a time."""
+        """Write SQL for the kind of a time."""
         return f"coalesce(z{place}, odd{place}.zone)" if place in self._odd else f"z{place}"
 
     def _make(self, store: Store, relation: str) -> None:
@@ -422,7 +422,7 @@ class _Parsed:
         store.run(f"CREATE OR REPLACE TABLE parsed AS SELECT {', '.join(columns)} FROM {relation}")
 
     def _odd_places(self, store: Store) -> list[int]:
-        """The fields that have cells which SQL did not read."""
+        """Return the fields that have cells which SQL did not read."""
         places = range(len(self._fields))
         counts = ", ".join(f"count(*) - count(v{place})" for place in places)
         (found,) = store.rows(f"SELECT {counts} FROM parsed")
@@ -448,7 +448,7 @@ class _Parsed:
 
 
 def _made(each: Field, number: int, raw: Any) -> tuple[Any, ...]:
-    """What a cell becomes, or why it cannot be used."""
+    """Return what a cell becomes, or why it cannot be used."""
     try:
         value, part, zone = each.read(raw)
     except BadRow as error:

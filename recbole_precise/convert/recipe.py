@@ -1,4 +1,4 @@
-"""The dataset YAML that stands beside converted files: what a run needs to know of them."""
+"""The dataset YAML beside converted files: what a run needs to know of them."""
 
 from __future__ import annotations
 

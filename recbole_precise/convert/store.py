@@ -94,7 +94,7 @@ class Store:
             raise
 
     def one(self, query: str) -> Any:
-        """The single value that a query gives."""
+        """Return the single value that a query gives."""
         return self.rows(query)[0][0]
 
     def run(self, statement: str) -> int:
@@ -103,7 +103,7 @@ class Store:
         return changed[0][0] if changed else 0
 
     def make(self, table: str, columns: dict[str, str]) -> None:
-        """Make an empty table anew: name of each column -> its type."""
+        """Make an empty table again: name of each column -> its type."""
         listed = ", ".join(f"{name} {kind}" for name, kind in columns.items())
         self.run(f"CREATE OR REPLACE TABLE {table} ({listed})")
 
@@ -132,7 +132,7 @@ class Store:
         self._base.execute(f"INSERT INTO {table} SELECT {listed}", cells)
 
     def batches(self, table: str, columns: str) -> Iterator[list[tuple]]:
-        """The rows of a table in its order, with the rowid in front, some at a time."""
+        """Yield the rows of a table in its order, with the rowid in front, some at a time."""
         for begin in range(0, self.one(f"SELECT count(*) FROM {table}"), _BATCH):
             yield self.rows(
                 f"SELECT rowid, {columns} FROM {table} "
@@ -174,7 +174,7 @@ class Store:
         )
 
     def count_doubled(self, among: str) -> int:
-        """The rows of `described` about something that an earlier row describes.
+        """Count the rows of `described` about something that an earlier row describes.
 
         Args:
             among: SQL for the names that count.
@@ -281,17 +281,17 @@ class Store:
 
 
 def number_sql(column: str) -> str:
-    """SQL for a number to compare."""
+    """Write SQL for a number to compare."""
     return f"coalesce(events.{column}_part, events.{column})"
 
 
 def number_text(column: str) -> str:
-    """SQL for a number as Python writes it."""
+    """Write SQL for a number as Python writes it."""
     return f"coalesce(events.{column}_part::VARCHAR, events.{column}::VARCHAR, '')"
 
 
 def tie_order(seed: int | None) -> str:
-    """SQL that puts events of one user and time in order: that of the file, or one of a seed.
+    """Write SQL that orders events of one user and time: as in the file, or by a seed.
 
     The order is that of a hash of whole numbers (32 bits to as many, no two to the same one), so
     that it is the same on every machine and with every version of DuckDB.
@@ -303,7 +303,7 @@ def tie_order(seed: int | None) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text as SQL writes it."""
+    """Quote a text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
 
 

@@ -32,14 +32,14 @@ def open_raw(
     encoding: str | None = None,
     time_format: str | None = None,
 ) -> Raw:
-    """A table with one event a row.
+    """Open a table with one event in each row.
 
     Args:
         user, item, time, rating, scene_column: names of columns. A time is a number or an ISO 8601
             date (UTC without a zone).
         text: columns with texts of the item, separated by commas; of the same table, or of
             `item_file`.
-        item_file: a table with one item a row; its id stands in the column `item` too.
+        item_file: a table with one item in each row; its id is in the column `item` too.
         separator: of CSV; default: a comma, a tab for .tsv.
         encoding: of CSV; default: UTF-8.
         time_format: strptime form of the times, as in `%d/%m/%Y %H:%M`.
@@ -89,7 +89,11 @@ def open_raw(
 
 
 def _text_columns(text: str | None) -> list[str]:
-    """The columns that --text names. Raises ConfigError for a name that .item cannot have."""
+    """Return the columns that --text names.
+
+    Raises:
+        ConfigError: a name is one that .item cannot have.
+    """
     texts = [name.strip() for name in (text or "").split(",") if name.strip()]
     if text is not None and not texts:
         raise ConfigError(
@@ -121,8 +125,10 @@ def _check_roles(columns: Mapping[str, str | None]) -> None:
 
 
 def _check_times_are_text(table: Path, time: str) -> None:
-    """Raise a ConfigError when a form of texts is given for a column of Parquet that holds times
-    or numbers.
+    """Check that a form of texts is not given for a column of times or numbers.
+
+    Raises:
+        ConfigError: it is given for such a column of Parquet.
     """
     if not _is_parquet(table):
         return
@@ -136,8 +142,9 @@ def _check_times_are_text(table: Path, time: str) -> None:
 
 
 def _item_text(texts: Sequence[str]) -> str | list[str] | None:
-    """What the YAML proposes as an item's text: all columns, so that an item with one of them has
-    a text.
+    """Return the item's text that the YAML proposes.
+
+    It is made of all columns, so that an item with one of them has a text.
     """
     if len(texts) > 1:
         return list(texts)
@@ -166,7 +173,7 @@ class _Reading:
                 raise ConfigError(f"--{key} is for CSV files; {names} is Parquet: leave it out.")
 
     def table(self, file: Path, fields: Sequence[Field], describes: bool = False) -> Table:
-        """A file and what its columns are.
+        """Return a file and what its columns are.
 
         Args:
             describes: whether rows of events also describe their item.
@@ -179,7 +186,7 @@ class _Reading:
         return Table(text, fields, describes or None)
 
     def notes(self, tables: Sequence[Path]) -> list[str]:
-        """What looks wrong about the encoding that was given, one sentence for a file."""
+        """Say what looks wrong about the encoding that was given, in one sentence for a file."""
         if self._encoding == UTF8:
             return []
         notes = []

@@ -63,7 +63,7 @@ class Delimited:
         )
 
     def relation(self) -> str | None:
-        """SQL with the columns `c0, c1, ...`, or None where DuckDB is not to read the file."""
+        """Write SQL with the columns `c0, c1, ...`; None where DuckDB must not read the file."""
         places: Sequence[int] = range(len(self.columns))
         width = len(self.columns)
         if self.header:
@@ -101,7 +101,7 @@ class Parquet:
         raise NotImplementedError
 
     def relation(self) -> str:
-        """SQL with the columns `c0, c1, ...`.
+        """Write SQL with the columns `c0, c1, ...`.
 
         Raises:
             DataError: this is no Parquet, or lacks a column, or one holds records.
@@ -132,7 +132,7 @@ def parquet_schema(path: Path) -> pyarrow.Schema:
 
 
 def unreadable_parquet(path: Path, error: Exception) -> DataError:
-    """The error for a Parquet file that is damaged, or is none."""
+    """Return the error for a file that is a damaged Parquet file, or no Parquet file."""
     return DataError(f"{path}: cannot be read as Parquet ({shortened(error, 200)[1:-1]}).")
 
 
@@ -144,7 +144,7 @@ def _fields_of(kind: pyarrow.DataType) -> str:
 
 
 def _literal_path(path: Path) -> str:
-    """A path in SQL, whose signs for patterns stand for themselves."""
+    """Write a path in SQL with its pattern signs escaped."""
     return quoted(re.sub(r"([*?\[])", r"[\1]", str(path)))
 
 
@@ -174,7 +174,11 @@ def _is_plain(path: Path, separator: str, quotes: bool) -> bool:
 
 
 def _is_plain_text(lines: bytes, blank: re.Pattern[bytes], quotes: bool) -> bool:
-    """The same of whole lines. Raises UnicodeDecodeError when they are no UTF-8."""
+    """Return whether whole lines are plain text.
+
+    Raises:
+        UnicodeDecodeError: they are no UTF-8.
+    """
     if not lines.isascii():
         lines.decode(UTF8)
     if b"\0" in lines or (b"\r" in lines and lines.count(b"\r") != lines.count(b"\r\n")):

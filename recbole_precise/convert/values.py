@@ -22,7 +22,7 @@ NUMBER, COMPACT, NO_ZONE = "number", "compact", "no zone"
 
 
 def token(value: object, what: str) -> str:
-    """An id. Raises BadRow when it is missing or cannot stand in an atomic file."""
+    """Return an id. Raises BadRow when it is missing or cannot occur in an atomic file."""
     if isinstance(value, float) and value.is_integer():
         value = int(
             value
@@ -42,7 +42,7 @@ def token(value: object, what: str) -> str:
 
 
 def number(value: object, what: str) -> int | float:
-    """A finite number, whole ones as int. Raises BadRow for anything else."""
+    """Return a finite number, whole ones as int. Raises BadRow for anything else."""
     if isinstance(value, str):
         text = value.strip()
         if not _NUMBER.fullmatch(text):
@@ -69,7 +69,9 @@ def number(value: object, what: str) -> int | float:
 
 
 def past(value: object, what: str) -> int | float:
-    """A time since 1970 as a number; files write 0 or -1 where they do not know it.
+    """Return a time since 1970 as a number.
+
+    Files write 0 or -1 where they do not know it.
 
     Raises BadRow for these, too.
     """
@@ -80,7 +82,7 @@ def past(value: object, what: str) -> int | float:
 
 
 def moment(value: object, what: str, form: str | None = None) -> tuple[int | float, str]:
-    """A time as `(seconds since 1970 of a date, or a number as it is; its kind)`.
+    """Return a time as `(seconds since 1970 of a date, or a number as it is; its kind)`.
 
     The kind is NUMBER, COMPACT (a number that reads as YYYYMMDD), NO_ZONE for a date without a
     zone, which is taken as UTC, or the offset of the zone, as in `+01:00`.
@@ -135,7 +137,7 @@ def _zone(offset: timedelta) -> str:
 
 
 def checked_form(form: str) -> str:
-    """A strptime form that dates can be read with.
+    """Check a strptime form that dates can be read with, and return it.
 
     Raises:
         ConfigError: it is malformed, or has no year, so that times of two years could not be put
@@ -171,7 +173,10 @@ def _three_digits(text: str) -> str:
 
 
 def text(value: object, unescape: bool = True) -> str:
-    """A text, or those of a nested list joined by spaces; objects and missing ones are empty."""
+    """Return a text, or those of a nested list joined by spaces.
+
+    Objects and missing values are empty.
+    """
     if isinstance(value, (list, tuple)):
         return " ".join(filter(None, (text(part, unescape) for part in value)))
     if value is None or isinstance(value, (bool, dict)) or value != value:
@@ -184,7 +189,7 @@ def text(value: object, unescape: bool = True) -> str:
 
 
 def listed(value: str) -> object:
-    """The list that a cell such as `['Fiction', 'Drama']` stands for; any other as it is."""
+    """Return the list that a cell such as `['Fiction', 'Drama']` holds; any other as it is."""
     if value.startswith("["):
         try:
             return ast.literal_eval(value)

@@ -3,7 +3,7 @@
 What trains, what is evaluated, and the history before it.
 
 Two forms are read. *Events*, one a line with its time: the first file trains; a row of validation
-stands behind the training and validation events of its user that came before it, a row of testing
+follows the training and validation events of its user that came before it, a row of testing
 behind the events of all files that came before it. *Rows* (RecBole's form): each line has the whole
 history in `item_id_list` and its target in `item_id`. Nothing of a later file is ever trained or
 counted.
@@ -280,7 +280,7 @@ def chain_rows(
 
 
 def _carries_on(whole: list[int], listed: list[int], longest: int) -> bool:
-    """Tell whether a list carries on the sequence so far.
+    """Return whether a list carries on the sequence so far.
 
     It is that sequence, or that and more, or its last items where it was cut.
     """
@@ -292,7 +292,7 @@ def _carries_on(whole: list[int], listed: list[int], longest: int) -> bool:
 def chain_store(
     lists: Lists, sequences: Sequence[np.ndarray], user: Tensor, targets: Mapping[str, Tensor]
 ) -> tuple[SequenceStore, Tensor]:
-    """One sequence for each chain of rows, and where each row's target stands in it.
+    """One sequence for each chain of rows, and where each row's target is in it.
 
     Args:
         targets: as for `row_store`.

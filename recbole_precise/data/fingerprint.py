@@ -1,4 +1,4 @@
-"""What tells one data set from another.
+"""What distinguishes one data set from another.
 
 Whatever the order of its rows and the numbers of its names.
 """
@@ -103,7 +103,7 @@ def tie_keys(
 ) -> np.ndarray:
     """Draw a random order of events from a seed and from the events' names alone.
 
-    A user's ties then fall the same way whatever stands elsewhere in the file.
+    A user's ties then fall the same way whatever is elsewhere in the file.
 
     Returns:
         uint64 `[events]`, to sort by.

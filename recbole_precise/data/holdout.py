@@ -91,7 +91,7 @@ def training_store(
         last: int64 `[users]`, each user's last training target, its first event when there is none.
         held: bool `[items]`. users: bool `[user ids]`, those held out; None: none.
 
-    Returns: the store, and int64 `[events of the old one]`, where each event stands in it, -1 for
+    Returns: the store, and int64 `[events of the old one]`, where each event is in it, -1 for
         those that are left out.
     """
     user = store.owner.long()

@@ -40,7 +40,7 @@ def read_records(
 
 
 def default_template(records: Records, id_column: str) -> str | None:
-    """The one column of a text file beside its ids, or None when the choice is the user's."""
+    """Return the one column of a text file beside its ids; None when the user must choose."""
     columns = dict.fromkeys(
         name for record in records.values() for name in record if name != id_column
     )
@@ -132,7 +132,7 @@ class ItemTexts:
         return [{}, *(records.get(str(name), {}) for name in names[1:])]
 
     def states(self, names: Sequence[str], below: int | None = None) -> TokenStates:
-        """Encoded texts by item id, row 0 empty.
+        """Return encoded texts by item id, row 0 empty.
 
         They are encoded at most once, through the cache on disk.
 

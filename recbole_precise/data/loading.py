@@ -163,7 +163,7 @@ class AtomicFiles:
         return lists
 
     def columns_with_lists(self, load: set[str]) -> set[str]:
-        """The columns of .inter to read of rows that give their histories.
+        """Return the columns of .inter to read of rows that give their histories.
 
         The list of items is among them; the time is not, unless the user asks for it.
         """
@@ -294,7 +294,7 @@ class AtomicTable:
         return self.found is None or self.found.quotes
 
     def read_by(self, reader: Callable[[], pd.DataFrame]) -> pd.DataFrame | None:
-        """The rows as RecBole's `reader` gives them.
+        """Return the rows as RecBole's `reader` gives them.
 
         None where it fails on quote marks that can be read as characters.
 
@@ -317,7 +317,7 @@ class AtomicTable:
             raise DataError(f"{self.path}: cannot be read: {error}.") from error
 
     def read(self) -> pd.DataFrame:
-        """The rows, with the columns `wanted`."""
+        """Return the rows, with the columns `wanted`."""
         settings = self.settings
         quotes = self.found is not None and self.found.quotes
         rows = None
@@ -402,7 +402,7 @@ def rows_by_count(
     allowed: Sequence[Callable[[np.ndarray], np.ndarray]],
     least: Sequence[float],
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """The rows that stay when users and items must have numbers of events that are allowed.
+    """Choose the rows that stay when users and items must have allowed numbers of events.
 
     Args:
         users: of the events.

@@ -49,7 +49,7 @@ def stable_order(keys: Sequence[np.ndarray], start: np.ndarray | None = None) ->
 
     Args:
         keys: integer or float arrays `[n]`, the least important first.
-        start: int64 `[n]`, the order in which full ties are left; default as they stand.
+        start: int64 `[n]`, the order in which full ties are left; default as they are.
     """
     order = start
     for values in keys:

@@ -115,7 +115,7 @@ def check_file(path: Path, separator: str, encoding: str, ids: Iterable[str | No
 
 
 def ascii_compatible(encoding: str) -> bool:
-    """Tell whether separators, quote marks and line ends are single bytes.
+    """Return whether separators, quote marks and line ends are single bytes.
 
     Bytes that occur in no other character.
     """

@@ -6,7 +6,7 @@ All scenes share users, items and one sequence per user. The *target* view train
 the target scene's own sequences. The *universal* view trains on the events of all scenes and
 evaluates the same targets, each behind the whole history of its user. The *context* view trains and
 evaluates on the target scene's events, each behind the whole history of its user. None trains on an
-event that stands at or behind the moment from which its user is evaluated.
+event that is at or after the moment from which its user is evaluated.
 """
 
 from __future__ import annotations

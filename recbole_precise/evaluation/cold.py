@@ -5,7 +5,7 @@ Does a model know anything of an item that nobody has had?
 Candidates are the held-out items alone, because against trained items a model may win or lose by
 how much it trusts new items at all. Scores that are equal share their places: the metric of a case
 is its mean over all orders of the tied items, so that a model that says the same of every new item
-stands exactly at chance.
+is exactly at chance.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ def _had_before(
 
 @dataclass(frozen=True)
 class ColdRanks:
-    """Where each case's target stands among the held-out items.
+    """Where each case's target is among the held-out items.
 
     Attributes:
         ahead: int64 `[cases]`, candidates that score higher. tied: int64 `[cases]`, those that
@@ -140,7 +140,7 @@ class ColdRanks:
 def expected_metric(metric: str, ahead: np.ndarray, tied: np.ndarray) -> np.ndarray:
     """Average a metric over the places that a tied target may take: float64 `[cases]`.
 
-    The target stands with equal chance at each place ahead + 1 .. ahead + tied.
+    The target is equally likely at each place ahead + 1 .. ahead + tied.
     """
     name, _, cut = metric.lower().partition("@")
     if name not in ("recall", "hit", "ndcg") or not cut.isdigit() or int(cut) < 1:

@@ -123,7 +123,7 @@ def is_list_metric(name: str) -> bool:
 
 
 def is_share(metric: str) -> bool:
-    """Tell whether a metric is a share between 0 and 1, to be printed as a percentage.
+    """Return whether a metric is a share between 0 and 1, to be printed as a percentage.
 
     `metric`: with or without `@k`.
     """
@@ -136,7 +136,7 @@ def list_metric(shown: ShownItems, name: str, cut: int) -> float:
 
 
 def is_exact_metric(name: str) -> bool:
-    """Tell whether the exact evaluator computes `name`, from ranks or from top-k lists.
+    """Return whether the exact evaluator computes `name`, from ranks or from top-k lists.
 
     `name`: in any case, without `@k`.
     """

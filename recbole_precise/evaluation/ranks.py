@@ -52,6 +52,7 @@ class Ranks:
 
     @classmethod
     def load(cls, path: str | Path) -> Ranks:
+        """Read the ranks of a file."""
         with np.load(path, allow_pickle=False) as arrays:
             return cls(arrays["user_id"], arrays["target"], arrays["rank"])
 

@@ -52,6 +52,7 @@ class Comparison:
         return self.p_value < 1 - self.confidence and (self.low > 0 or self.high < 0)
 
     def to_dict(self) -> dict:
+        """Return the fields as a dictionary, with whether the difference is significant."""
         return {**asdict(self), "significant": self.significant}
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 class TopItems:
     """The k best items so far of each row.
 
-    Equal scores stand in the order of the catalogue, whatever the tiles.
+    Equal scores are in the order of the catalogue, whatever the tiles.
 
     Attributes:
         scores: `[rows, k]`, falling; -inf where there are fewer candidates. items: int64 `[rows,

@@ -2,7 +2,7 @@
 
 Our transformer, and RecBole's sequential models without their item tables.
 
-A model of RecBole is built as it is; then its `item_embedding` is put away, and what stands there
+A model of RecBole is built as it is; then its `item_embedding` is put away, and what is there
 instead hands out the item vectors that the sequence was given with. Its parameters, its forward
 pass and its dropout are RecBole's own (docs/pad.md).
 """

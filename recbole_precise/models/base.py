@@ -360,7 +360,7 @@ def memory_of(dataset, config, n_items: int) -> Memory | None:
 
 
 def training_catalogue(dataset) -> tuple[Tensor, Tensor] | None:
-    """(kept item ids `[kept]`, where each id stands among them `[items]`), the padding kept.
+    """(kept item ids `[kept]`, where each id is among them `[items]`), the padding kept.
 
     None when no item is held out.
     """

@@ -1,4 +1,4 @@
-"""Training-free floors as models: they stand in every table.
+"""Training-free floors as models: they are in every table.
 
 A claim must beat them.
 
@@ -82,6 +82,7 @@ class Pop(Floor):
     """Popularity: the number of training events of an item."""
 
     def build(self, config, dataset, items: np.ndarray, offsets: np.ndarray) -> floors.Popularity:
+        """Build the floor that ranks items by popularity."""
         return floors.Popularity(items, offsets, self.n_items)
 
 
@@ -92,6 +93,7 @@ class Transition(Floor):
     """
 
     def build(self, config, dataset, items: np.ndarray, offsets: np.ndarray) -> floors.Transition:
+        """Build the floor that ranks items by counts of transitions."""
         return floors.Transition(items, offsets, self.n_items)
 
 
@@ -106,6 +108,7 @@ class GraphHeuristic(Floor):
     def build(
         self, config, dataset, items: np.ndarray, offsets: np.ndarray
     ) -> floors.GraphHeuristic:
+        """Build the floor of the graph heuristic over the items' texts."""
         states = require(dataset, "token_states", config["model"])()
         self.text_encoder = dict(states.encoder)
         self.skips_history = bool(config["mask_history"])

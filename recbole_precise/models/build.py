@@ -13,7 +13,7 @@ from recbole_precise.models.base import SavedWeights
 
 
 def build_model(config: Any, dataset: Any, weights: SavedWeights) -> nn.Module:
-    """The model of the settings over a training part, on its device.
+    """Build the model of the settings over a training part, on its device.
 
     Args:
         config: settings of the run.

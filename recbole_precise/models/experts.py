@@ -52,7 +52,7 @@ class Drawn(NamedTuple):
     Attributes:
         negatives: int64 `[batch, length, m]`, of every position.
         items: int64 `[positions, 1 + m]`, the target first.
-        places: where each of `items` stands among the step's vectors.
+        places: where each of `items` is among the step's vectors.
         allowed: bool `[positions, m]`, negatives that count.
     """
 
@@ -67,7 +67,7 @@ class Step(NamedTuple):
 
     Attributes:
         wanted: int64 `[n]`, items whose vectors are made; None: all.
-        inputs: int64 `[batch, length]`, where the items of the histories stand among them.
+        inputs: int64 `[batch, length]`, where the items of the histories are among them.
         last: int64 `[batch]`, the item after each row's last.
         drawn: None under the softmax.
     """

@@ -30,7 +30,7 @@ def frozen_text_part(
 ) -> TextVectors | CodeVectors:
     """Build the part of each item's mean token state as `text_form` says, `width` wide.
 
-    Tells `model.text_encoder` where it comes from.
+    Says in `model.text_encoder` where it comes from.
     """
     tokens = require(dataset, "token_states", config["model"])().without_special()
     codes = config["text_form"] == "codes"

@@ -60,7 +60,7 @@ def tuning_of(config) -> Tuning:
 
 
 def _adapter(config, dataset, text: FrozenText, saved_weights: SavedWeights | None) -> TextAdapter:
-    """The saved adapter where there is one of this shape, else a trained one."""
+    """Return the saved adapter where there is one of this shape, else a trained one."""
     tuning = tuning_of(config)
     adapter = TextAdapter(text.hidden_size, tuning.width)
     weights = None if saved_weights is None else saved_weights()

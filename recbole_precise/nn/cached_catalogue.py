@@ -31,7 +31,7 @@ class CachedCatalogue:
         also: Hashable = None,
         renew: bool = False,
     ) -> Tensor:
-        """The vectors, from the cache where nothing has changed.
+        """Return the vectors, from the cache where nothing has changed.
 
         Args:
             tensors: what the vectors follow from.

@@ -38,4 +38,5 @@ class Dropout(nn.Module):
         return inputs * keep.to(inputs.dtype).mul_(65536 / (65536 - dropped))
 
     def extra_repr(self) -> str:
+        """Return the probability, for the printed form of the module."""
         return f"p={self.p}"

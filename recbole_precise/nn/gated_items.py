@@ -67,6 +67,7 @@ class GatedItems(nn.Module):
 
     @property
     def gated(self) -> bool:
+        """Return whether all experts are active, so that the gate weighs them."""
         return self.active == self.experts
 
     @property

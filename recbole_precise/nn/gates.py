@@ -57,6 +57,7 @@ class NoGate(TableGate):
         self.register_buffer("ones", torch.ones(n_buckets + 1, n_experts), persistent=False)
 
     def table(self) -> Tensor:
+        """Return ones."""
         return self.ones
 
 
@@ -67,6 +68,7 @@ class FreeGate(TableGate):
 
     @torch.no_grad()
     def begin(self, weights: Sequence[float]) -> None:
+        """Set the weights of every bucket to `weights`; see `TableGate.begin`."""
         self.logits.copy_(torch.tensor(weights).log())
 
 
@@ -81,6 +83,7 @@ class BucketGate(FreeGate):
         self.logits = nn.Parameter(torch.zeros(n_buckets + 1, n_experts))
 
     def table(self) -> Tensor:
+        """Return the softmax of each bucket's numbers; see `TableGate.table`."""
         return self.logits.softmax(1)
 
 
@@ -97,6 +100,7 @@ class AuthorGate(TableGate):
         )
 
     def table(self) -> Tensor:
+        """Return sigmoids divided by their sum; see `TableGate.table`."""
         open_ = torch.sigmoid(self.logits)
         return open_ / open_.sum(1, keepdim=True)
 
@@ -113,6 +117,7 @@ class GlobalGate(FreeGate):
         self.logits = nn.Parameter(torch.zeros(n_experts))
 
     def table(self) -> Tensor:
+        """Return the same weights for every bucket; see `TableGate.table`."""
         return self.logits.softmax(0).expand(self.n_buckets + 1, -1)
 
 
@@ -130,6 +135,7 @@ class MlpGate(TableGate):
         self.outer = nn.Linear(_VECTOR, 1)
 
     def table(self) -> Tensor:
+        """Return the softmax over the MLP of each bucket; see `TableGate.table`."""
         n_buckets = self.bucket.num_embeddings
         n_experts = len(self.expert)
         pairs = torch.cat(

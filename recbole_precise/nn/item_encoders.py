@@ -173,7 +173,7 @@ class IdEncoder(ItemPart):
     def extend(self, count: int, words: Words | None = None) -> Tensor | None:
         """Add `count` items that were never trained; their texts are not read.
 
-        Under `initial`, which they never had, they stand as zero.
+        Under `initial`, which they never had, they are zero.
         """
         weight = self.table.weight
         self.table = nn.Embedding.from_pretrained(

@@ -35,7 +35,7 @@ def k_means(rows: Tensor, k: int, generator: torch.Generator) -> Tensor:
 
     A centre without rows moves to the row that is worst served.
 
-    With no more distinct rows than k the centres are those rows, and some stand twice.
+    With no more distinct rows than k the centres are those rows, and some occur twice.
     """
     first = torch.randint(len(rows), (1,), generator=generator)
     centres = rows[first]

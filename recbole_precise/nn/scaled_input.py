@@ -40,7 +40,7 @@ class ScaledInput(nn.Module):
 def unpacked(packed: Tensor, mask: Tensor) -> Tensor:
     """Unpack `packed [positions, ...]` to `[batch, length, ...]`.
 
-    Values stand at the real positions of bool `mask [batch, length]`, zeros elsewhere.
+    Values are at the real positions of bool `mask [batch, length]`, zeros elsewhere.
     """
     padded = packed.new_zeros((*mask.shape, *packed.shape[1:]))
     return padded.index_put((mask,), packed)

@@ -60,6 +60,7 @@ class FrozenText(nn.Module):
 
     @property
     def hidden_size(self) -> int:
+        """Return the width of the text vectors."""
         return self.plain.shape[1]
 
     def tune(self, adapter: TextAdapter) -> None:
@@ -72,6 +73,7 @@ class FrozenText(nn.Module):
 
     @property
     def is_tuned(self) -> bool:
+        """Return whether the text vectors are tuned by adapters."""
         return bool(self._adapters)
 
     @property

@@ -44,6 +44,7 @@ class TextMlp(nn.Module):
         self.layers = nn.Sequential(*layers)
 
     def forward(self, text: Tensor) -> Tensor:
+        """Project text vectors."""
         return self.layers(text)
 
 
@@ -112,9 +113,11 @@ class TextTower(ItemTower):
         self.view = view
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        """Encode the items' texts; see `ItemTower.rows`."""
         return self.view.rows(item_ids)
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
+        """Extend the view by `count` items; see `ItemTower.extend`."""
         return None if words is None else self.view.extend(count, words)
 
 
@@ -149,11 +152,13 @@ class AlignedTower(ItemTower):
         return self.table.rows(item_ids)
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        """Join the ID and the text of the items; see `ItemTower.rows`."""
         ids = self.table.rows(item_ids, absent)
         text = self.text_rows(item_ids)
         return ids + text if self.fuse is None else self.fuse(torch.cat([ids, text], 1))
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
+        """Extend the table and the view by `count` items; see `ItemTower.extend`."""
         self.table.extend(count)
         return None if words is None else self.view.extend(count, words)
 
@@ -187,9 +192,11 @@ class DisentangledTower(ItemTower):
         return torch.stack([layer(source) for layer, source in zip(self.project, sources)], 1)
 
     def rows(self, item_ids: Tensor | None, absent: Tensor | None = None) -> Tensor:
+        """Fuse the four parts of the items; see `ItemTower.rows`."""
         return self.fuse(self.parts(item_ids, absent).flatten(1))
 
     def extend(self, count: int, words: Words | None) -> Tensor | None:
+        """Extend all tables and views by `count` items; see `ItemTower.extend`."""
         for table in members(self.tables, IdEncoder):
             table.extend(count)
         if words is None:

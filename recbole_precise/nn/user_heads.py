@@ -11,7 +11,7 @@ class ConcatHead(nn.Module):
 
     The MLP is `length * width -> 2 * width -> width`.
 
-    A history's last state always stands in the last place, so that each weight sees states of one
+    A history's last state is always in the last place, so that each weight sees states of one
     age; places before a short history are zero. With `residual` the MLP, whose last layer begins at
     zero, is added to the last state: training then begins where next-item training ended, instead
     of at a random map.

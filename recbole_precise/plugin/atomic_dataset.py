@@ -109,7 +109,7 @@ class AtomicDataset(SequentialDataset):
         return self.texts.texts(self._item_names, report)
 
     def token_states(self, below: int | None = None) -> TokenStates:
-        """Encoded item texts by item id; see `ItemTexts.states`."""
+        """Return encoded item texts by item id; see `ItemTexts.states`."""
         return self.texts.states(self._item_names, below)
 
     # --- Reading ------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ class AtomicDataset(SequentialDataset):
         return frame
 
     def _describe(self, frame: pd.DataFrame, types: dict[str, str], source) -> None:
-        """Tell RecBole of the columns, as its own reader does."""
+        """Register the columns with RecBole, as its own reader does."""
         for name in frame:
             kind = types[name]
             longest = max(map(len, frame[name])) if kind.endswith("_seq") else 1
@@ -197,7 +197,7 @@ class AtomicDataset(SequentialDataset):
             super()._filter_inter_by_user_or_item()
 
     def found_names(self, field: str) -> set[str]:
-        """The names of a token field that are in the files, after filtering."""
+        """Return the names of a token field that are in the files, after filtering."""
         return self._found.get(field, set())
 
     def _leave_out_unknown_items(self, known: set[str]) -> None:
@@ -276,7 +276,7 @@ class AtomicDataset(SequentialDataset):
         self._find_scenes()
 
     def _remap(self, remap_list) -> None:
-        """Number tokens as RecBole does, without one Python string for each cell."""
+        """Assign numbers to tokens as RecBole does, without one Python string for each cell."""
         if not remap_list:
             return
         columns = []
@@ -302,7 +302,7 @@ class AtomicDataset(SequentialDataset):
             feat[name] = values if sizes is None else np.split(values, np.cumsum(sizes)[:-1])
 
     def _own_names(self, fields: Sequence[str]) -> np.ndarray | None:
-        """The finished run's names of the users or items that `fields` hold, else None."""
+        """Return the finished run's names of users or items that `fields` hold; None without."""
         if self.known is None:
             return None
         if self.iid_field in fields:

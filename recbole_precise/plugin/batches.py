@@ -9,7 +9,10 @@ from recbole.data.interaction import Interaction
 
 
 def to_device(device: torch.device) -> Callable[[Interaction], Interaction]:
-    """A function that puts a batch on `device`; copies to a GPU do not wait for it."""
+    """Return a function that puts a batch on `device`.
+
+    Copies to a GPU do not wait for it.
+    """
 
     def move(batch: Interaction) -> Interaction:
         if device.type != "cuda":

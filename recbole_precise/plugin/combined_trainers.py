@@ -15,7 +15,7 @@ from recbole_precise.runs.checkpoint import write_atomically
 
 @functools.cache
 def put_over(own: type, base: type) -> type:
-    """A trainer of RecBole's over `base` instead of over RecBole's Trainer.
+    """Put a trainer of RecBole's over `base` instead of over RecBole's Trainer.
 
     A trainer that is no Trainer (XGBoost, LightGBM) stays what it is.
     """

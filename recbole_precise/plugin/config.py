@@ -90,7 +90,7 @@ _WITHOUT_TIMES = {"inter": ["user_id", "item_id"]}
 
 
 def _union(first: Mapping[str, list], second: Mapping[str, list]) -> dict[str, list]:
-    """Columns to load that stand in either mapping."""
+    """Columns to load that are in either mapping."""
     return {
         suffix: list(dict.fromkeys([*first.get(suffix, ()), *second.get(suffix, ())]))
         for suffix in {**first, **second}
@@ -121,7 +121,7 @@ def _check_text(key: str, value: Any, where: str) -> None:
 
 
 def _name_of_number(key: str, value: int | float, where: str) -> str:
-    """A number that stands where a name is wanted, as text."""
+    """Return a number that is given where a name is wanted, as text."""
     try:
         return str(value)
     except ValueError:  # more digits than Python prints
@@ -213,8 +213,7 @@ class Config(RecBoleConfig):
     def _convert_config_dict(
         self, config_dict, where: str = DICT, typed: bool = False
     ) -> dict[str, Any]:
-        """The same settings with texts turned into the values that they stand for; remembers where
-        each came from.
+        """Return the settings with texts turned into values; remember where each came from.
 
         YAML has given the values of a file their types already (`typed`); RecBole's tuning hands
         over lists as texts.
@@ -412,8 +411,10 @@ class Config(RecBoleConfig):
     # --- Device -------------------------------------------------------------------------------
 
     def _init_device(self) -> None:
-        """Choose the device: the CPU without use_gpu or gpu_id, and no GPU but those that
-        CUDA_VISIBLE_DEVICES leaves.
+        """Choose the device.
+
+        It is the CPU without use_gpu or gpu_id, and no GPU but those that CUDA_VISIBLE_DEVICES
+        leaves.
         """
         import torch
 
@@ -441,8 +442,9 @@ class Config(RecBoleConfig):
         self._join_process_group(use_gpu)
 
     def _miss_gpu(self) -> None:
-        """A GPU that the user asked for and that is not there: an error, or a warning where
-        RecBole's default is repeated.
+        """Handle a GPU that the user asked for and that is absent.
+
+        It is an error, or a warning where RecBole's default is repeated.
         """
         for key, default in (("gpu_id", "0"), ("use_gpu", "True")):
             if key not in self.external_config_dict or self._unchosen.get(key):

@@ -65,7 +65,7 @@ def encoding_options(config: Any) -> dict[str, Any]:
 
 
 def scene_view_of(config: Any) -> str | None:
-    """The view that a run trains on (`VIEWS`); None without a target scene.
+    """Return the view that a run trains on (`VIEWS`); None without a target scene.
 
     Where `scene_view` is not set, the model's class may say (attribute `scene_view`, a name or a
     function of the settings); else it is the target view.

@@ -1,5 +1,6 @@
-"""RecBole's sequential dataset over flat arrays: the same ids, rows and splits in a fraction of its
-time and memory.
+"""RecBole's sequential dataset over flat arrays.
+
+It has the same ids, rows and splits in a fraction of the time and memory.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Rows(Interaction):
         self.length = columns.end.numel()
 
     def __getitem__(self, index):
-        """A column by name; the rows of an index as a plain Interaction."""
+        """Return a column by name, or the rows of an index as a plain Interaction."""
         return (
             self.interaction[index]
             if isinstance(index, str)
@@ -71,8 +72,9 @@ class Rows(Interaction):
 
 
 class SequenceDataset(AtomicDataset):
-    """RecBole's SequentialDataset, with each event stored once and rows that are indices into the
-    store.
+    """RecBole's SequentialDataset, with each event stored once.
+
+    Its rows are indices into the store.
 
     Validation and test rows are RecBole's, tensor for tensor. Training rows are RecBole's too
     (`train_rows: prefixes`), or windows that train all their positions at once (`train_rows:
@@ -96,9 +98,7 @@ class SequenceDataset(AtomicDataset):
     _given: beforehand.Beforehand | None = None  # the parts of rows that give their histories
 
     def _benchmark_presets(self) -> None:
-        """RecBole's preparation of rows with lists, in the place of which `_lay_out_rows`
-        stands.
-        """
+        """Skip RecBole's preparation of rows with lists; `_lay_out_rows` replaces it."""
 
     # --- Sequences ----------------------------------------------------------------------------
 
@@ -188,8 +188,9 @@ class SequenceDataset(AtomicDataset):
     # --- Splitting ----------------------------------------------------------------------------
 
     def build(self) -> list[SequenceDataset]:
-        """The parts for training, validation and testing, split by `eval_args` as RecBole splits
-        them.
+        """Split the data into parts for training, validation and testing.
+
+        `eval_args` split them as in RecBole.
 
         Raises DataError when a part that the split asks for is empty.
         """
@@ -266,7 +267,7 @@ class SequenceDataset(AtomicDataset):
         self.held_out = self._known_held_out()
 
     def next_rows(self, users: np.ndarray | None = None) -> SequenceDataset:
-        """A part with one row for each user: the whole history, and the event that comes next.
+        """Return a part with one row for each user: the whole history, and the event that is next.
 
         It is made as the parts of `build` are, so that a model reads of a user what it reads of a
         test row with the same history. The next event itself is empty, at the time of the last.
@@ -290,7 +291,7 @@ class SequenceDataset(AtomicDataset):
         return part
 
     def latest_histories(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-        """What a model reads of each user who is asked about now, oldest event first.
+        """Return what a model reads of each user who is asked about now, oldest event first.
 
         Returns:
             int64 `(items [events], offsets [users + 1])` with a row for every internal user id, and
@@ -312,7 +313,7 @@ class SequenceDataset(AtomicDataset):
         return part.store.fields[self.iid_field][event].numpy(), offsets, last
 
     def as_trained(self) -> SequenceDataset:
-        """This data set as a model of the run is built from it: no users but the run's."""
+        """Return this data set as a model of the run is built from it: no users but the run's."""
         if self.known is None:
             return self
         part = self.copy(self.inter_feat)
@@ -362,7 +363,7 @@ class SequenceDataset(AtomicDataset):
         )
 
     def _build_beforehand(self) -> list[SequenceDataset]:
-        """The parts of files that were split beforehand."""
+        """Return the parts of files that were split beforehand."""
         self._change_feat_format()
         given = self._given or beforehand.split_events(self.store, self._order_times)
         beforehand.check_parts(
@@ -386,8 +387,9 @@ class SequenceDataset(AtomicDataset):
         return parts
 
     def view(self, scene_view: str | None = None, train_rows: str | None = None) -> SequenceDataset:
-        """This part (of training, validation or testing) under a view of the scenes, and with
-        training rows of a kind.
+        """Return this part under a view of the scenes, with training rows of a kind.
+
+        The part is one of training, validation or testing.
 
         What is evaluated is the same in all views. All views share events, token states and feature
         tables. Without a target scene all views are one.
@@ -451,7 +453,7 @@ class SequenceDataset(AtomicDataset):
         return _rounded(store.fields[self.time_field])
 
     def _what_narrows(self) -> str:
-        """What leaves fewer training rows than the split, in words."""
+        """Say in words what leaves fewer training rows than the split."""
         causes = (
             [f"the target scene '{self.scenes.target}'"] if self.scenes.target is not None else []
         )
@@ -509,7 +511,7 @@ class SequenceDataset(AtomicDataset):
         return columns
 
     def shift_windows(self, generator: torch.Generator | None) -> bool:
-        """Draw anew where the training windows begin, if `window_shift` asks for it.
+        """Draw again where the training windows begin, if `window_shift` asks for it.
 
         Whether it did.
         """
@@ -522,7 +524,7 @@ class SequenceDataset(AtomicDataset):
     # --- What models and the evaluation ask for -----------------------------------------------
 
     def __getitem__(self, index, join: bool = True) -> Interaction:
-        """The rows of an index.
+        """Return the rows of an index.
 
         Features of user and target item are joined as in RecBole, but not to windows.
         """
@@ -538,7 +540,7 @@ class SequenceDataset(AtomicDataset):
         return isinstance(self.inter_feat, Rows) and self.inter_feat.interaction.stride is not None
 
     def raw_times(self) -> Any:
-        """int64 or float64 `[events]`: times of the events of `store` as they stand in the file.
+        """int64 or float64 `[events]`: times of the events of `store` as they are in the file.
 
         Raises DataError for rows that were given with their histories, whose events have none.
         """
@@ -550,11 +552,12 @@ class SequenceDataset(AtomicDataset):
         return self.store.times
 
     def train_sequences(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Each user's training events: everything up to the last training target, no validation or
-        test target among them.
+        """Return each user's training events.
 
-        Returns: int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have
-            any.
+        They are everything up to the last training target, no validation or test target among them.
+
+        Returns:
+            int64 `(items [n], offsets [users + 1], user_ids [users])` of the users who have any.
         """
         if self.known is not None and self.known.sequences is not None:
             return self.known.sequences
@@ -593,8 +596,9 @@ class SequenceDataset(AtomicDataset):
         return self._views[self._scene_view].history(end, self.iid_field)
 
     def history_lengths(self) -> Tensor:
-        """int64 `[rows]`: how many earlier events each row's user has in all scenes, not cut at any
-        length.
+        """Return how many earlier events each row's user has: int64 `[rows]`.
+
+        Events of all scenes count, not cut at any length.
         """
         end = self.inter_feat.interaction.end
         store = self.store
@@ -607,7 +611,10 @@ class SequenceDataset(AtomicDataset):
     # --- RecBole's statistics, in which every target counts, also when a row trains many ------
 
     def targets_alone(self) -> SequenceDataset:
-        """A copy with one of RecBole's rows for each target, also where a row trains many."""
+        """Return a copy with one of RecBole's rows for each target.
+
+        That is so also where a row trains many.
+        """
         return self.copy(Rows(self._columns(self.inter_feat.interaction.targets())))
 
     def _one_row_per_target(self) -> SequenceDataset:
@@ -641,8 +648,9 @@ class SequenceDataset(AtomicDataset):
         return Counter(dict(zip(values.tolist(), counts.tolist())))
 
     def inter_matrix(self, form: str = "coo", value_field: str | None = None):
-        """Sparse matrix `[users, items]` of the targets, and of first events whose second is a
-        target, as RecBole has it.
+        """Return a sparse matrix `[users, items]` of the targets.
+
+        As in RecBole, it also has first events whose second is a target.
         """
         if not isinstance(self.inter_feat, Rows):
             return Dataset.inter_matrix(self, form, value_field)

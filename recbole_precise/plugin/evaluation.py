@@ -74,7 +74,7 @@ class Evaluation:
             trainer.logger.warning(judging.RECBOLES_LIST_METRICS)
 
     def split_of(self, eval_data: Any) -> str:
-        """The name of a split, `valid` or `test`."""
+        """Return the name of a split, `valid` or `test`."""
         if eval_data is self._trainer.loop.valid_loader:
             return "valid"
         phase = getattr(getattr(eval_data, "_sampler", None), "phase", None)
@@ -87,7 +87,10 @@ class Evaluation:
             self._trainer.eval_collector.data_collect(train_data)
 
     def measure(self, eval_data: Any, show_progress: bool) -> Evaluated:
-        """The metrics of a split, named and rounded as RecBole does; its draws are its own."""
+        """Measure a split, with metrics named and rounded as in RecBole.
+
+        Its draws are its own.
+        """
         trainer = self._trainer
         generators = (*trainer.loop.generators, getattr(eval_data, "generator", None))
         exact = self.exact and isinstance(eval_data, FullSortEvalDataLoader)

@@ -1,4 +1,4 @@
-"""Tell RecBole of our models, their data sets, trainers and settings.
+"""Register our models, their data sets, trainers and settings with RecBole.
 
 No file of RecBole changes and RecBole is not imported: each hook waits until RecBole is.
 """
@@ -22,7 +22,7 @@ _LOAD = "recbole_precise.finished:load_data_and_model"
 
 
 def get_trainer(model_type, model_name: str) -> type:
-    """The trainer class of a model; takes the place of `recbole.utils.get_trainer`.
+    """Return the trainer class of a model; this replaces `recbole.utils.get_trainer`.
 
     Ours trains every model, below the trainer that RecBole has for some of its own.
     """
@@ -52,8 +52,9 @@ class _ModelModule(types.ModuleType):
 
 
 def _hand_out(suffix: str, target: str):
-    """A module `__getattr__` (PEP 562) that gives RecBole our class for the attribute `<one of our
-    models><suffix>`.
+    """Return a module `__getattr__` (PEP 562) that gives RecBole our classes.
+
+    It serves the attributes `<one of our models><suffix>`.
     """
 
     def __getattr__(name: str):
@@ -103,7 +104,7 @@ _registered = False
 
 
 def register() -> None:
-    """Tell RecBole of our models, their dataset, trainer and settings.
+    """Register our models, their dataset, trainer and settings with RecBole.
 
     A second call does nothing.
     """

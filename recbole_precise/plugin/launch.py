@@ -1,5 +1,6 @@
-"""Several processes for one run: started here, as RecBole's `run` does, or found started by
-torchrun.
+"""Run several processes for one run.
+
+They are started here, as by RecBole's `run`, or found where torchrun started them.
 """
 
 from __future__ import annotations
@@ -153,15 +154,16 @@ def _try_to_reach(ip: str, address: tuple, refusal_is_fine: bool) -> None:
 
 
 def free_port() -> str:
-    """A port of this machine that nobody listens on."""
+    """Return a port of this machine that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         return str(probe.getsockname()[1])
 
 
 def start_processes(work: Callable[..., None], arguments: tuple, count: int) -> None:
-    """Run `work(index, *arguments)` in `count` new processes and wait for all; when one fails, the
-    others are ended.
+    """Run `work(index, *arguments)` in `count` new processes and wait for all.
+
+    When one fails, the others are ended.
 
     Raises the UserError of the first process that had one; a RuntimeError with the traceback of any
     other fault; InterruptedRunError when a process was killed; KeyboardInterrupt.
@@ -191,7 +193,7 @@ def start_processes(work: Callable[..., None], arguments: tuple, count: int) -> 
 def _guarded(
     index: int, parent: int, work: Callable[..., None], arguments: tuple, faults: Any
 ) -> None:
-    """One of the processes: what goes wrong is told to the parent, which speaks for all of them."""
+    """Run one of the processes and report what goes wrong to the parent, which speaks for all."""
     interrupts.end_with(parent)
     try:
         # The parent ends who does not end by itself; a signal that comes from it and from a

@@ -39,7 +39,7 @@ logger = logging.getLogger("recbole_precise")
 def create_dataset(
     config, known: Vocabulary | None = None, whole_histories: bool = False
 ) -> Dataset:
-    """The data set of a run: ours for every sequential model, RecBole's own for all others.
+    """Return the data set of a run: ours for every sequential model, RecBole's for others.
 
     A model for which RecBole has a data set of its own (DIEN, the ones with knowledge graphs) gets
     that one. Saved data sets are never read: RecBole reads them without looking whether the files
@@ -89,7 +89,7 @@ def create_dataset(
 
 
 def _read_by_recbole(kind: type[Dataset], config) -> Dataset:
-    """A data set of RecBole's own, whose files are checked first.
+    """Return a data set of RecBole's own, whose files are checked first.
 
     Raises:
         DataError: for files that RecBole cannot read.
@@ -128,7 +128,7 @@ def _begins_with_mark(path: Path) -> bool:
 
 
 def _number_fault(files: Sequence[Path], separator: str, encoding: str) -> DataError | None:
-    """The error that names the first column of numbers that holds something else.
+    """Return the error that names the first column of numbers that holds something else.
 
     None when there is none.
     """
@@ -145,8 +145,10 @@ def _number_fault(files: Sequence[Path], separator: str, encoding: str) -> DataE
 
 
 def data_preparation(config, dataset: Dataset, built: list | None = None) -> tuple:
-    """Loaders `(train, valid, test)` over the split data set (`built` where it is split already):
-    RecBole's, never its saved ones.
+    """Return loaders `(train, valid, test)` over the split data set.
+
+    `built` is the data set where it is split already. The loaders are RecBole's, never its saved
+    ones.
     """
     if config["dataloaders_save_path"] is not None or config["save_dataloaders"]:
         logger.warning(
@@ -200,7 +202,7 @@ _SUFFIXES = ("inter", "user", "item", "net", "kg", "link")
 
 
 def data_files(config) -> list[Path]:
-    """The atomic files of a data set, as far as they are there."""
+    """Return the atomic files of a data set that exist."""
     folder = Path(config["data_path"])
     stem = config["dataset"]
     suffixes = [*_SUFFIXES, *(config["additional_feat_suffix"] or ())]

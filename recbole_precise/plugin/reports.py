@@ -77,7 +77,7 @@ class TrainerReports:
         self._trainer.tensorboard.close()
 
     def bar(self, epoch: int, total: int, done: int) -> AbstractContextManager[Bar]:
-        """A bar over the batches of an epoch, with the memory of a GPU."""
+        """Show a bar over the batches of an epoch, with the memory of a GPU."""
         device = self._trainer.device if self._trainer.gpu_available else None
         return _bar(f"Train {epoch:>5}", total, done, device)
 

@@ -28,7 +28,7 @@ from recbole_precise.training.processes import Processes
 
 
 def choose_folder(config: Any, processes: Processes) -> RunFolder:
-    """The run directory that the settings name, or else one named by model, data set and time."""
+    """Return the run directory of the settings, or one named by model, data set and time."""
     if config["run_dir"]:
         folder = RunFolder(Path(config["run_dir"]))
     else:
@@ -67,7 +67,7 @@ def make_folder(
 
 
 def settings_of(config: Any, model: Any) -> dict[str, Any]:
-    """The class and the settings of a run, as a part of its identity."""
+    """Return the class and the settings of a run, as a part of its identity."""
     settings = settings_identity(config.final_config_dict)
     return {"model_class": type(model).__name__, "settings": settings}
 
@@ -80,7 +80,7 @@ def open_checkpoints(
     train_set: Any,
     writes: bool,
 ) -> Checkpoints:
-    """The checkpoints of a run in its directory.
+    """Open the checkpoints of a run in its directory.
 
     Args:
         train_set: the training part, which is part of the run's identity.

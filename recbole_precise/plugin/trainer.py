@@ -256,7 +256,7 @@ class PreciseTrainer(Trainer):
 
 
 def get_trainer(config) -> type:
-    """The trainer class for a configured model.
+    """Return the trainer class for a configured model.
 
     It is ours, below a trainer that RecBole has for this model alone (S3Rec). A model with a
     trainer outside RecBole's Trainer (XGBoost, LightGBM) keeps it.
@@ -270,7 +270,7 @@ def get_trainer(config) -> type:
 
 
 def loop_of_periods(config, model, where: str = "") -> TrainingLoop:
-    """A loop that trains one model again and again, each time with a new optimizer.
+    """Return a loop that trains one model again and again, each time with a new optimizer.
 
     It validates nothing, and every step has the learning rate of its phase.
 
@@ -294,5 +294,5 @@ def loop_of_periods(config, model, where: str = "") -> TrainingLoop:
 
 
 def combined(own: type) -> type:
-    """A trainer of RecBole's over ours instead of over RecBole's Trainer."""
+    """Put a trainer of RecBole's over ours instead of over RecBole's Trainer."""
     return put_over(own, PreciseTrainer)

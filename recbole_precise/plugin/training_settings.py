@@ -15,19 +15,19 @@ from recbole_precise.training.warm_start import first_weights
 
 
 def processes_of(config: Any) -> Processes:
-    """The processes that joined a group when `config` was made; this one alone without a group."""
+    """Return the processes that joined a group when `config` was made; only this one without."""
     if config["single_spec"] is not False:
         return ALONE
     return Processes.joined(config["device"])
 
 
 def weights_to_load(config: Any) -> Callable[[], Mapping[str, Tensor] | None]:
-    """A function that gives the weights from which the training of a run starts, or None."""
+    """Return a function that gives the weights from which a training starts, or None."""
     return lambda: first_weights(config["run_dir"], bool(config["resume"]), config["warm_start"])
 
 
 def cold_settings(config: Any) -> ColdSettings:
-    """What the report on held-out items is set to."""
+    """Return the settings of the report on held-out items."""
     return ColdSettings(
         model=config["model"],
         longest=int(config["MAX_ITEM_LIST_LENGTH"]),
@@ -38,7 +38,7 @@ def cold_settings(config: Any) -> ColdSettings:
 
 
 def loop_settings(config: Any) -> LoopSettings:
-    """What a training loop is set to."""
+    """Return the settings of a training loop."""
     return LoopSettings(
         epochs=config["epochs"],
         learning_rate=config["learning_rate"],
@@ -64,7 +64,7 @@ def checkpoint_seconds(config: Any) -> float:
 
 
 def ranking_settings(config: Any) -> RankingSettings:
-    """What the exact evaluation is set to."""
+    """Return the settings of the exact evaluation."""
     topk = config["topk"]
     return RankingSettings(
         metrics=tuple(config["metrics"]),

@@ -62,7 +62,7 @@ class CheckedRun:
     Attributes:
         result: the content of result.json.
         ranks: split -> its ranks, by token; empty for a run that RecBole's evaluator judged.
-        cases: the rows of the test split; None where there are no ranks to tell them.
+        cases: the rows of the test split; None where there are no ranks to give them.
     """
 
     folder: Path
@@ -409,7 +409,7 @@ def _check_rank_range(
 
 
 def _one_row_a_user(folder: Path, protocol: Mapping[str, Any]) -> bool:
-    """Tell whether the protocol evaluates one row of each user.
+    """Return whether the protocol evaluates one row of each user.
 
     That is leave one out, if the data was not split beforehand.
     """

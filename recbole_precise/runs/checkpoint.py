@@ -2,7 +2,7 @@
 
 They are safetensors beside JSON, written whole or not at all.
 
-A checkpoint is a number of parts (nested values with tensors). Each part's tensors stand in a file
+A checkpoint is a number of parts (nested values with tensors). Each part's tensors are in a file
 of their own; the state file, written last, is the commit point: it names the tensor files and
 carries their SHA-256, so that a file cut short or changed afterwards is found out and the
 checkpoint before it is used.

@@ -94,11 +94,12 @@ class RunFolder:
 
     @property
     def weights(self) -> Path:
+        """Return the path of the weights."""
         return self.path / WEIGHTS
 
     @property
     def begun(self) -> bool:
-        """Whether a checkpoint or a finished training stands here."""
+        """Whether a checkpoint or a finished training is here."""
         return self.store.exists() or (self.path / STATE).exists()
 
     def claim(self, resume: bool) -> None:

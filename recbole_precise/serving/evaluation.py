@@ -195,7 +195,7 @@ def _free(folder: Path, name: str) -> Path:
 
 
 def _with_valid_metric(settings: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    """Settings with a metric of early stopping that is among those computed.
+    """Return settings with a metric of early stopping that is among those computed.
 
     RecBole asks for one, though nothing is stopped here.
     """

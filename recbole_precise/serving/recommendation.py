@@ -200,7 +200,7 @@ def recommendations_of(
 def _histories(
     run: FinishedRun, wanted: Mapping[str, Sequence[str]]
 ) -> tuple[list[str], list[np.ndarray], Callable[[np.ndarray], Any]]:
-    """What each row is called, what its user has had, and what the model reads of it.
+    """Return each row's name, its user's history, and what the model reads of it.
 
     Returns:
         Names of the rows; item ids of each row's whole history, in all scenes; and a function from
@@ -236,7 +236,7 @@ def _histories(
 
 
 def _batch_of(run: FinishedRun, history: np.ndarray) -> dict[str, torch.Tensor]:
-    """The model's input for a history without a user."""
+    """Return the model's input for a history without a user."""
     dataset = run.dataset
     device = run.config["device"]
     length = int(run.config["MAX_ITEM_LIST_LENGTH"])
@@ -254,7 +254,11 @@ def _batch_of(run: FinishedRun, history: np.ndarray) -> dict[str, torch.Tensor]:
 
 
 def _known(numbers: Any, token: str, kind: str) -> int:
-    """The id of a user's or an item's name; a DataError with the nearest name."""
+    """Return the id of a user's or an item's name.
+
+    Raises:
+        DataError: there is none; it names the nearest.
+    """
     number = numbers.get(token)
     if not number:  # 0 is the padding
         others = [name for name in numbers if name != "[PAD]"]

@@ -1,6 +1,6 @@
 """How this package draws: one look, and one way to save a picture as a small PNG.
 
-Equal runs give equal files. A picture's words stand in the file as its description, for those who
+Equal runs give equal files. A picture's words are in the file as its description, for those who
 search or cannot see it.
 """
 
@@ -18,7 +18,7 @@ DOTS_PER_INCH = 100
 
 
 def need_matplotlib() -> None:
-    """A ConfigError that says what to install where matplotlib is missing."""
+    """Check that matplotlib is there; a ConfigError says what to install where it is not."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
@@ -44,7 +44,7 @@ def look() -> Iterator[None]:
 
 
 def new_figure(width: float, height: float) -> Any:
-    """A matplotlib figure of `width` x `height` inches that finds room for its labels."""
+    """Return a matplotlib figure of `width` x `height` inches that finds room for its labels."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -25,7 +25,7 @@ def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """The same in Markdown; a bar inside a cell is escaped."""
+    """Write a table in Markdown, with a header and rows; a bar inside a cell is escaped."""
     lines = [header, ["---"] + ["---:"] * (len(header) - 1), *rows]
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
@@ -35,12 +35,12 @@ def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 def results_table(
     results: Sequence[Mapping], metrics: Sequence[str] = ("recall@10", "ndcg@10", "mrr@10")
 ) -> str:
-    """One line for each result.json: the test metrics, the number of parameters and the seconds of
-    training.
+    """Write a table with one line for each result.json.
+
+    It has the test metrics, the number of parameters and the seconds of training.
 
     Only runs of one data set under one protocol, tested on the same cases, are comparable: the
-        table says which, and
-    refuses to mix them.
+    table says which, and refuses to mix them.
 
     Raises:
         DataError: two results are not comparable.

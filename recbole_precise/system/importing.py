@@ -1,6 +1,6 @@
 """Do something the moment another module is imported, without importing it first.
 
-RecBole takes seconds to import. Its mends and our registrations therefore wait until the module
+RecBole takes seconds to import. Its fixes and our registrations therefore wait until the module
 that they concern is asked for; a module that is already there is treated at once.
 """
 
@@ -89,7 +89,7 @@ def after_import(name: str, call: After) -> None:
 def load_target(target: str) -> Any:
     """Import what 'module:name' names, at the moment when it is needed.
 
-    This is how what stands low reaches what stands high or is slow to import: models by name, and
+    This is how a low layer reaches what is in a high one or is slow to import: models by name, and
     hooks that wait for RecBole.
     """
     module, name = target.split(":")

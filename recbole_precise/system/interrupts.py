@@ -29,7 +29,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal told this process to end.
+    """A signal asked this process to end.
 
     Attributes:
         signum: the signal.
@@ -113,7 +113,7 @@ def end_with(parent: int) -> None:
 
     At once where it is dead already.
 
-    Linux tells; elsewhere a thread looks who the parent is.
+    Linux signals it; elsewhere a thread looks who the parent is.
 
     Args:
         parent: number of the process that started this one.

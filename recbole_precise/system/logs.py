@@ -63,7 +63,7 @@ class _LogFile(logging.FileHandler):
 
 
 def on_a_terminal() -> bool:
-    """Tell whether somebody watches stderr: a terminal or a notebook.
+    """Return whether somebody watches stderr: a terminal or a notebook.
 
     Who watches wants colours and progress bars.
     """

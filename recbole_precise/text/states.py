@@ -17,7 +17,7 @@ class TokenStates:
     """The last hidden states of N texts, one after the other without padding.
 
     Attributes:
-        states: float16 [total_tokens, hidden]; a memory map of the cache when the texts stand there
+        states: float16 [total_tokens, hidden]; a memory map of the cache when the texts are there
             in this order.
         token_ids: int32 [total_tokens], the encoder's vocabulary ids.
         offsets: int64 [N + 1]; text i owns the rows offsets[i] .. offsets[i + 1] - 1, none when it
@@ -64,11 +64,12 @@ class TokenStates:
 
     @cached_property
     def offsets(self) -> np.ndarray:
+        """Return where the tokens of each text begin and end."""
         return np.concatenate(([0], np.cumsum(self.lengths)))
 
     @cached_property
     def states(self) -> np.ndarray:
-        """Copied into memory only when the texts do not stand in the store one after the other."""
+        """Copied into memory only when the texts are not in the store one after the other."""
         return (
             self._store[self._span]
             if self._span is not None
@@ -77,6 +78,7 @@ class TokenStates:
 
     @cached_property
     def token_ids(self) -> np.ndarray:
+        """Return the ids of the tokens of all texts."""
         return (
             self._store_ids[self._span]
             if self._span is not None
@@ -140,7 +142,7 @@ class TokenStates:
     def without_special(self) -> TokenStates:
         """Return the same texts without the tokens `special_token_ids`.
 
-        Nothing is copied when these stand at the ends.
+        Nothing is copied when these are at the ends.
         """
         keep = ~np.isin(self.token_ids, self.special_token_ids)
         before = np.concatenate(([0], np.cumsum(keep)))

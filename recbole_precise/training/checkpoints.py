@@ -152,7 +152,7 @@ class Checkpoints:
     # --- Read ---------------------------------------------------------------------------------
 
     def read(self) -> dict[str, Any] | None:
-        """The parts of the newest good checkpoint, None where there is none yet."""
+        """Read the parts of the newest good checkpoint, None where there is none yet."""
         logger = getLogger()
         parts = self._processes.first_does(
             lambda: self.folder.load_checkpoint(self.identity, logger.warning)
@@ -164,7 +164,7 @@ class Checkpoints:
         return parts
 
     def read_best(self, parts: Mapping[str, Any]) -> Best | None:
-        """The best weights in the parts of a checkpoint."""
+        """Read the best weights in the parts of a checkpoint."""
         best = parts.get("best")
         if best is None:
             return None
@@ -172,7 +172,7 @@ class Checkpoints:
         return Best(best["weights"], best["other"], ranks, written=True)
 
     def read_own(self, training: Mapping[str, Any]) -> dict[str, Any]:
-        """What a checkpoint holds for this process alone.
+        """Read what a checkpoint holds for this process alone.
 
         Those of one process once held it among the rest.
         """
@@ -181,5 +181,5 @@ class Checkpoints:
         return {"rng": training["rng"], "loss": training["progress"]["loss"]}
 
     def read_finished(self) -> dict[str, Any] | None:
-        """The state of a finished training in the directory, None where there is none."""
+        """Read the state of a finished training in the directory, None where there is none."""
         return self._processes.first_does(lambda: self.folder.load_finished(self.identity))

@@ -1,5 +1,6 @@
-"""The cold report of a trained model: its ranking of held-out items, beside chance and what texts
-alone say (docs/cold-items.md).
+"""Report how a trained model ranks held-out items (docs/cold-items.md).
+
+The ranking is beside chance and what texts alone give.
 """
 
 from __future__ import annotations
@@ -54,12 +55,13 @@ class ColdSettings:
 def cold_ranks(
     model: Any, train_set: Any, test_set: Any, settings: ColdSettings
 ) -> dict[str, dict[str, ColdRanks]]:
-    """Ranks among the held-out items: protocol -> name -> ranks; the names are the model's,
-    TextLast and TextMean.
+    """Rank the held-out items: protocol -> name -> ranks.
+
+    The names are the model's, TextLast and TextMean.
 
     Protocols: `events`, every user's first event on each held-out item, with the kept items before
         it as history; `test`, the
-    test rows whose target is held out, with RecBole's histories, in which held-out items may stand.
+    test rows whose target is held out, with RecBole's histories, in which held-out items may be.
     """
     store = test_set.store
     field = test_set.iid_field
@@ -89,8 +91,10 @@ def cold_ranks(
 def cold_report(
     found: dict[str, dict[str, ColdRanks]], held_out: int, *, n_resamples: int = 2000
 ) -> dict[str, Any]:
-    """What result.json tells of `cold_ranks`: per protocol the metrics with intervals, and the
-    model against chance and the text floors.
+    """Return what result.json holds of `cold_ranks`.
+
+    For each protocol there are the metrics with intervals, and the model against chance and the
+    text floors.
     """
     report: dict[str, Any] = {"held_out_items": held_out}
     for protocol, ranks in found.items():
@@ -110,8 +114,10 @@ def cold_report(
 
 
 def write_cold_ranks(path: Path, found: dict[str, dict[str, ColdRanks]], dataset: Any) -> None:
-    """Write `<protocol>/<name>/ahead`, `tied`, `candidates`, and `<protocol>/user` and `item` as
-    tokens.
+    """Write the ranks as arrays of one file, with users and items as tokens.
+
+    The arrays are `<protocol>/<name>/ahead`, `tied` and `candidates`, and `<protocol>/user` and
+    `item`.
     """
     users, items = (
         np.asarray(dataset.field2id_token[field], dtype=str)
@@ -134,14 +140,14 @@ def write_cold_ranks(path: Path, found: dict[str, dict[str, ColdRanks]], dataset
 
 
 def read_cold_ranks(path: str | os.PathLike, protocol: str, name: str) -> ColdRanks:
-    """The ranks of a name under a protocol, by token, from a cold.npz."""
+    """Read the ranks of a name under a protocol, by token, from a cold.npz."""
     with np.load(path, allow_pickle=False) as arrays:
         parts = (arrays[f"{protocol}/{name}/{part}"] for part in ("ahead", "tied", "candidates"))
         return ColdRanks(arrays[f"{protocol}/user"], arrays[f"{protocol}/item"], *parts)
 
 
 def _test_cases(test_set: Any, held: np.ndarray, length: int) -> ColdCases:
-    """The test rows with a held-out target, with RecBole's histories."""
+    """Return the test rows with a held-out target, with RecBole's histories."""
     store = test_set.store
     field = test_set.iid_field
     end = test_set.inter_feat.interaction.end
@@ -160,7 +166,7 @@ def _test_cases(test_set: Any, held: np.ndarray, length: int) -> ColdCases:
 def batch_of(
     dataset: Any, history: np.ndarray, user: np.ndarray, device: torch.device
 ) -> dict[str, torch.Tensor]:
-    """What a sequential model reads of histories, by RecBole's field names.
+    """Return what a sequential model reads of histories, by RecBole's field names.
 
     Args:
         history: int64 `[batch, length]`, events of the dataset's store, padded on the right with
@@ -222,7 +228,7 @@ def _floor_scorer(
 
 
 def _text_floors(dataset: Any) -> dict[str, TextLikeness]:
-    """None where the data set says nothing of texts."""
+    """None where the data set has no texts."""
     try:
         vectors = dataset.token_states().pooled()
     except (TextError, ConfigError):

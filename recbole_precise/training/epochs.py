@@ -22,7 +22,7 @@ LossFunction = Callable[[Any], Any]
 
 
 def move_to(device: torch.device) -> Callable[[Any], Any]:
-    """A function that puts a batch on `device`."""
+    """Return a function that puts a batch on `device`."""
     return lambda batch: batch.to(device)
 
 
@@ -89,7 +89,7 @@ class EpochRunner:
         return self._stepper
 
     def scaler_state(self) -> dict[str, Any] | None:
-        """The state of fp16's loss scaling, None without one."""
+        """Return the state of fp16's loss scaling, None without one."""
         return None if self._stepper is None else self._stepper.scaler_state()
 
     def run(
@@ -112,7 +112,7 @@ class EpochRunner:
             loader: of the training batches.
             epoch: its number, for messages and for the order of the rows.
             loss_function: batch -> loss, or a tuple of the parts of the loss.
-            progress: where the epoch stands, which the steps update; None always begins it.
+            progress: the state of the epoch, which the steps update; None always begins it.
             restore_draws: called where the epoch continues, once the loader is at its place.
             after_step: called after each step that `progress` knows, with the sum of losses.
             show_progress: show a bar.

@@ -1,5 +1,6 @@
-"""TensorBoard events in the run directory, and nowhere when they are not wanted or cannot be
-written.
+"""Write TensorBoard events in the run directory.
+
+Nothing is written when they are not wanted or cannot be written.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from typing import Any
 
 
 class EventWriter:
-    """A SummaryWriter that makes its file when the first value comes, and whose full disk is a
-    warning: results are elsewhere.
+    """A SummaryWriter that makes its file when the first value comes.
+
+    A full disk is a warning: results are elsewhere.
 
     Args:
         folder: where the events go; None writes none. Nothing is written before `open` either.
@@ -90,8 +92,9 @@ class EventWriter:
 
 @functools.cache
 def _keep_faults_quiet() -> None:
-    """TensorBoard's thread raises what the disk refuses: printed as a stack trace, beside the same
-    error for the caller.
+    """Print no stack trace when the disk refuses TensorBoard's events.
+
+    TensorBoard's thread raises that error, which the caller gets, too.
     """
     from tensorboard.summary.writer import event_file_writer
 

@@ -1,5 +1,6 @@
-"""Exact ranks of a split's rows under any model, in the order of the dataset and through the
-loader's transform.
+"""Rank a split's rows exactly under any model.
+
+The order is that of the dataset, and the loader's transform is applied.
 """
 
 from __future__ import annotations
@@ -129,8 +130,9 @@ def rank_split(
     rows: int | None = None,
     shown: ShownItems | None = None,
 ) -> Ranks:
-    """Rank the target of every row of a full-sort loader of a sequential dataset, ours or
-    RecBole's.
+    """Rank the target of every row of a full-sort loader of a sequential dataset.
+
+    The dataset is ours or RecBole's.
 
     Args:
         loader: RecBole's; its dataset, fields and transform are used, its batches are not.
@@ -202,8 +204,9 @@ def score_by_pairs(model: Any, item_features: Any, n_items: int) -> Callable[[An
 
 
 def rates_pairs(model: Any, base: Any) -> bool:
-    """Whether a model rates one item at a time, with no scores for all items but those of
-    `base`.
+    """Return whether a model rates one item at a time.
+
+    Then it has no scores for all items but those of `base`.
     """
     own = type(model).full_sort_predict
     return own is base.full_sort_predict and not hasattr(model, "user_vectors")
@@ -239,7 +242,7 @@ def rows_of_recboles_batch(loader: Any, n_items: int, full: bool, by_pairs: bool
 def recboles_batches(
     loader: Any, rows: int, seed: int, progress: Callable[[int], object] | None = None
 ) -> Iterator[Any]:
-    """The batches of RecBole's loader of an evaluated split.
+    """Yield the batches of RecBole's loader of an evaluated split.
 
     Args:
         rows: of a batch (or users).

@@ -53,14 +53,14 @@ class BuildOptimizer(Protocol):
     def __call__(
         self, *, params: Any, learning_rate: float, weight_decay: float
     ) -> torch.optim.Optimizer:
-        """An optimizer over parameters, or over groups of them."""
+        """Return an optimizer over parameters, or over groups of them."""
 
 
 class TrainEpoch(Protocol):
     """Trains one epoch."""
 
     def __call__(self, loader: Any, epoch: int, *, show_progress: bool) -> Loss:
-        """The sum of the losses of the epoch."""
+        """Return the sum of the losses of the epoch."""
 
 
 @dataclass
@@ -316,7 +316,7 @@ class TrainingLoop:
         load_into(self._model, start, "the phase before")
 
     def _rate_factor(self, phase: Phase) -> Callable[[int, int], float] | None:
-        """The schedule of the learning rate; None where every step has the same rate."""
+        """Return the schedule of the learning rate; None where every step has the same rate."""
         schedule = self._settings.lr_schedule
         warmup = self._settings.warmup_steps
         if schedule == "constant" and not warmup:
@@ -628,7 +628,7 @@ class TrainingLoop:
 
 
 def other_parameter(model: Any) -> dict[str, Any]:
-    """What RecBole's models keep beside their weights.
+    """Return what RecBole's models keep beside their weights.
 
     Modules among it are in the state_dict already.
     """

@@ -12,8 +12,9 @@ _AHEAD = 64 * 2**20  # bytes asked of the system at a time
 
 @functools.cache
 def keep_freed_memory() -> bool:
-    """Let this process keep the memory that it frees, for its next allocation; returns whether the
-    C library can.
+    """Let this process keep the memory that it frees, for its next allocation.
+
+    Returns whether the C library can.
 
     By default glibc gives every large block back to the system, and the system hands it out again
     page by page, filled with zeros: a transformer's step of a few thousand rows then spends as long

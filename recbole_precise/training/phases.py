@@ -1,5 +1,6 @@
-"""What a model is trained on, for how long and starting from what: a model returns its phases, the
-trainer runs them.
+"""Describe what a model is trained on, for how long and from what beginning.
+
+A model returns its phases, the trainer runs them.
 """
 
 from __future__ import annotations
@@ -65,8 +66,9 @@ class Phase:
 
 
 def freeze_for(phase: Phase, model: nn.Module, trainable: Mapping[str, bool]) -> list[nn.Parameter]:
-    """Set `requires_grad` of every parameter for `phase` and return those that it trains, in the
-    model's order.
+    """Set `requires_grad` of every parameter for `phase` and return those that it trains.
+
+    They are in the model's order.
 
     Args:
         trainable: parameter name -> whether the model itself wants it trained; what it froze stays
@@ -97,8 +99,9 @@ def freeze_for(phase: Phase, model: nn.Module, trainable: Mapping[str, bool]) ->
 def rate_groups(
     phase: Phase, model: nn.Module, trained: list[nn.Parameter], learning_rate: float
 ) -> list[Any]:
-    """What the optimizer gets: the trained parameters, in groups with rates of their own where the
-    phase asks for it.
+    """Return what the optimizer gets: the trained parameters.
+
+    They are in groups with rates of their own where the phase asks for it.
 
     Raises ConfigError when a pattern of `rate_factors` names no trained parameter.
     """

@@ -1,7 +1,8 @@
-"""The processes that train one model together, by torch.distributed alone; with one process every
-call is a plain value.
+"""Connect the processes that train one model together, by torch.distributed alone.
 
-What a clock, a file or a floating-point sum decides is decided in process 0 and told to all, so
+With one process every call is a plain value.
+
+What a clock, a file or a floating-point sum decides is decided in process 0 and sent to all, so
 that no two of them ever take different turns. Numbers of a step go through the group that RecBole's
 launch made (NCCL on GPUs); Python values go through a gloo group of their own, which needs no GPU
 memory.
@@ -30,7 +31,7 @@ _PATIENCE = timedelta(days=7)
 
 @dataclass(frozen=True)
 class Processes:
-    """This process among those of the run.
+    """The position of this process among those of the run.
 
     Attributes:
         rank: 0 .. count - 1, over all machines; 0 writes the files.
@@ -53,6 +54,7 @@ class Processes:
 
     @property
     def first(self) -> bool:
+        """Return whether this is process 0."""
         return self.rank == 0
 
     def agree(self, value: _Value) -> _Value:
@@ -64,7 +66,7 @@ class Processes:
         return box[0]
 
     def first_does(self, work: Callable[[], _Value]) -> _Value:
-        """What `work()` gives in process 0 alone, in every process.
+        """Return what `work()` gives in process 0 alone, in every process.
 
         A UserError there is one everywhere.
         """
@@ -82,7 +84,7 @@ class Processes:
         return value
 
     def gather(self, value: _Value) -> list[_Value]:
-        """The values of all processes in the order of their ranks, in every process."""
+        """Return the values of all processes in the order of their ranks, in every process."""
         if self.count == 1:
             return [value]
         values: list[Any] = [None] * self.count
@@ -110,7 +112,7 @@ class Processes:
         return means if isinstance(losses, tuple) else means[0]
 
     def join(self, model: nn.Module, device: torch.device) -> nn.Module:
-        """A model as all processes train it together, with the weights of process 0.
+        """Return a model as all processes train it together, with the weights of process 0.
 
         Each process built it with a seed of its own. On GPUs, batch normalisation is over the
         batches of all.
@@ -142,7 +144,7 @@ class Processes:
 
 @functools.lru_cache(maxsize=1)
 def _values(world: Any) -> Any:
-    """A gloo group over all processes of `world`, for Python values."""
+    """Return a gloo group over all processes of `world`, for Python values."""
     return distributed.new_group(backend="gloo", timeout=_PATIENCE)
 
 
@@ -154,8 +156,9 @@ def leave() -> None:
 
 
 class _Call(nn.Module):
-    """A model whose forward is any function of it: DistributedDataParallel averages gradients of
-    its own forward alone.
+    """A model whose forward is any function of it.
+
+    DistributedDataParallel averages gradients of its own forward alone.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -167,8 +170,9 @@ class _Call(nn.Module):
 
 
 def averaged(model: nn.Module, processes: Processes) -> Callable[[Any, Any], Any]:
-    """`call(loss_function, batch)`: the loss function of `model`, whose gradients `backward`
-    averages over the processes.
+    """Return `call(loss_function, batch)`: the loss function of `model`.
+
+    Its gradients are averaged over the processes by `backward`.
 
     It holds for the parameters that are trained now: another phase needs another one.
     """
@@ -189,8 +193,9 @@ def averaged(model: nn.Module, processes: Processes) -> Callable[[Any, Any], Any
 
 
 class RareQuestion:
-    """Asks process 0 a question about the clock seldom enough that asking costs nothing beside the
-    steps between.
+    """A question that process 0 answers about the clock.
+
+    It is asked seldom enough that asking costs nothing beside the steps between.
 
     After a yes it asks after 1, 2, 4, ... steps, and every `longest` steps at last. In one process
     it asks each time.

@@ -1,5 +1,6 @@
-"""Where a training stands: everything between two batches that the next one depends on, beside
-weights and randomness.
+"""The state of a training.
+
+It is everything between two batches that the next one depends on, beside weights and randomness.
 """
 
 from __future__ import annotations
@@ -64,8 +65,10 @@ class Progress:
         return cls(**{key: value for key, value in state.items() if key in known})
 
     def curve(self) -> list[dict[str, Any]]:
-        """One record per epoch for result.json: number, phase, summed training loss, validation
-        metrics (None without), and the seconds of training and validation since the beginning.
+        """Return one record per epoch for result.json.
+
+        It has number, phase, summed training loss, validation metrics (None without), and the
+        seconds of training and validation since the beginning.
         """
         records = []
         spent = 0.0
@@ -90,7 +93,7 @@ class Progress:
         self.phase_seconds += seconds
 
     def next_epoch(self) -> None:
-        """The epoch under way is done, its evaluation too."""
+        """End the epoch under way; its evaluation is done, too."""
         self.epoch += 1
         self.batch = 0
         self.loss = None
@@ -98,7 +101,7 @@ class Progress:
         self.epoch_generator = None
 
     def next_phase(self, name: str, last: bool) -> None:
-        """The phase under way is done: record it and, unless it was the last, forget its best."""
+        """End the phase under way: record it and, unless it was the last, forget its best."""
         best = None if self.best_epoch is None else self.best_epoch - self.phase_start
         self.phases.append(
             {

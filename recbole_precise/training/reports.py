@@ -20,10 +20,13 @@ class Reports(Protocol):
     """Receives what happens in a training: for a log, for TensorBoard, for a progress bar."""
 
     def begin(self, resumed_epoch: int | None) -> None:
-        """Called before the first phase; `resumed_epoch` is that of a checkpoint, or None."""
+        """Report that training begins; called before the first phase.
+
+        `resumed_epoch` is that of a checkpoint, or None.
+        """
 
     def epoch(self, epoch: int, seconds: float, loss: Loss, verbose: bool) -> None:
-        """Called after each epoch with the sum of its losses."""
+        """Report an epoch with the sum of its losses; called after each."""
 
     def validation(
         self,
@@ -34,16 +37,19 @@ class Reports(Protocol):
         number: int,
         verbose: bool,
     ) -> None:
-        """Called after each validation; `number` counts them from 0."""
+        """Report a validation; called after each.
+
+        `number` counts them from 0.
+        """
 
     def finished(self, best_score: float) -> None:
-        """Called when the weights of the finished training are saved."""
+        """Report the end of training; called when its best weights are saved."""
 
     def end(self) -> None:
-        """Called at the end, also of a training that fails."""
+        """Clean up at the end, also of a training that fails."""
 
     def bar(self, epoch: int, total: int, done: int) -> AbstractContextManager[Bar]:
-        """A progress bar that begins at the batch `done` of `total`."""
+        """Return a progress bar that begins at the batch `done` of `total`."""
 
 
 class _NoBar:
@@ -78,5 +84,5 @@ class Silence:
         """Report nothing."""
 
     def bar(self, epoch: int, total: int, done: int) -> AbstractContextManager[Any]:
-        """A bar that shows nothing."""
+        """Return a bar that shows nothing."""
         return nullcontext(_NoBar())

@@ -1,5 +1,6 @@
-"""Learning rate over a phase, as a function of the step alone: nothing to save, nothing to lose on
-resume.
+"""Compute the learning rate over a phase from the step alone.
+
+There is nothing to save, and nothing to lose on resume.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ SCHEDULES = ("constant", "cosine", "linear")
 def learning_rate_factor(
     schedule: str, step: int, total_steps: int, warmup_steps: int = 0
 ) -> float:
-    """What the phase's learning rate is multiplied by at `step` (counted from 0).
+    """Return what multiplies the phase's learning rate at `step` (counted from 0).
 
     Args:
         schedule: `constant`; `cosine` or `linear`: from 1 down to 0 at `total_steps`.

@@ -1,5 +1,6 @@
-"""The inside of a training step: autocast, loss scaling, clipping, and the sum of losses without
-waiting for the device.
+"""The inside of a training step.
+
+Autocast, loss scaling, clipping, and the sum of losses without waiting for the device.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ class Stepper:
             self.scaler.load_state_dict(dict(state))
 
     def scaler_state(self) -> dict[str, Any] | None:
-        """The scaler's state for a checkpoint, None without one."""
+        """Return the scaler's state for a checkpoint, None without one."""
         return None if self.scaler is None else self.scaler.state_dict()
 
 
@@ -95,7 +96,7 @@ class LossSum:
 
     Args:
         device: of the losses.
-        about: where training stands, for the message when a loss is NaN.
+        about: the state of training, for the message when a loss is NaN.
         parts: sums to go on with, from `state()`.
     """
 
@@ -143,7 +144,7 @@ class LossSum:
             )
 
     def total(self) -> float | tuple[float, ...] | None:
-        """The sum over the epoch, one for each part of the loss where the model gives several.
+        """Return the sum over the epoch, one for each part of the loss where there are several.
 
         None before any step.
         """
@@ -168,8 +169,9 @@ def grad_scaler(device: torch.device) -> Any:
 
 
 class EarlyStopping:
-    """RecBole's rule: a tie is an improvement, and training stops at more than `patience`
-    evaluations without one.
+    """RecBole's rule of early stopping.
+
+    A tie is an improvement, and training stops at more than `patience` evaluations without one.
     """
 
     def __init__(self, patience: int, bigger: bool = True) -> None:

@@ -1,5 +1,6 @@
-"""The loaders of a phase: the same split under another view of the data, or with another kind of
-training rows.
+"""Make the loaders of a phase.
+
+They give the same split under another view of the data, or with another kind of training rows.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def _view(part: Any, scene_view: str | None, train_rows: str | None, phase: str)
 
 
 def _loader(like: Any, part: Any, batch_size: int | None) -> Any:
-    """A loader of RecBole's kind over `part`, with a generator of its own."""
+    """Return a loader of RecBole's kind over `part`, with a generator of its own."""
     config = (
         like.config if batch_size is None else _changed(like.config, train_batch_size=batch_size)
     )
@@ -60,12 +61,12 @@ def _changed(config: Any, **settings: Any) -> Any:
 
 
 def begin_epoch(loader: Any, epoch: int, generator: Any) -> None:
-    """Put a training loader of RecBole's at the beginning of an epoch: windows shifted anew, rows
-    in the epoch's order.
+    """Put a training loader of RecBole's at the beginning of an epoch.
+
+    Windows are shifted again, and rows are in the epoch's order.
 
     Args:
-        generator: of the loader; it stands at the same place in every process, and so do the
-            windows.
+        generator: of the loader; it is at the same place in every process, and so are the windows.
     """
     load_in_order(loader)
     # The list of row numbers that RecBole's loader draws from; `loader.dataset` is another thing.

@@ -70,7 +70,7 @@ def warm_start(model: Any, run_dir: str | Path, catalogue: str) -> WarmStart:
 
     Raises CheckpointError when there is no finished run, when it has other items or read them with
     another text encoder, when a shared tensor has another shape, or when nothing is shared. A model
-    may name tensors that the run never trained, which begin anew where their shapes differ
+    may name tensors that the run never trained, which begin again where their shapes differ
     (`untrained_in(weights)`).
     """
     run = find_run(run_dir)

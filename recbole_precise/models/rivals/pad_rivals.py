@@ -3,7 +3,7 @@
 One expert alone, or PAD's phases with other settings.
 
 How PAD's authors ran them is said in a few words only (arXiv 2412.04107, Sec. 4.1); what is a
-choice of ours stands in properties/model/<Model>.yaml and docs/methods.md 10.
+choice of ours is in properties/model/<Model>.yaml and docs/methods.md 10.
 """
 
 from __future__ import annotations

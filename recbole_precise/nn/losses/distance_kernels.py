@@ -167,7 +167,7 @@ def _tiles(
     The columns are all rows from the tile's first on.
 
     Every unordered pair is met once, with twice its weight, except in the square at a tile's left,
-    where both orders stand. No tile has rows of both x and y.
+    where both orders are. No tile has rows of both x and y.
     """
     bounds = {0: n, n: n_rows}
     for begin, end in bounds.items():

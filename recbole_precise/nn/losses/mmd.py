@@ -51,7 +51,7 @@ class MultiKernelMMD(nn.Module):
     * `biased`: means over all pairs, a row with itself included; never negative.
     * `unbiased`: a row with itself left out of the means within x and within y.
     * `linear`: mean over i of k(x_i, x_i+1) + k(y_i, y_i+1) - k(x_i, y_i+1) - k(x_i+1, y_i), the
-      last row followed by the first; O(n) time. It trusts that rows stand in random order.
+      last row followed by the first; O(n) time. It trusts that rows are in random order.
     * `author`: `unbiased` plus 2 / (n - 1), the released code's form: same gradients, and no
       calibrated value.
 
@@ -115,6 +115,7 @@ class MultiKernelMMD(nn.Module):
         self.tile_bytes = tile_bytes
 
     def extra_repr(self) -> str:
+        """Return the settings, for the printed form of the module."""
         return (
             f"kernels={self.kernels}, estimator={self.estimator!r}, "
             f"bandwidth={self.bandwidth!r}, multipliers={self.multipliers}"
@@ -245,7 +246,7 @@ def _directions(rows: Tensor) -> Tensor:
 
 
 def _distances(a: Tensor, b: Tensor, distance: str) -> Tensor:
-    """`[n]` of rows that stand beside each other."""
+    """`[n]` of rows that are beside each other."""
     return (a - b).square().sum(1) if distance == EUCLIDEAN_SQUARED else (a - b).abs().sum(1)
 
 

@@ -25,7 +25,7 @@ def recbole_folder() -> Path:
 
 
 def folder_of(settings: Mapping[str, Any], dataset: str) -> Path:
-    """The folder of a data set's atomic files.
+    """Return the folder of a data set's atomic files.
 
     RecBole reads ml-100k from its own, whatever data_path says.
     """
@@ -35,7 +35,10 @@ def folder_of(settings: Mapping[str, Any], dataset: str) -> Path:
 
 
 def file_of(settings: Mapping[str, Any], dataset: str, suffix: str) -> Path:
-    """The file of a suffix; of data that was split beforehand the first of its `.inter` files."""
+    """Return the file of a suffix.
+
+    Of data that was split beforehand it is the first of its `.inter` files.
+    """
     parts = settings.get("benchmark_filename")
     first = (
         f".{parts[0]}" if suffix == "inter" and isinstance(parts, (list, tuple)) and parts else ""
@@ -44,7 +47,7 @@ def file_of(settings: Mapping[str, Any], dataset: str, suffix: str) -> Path:
 
 
 def suffixes_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """The suffixes of the files that a run may read."""
+    """Return the suffixes of the files that a run may read."""
     more = settings.get("additional_feat_suffix") or ()
     return (*FILES, *([more] if isinstance(more, str) else more))
 

@@ -1,5 +1,6 @@
-"""Whether what a user asked for is heeded: by the model, by RecBole's transforms and optimizers,
-and by this machine.
+"""Check that what a user asked for takes effect.
+
+It depends on the model, on RecBole's transforms and optimizers, and on this machine.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ def check_heeded(
 
 
 def situation_of(settings: Mapping[str, Any], entry: Entry, model_class: type) -> Situation:
-    """What decides which keys a model reads."""
+    """Return what decides which keys a model reads."""
     reads = set(keys_of_model(entry, model_class))
     if not entry.ours and "get_preload_weight" in source_of(model_class):
         reads.add("get_preload_weight")
@@ -82,8 +83,9 @@ def situation_of(settings: Mapping[str, Any], entry: Entry, model_class: type) -
 
 
 def _is_labelled(settings: Mapping[str, Any], entry: Entry, model_class: type) -> bool:
-    """Whether a model learns from the labels of the data's own rows: no negatives are drawn, and no
-    pairs compared.
+    """Return whether a model learns from the labels of the data's own rows.
+
+    Then no negatives are drawn, and no pairs compared.
     """
     sampling = settings.get("train_neg_sample_args") or {}
     if sampling.get("distribution") not in (None, "none", "None"):
@@ -107,7 +109,7 @@ _TRANSFORMS = {
 
 
 def _check_transform(situation: Situation, where: Callable[[str], str]) -> None:
-    """The columns that a transform adds to a batch are those that the model reads."""
+    """Check that the model reads the columns that a transform adds to a batch."""
     chosen, named = (
         situation["transform"],
         f"transform: {situation['transform']} ({where('transform')})",

@@ -1,5 +1,6 @@
-"""Which keys a model reads: those of its YAML file, and for a model of RecBole those that its
-source names.
+"""Find the keys that a model reads.
+
+They are those of its YAML file, and for a model of RecBole those that its source names.
 """
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ def keys_of_model(entry: Entry, model_class: type) -> dict[str, Any]:
 
 @functools.cache
 def source_of(model_class: type) -> str:
-    """The source of the modules that a model class and its base classes are written in, torch's
-    left out.
+    """Return the source of the modules that a model class and its base classes are written in.
+
+    The modules of torch are left out.
     """
     sources = []
     for cls in model_class.__mro__:

@@ -23,8 +23,9 @@ BUNDLED = "ml-100k"  # RecBole carries it and reads it from its own folder, what
 
 
 def data_sets_in(folder: Path) -> list[str]:
-    """Names of the data sets in a folder: its folders that hold an .inter file of their
-    own name.
+    """Return the names of the data sets in a folder.
+
+    They are its folders that hold an .inter file of their own name.
     """
     if not folder.is_dir():
         return []
@@ -68,8 +69,9 @@ def check_dataset_exists(dataset: str, given: Mapping[str, Any]) -> None:
 
 
 def check_additional_files(settings: Mapping[str, Any], model: str) -> None:
-    """Refuse a missing file of additional features, such as the entity vectors of GRU4RecKG and
-    KSR.
+    """Refuse a missing file of additional features.
+
+    GRU4RecKG and KSR, for example, need entity vectors.
     """
     for suffix in settings.get("additional_feat_suffix") or ():
         file = Path(settings["data_path"], f"{settings['dataset']}.{suffix}")
@@ -124,9 +126,7 @@ def _metric_names(settings) -> list[str]:
 
 
 def _metrics(settings, entry, model_class, given) -> None:
-    """Metrics exist, cut-offs are counts, and the metric of early stopping is among those
-    computed.
-    """
+    """Check that metrics exist, cut-offs are counts, and early stopping's metric is computed."""
     from recbole.evaluator import metric_types, metrics_dict
 
     known = {cls.__name__ for cls in metrics_dict.values()}
@@ -183,8 +183,9 @@ def _evaluator(settings, entry, model_class, given) -> None:
 
 
 def exact_ranks_suffice(settings: Mapping[str, Any]) -> bool:
-    """Whether everything asked for follows from the rank of one target per row among all items, and
-    from the top lists.
+    """Return whether exact ranks and the top lists give everything that is asked for.
+
+    The ranks are those of one target per row among all items.
     """
     modes = settings["eval_args"].get("mode", "full")
     whole = all(mode == "full" for mode in (modes.values() if isinstance(modes, dict) else [modes]))
@@ -214,7 +215,7 @@ _MODE = re.compile(r"full|labeled|(uni|pop)[1-9]\d{0,5}")
 
 
 def _eval_args(settings, entry, model_class, given) -> None:
-    """The split is one of RecBole's, and sequences are split in order of time."""
+    """Check that the split is one of RecBole's, and that sequences are split in order of time."""
     args = settings["eval_args"]
     for key in args:
         if key not in _EVAL_ARGS:
@@ -390,7 +391,7 @@ def _normalisation(settings, entry, model_class, given) -> None:
 
 
 def _columns(settings, entry, model_class, given) -> None:
-    """A sequence needs its user, item and time columns."""
+    """Check that a sequence has its user, item and time columns."""
     columns = (settings.get("load_col") or {}).get("inter")
     if (
         not _is_sequential(settings)
@@ -407,7 +408,7 @@ def _columns(settings, entry, model_class, given) -> None:
 
 
 def load_scene_columns(settings: dict[str, Any]) -> None:
-    """Add the columns that the scenes are told by to load_col, which a user need not repeat."""
+    """Add the columns that define the scenes to load_col, which a user need not repeat."""
     load = settings.get("load_col")
     if load and isinstance(load.get("inter"), (list, tuple)):
         read = columns_read(settings)
@@ -419,7 +420,7 @@ def load_scene_columns(settings: dict[str, Any]) -> None:
 
 
 def _scenes(settings, entry: Entry, model_class, given) -> None:
-    """Scenes can be told apart, and there is a target to view them from."""
+    """Check that scenes can be distinguished, and there is a target to view them from."""
     rules = columns_read(settings)  # which reads the rules
     target = settings.get("target_scene")
     if target is None:
@@ -468,8 +469,10 @@ def _holdout(settings, entry: Entry, model_class, given) -> None:
 
 
 def _pad(settings, entry: Entry, model_class, given) -> None:
-    """The backbone of PAD and its rivals exists, their width can be shared by the heads, and their
-    phases and experts can be trained.
+    """Check the settings of PAD and its rivals.
+
+    The backbone exists, its width can be shared by the heads, and the phases and experts can be
+    trained.
     """
     if not entry.ours or "backbone" not in settings:
         return
@@ -522,8 +525,9 @@ def _pad(settings, entry: Entry, model_class, given) -> None:
 
 
 def _text_form(settings, entry: Entry, model_class, given) -> None:
-    """The model can read texts in this form: trained token vectors are one for the towers of PAD
-    and its rivals, codes for the others.
+    """Check that the model can read texts in this form.
+
+    Trained token vectors are a form for the towers of PAD and its rivals, codes one for the others.
     """
     if not entry.ours or "text_form" not in settings:
         return
@@ -548,9 +552,7 @@ def _text_form(settings, entry: Entry, model_class, given) -> None:
 
 
 def _memory(settings, entry: Entry, model_class, given) -> None:
-    """The memory of transitions is not told of them twice, and its scores join a loss that can take
-    them.
-    """
+    """Check that transitions are not counted twice and that the loss can take the memory."""
     if not entry.ours or settings.get("transition_memory") is None:
         return
     if settings.get("neighbour_transitions"):
@@ -574,7 +576,7 @@ def reads_text_vectors(settings: Mapping[str, Any]) -> bool:
 
 
 def _text_tuning(settings, entry: Entry, model_class, given) -> None:
-    """There are text vectors to tune, and how they are tuned is not told for nothing."""
+    """Check that there are text vectors to tune where settings say how to tune them."""
     if not entry.ours or "text_tuning" not in settings:
         return
     if settings["text_tuning"] in (None, "none"):

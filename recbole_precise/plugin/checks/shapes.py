@@ -1,6 +1,4 @@
-"""What stands inside the settings that are lists and mappings: names, types and bounds of every
-part.
-"""
+"""Check settings that are lists and mappings: names, types and bounds of every part."""
 
 from __future__ import annotations
 
@@ -59,7 +57,7 @@ def check_shapes(given: Given) -> None:
 
 
 def _mapping_of(given: Given, key: str, parts: Mapping[str, Key]) -> Mapping[str, Any]:
-    """The mapping of a key with its parts checked; empty where the key is not set."""
+    """Return the mapping of a key with its parts checked; empty where the key is not set."""
     value = given.settings.get(key) or {}
     for name, part in value.items():
         if name not in parts:
@@ -116,7 +114,11 @@ def _negatives(given: Given) -> None:
 
 
 def _texts(given: Given, key: str, value: Any, what: str) -> list[str]:
-    """A list of names; a ConfigError for an empty list and for what is no name."""
+    """Return a list of names.
+
+    Raises:
+        ConfigError: the list is empty, or something in it is no name.
+    """
     if not isinstance(value, (list, tuple)) or not value:
         raise ConfigError(
             f"{key} ({given.where(key.split(':')[0])}) must be a list of {what}, not "
@@ -293,7 +295,7 @@ def _discretization(given: Given) -> None:
 
 
 def _lists(given: Given) -> None:
-    """Lists of names and of cut-offs."""
+    """Check lists of names and of cut-offs."""
     settings = given.settings
     fields = settings.get("sequence_fields")
     if isinstance(fields, (list, tuple)) and fields:

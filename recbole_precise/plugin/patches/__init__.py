@@ -1,10 +1,10 @@
-"""Lets RecBole 1.2.1 run on today's NumPy, pandas, torch, hyperopt and SciPy, and without ray or
-thop.
+"""Let RecBole 1.2.1 run on today's NumPy, pandas, torch, hyperopt and SciPy.
 
-RecBole's files stay as they are. Every mend is a `Patch` named after the breakage; `apply()`
-applies those that the versions at hand need, each at the moment when the module that it concerns is
-imported. Mends of pandas are in `compat.pandas`, those of what reads checkpoints in
-`compat.models_that_load`.
+It also runs without ray or thop.
+
+RecBole's files stay as they are. Every fix is a `Patch` named after the breakage; `apply()` applies
+those that the versions at hand need, each at the moment when the module that it concerns is
+imported. Fixes of pandas are in `pandas`, those of what reads checkpoints in `models_that_load`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ logger = logging.getLogger("recbole_precise")
 
 
 def version_of(package: str) -> tuple[int, ...]:
-    """The installed version of a distribution as numbers, `()` when it is absent: `(2, 13, 0)` for
-    torch 2.13.0+cpu.
+    """Return the installed version of a distribution as numbers, `()` when it is absent.
+
+    It is `(2, 13, 0)` for torch 2.13.0+cpu.
     """
     try:
         text = version(package)
@@ -47,8 +48,9 @@ def version_of(package: str) -> tuple[int, ...]:
 
 @dataclass(frozen=True)
 class Patch:
-    """One mend: `name` of the breakage, what it `mends`, whether it is `needed` here, and how to
-    `apply` it.
+    """One fix.
+
+    `name` of the breakage, what it `mends`, whether it is `needed` here, and how to `apply` it.
     """
 
     name: str

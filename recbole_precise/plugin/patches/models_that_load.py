@@ -115,7 +115,7 @@ def _name_teachers_only(module: Any) -> None:
 
 
 def _load_array(file: Any, *_arguments: Any, **_settings: Any) -> Any:
-    """Read a .npy file of numbers; RecBole would also unpickle what stands in it."""
+    """Read a .npy file of numbers; RecBole would also unpickle what is in it."""
     import numpy as np
 
     try:

@@ -1,5 +1,6 @@
-"""Two idioms of RecBole's dataset that pandas 2 warns of and that pandas 3 gave another meaning
-(see `compat`).
+"""Fix two idioms of RecBole's dataset (see `plugin.patches`).
+
+pandas 2 warns of them, and pandas 3 gave them another meaning.
 """
 
 from __future__ import annotations
@@ -111,9 +112,7 @@ def _with_agg_len(method):
 
 
 def mend_agg_len() -> None:
-    """Count the cells of sequence columns one by one in the methods of RecBole's datasets that
-    count them.
-    """
+    """Count the cells of sequence columns one by one in the methods of RecBole's datasets."""
 
     def mend(methods: dict[str, tuple[str, ...]], module: Any) -> None:
         for name, wanted in methods.items():

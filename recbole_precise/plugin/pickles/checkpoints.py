@@ -78,7 +78,7 @@ def _table() -> dict[tuple[str, str], Any]:
 
 
 class _Unpickler(PlainUnpickler):
-    """Reads plain data and RecBole's settings; no tensors, whose data stand outside of a pickle."""
+    """Reads plain data and RecBole's settings; no tensors, whose data are outside of a pickle."""
 
     def __init__(self, file: io.BufferedIOBase | io.BytesIO) -> None:
         super().__init__(file, _table())
@@ -184,8 +184,9 @@ def _damaged(path: Path, error: Exception) -> CheckpointError:
 
 
 def load_recbole_checkpoint(path: str | Path, trust_pickle: bool = False) -> dict[str, Any]:
-    """Return the contents of a .pth that RecBole's Trainer wrote, tensors on the CPU, its Config
-    fit for this machine.
+    """Return the contents of a .pth that RecBole's Trainer wrote.
+
+    Tensors are on the CPU, and its Config fits this machine.
 
     Without `trust_pickle` nothing in the file is run; a file that holds more than weights, plain
     values and RecBole's settings is refused.

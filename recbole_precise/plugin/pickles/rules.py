@@ -54,6 +54,7 @@ class Named(type):
     """Classes that a file names and no rule knows: they can be passed on, not called."""
 
     def __call__(cls, *_args: Any, **_kwargs: Any) -> Any:
+        """Refuse the call, naming what it would run."""
         raise RefusedError(f"it would run {cls.__module__}.{cls.__qualname__}")
 
 

@@ -1,7 +1,7 @@
 """Which (module, name) pairs a pickle of plain values may use, and what each of them builds.
 
 The names are those under which Python, NumPy and torch write such values. A rule takes its
-arguments apart and builds the value anew; it never passes on something that the file chose to a
+arguments apart and builds the value again; it never passes on something that the file chose to a
 function that could do more.
 """
 

@@ -1,5 +1,6 @@
-"""Whether a data set can support a claim about sequential recommenders: measures, each beside
-chance, and a plain verdict.
+"""Judge whether a data set can support a claim about sequential recommenders.
+
+The audit gives measures, each beside chance, and a plain verdict.
 
 `histories` holds the data as flat arrays, `load` reads them from atomic files; `describe`, `order`,
 `transitions` and `text` measure; `examine` sets every figure beside the same figure of random

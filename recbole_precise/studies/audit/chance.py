@@ -1,5 +1,7 @@
-"""How sure a figure is: intervals over users, what chance gives, and p-values that hold over
-several questions at once.
+"""Estimate how sure a figure is.
+
+There are intervals over users, what chance gives, and p-values that hold over several questions at
+once.
 """
 
 from __future__ import annotations
@@ -73,7 +75,7 @@ def per_user(
 
 
 def interval(value: float, parts: np.ndarray, n: int) -> Estimate:
-    """The estimate of a figure whose error is the sum of `parts [users]`."""
+    """Return the estimate of a figure whose error is the sum of `parts [users]`."""
     if n == 0 or math.isnan(value):
         return NOTHING
     users = int(np.count_nonzero(parts)) or 1
@@ -82,8 +84,10 @@ def interval(value: float, parts: np.ndarray, n: int) -> Estimate:
 
 
 def share(chosen: np.ndarray, owner: np.ndarray | None = None) -> Estimate:
-    """Share of cases, bool `[cases]`: Wilson's interval where each user (`owner [cases]`) has one,
-    else over users as in `mean`.
+    """Estimate a share of cases, bool `[cases]`.
+
+    The interval is Wilson's where each user (`owner [cases]`) has one case, else one over users as
+    in `mean`.
     """
     n = len(chosen)
     if n == 0:
@@ -95,8 +99,9 @@ def share(chosen: np.ndarray, owner: np.ndarray | None = None) -> Estimate:
 
 
 def mean(values: np.ndarray, owner: np.ndarray | None = None) -> Estimate:
-    """Mean of cases, float `[cases]`, which are independent between users; a mean of gains that are
-    all 0 is bounded as a share is.
+    """Estimate a mean of cases, float `[cases]`, which are independent between users.
+
+    A mean of gains that are all 0 is bounded as a share is.
 
     `owner` int64 `[cases]`: each case's user; without it every case counts as a user's only one.
     """

@@ -12,7 +12,7 @@ _RESOLUTIONS = {"day": 86_400, "hour": 3_600, "minute": 60, "second": 1}
 
 
 def sizes(data: Histories) -> dict[str, int | float]:
-    """Counts of users, items and events."""
+    """Count users, items and events."""
     counts = data.counts()
     seen = np.unique(data.items)
     return {
@@ -68,8 +68,10 @@ def frequencies(data: Histories) -> dict[str, object]:
 
 
 def times(data: Histories) -> dict[str, object]:
-    """What the times can tell: from when to when, how fine, and how many events share theirs with
-    another of their user.
+    """Describe the times.
+
+    It says from when to when they are, how fine, and how many events share theirs with another of
+    their user.
     """
     size = np.bincount(data.tie_group) if len(data.items) else np.zeros(1, dtype=np.int64)
     groups = np.bincount(
@@ -89,8 +91,9 @@ def times(data: Histories) -> dict[str, object]:
 
 
 def are_places(data: Histories) -> bool:
-    """Whether the times only number the events of each user, as in files that lost theirs: 0, 1, 2,
-    ... or 1, 2, 3, ...
+    """Return whether the times only number the events of each user.
+
+    That is so in files that lost theirs: 0, 1, 2, ... or 1, 2, 3, ...
     """
     return bool(
         np.array_equal(data.times, data.place) or np.array_equal(data.times, data.place + 1)
@@ -98,7 +101,9 @@ def are_places(data: Histories) -> bool:
 
 
 def resolution(stamps: np.ndarray) -> str | None:
-    """The coarsest unit of which all times are whole multiples, if they can be seconds since 1970.
+    """Return the coarsest unit of which all times are whole multiples, if they can be seconds.
+
+    The seconds are those since 1970.
 
     Else None.
     """

@@ -1,5 +1,6 @@
-"""All measures of a data set, each beside the same figure of random copies, and what follows from
-them.
+"""Measure a data set.
+
+Each figure is beside the same figure of random copies, and a verdict follows from them.
 """
 
 from __future__ import annotations
@@ -144,7 +145,11 @@ def examine(
 
 
 def check_shuffles(shuffles: int) -> int:
-    """The number of random copies; a ConfigError when there are too few."""
+    """Return the number of random copies.
+
+    Raises:
+        ConfigError: there are too few.
+    """
     if shuffles < LEAST_SHUFFLES:
         raise ConfigError(
             f"shuffles must be at least {LEAST_SHUFFLES}, not {shuffles}: with fewer no p-value "
@@ -187,8 +192,10 @@ class _Examination:
     # --- Random copies ------------------------------------------------------------------------
 
     def _copies(self) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-        """(figures of shuffled histories, figures of histories whose ties were redrawn): name ->
-        one value per copy.
+        """Return the figures of random copies: name -> one value per copy.
+
+        There are two mappings: figures of shuffled histories, and figures of histories whose ties
+        were redrawn.
         """
         shuffled = defaultdict(list)
         redrawn = defaultdict(list)
@@ -224,8 +231,9 @@ class _Examination:
         return figures
 
     def _gains(self, data: Histories, tables: list | None) -> np.ndarray:
-        """nDCG@10 of each test target under transition counts from the last items, or popularity
-        alone.
+        """Return nDCG@10 of each test target under counts.
+
+        The counts are transitions from the last items, or popularity alone.
         """
         rows = None if tables is None else transitions.rows_of_last(data, tables)
         return per_case(transitions.ranks(data, rows, self.mask_history), f"ndcg@{CUT}")

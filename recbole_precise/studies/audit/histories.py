@@ -1,5 +1,6 @@
-"""All users' histories as flat arrays, which of their events train and which are test targets, and
-their shuffled copies.
+"""All users' histories as flat arrays, and their shuffled copies.
+
+They say which events train and which are test targets.
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Histories:
 
     @property
     def users(self) -> int:
+        """Return the number of users."""
         return len(self.offsets) - 1
 
     @cached_property
@@ -107,8 +109,9 @@ class Histories:
         return np.bincount(self.items[self.is_training], minlength=self.n_items)
 
     def shuffled(self, rng: np.random.Generator, within_ties: bool = False) -> Histories:
-        """The same histories in random order; `within_ties`: only events of one user and one time
-        change places.
+        """Return the same histories in random order.
+
+        `within_ties`: only events of one user and one time change places.
 
         Which places are for training and testing does not change, nor do the times.
         """

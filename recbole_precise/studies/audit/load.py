@@ -1,5 +1,6 @@
-"""A data set for the audit, read from its atomic files through RecBole's settings: the ids, filters
-and split of a run.
+"""Load a data set for the audit from its atomic files, through RecBole's settings.
+
+It has the ids, filters and split of a run.
 """
 
 from __future__ import annotations
@@ -100,8 +101,9 @@ def _histories(dataset: Any, train: Any, test: Any) -> Histories:
 def _words(
     config: Any, dataset: Any, item_file: Path, separator: str, encoding: str
 ) -> tuple[Any, str]:
-    """(word vectors or None, what they were made of): the configured item text, else all columns of
-    words in `.item`.
+    """Return (word vectors or None, what they were made of).
+
+    They are made of the configured item text, else of all columns of words in `.item`.
     """
     template = config["item_text"]
     if template is None and item_file.is_file() and config["text_file"] is None:

@@ -1,9 +1,10 @@
-"""Does the order of events follow an order of the catalogue? Then it is the order of a file, not
-that of people.
+"""Test whether the order of events follows an order of the catalogue.
+
+If it does, it is the order of a file, not that of people.
 
 Events with one time have no order of their own. A file that was sorted by item keeps that order
 inside ties, and a model that reads positions can learn it. Where the file has no times any more,
-ties cannot be told; but then neighbours follow the catalogue more often than events further apart,
+ties cannot be seen; but then neighbours follow the catalogue more often than events further apart,
 while a taste that drifts towards newer items does the opposite.
 """
 
@@ -22,8 +23,9 @@ FAR = (2, 3, 4, 5)
 
 
 def token_order(tokens: Sequence[str]) -> np.ndarray:
-    """int64 `[n_items]`: the place of each item when items are sorted by id, as numbers where all
-    are; item 0 first.
+    """Return the place of each item when items are sorted by id: int64 `[n_items]`.
+
+    They are sorted as numbers where all are numbers; item 0 is first.
     """
     names = [str(token) for token in tokens[1:]]
     try:
@@ -47,8 +49,9 @@ def file_order(tokens: Sequence[str], in_file: Sequence[str]) -> np.ndarray:
 
 
 def alike(first: np.ndarray, second: np.ndarray) -> bool:
-    """Whether two orders of the catalogue are the same, or so nearly that one says all (rank
-    correlation over 0.99).
+    """Return whether two orders of the catalogue are the same, or nearly so.
+
+    A rank correlation over 0.99 makes one of them enough.
     """
     known = (first > 0) & (second > 0)
     return bool(
@@ -81,6 +84,7 @@ class Ascending:
         return float((first < second)[known].mean()) if known.any() else float("nan")
 
     def index_estimate(self, items: np.ndarray, tied: bool) -> Estimate:
+        """Estimate the share of ascending pairs, `tied` or consecutive, with its interval."""
         events = self.tied if tied else self.next
         first, second, known = self._places(items, events, 1)
         return interval(
@@ -89,13 +93,16 @@ class Ascending:
         )
 
     def surplus(self, items: np.ndarray) -> float:
-        """Share among neighbours less that among events 2 to 5 places apart, both of unequal items,
-        towards the prevailing direction.
+        """Return the surplus of the prevailing direction among neighbours.
+
+        It is the share among neighbours less that among events 2 to 5 places apart, both of unequal
+        items.
         """
         near, far = self._shares(items)
         return (near - far) * (1 if near >= 0.5 else -1)
 
     def surplus_estimate(self, items: np.ndarray) -> Estimate:
+        """Estimate the surplus among neighbours, with its interval."""
         near, near_parts = self._at(items, [(self.next, 1)])
         far, far_parts = self._at(items, self.far)
         sign = 1 if near >= 0.5 else -1
@@ -153,8 +160,9 @@ class Ascending:
 
 
 def orders_of(tokens: Sequence[str], in_file: Sequence[str] | None) -> dict[str, np.ndarray]:
-    """The orders of the catalogue to look for: by the rows of the file of items, and by item id
-    where that is another order.
+    """Return the orders of the catalogue to look for.
+
+    They are that of the rows of the file of items, and that by item id where it is another order.
     """
     by_id = token_order(tokens)
     by_file = None if in_file is None else file_order(tokens, in_file)

@@ -1,5 +1,6 @@
-"""The audit's pictures: each on its own as a PNG, readable without the report: labelled axes,
-units and n.
+"""Draw the audit's pictures, each on its own as a PNG.
+
+They can be read without the report: labelled axes, units and n.
 """
 
 from __future__ import annotations
@@ -112,8 +113,9 @@ def item_frequencies(axes: Any, audit: Audit) -> str | None:
 
 
 def catalogue_order(axes: Any, audit: Audit) -> str | None:
-    """Share of ascending pairs by distance: a leak is highest between neighbours, drift grows with
-    distance.
+    """Draw the share of ascending pairs by distance.
+
+    A leak is highest between neighbours, drift grows with distance.
     """
     curves = {name: rows for name, rows in audit.curves["ascending by distance"].items() if rows}
     if not curves:
@@ -165,7 +167,7 @@ def sizes_of_ties(axes: Any, audit: Audit) -> str | None:
 
 
 def floors(axes: Any, audit: Audit) -> str | None:
-    """What counting reaches on the test targets."""
+    """Draw what counting reaches on the test targets."""
     mode = "history masked" if audit.settings["mask_history"] else "all items are candidates"
     found = {name: modes[mode][f"ndcg@{CUT}"] for name, modes in audit.curves["floors"].items()}
     names = {
@@ -200,7 +202,7 @@ def floors(axes: Any, audit: Audit) -> str | None:
 
 
 def memory(axes: Any, audit: Audit) -> str | None:
-    """Does more of the history help counting?"""
+    """Draw whether more of the history helps counting."""
     rows = audit.curves["memory"]
     last, value, low, high = (
         np.array([row[key] for row in rows], dtype=float)

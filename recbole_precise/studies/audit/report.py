@@ -1,5 +1,6 @@
-"""The audit as one page: the same sections for the terminal and in Markdown, and all figures as
-JSON.
+"""Report the audit as one page.
+
+The terminal and Markdown have the same sections, and JSON has all figures.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class Section:
 
 
 def sections(name: str, audit: Audit, verdict: Verdict, facts: dict[str, Any]) -> list[Section]:
-    """The page. `facts`: text, split and what else says where the data came from."""
+    """Return the page. `facts`: text, split and what else says where the data came from."""
     settings = audit.settings
     part = ""
     split = ", ".join(f"{mode}: {how}" for mode, how in facts["split"].items())

@@ -76,7 +76,7 @@ class Likeness:
         return float(cosines.mean()) if len(cosines) else float("nan")
 
     def consecutive_estimate(self, items: np.ndarray) -> tuple[Estimate, np.ndarray]:
-        """(the mean, the cosines float `[pairs]`)."""
+        """Return (the mean, the cosines float `[pairs]`)."""
         cosines, kept = self._consecutive(items)
         owner = self.data.owner[self.next[kept]]
         return interval(

@@ -1,5 +1,6 @@
-"""What counting transitions can do: exact ranks of the test targets under training-free scores,
-from sparse rows alone.
+"""Measure what counting transitions can do.
+
+These are exact ranks of the test targets under training-free scores, from sparse rows alone.
 
 The scores are those of `evaluation.floors` (Pop, Transition); a test holds the two together. Here
 only the items with a count are touched, which makes hundreds of shuffled copies affordable.
@@ -19,8 +20,9 @@ _ENTRIES_AT_ONCE = 20_000_000
 
 
 def following(data: Histories, distance: int = 1) -> sp.csr_matrix:
-    """float64 `[n_items, n_items]`: entry (a, b) is how often b comes `distance` places after a in
-    training.
+    """Count transitions: float64 `[n_items, n_items]`.
+
+    Entry (a, b) is how often b comes `distance` places after a in training.
     """
     return transition_counts(
         data.items[data.is_training], data.training_offsets, data.n_items, distance
@@ -37,8 +39,9 @@ def anchors(data: Histories, back: int = 1) -> np.ndarray:
 
 
 def rows_of_last(data: Histories, tables: list[sp.csr_matrix]) -> sp.csr_matrix:
-    """float64 `[cases, n_items]`: the sum over k of `tables[k - 1]` at the item k places before the
-    target.
+    """Sum the rows of the last items: float64 `[cases, n_items]`.
+
+    The sum is over k, of `tables[k - 1]` at the item k places before the target.
 
     With `following(data, k)` for the tables it says how often an item came at these distances from
     the last items.
@@ -50,8 +53,9 @@ def rows_of_last(data: Histories, tables: list[sp.csr_matrix]) -> sp.csr_matrix:
 
 
 def ranks(data: Histories, rows: sp.csr_matrix | None, mask_history: bool) -> np.ndarray:
-    """int64 `[cases]`: rank of each test target by its count in `rows [cases, n_items]`, then by
-    popularity.
+    """Rank each test target by its count in `rows [cases, n_items]`, then by popularity.
+
+    The ranks are int64 `[cases]`.
 
     Ties count against the target. Without rows the score is popularity alone.
 
@@ -84,7 +88,7 @@ def _ranks(
     own_popularity = popularity[target]
 
     def beats(row: np.ndarray, item: np.ndarray, count: np.ndarray) -> np.ndarray:
-        """Whether the item stands at or above the target of its row."""
+        """Whether the item is at or above the target of its row."""
         return (count > own[row]) | (
             (count == own[row]) & (popularity[item] >= own_popularity[row])
         )
@@ -127,8 +131,10 @@ def _blocks(rows: sp.csr_matrix) -> Iterator[tuple[int, int]]:
 
 
 def branching(data: Histories, table: sp.csr_matrix) -> tuple[np.ndarray, np.ndarray]:
-    """(int64, bool), `[cases]` each: how many items follow the last item somewhere in training, and
-    is the target one of them.
+    """Return how many items follow the last item in training, and whether one is the target.
+
+    Returns:
+        (int64, bool), `[cases]` each.
     """
     last = anchors(data)
     target = data.items[data.test]

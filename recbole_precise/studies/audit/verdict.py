@@ -1,5 +1,6 @@
-"""What follows from the measures, in plain sentences: a finding stands on a p-value over shuffled
-copies, not on a threshold.
+"""Conclude from the measures, in plain sentences.
+
+A finding rests on a p-value over shuffled copies, not on a threshold.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ LEVEL = 0.05
 class Finding:
     """One answer.
 
-    `found`: yes or no, None where the data cannot tell; `sentence`: the answer with its reasons.
+    `found`: yes or no, None where the data cannot show it; `sentence`: the answer with its reasons.
     """
 
     name: str
@@ -27,8 +28,10 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """`claim`: `order` (the data can support a claim about sequence models), `leak` or `no order`
-    (it cannot); `summary`: why.
+    """The verdict of an audit.
+
+    `claim`: `order` (the data can support a claim about sequence models), `leak` or `no order` (it
+    cannot); `summary`: why.
     """
 
     claim: str
@@ -37,7 +40,7 @@ class Verdict:
 
 
 def judge(audit: Audit) -> Verdict:
-    """The verdict over all measures of an audit."""
+    """Return the verdict over all measures of an audit."""
     leaks = _leaks(audit)
     findings = (
         _order(audit),
@@ -123,7 +126,7 @@ def _order(audit: Audit) -> Finding:
 
 
 def _leaks(audit: Audit) -> list[Finding]:
-    """Does the order of a file stand in for the order of events?"""
+    """Find whether the order of a file replaces the order of events."""
     measures = audit.measures
     findings = []
     tied = {name: measures[name] for name in measures if name.startswith("tie order, ")}

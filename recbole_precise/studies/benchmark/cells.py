@@ -1,5 +1,6 @@
-"""The cells of a plan: one run each, with its command line and a directory that is its own as long
-as its settings are the same.
+"""The cells of a plan: one run each.
+
+A cell has its command line, and a directory that is its own as long as its settings are the same.
 """
 
 from __future__ import annotations
@@ -60,6 +61,7 @@ class Cell:
 
     @property
     def name(self) -> str:
+        """Return the name of the cell for messages."""
         seed = "" if self.row.draws_nothing else f" seed {self.seed}"
         return f"{self.dataset} {self.row.name}{seed}"
 
@@ -69,7 +71,7 @@ class Cell:
         return (self.folder / RESULT).is_file()
 
     def arguments(self) -> list[str]:
-        """What follows `python -m recbole_precise`."""
+        """Return what follows `python -m recbole_precise`."""
         given = {
             "model": registry.resolve(self.row.model).source or self.row.model,
             "dataset": self.source,
@@ -84,7 +86,7 @@ class Cell:
         ]
 
     def chain(self) -> list[Cell]:
-        """The cells whose training led to this one, the first of all first, itself last."""
+        """Return the cells whose training led to this one, the first of all first, itself last."""
         return [*(self.begins_after.chain() if self.begins_after is not None else ()), self]
 
     def describe(self) -> None:
@@ -102,8 +104,9 @@ class Cell:
 
 
 def as_text(key: str, value: Any) -> str:
-    """A value of a YAML file as it is written on a command line, so that `parse_value` reads the
-    same value again.
+    """Write a value of a YAML file for a command line.
+
+    `parse_value` reads the same value again.
     """
     entry = schema.known_key(key)
     kinds = entry.types if entry else ()
@@ -272,8 +275,9 @@ def _same_protocol(
 
 
 def _measures(plan: BenchmarkPlan, dataset: str, row: Row, config: Any) -> None:
-    """Refuse a metric of lists that a cell would not compute: unlike metrics of ranks, it does not
-    follow from what a run leaves.
+    """Refuse a metric of lists that a cell would not compute.
+
+    Unlike metrics of ranks, it does not follow from what a run leaves.
     """
     computed = {f"{name}@{cut}".lower() for name in config["metrics"] for cut in config["topk"]}
     for metric in plan.metrics:
@@ -287,8 +291,9 @@ def _measures(plan: BenchmarkPlan, dataset: str, row: Row, config: Any) -> None:
 
 
 def _file_digests(folder: Path, dataset: str) -> dict[str, str]:
-    """SHA-256 of the atomic files of a data set, by name: the same settings on other data are
-    another run.
+    """Return SHA-256 of the atomic files of a data set, by name.
+
+    The same settings on other data are another run.
     """
     digests = {}
     for file in sorted(folder.glob(f"{dataset}.*")):
@@ -301,10 +306,10 @@ def _file_digests(folder: Path, dataset: str) -> dict[str, str]:
 
 
 def without_digest(name: str) -> str:
-    """The name of a row's directory (or a path that ends in it) without the digest."""
+    """Return the name of a row's directory (or a path that ends in it) without the digest."""
     return re.sub(rf"-[0-9a-f]{{{_DIGITS}}}$", "", name)
 
 
 def _slug(name: str) -> str:
-    """A row's name as a directory's."""
+    """Return a row's name as a directory's."""
     return re.sub(r"[^\w.+-]+", "_", name).strip("._") or "row"

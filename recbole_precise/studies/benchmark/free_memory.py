@@ -1,5 +1,7 @@
-"""Is there room for one more run? Free memory of the machine or of the container, less what the
-runs at work will still take.
+"""Check whether there is room for one more run.
+
+That is the free memory of the machine or of the container, less what the runs at work will still
+take.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def free_bytes(cgroups: Path = _CGROUPS) -> int:
-    """Memory that can be taken without swapping: the machine's, or what a container (cgroup,
-    version 1 or 2) leaves of it.
+    """Return the memory that can be taken without swapping.
+
+    It is the machine's, or what a container (cgroup, version 1 or 2) leaves of it.
     """
     free = psutil.virtual_memory().available
     for limit, used, cache in (
@@ -47,7 +50,8 @@ def resident_bytes(pid: int) -> int:
 
 
 def has_room(need: int, running: list[tuple[int, int]], free: int) -> bool:
-    """Whether a run that may take `need` bytes fits beside `running`: (bytes it may take, bytes it
-    has now) of each.
+    """Return whether a run that may take `need` bytes fits beside `running`.
+
+    `running`: (bytes it may take, bytes it has now) of each.
     """
     return free - sum(max(0, most - now) for most, now in running) >= need

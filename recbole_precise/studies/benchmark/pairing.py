@@ -1,5 +1,6 @@
-"""Finished runs side by side: which may be compared, and the paired tests of every metric from
-their ranks.npz.
+"""Compare finished runs.
+
+It decides which may be compared, and makes the paired tests of every metric from their ranks.npz.
 """
 
 from __future__ import annotations
@@ -27,8 +28,9 @@ LARGEST_CUT = 10**9
 
 @dataclass(frozen=True)
 class Runs:
-    """The runs of one model, a seed each: their directories, their result.json, the ranks of one
-    split by token, and the test cases.
+    """The runs of one model, one for each seed.
+
+    Their directories, their result.json, the ranks of one split by token, and the test cases.
     """
 
     folders: tuple[Path, ...]
@@ -38,16 +40,19 @@ class Runs:
 
     @property
     def model(self) -> str:
+        """Return the name of the model."""
         return self.results[0]["model"]
 
     @property
     def seeds(self) -> list[int]:
+        """Return the seeds of the runs."""
         return [result["seed"] for result in self.results]
 
 
 def find_runs(text: str) -> list[Path]:
-    """Run directories of a comma list of paths and patterns
-    (`saved/benchmark/ml-100k/SASRec-1a2b3c4d/seed-*`).
+    """Return the run directories of a comma list of paths and patterns.
+
+    A pattern is, for example, `saved/benchmark/ml-100k/SASRec-1a2b3c4d/seed-*`.
 
     A pattern takes the finished runs among what it matches; a path named in full must be one.
     """
@@ -123,8 +128,10 @@ def read_runs(folders: Sequence[Path], split: str = "test") -> Runs:
 
 
 def _check_one_setting(folders: Sequence[Path]) -> None:
-    """A ConfigError that names the first setting, other than the seed, in which runs of one side
-    differ (by their config.yaml).
+    """Check that runs of one side have the same settings but for the seed.
+
+    Raises:
+        ConfigError: it names the first setting in which they differ (by their config.yaml).
     """
     settings = [
         (folder, _decisive_settings(folder))
@@ -142,9 +149,10 @@ def _check_one_setting(folders: Sequence[Path]) -> None:
 
 
 def _decisive_settings(folder: Path) -> dict[str, Any]:
-    """What decides a run's result but its seed. In the place of `warm_start` stand the same of the
-    run that it names, where that is at hand: runs of several seeds may each begin after a run of
-    their own seed.
+    """Return what decides a run's result but its seed.
+
+    In the place of `warm_start` are the same settings of the run that it names, where that is at
+    hand: runs of several seeds may each begin after a run of their own seed.
     """
     settings = settings_identity(read_settings(folder / "config.yaml"))
     settings.pop("seed", None)
@@ -159,8 +167,10 @@ def _decisive_settings(folder: Path) -> dict[str, Any]:
 
 
 def check_comparable(a: Runs, b: Runs) -> None:
-    """A DataError that names the first difference in data set, protocol or test cases between any
-    two runs.
+    """Check that any two runs have the same data set, protocol and test cases.
+
+    Raises:
+        DataError: it names the first difference.
     """
     first_folder = a.folders[0]
     first = a.results[0]
@@ -197,8 +207,9 @@ def cases_difference(
     name: str,
     other_name: str,
 ) -> str | None:
-    """How the test cases of two runs differ, in words; None when they are the same, or nothing is
-    known of them.
+    """Say in words how the test cases of two runs differ.
+
+    Returns None when they are the same, or nothing is known of them.
 
     Args:
         first, other: the content of their result.json, whose digests decide where both have one.
@@ -221,7 +232,7 @@ def cases_difference(
 def protocol_difference(
     first: dict[str, Any], other: dict[str, Any]
 ) -> tuple[str, Any, Any] | None:
-    """The first key of two protocols that differs, with both values; None when they are equal."""
+    """Return the first key of two protocols that differs, with both values; None when equal."""
     for key in dict.fromkeys((*first, *other)):
         if first.get(key) != other.get(key):
             return key, first.get(key), other.get(key)
@@ -229,7 +240,10 @@ def protocol_difference(
 
 
 def rank_metrics(results: Sequence[dict[str, Any]], split: str = "test") -> list[str]:
-    """The metrics that every result has and that follow from ranks, in the order of the first."""
+    """Return the metrics that every result has and that follow from ranks.
+
+    They are in the order of the first result.
+    """
     return [
         name
         for name in results[0][split]

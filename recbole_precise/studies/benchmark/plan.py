@@ -1,5 +1,6 @@
-"""A benchmark's YAML: which models, data sets, seeds and metrics stand in the table, and what each
-row changes.
+"""A benchmark's YAML.
+
+It names the models, data sets, seeds and metrics of the table, and what each row changes.
 """
 
 from __future__ import annotations
@@ -67,8 +68,9 @@ _PUBLISHED_KEYS = ("source", "note", "datasets")
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table: `model` with `settings`, changed by `by_dataset[name]` on one data set,
-    run with each of `seeds`.
+    """A row of the table, run with each of `seeds`.
+
+    `model` has `settings`, changed by `by_dataset[name]` on one data set.
 
     `after`: the row whose weights it begins with, seed by seed (`warm_start`).
     """
@@ -91,8 +93,9 @@ class Row:
 
 @dataclass(frozen=True)
 class Published:
-    """Numbers that were not measured here: `values[data set][metric]`, as fractions, from
-    `source`.
+    """Numbers that were not measured here.
+
+    `values[data set][metric]`, as fractions, from `source`.
     """
 
     name: str
@@ -103,8 +106,10 @@ class Published:
 
 @dataclass(frozen=True)
 class BenchmarkPlan:
-    """A benchmark. `datasets[name]` and `settings` are settings of every cell; `against` names the
-    row of the paired tests.
+    """A benchmark.
+
+    `datasets[name]` and `settings` are settings of every cell; `against` names the row of the
+    paired tests.
 
     `sources[name]`: the data set that RecBole reads for an entry of `datasets`; several tasks on
     one data set have entries of their own.
@@ -135,7 +140,7 @@ class BenchmarkPlan:
     resamples: int
 
     def row(self, name: str) -> Row:
-        """The row of a name."""
+        """Return the row of a name."""
         return next(row for row in self.rows if row.name == name)
 
 
@@ -145,12 +150,12 @@ def draws_nothing(model: str) -> bool:
 
 
 def shipped_plans() -> dict[str, Path]:
-    """The plans in properties/benchmark, by name."""
+    """Return the plans in properties/benchmark, by name."""
     return {file.stem: file for file in sorted((properties_folder() / "benchmark").glob("*.yaml"))}
 
 
 def find_plan(name: str) -> Path:
-    """The file of a plan: a path, or the name of one that we ship.
+    """Return the file of a plan: a path, or the name of one that we ship.
 
     A ConfigError when there is neither.
     """
@@ -291,7 +296,7 @@ class _Reader:
     def likened(
         self, name: str, own: dict[str, Any], earlier: Mapping[str, dict[str, Any]]
     ) -> dict[str, Any]:
-        """A row's options over those of the row that `like` names, which have been checked.
+        """Return a row's options over those of the row that `like` names, which are checked.
 
         Settings join key by key, the note stays behind.
         """
@@ -320,7 +325,7 @@ class _Reader:
         }
 
     def check_above(self, where: str, key: str, name: Any, earlier: Collection[str]) -> None:
-        """A ConfigError unless the row that `key` names is one of those above."""
+        """Check that the row that `key` names is one of those above; else raise a ConfigError."""
         if not isinstance(name, str) or name not in earlier:
             raise self.fail(
                 where,
@@ -406,7 +411,7 @@ class _Reader:
 
     @staticmethod
     def with_beginnings(kept: Mapping[str, Row], rows: list[Row]) -> dict[str, Row]:
-        """The rows that are kept and, in the plan's order, those that they begin after."""
+        """Return the rows that are kept and, in the plan's order, those that they begin after."""
         needed = set(kept)
         for row in reversed(rows):
             if row.name in needed and row.after is not None:
@@ -456,7 +461,7 @@ class _Reader:
                 )
 
     def mappings(self, where: str, value: Any) -> dict[str, dict[str, Any]]:
-        """A list of names, or names with a mapping (or nothing) each."""
+        """Return a list of names, or names with a mapping (or nothing) each, as mappings."""
         if isinstance(value, list):
             names = self.texts(value, where)
             if len(set(names)) < len(names):

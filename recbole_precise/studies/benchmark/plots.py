@@ -1,5 +1,6 @@
-"""A summary as pictures (PNG): metric by slice, metric against wall time, and validation
-while training.
+"""Draw a summary as pictures (PNG).
+
+They show the metric by slice, the metric against wall time, and validation while training.
 
 Each picture stands alone: it names data set, metric, unit, number of test cases and of seeds.
 """
@@ -53,7 +54,7 @@ def draw(summary: Mapping[str, Any], folder: Path) -> list[Path]:
 
 
 def by_slice(summary: Mapping[str, Any], dataset: str) -> Any:
-    """A panel for each slice: one dot a row, with its spread over seeds."""
+    """Draw a panel for each slice: one dot a row, with its spread over seeds."""
     part = summary["datasets"][dataset]
     metric = summary["metrics"][0]
     names = [
@@ -154,8 +155,9 @@ def against_time(summary: Mapping[str, Any], dataset: str) -> Any:
 
 
 def curves(summary: Mapping[str, Any], dataset: str) -> Any:
-    """Validation metric against seconds of training: a thin line for each seed; what is not trained
-    is a level.
+    """Draw the validation metric against seconds of training.
+
+    Each seed has a thin line; what is not trained is a level.
 
     More trained rows than colours get a panel each, with all the others in grey behind them.
     """
@@ -213,8 +215,9 @@ def curves(summary: Mapping[str, Any], dataset: str) -> Any:
 
 
 class _Line(NamedTuple):
-    """A seed's validation metric over the seconds, and the point whose weights are tested: the best
-    of its last phase.
+    """A seed's validation metric over the seconds, and the point whose weights are tested.
+
+    That point is the best of its last phase.
     """
 
     seconds: list[float]
@@ -234,8 +237,9 @@ def _line(points: Sequence[Mapping[str, Any]], factor: int) -> _Line:
 def _one_panel(
     lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]
 ) -> tuple[Any, list[Any], Callable[..., Any]]:
-    """All rows in one panel: the figure, its panel, and what draws a legend from handles and
-    labels.
+    """Draw all rows in one panel.
+
+    Returns the figure, its panel, and what draws a legend from handles and labels.
     """
     figure = new_figure(8.5, 4.8)
     axes = figure.subplots()
@@ -253,8 +257,10 @@ def _one_panel(
 def _panel_each(
     lines: Mapping[int, Sequence[_Line]], names: Mapping[int, str]
 ) -> tuple[Any, list[Any], Callable[..., Any]]:
-    """A panel for each row: the figure, its panels, and what draws a legend, in the place after the
-    last row or, where that is full, at the right.
+    """Draw a panel for each row.
+
+    Returns the figure, its panels, and what draws a legend, in the place after the last row or,
+    where that is full, at the right.
     """
     high = math.ceil(len(lines) / _PANELS_WIDE)
     full = len(lines) % _PANELS_WIDE == 0
@@ -283,7 +289,7 @@ def _panel_each(
 
 
 def _seeds(axes: Any, lines: Sequence[_Line], place: int, label: str | None) -> None:
-    """A row's lines, one a seed, in the look of its place, each with its star."""
+    """Draw a row's lines, one a seed, in the look of its place, each with its star."""
     colour, marker, dash = _style(place)
     for number, line in enumerate(lines):
         axes.plot(

@@ -1,5 +1,6 @@
-"""Run the cells, some at a time, each as a process of its own; what is finished stays, what was
-killed goes on, what fails is reported.
+"""Run the cells, some at a time, each as a process of its own.
+
+What is finished stays, what was killed goes on, what fails is reported.
 
 A cell's process holds a lock in its directory, so that two benchmarks over the same `runs` share
 the work and never write into one directory. A cell ends with the benchmark that started it, also
@@ -49,8 +50,10 @@ class CellsFailed(UserError):
 
 @dataclass
 class Outcome:
-    """What became of a cell: `finished`, `failed` with its last `words`, or `waiting` when the
-    benchmark was interrupted.
+    """What became of a cell.
+
+    It is `finished`, `failed` with its last `words`, or `waiting` when the benchmark was
+    interrupted.
     """
 
     cell: Cell
@@ -72,7 +75,7 @@ class Runner:
 
     Args:
         jobs: cells at a time.
-        memory_gb: GiB that a cell may take when no finished cell tells; 0 switches the guard off.
+        memory_gb: GiB that a cell may take when no finished cell shows it; 0: no guard.
         threads: OMP_NUM_THREADS of a cell.
         say: gets each line about what goes on.
     """
@@ -216,8 +219,9 @@ class Runner:
         return False
 
     def _need(self, cell: Cell) -> int:
-        """Bytes that a cell may take: a tenth more than the largest finished cell of its row, or
-        else `memory_gb`.
+        """Return the bytes that a cell may take.
+
+        That is a tenth more than the largest finished cell of its row, or else `memory_gb`.
         """
         peaks = [
             read["peak_memory_mb"]
@@ -316,9 +320,10 @@ class Runner:
 def remaining_seconds(
     left: Sequence[Cell], taken: dict[Cell, float]
 ) -> tuple[float | None, dict[Cell, float]]:
-    """Seconds that the cells `left` will take one after the other, and of each: the mean of its
-    row, else of its data set, else of all (None and no entry while nothing like some of them has
-    ended).
+    """Estimate the seconds that the cells `left` will take one after the other, and each.
+
+    A cell takes the mean of its row, else of its data set, else of all (None and no entry while
+    nothing like some of them has ended).
     """
     guesses = {}
     for cell in left:
@@ -342,7 +347,7 @@ def remaining_seconds(
 
 
 def span(seconds: float) -> str:
-    """A duration for people: 40 s, 12 min, 3 h 05 min."""
+    """Write a duration for people: 40 s, 12 min, 3 h 05 min."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -381,7 +386,7 @@ def _epoch(cell: Cell) -> str:
 
 
 def _read(cell: Cell) -> dict | None:
-    """The result of a cell for what is said about it.
+    """Read the result of a cell for what is said about it.
 
     None where it cannot be read, which the report says.
     """

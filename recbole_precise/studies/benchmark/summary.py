@@ -1,5 +1,6 @@
-"""The numbers of a benchmark, as plain values for results.json: what its tables and plots show and
-nothing that they do not.
+"""Make the numbers of a benchmark, as plain values for results.json.
+
+They are what its tables and plots show, and nothing that they do not.
 """
 
 from __future__ import annotations
@@ -127,8 +128,9 @@ def summarize(
 
 
 def commit(folder: Path | None = None) -> str | None:
-    """The commit of this package where it stands in a checkout, with `+changes` when files differ
-    from it; None elsewhere.
+    """Return the commit of this package where it is in a checkout; None elsewhere.
+
+    It has `+changes` when files differ from it.
     """
     folder = folder or Path(__file__).resolve().parents[2]
 
@@ -160,7 +162,11 @@ def spread(values: Sequence[float]) -> dict[str, Any]:
 
 
 def _run_of(cell: Cell, read: Callable[[Path], CheckedRun]) -> CheckedRun:
-    """The run of a cell; a CheckpointError when the directory holds another one's."""
+    """Return the run of a cell.
+
+    Raises:
+        CheckpointError: the directory holds another cell's run.
+    """
     run = read(cell.folder)
     wanted = {"model": cell.row.model, "dataset": cell.source, "seed": cell.seed}
     for key, value in wanted.items():
@@ -179,7 +185,7 @@ def _row(
     runs: Sequence[CheckedRun],
     ways: Sequence[Sequence[Mapping[str, Any]]],
 ) -> dict[str, Any]:
-    """A row of the table.
+    """Make a row of the table.
 
     Args:
         runs: one for each seed.
@@ -242,7 +248,7 @@ def _row(
 
 
 def _curve(way: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]]:
-    """The validation metric of a run, epoch by epoch.
+    """Return the validation metric of a run, epoch by epoch.
 
     `seconds` are counted from the beginning of the first run that led to it; `tested`: of the last
     phase, whose best weights are tested.
@@ -261,7 +267,7 @@ def _curve(way: Sequence[Mapping[str, Any]], metric: str) -> list[dict[str, Any]
 
 
 def _value(run: CheckedRun, split: str, metric: str) -> float | None:
-    """A metric of a run: as it stands in result.json, else from its ranks.
+    """Return a metric of a run: that of result.json, else from its ranks.
 
     None where neither has it.
     """
@@ -393,7 +399,7 @@ def _significance(
 
 
 def _one_environment(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the cells ran on: a value, or a list of values where cells differ."""
+    """Return what the cells ran on: a value, or a list of values where cells differ."""
     merged: dict[str, Any] = {}
     for key in dict.fromkeys(key for environment in environments for key in environment):
         values = list(dict.fromkeys(environment.get(key) for environment in environments))
@@ -402,8 +408,9 @@ def _one_environment(environments: Sequence[Mapping[str, Any]]) -> dict[str, Any
 
 
 def scale(value: float, percent: bool, metric: str = "") -> str:
-    """A metric as it is printed: two decimals of a percentage, or four of a fraction or of what is
-    no share.
+    """Write a metric as it is printed.
+
+    It has two decimals of a percentage, or four of a fraction or of what is no share.
     """
     if value is None or not np.isfinite(value):
         return "-"
@@ -414,7 +421,7 @@ def scale(value: float, percent: bool, metric: str = "") -> str:
 def sign_test(
     summary: Mapping[str, Any], dataset: str, row: str, metric: str
 ) -> Mapping[str, Any] | None:
-    """The paired test of a row and a metric, None without one."""
+    """Return the paired test of a row and a metric, None without one."""
     tests = (summary["significance"] or {}).get("tests", [])
     return next(
         (
@@ -427,7 +434,7 @@ def sign_test(
 
 
 def p_text(p: float) -> str:
-    """A p-value with two digits, `<0.001` below that."""
+    """Write a p-value with two digits, `<0.001` below that."""
     return "<0.001" if p < 0.001 else f"{p:.3f}" if p < 0.1 else f"{p:.2f}"
 
 

@@ -51,7 +51,7 @@ def protocol_text(summary: Mapping[str, Any], dataset: str) -> str:
 
 
 def markdown(summary: Mapping[str, Any]) -> str:
-    """The whole report as Markdown."""
+    """Write the whole report as Markdown."""
     parts = [f"# {summary['title']}", _origin(summary), summary.get("note")]
     for dataset in summary["datasets"]:
         parts += [
@@ -212,7 +212,7 @@ def significance_table(summary: Mapping[str, Any]) -> str:
 
 
 def latex(summary: Mapping[str, Any], dataset: str) -> str:
-    r"""A table environment with booktabs rules; needs \usepackage{booktabs}."""
+    r"""Write a table environment with booktabs rules; needs \usepackage{booktabs}."""
     metrics = summary["metrics"]
     part = summary["datasets"][dataset]
     gains = bool(part["best_baseline"])

@@ -1,5 +1,6 @@
-"""The doctor: all faults of a data set's atomic files at once (`examine`), and copies without them
-(`mend`).
+"""The doctor finds all faults of a data set's atomic files at once.
+
+`examine` finds them, and `mend` writes copies without them.
 """
 
 from recbole_precise.studies.doctor.examine import Examination, examine

@@ -139,13 +139,13 @@ def _add(
 
 
 def _listed_again(events: Events) -> np.ndarray:
-    """Bool `[events]`: the same user, item and time stand in an earlier line."""
+    """Bool `[events]`: the same user, item and time are in an earlier line."""
     order = stable_order([events.user, events.item, events.times])
     return _like_before(order, events.user, events.item, events.times)
 
 
 def _tied(events: Events) -> np.ndarray:
-    """Bool `[events]`: the same user and time stand in an earlier line."""
+    """Bool `[events]`: the same user and time are in an earlier line."""
     order = stable_order([events.user, events.times])
     return _like_before(order, events.user, events.times)
 
@@ -161,8 +161,9 @@ def _like_before(order: np.ndarray, *columns: np.ndarray) -> np.ndarray:
 
 
 def _check_users(plan: DescribedData, events: Events, stays: np.ndarray, found: Findings) -> None:
-    """Users who leave a part of a leave-one-out split without a target, and parts that are empty
-    altogether.
+    """Find users who leave a part of a leave-one-out split without a target.
+
+    Parts that are empty altogether are found, too.
     """
     mode = plan.split.get("LS")
     if mode not in splits.LEAVE_ONE_OUT:

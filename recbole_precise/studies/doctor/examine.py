@@ -15,8 +15,9 @@ from recbole_precise.studies.doctor.tables import Table, check_text_file, read_d
 
 @dataclass
 class Examination:
-    """What `examine` saw: the findings, the files it could read, and the lines that repeat another,
-    by suffix.
+    """What `examine` saw.
+
+    It holds the findings, the files it could read, and the lines that repeat another, by suffix.
     """
 
     plan: DescribedData
@@ -29,10 +30,11 @@ class Examination:
 
     @property
     def errors(self) -> int:
+        """Return the number of errors."""
         return len(self.found.of(ERROR))
 
     def to_text(self) -> str:
-        """The report: one line of sums, then the findings in groups."""
+        """Write the report: one line of sums, then the findings in groups."""
         counts = ", ".join(
             f"{len(self.found.of(severity))} {severity}{'s' * (len(self.found.of(severity)) != 1)}"
             for severity in (ERROR, WARNING, NOTE)
@@ -46,8 +48,9 @@ class Examination:
 
 
 def examine(plan: DescribedData) -> Examination:
-    """Look at `.inter`, `.item` and `.user` of a data set, and at the text file if there is one;
-    nothing is written.
+    """Examine `.inter`, `.item` and `.user` of a data set; nothing is written.
+
+    The text file is examined, too, if there is one.
 
     Memory grows with the number of events (32 bytes each) and of distinct ids, not with the size of
     the files.

@@ -1,5 +1,6 @@
-"""What the doctor finds: one finding for each kind of fault, file and column, with a count and the
-first lines.
+"""What the doctor finds.
+
+There is one finding for each kind of fault, file and column, with a count and the first lines.
 """
 
 from __future__ import annotations
@@ -15,8 +16,9 @@ SHOWN = 5  # lines named for a finding
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: how grave it is, what it is in words, and what `--fix` does about it (""
-    when nothing).
+    """A kind of fault.
+
+    It has how grave it is, what it is in words, and what `--fix` does about it ("" when nothing).
     """
 
     severity: str
@@ -155,8 +157,9 @@ class Findings:
         detail: str = "",
         severity: str | None = None,
     ) -> None:
-        """`count` faults of one kind, with the numbers of at least the first SHOWN of
-        their lines.
+        """Add `count` faults of one kind, with the numbers of the first of their lines.
+
+        There are at least SHOWN of these numbers where there are so many lines.
         """
         if not count:
             return
@@ -177,10 +180,11 @@ class Findings:
         )
 
     def of(self, severity: str) -> list[Finding]:
+        """Return the findings of a severity."""
         return [finding for finding in self if finding.severity == severity]
 
     def to_text(self) -> str:
-        """The findings in groups, the gravest first."""
+        """Write the findings in groups, the gravest first."""
         blocks = []
         for severity, title in ((ERROR, "Errors"), (WARNING, "Warnings"), (NOTE, "Notes")):
             if found := self.of(severity):

@@ -1,4 +1,4 @@
-"""Copies of a data set without the faults that can be mended; the originals are only read."""
+"""Copies of a data set without the faults that can be fixed; the originals are only read."""
 
 from __future__ import annotations
 
@@ -22,8 +22,10 @@ from recbole_precise.studies.doctor.rows import Layout, read_rows
 
 @dataclass
 class Mended:
-    """What was done to a file: rows read, dropped (`repeats` of them because an earlier row says
-    the same), and mended in place.
+    """What was done to a file.
+
+    It counts rows read, dropped (`repeats` of them because they repeat an earlier row), and fixed
+    in place.
     """
 
     file: str

@@ -43,10 +43,11 @@ class DescribedData:
     split: dict = field(default_factory=lambda: {"LS": "valid_and_test"})
 
     def file(self, suffix: str) -> Path:
+        """Return the file of a suffix."""
         return self.folder / f"{self.name}.{suffix}"
 
     def keys(self, suffix: str) -> list[str]:
-        """The columns without which a file is of no use."""
+        """Return the columns without which a file is of no use."""
         return {
             "inter": [self.user, self.item, self.time],
             "item": [self.item],
@@ -65,13 +66,13 @@ class DescribedData:
         )
 
     def named(self, suffix: str) -> list[str]:
-        """The columns that load_col names one by one."""
+        """Return the columns that load_col names one by one."""
         asked = (self.load_col or {}).get(suffix) or ()
         return [] if asked == "*" else [asked] if isinstance(asked, str) else list(asked)
 
 
 def read_plan(options: dict[str, Any], arguments: Sequence[str]) -> DescribedData:
-    """The plan of a data set under the settings of a run.
+    """Read the plan of a data set under the settings of a run.
 
     Args:
         options: dataset, config_file_list. arguments: further settings, `--key=value`.

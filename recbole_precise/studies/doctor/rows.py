@@ -1,7 +1,8 @@
-"""Atomic files line by line: what is wrong with a header or a row on its own, and the row set
-right.
+"""Read atomic files line by line.
 
-A line ends with a line feed, and a field is what stands between two separators, as in
+It finds what is wrong with a header or a row on its own, and sets the row right.
+
+A line ends with a line feed, and a field is what is between two separators, as in
 `text.corpus`: whatever quote marks do to a reader of CSV files is reported as a fault instead.
 `examine` and `mend` read the same rows, so what is found and what is fixed cannot differ.
 """
@@ -66,11 +67,15 @@ class Layout:
 
     @property
     def names(self) -> list[str]:
+        """Return the names of the columns."""
         return [name for name, _ in self.columns]
 
 
 def read_layout(plan: DescribedData, suffix: str, found: Findings) -> Layout | None:
-    """The columns of a file, its faults added to `found`; None when nothing can be made of it."""
+    """Return the columns of a file, None when nothing can be made of it.
+
+    Its faults are added to `found`.
+    """
     path = plan.file(suffix)
     file = plan.file(suffix).name
     try:
@@ -161,8 +166,9 @@ def _column(
 def read_rows(
     plan: DescribedData, layout: Layout, found: Findings
 ) -> Iterator[tuple[int, list[str] | None, str, bool]]:
-    """`(line number, fields, line end, whether they differ from the file's)` of each row that is
-    not blank.
+    """Yield `(line number, fields, line end, whether they differ from the file's)` of each row.
+
+    Blank rows are left out.
 
     The fields are set right, and None when the row has to go. Faults are added to `found`.
     """
@@ -315,12 +321,12 @@ def _lines(path: Path, encoding: str) -> Iterator[str]:
 
 
 def _ended(line: str) -> tuple[str, str]:
-    """A line without its end, and the end."""
+    """Split a line into the line without its end, and the end."""
     end = "\r\n" if line.endswith("\r\n") else line[-1:] if line.endswith(("\n", "\r")) else ""
     return line.removesuffix(end), end
 
 
 def _shown(value: str) -> str:
-    """A value for a message: short, and printable whatever is in it."""
+    """Shorten a value for a message; it is printable whatever is in it."""
     value = value if len(value) <= 40 else value[:40] + "..."
     return _BAD_BYTES.sub("\ufffd", value).replace("\r", "\\r").replace("\0", "\\0")

@@ -124,8 +124,9 @@ class _Texts:
 def check_text_file(
     plan: DescribedData, items: dict[str, int], where: str, found: Findings
 ) -> None:
-    """Faults of the file that `text_file` names, and the `items` (with their lines in the file
-    `where`) that it has no text for.
+    """Find faults of the file that `text_file` names, and items without a text.
+
+    `items` have their lines in the file `where`.
     """
     assert plan.text_file is not None, "the settings name a text_file"
     try:

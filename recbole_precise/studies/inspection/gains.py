@@ -1,5 +1,6 @@
-"""Where one model gains on another: paired differences by how often the target was trained (PAD,
-Fig. 2).
+"""Test where one model gains on another.
+
+These are paired differences by how often the target was trained (PAD, Fig. 2).
 """
 
 from __future__ import annotations
@@ -36,8 +37,9 @@ def summarise(
         "buckets"), confidence: float = 0.95, resamples: int = 9999,
     split: str = "test", seed: int = 0, changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Paired tests of the first side against the second in every slice, and over all cases;
-    p-values corrected for all slices.
+    """Run paired tests of the first side against the second in every slice, and over all.
+
+    The p-values are corrected for all slices.
 
     Args:
         sides: two run directories or patterns, several seeds each (`compare`). slices: of `KINDS`.
@@ -111,8 +113,9 @@ def summarise(
 
 
 def _names(a: Sequence[Path], b: Sequence[Path]) -> list[str]:
-    """Names of two sides of one model: of the folders that hold their seeds, without a benchmark's
-    digest where they differ without it.
+    """Return names of two sides of one model: of the folders that hold their seeds.
+
+    They are without a benchmark's digest where they differ without it.
     """
     names = labels(
         [
@@ -139,7 +142,7 @@ def _ids_of(tokens: np.ndarray, ids: Mapping[str, int], folder: Path) -> np.ndar
 def _test(
     a: Runs, b: Runs, metric: str, confidence: float, resamples: int, seed: int
 ) -> dict[str, Any]:
-    """The paired test of a slice; nothing for one without cases."""
+    """Return the paired test of a slice, an empty one for a slice without cases."""
     if not len(a.ranks[0]):
         return {}
     found = compare_runs(a, b, [metric], confidence=confidence, n_resamples=resamples, seed=seed)[
@@ -184,7 +187,7 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """What was compared, in sentences."""
+    """Say what was compared, in sentences."""
     sides = []
     for key in "ab":
         side = summary[key]
@@ -206,7 +209,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def draw(summary: Mapping[str, Any]) -> Any:
-    """The difference in every slice with its interval, and the gain in words."""
+    """Draw the difference in every slice with its interval, and the gain in words."""
     panels_of: dict[str, list[str]] = {}
     for name in summary["slices"]:
         kind = (

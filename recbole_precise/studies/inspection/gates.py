@@ -94,8 +94,9 @@ def _by_case(model: Any, items: GatedItems, loader: Any) -> tuple[np.ndarray, np
 
 
 def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """Header and rows: a bucket of a run a row, the mean weight of each expert and, where it varies
-    inside a bucket, its spread.
+    """Return header and rows: the mean weight of each expert in a bucket of a run.
+
+    A weight that varies inside a bucket has its spread.
     """
     experts = list(dict.fromkeys(name for run in summary["runs"] for name in run["experts"]))
     rows = []
@@ -124,7 +125,7 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """What was read, in sentences."""
+    """Say what was read, in sentences."""
     runs = "; ".join(
         f"{run['run']}: {run['dataset']}, gate {run['gate']}, over {run['rows']}"
         for run in summary["runs"]
@@ -137,7 +138,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def draw(summary: Mapping[str, Any]) -> Any:
-    """A panel a run: the experts' weights against the bucket."""
+    """Draw a panel a run: the experts' weights against the bucket."""
     runs = summary["runs"]
     experts = list(dict.fromkeys(name for run in runs for name in run["experts"]))
     across = min(3, len(runs))

@@ -1,5 +1,6 @@
-"""Finished runs side by side: the item spaces of each, and the pairs of items that are measured in
-all of them.
+"""Read the item spaces of finished runs.
+
+It also chooses the pairs of items that are measured in all of them.
 """
 
 from __future__ import annotations
@@ -55,13 +56,16 @@ class SpacesOfRun:
     usual: tuple[str, ...]
 
     def name(self, space: str) -> str:
+        """Return the name of a space in this run."""
         return f"{self.label}: {space}"
 
 
 @dataclass(frozen=True)
 class Rows:
-    """What pairs are made of: `history` int64 `[rows, length]`, 0 where it is shorter, the `target`
-    that followed, and the `counts` of training events `[items]`.
+    """What pairs are made of.
+
+    `history` int64 `[rows, length]`, 0 where it is shorter, the `target` that followed, and the
+    `counts` of training events `[items]`.
     """
 
     dataset: str
@@ -79,7 +83,7 @@ class Rows:
 
 
 def item_spaces(model: Any) -> dict[str, np.ndarray]:
-    """The spaces of a model's items, those of `SPACES` that it has.
+    """Return the spaces of a model's items, those of `SPACES` that it has.
 
     Of PAD's experts only those that speak.
     """
@@ -109,14 +113,14 @@ def item_spaces(model: Any) -> dict[str, np.ndarray]:
 
 
 def _text_spaces(text: FrozenText | None) -> dict[str, torch.Tensor]:
-    """A model's frozen text vectors, and the same tuned where they are."""
+    """Return a model's frozen text vectors, and the same tuned where they are."""
     if text is None:
         return {}
     return {"frozen_text": text.plain, **({"tuned_text": text.vectors} if text.is_tuned else {})}
 
 
 def labels(folders: Sequence[Path]) -> list[str]:
-    """The shortest ends of the paths that tell them apart."""
+    """Return the shortest ends of the paths that distinguish them."""
     parts = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, parts)) + 1):
         names = ["/".join(part[-depth:]) for part in parts]
@@ -136,7 +140,7 @@ def load_runs(
 def read_spaces(
     folders: Sequence[Path], split: str, changes: Mapping[str, Any]
 ) -> tuple[list[SpacesOfRun], Rows]:
-    """The spaces of every run, and the rows of the first run's data set.
+    """Return the spaces of every run, and the rows of the first run's data set.
 
     Raises DataError when the runs do not have the same items, ConfigError for a run without item
     vectors.
@@ -164,8 +168,10 @@ def read_spaces(
 
 
 def _usual(spaces: Mapping[str, np.ndarray], earlier: Sequence[SpacesOfRun]) -> tuple[str, ...]:
-    """All but `final` where one other space is the same vectors, and the texts that an earlier run
-    has shown.
+    """Return the spaces that are shown when none are named.
+
+    They are all but `final` where one other space is the same vectors, and the texts that an
+    earlier run has shown.
     """
     usual = []
     for name, vectors in spaces.items():
@@ -203,8 +209,9 @@ def _rows_of(run: Any, split: str) -> Rows:
 def choose(
     runs: Sequence[SpacesOfRun], reference: str | None, wanted: Sequence[str] | None
 ) -> tuple[SpacesOfRun | None, list[tuple[SpacesOfRun, str]]]:
-    """The run whose space `reference` the others are held against, the first that has it, and the
-    (run, space) to hold against it.
+    """Choose the reference and the spaces that are compared with it.
+
+    They are the first run that has the space `reference`, and the (run, space) pairs.
 
     Without a `reference` there is no such run, and all that is wanted is looked at.
 
@@ -250,8 +257,9 @@ def pairs_of(
     trained_only: bool = False,
     seed: int = 0,
 ) -> tuple[ItemPairs, int]:
-    """The pairs that all `spaces` can measure, a sample where there are many, and how many were
-    left out.
+    """Return the pairs that all `spaces` can measure, and how many were left out.
+
+    They are a sample where there are many.
 
     An item without text has a text vector of zeros and no distance, and so has the ID vector of one
     that was never trained where the model ranks it by zeros (`unseen_id`). `trained_only` leaves

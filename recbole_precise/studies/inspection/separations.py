@@ -1,5 +1,6 @@
-"""Do pairs that belong together lie nearer in a space than others? Distributions of distances with
-AUC (PAD Sec. 4.2, Fig. 3).
+"""Measure whether pairs that belong together are nearer in a space than others.
+
+These are distributions of distances with AUC (PAD Sec. 4.2, Fig. 3).
 """
 
 from __future__ import annotations
@@ -42,8 +43,9 @@ def summarise(
     distance: str = "cosine", split: str = "valid", seed: int = 0, changes: Mapping[str,
         Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Counts and AUC of both groups in every space, for warm, median, cold and unseen targets and
-    for all.
+    """Return counts and AUC of both groups in every space.
+
+    They are of warm, median, cold and unseen targets and of all.
 
     Args:
         groups: `collaborative`: the `share` of pairs that are nearest and farthest in the reference
@@ -112,8 +114,9 @@ def _parts(counts: np.ndarray, pairs: ItemPairs) -> dict[str, np.ndarray]:
 
 
 def _random(pairs: ItemPairs, rows: Rows, spaces: Sequence[np.ndarray], seed: int) -> ItemPairs:
-    """Partners as often trained as the targets, of the same frequency bucket and the same part,
-    which all `spaces` know.
+    """Draw random partners that are trained as often as the targets.
+
+    They are of the same frequency bucket and the same part, and all `spaces` know them.
     """
     kinds = item_slices(rows.counts, "frequency").values()
     group = rows.buckets() * len(kinds) + sum(number * items for number, items in enumerate(kinds))
@@ -154,7 +157,7 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """What was measured, in sentences."""
+    """Say what was measured, in sentences."""
     if summary["groups"] == "random":
         what = (
             "pairs of an item of a history and the target that followed, beside the same "
@@ -182,8 +185,9 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def draw(summary: Mapping[str, Any]) -> Any:
-    """A row of panels for each space, a panel for each part: densities of both groups over all
-    pairs' distances.
+    """Draw a row of panels for each space, a panel for each part.
+
+    They show densities of both groups over all pairs' distances.
     """
     parts, near, far = list(summary["parts"]), *_NAMES[summary["groups"]]
     with look():

@@ -27,8 +27,10 @@ def summarise(
     seed: int = 0,
     changes: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Of each run the mean cosine of ID vectors within similar and random pairs of trained items,
-    and how the cosines lie.
+    """Compare the cosines of ID vectors in similar and random pairs of trained items.
+
+    It gives the mean cosine of each run within both kinds of pairs, and how the cosines are
+    distributed.
 
     Args:
         neighbours: similar are an item and so many others, the nearest by cosine of the vectors
@@ -92,7 +94,7 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """What was measured, in sentences."""
+    """Say what was measured, in sentences."""
     datasets = ", ".join(dict.fromkeys(run["dataset"] for run in summary["runs"]))
     return [
         f"{datasets}: mean cosine of ID vectors, trained items alone; similar: each item and its "
@@ -102,7 +104,7 @@ def notes(summary: Mapping[str, Any]) -> list[str]:
 
 
 def draw(summary: Mapping[str, Any]) -> Any:
-    """A panel a run: densities of the cosines of both kinds of pairs."""
+    """Draw a panel a run: densities of the cosines of both kinds of pairs."""
     runs = summary["runs"]
     edges = np.asarray(summary["edges"])
     names = {

@@ -1,5 +1,6 @@
-"""How far trainings have moved item spaces: Kendall's tau by frequency bucket, runs side by side
-(PAD Sec. 4.3 and 4.6).
+"""Measure how far trainings have moved item spaces.
+
+It is Kendall's tau by frequency bucket, runs side by side (PAD Sec. 4.3 and 4.6).
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ def summarise(
     trained_only: bool = False, split: str = "valid", seed: int = 0, changes: Mapping[str,
         Any] | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """Tau-b between the distances of the same pairs in the reference space and in every other, by
-    bucket of the pairs' targets.
+    """Compute tau-b between the distances of pairs in the reference and every other space.
 
-    Args: pairs: at most so many a bucket. The others: see `item_pairs`, `pairs_of` and `choose`.
+    The pairs are the same in both, and grouped by the bucket of their targets.
+
+    Args:
+        pairs: at most so many a bucket. The others: see `item_pairs`, `pairs_of` and `choose`.
     """
     runs, rows = read_spaces(folders, split, changes or {})
     home, lines = choose(runs, reference, spaces)
@@ -101,7 +104,7 @@ def table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def notes(summary: Mapping[str, Any]) -> list[str]:
-    """What was measured, in sentences."""
+    """Say what was measured, in sentences."""
     reference = summary["reference"]
     never = sum(row["never_trained"] for row in summary["buckets"])
     drawn = (

@@ -1,5 +1,6 @@
-"""The replay itself: universal training period by period, and two targeted models, of which one
-reloads its weights.
+"""Replay periods: universal training, and two targeted models.
+
+One of the targeted models reloads the universal weights.
 
 Each period is first asked (both targeted models rank its cases) and then trained. A finished period
 is a checkpoint.
@@ -53,7 +54,7 @@ class Options:
 
     `reload_every`: periods between two reloads. `blend`: share of the universal weights in a reload
         after the first.
-    `memory`: periods whose targets universal training sees anew in each period; None: all so far.
+    `memory`: periods whose targets universal training sees again in each period; None: all so far.
         `cases`: first or all.
     """
 
@@ -71,7 +72,7 @@ class Replay:
     Args:
         config: of PRECISE-TT, whose keys hold those of PRECISE-UT; `epochs` and `targeted_epochs`
             count for each period.
-        folder: where its checkpoints and final models stand; one that holds periods of the same
+        folder: where its checkpoints and final models are; one that holds periods of the same
             replay is gone on with.
 
     Raises ConfigError, DataError, TextError, CheckpointError.
@@ -164,7 +165,7 @@ class Replay:
         return [topk] if isinstance(topk, int) else list(topk)
 
     def _ask(self, now: int) -> dict[str, Any]:
-        """What is known of a period before anything of it is trained."""
+        """Return what is known of a period before anything of it is trained."""
         here = self.target.period == now
         row: dict[str, Any] = {
             "number": now,
@@ -254,8 +255,9 @@ class Replay:
         )
 
     def _targeted_rows(self, now: int) -> Tensor:
-        """Targets of targeted training in the period `now`, whose rows' items are the arms' own
-        from then on.
+        """Return targets of targeted training in the period `now`.
+
+        The items of their rows are the arms' own from then on.
         """
         ends = torch.from_numpy(cases_of(self.target.offsets, self.target.period, now))
         lengths = self.target.store.history_length(ends, self.length)
@@ -265,7 +267,7 @@ class Replay:
     def _fit(
         self, model: NextItemRecommender, columns: RowColumns, known: np.ndarray, draw: list[int]
     ) -> None:
-        """A period's epochs with an optimizer of its own.
+        """Train a period's epochs with an optimizer of its own.
 
         Vectors of items without an event so far end as they began.
         """
@@ -346,7 +348,7 @@ class Replay:
         )
 
     def _leave_models(self) -> None:
-        """The targeted models of the last period, as run directories."""
+        """Leave the targeted models of the last period as run directories."""
         for arm, model in self.arms.items():
             run = RunFolder(self.folder.path / f"{arm}-reload")
             make_folder(run.path, "a model")
@@ -380,7 +382,7 @@ def _id_tables(model: NextItemRecommender) -> Mapping[str, Tensor]:
 
 
 def _check(config: Any) -> None:
-    """Settings that would let the future in, or that a replay has no use for."""
+    """Refuse settings that would let the future in, or that a replay has no use for."""
     check_causal(config)
     for key, unused in (
         ("alternate", "each period is one short phase"),

@@ -1,9 +1,10 @@
-"""What a model of the replay may know: the catalogue and its texts, and of the events those up to
-the period under way.
+"""Limit what a model of the replay may know.
+
+It knows the catalogue and its texts, and of the events those up to the period under way.
 
 A run counts in its training split, which holds events of all periods; here each count, mask and
-list of neighbours is made anew from what has happened. Settings that only make sense over the whole
-file are refused.
+list of neighbours is made again from what has happened. Settings that only make sense over the
+whole file are refused.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ def check_period(text: str) -> str:
 
 
 def period_numbers(times: np.ndarray, period: str, unit: str = "s") -> tuple[np.ndarray, list[str]]:
-    """Number the periods from 0 on; one without events keeps its number.
+    """Assign numbers to the periods from 0 on; one without events keeps its number.
 
     Args:
         times: `[events]`, since 1970-01-01 UTC in `unit` (s, ms or us). period: see `check_period`.

@@ -1,5 +1,6 @@
-"""Which rows a period trains and which cases it asks: everything is asked before it is trained
-(prequential evaluation).
+"""Choose which rows a period trains and which cases it asks.
+
+Everything is asked before it is trained (prequential evaluation).
 
 Events are flat arrays, sorted by user and, within a user, by time, so that periods ascend within a
 user.
@@ -17,8 +18,9 @@ from recbole_precise.data.sequences import ranges, train_windows
 def cases_of(
     offsets: np.ndarray, period: np.ndarray, now: int, first_only: bool = False
 ) -> np.ndarray:
-    """Events of the period `now` that can be predicted, since their user has an earlier one; they
-    are its training targets too.
+    """Return the events of the period `now` that can be predicted.
+
+    Their user has an earlier event; they are the period's training targets, too.
 
     Args:
         offsets: int64 `[users + 1]`. period: int64 `[events]`.
@@ -38,8 +40,9 @@ def cases_of(
 def windows_of(
     offsets: np.ndarray, period: np.ndarray, low: int, high: int, max_length: int, stride: int
 ) -> tuple[Tensor, Tensor]:
-    """Training windows whose targets lie in the periods `low` .. `high`; their inputs may be older,
-    never younger.
+    """Return training windows whose targets are in the periods `low` .. `high`.
+
+    Their inputs may be older, never younger.
 
     Returns: int64 `(end, supervised)` `[rows]`: index of each row's last target, number of its
         trailing targets.

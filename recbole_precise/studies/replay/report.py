@@ -1,5 +1,6 @@
-"""The replay as a table (text, Markdown), as JSON, and as a plot of two panels: share and metric by
-period.
+"""Report the replay as a table (text, Markdown), as JSON, and as a plot.
+
+The plot has two panels: share and metric by period.
 """
 
 from __future__ import annotations
@@ -24,10 +25,12 @@ _LOOK = {
 
 
 def summarise(replays: Sequence[Any]) -> dict[str, Any]:
-    """Means over seeds by period, and over all cases; the difference with its interval over users
-    and seeds.
+    """Average over seeds by period, and over all cases.
 
-    Shares do not depend on the seed. Args: replays: finished `Replay` objects, one a seed.
+    The difference has its interval over users and seeds. Shares do not depend on the seed.
+
+    Args:
+        replays: finished `Replay` objects, one a seed.
     """
     first = replays[0]
     rows = []
@@ -172,7 +175,7 @@ def _table(summary: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def to_text(summary: Mapping[str, Any]) -> str:
-    """The table and its notes for the terminal."""
+    """Write the table and its notes for the terminal."""
     return text_table(*_table(summary)) + "\n\n" + "\n".join(_notes(summary))
 
 

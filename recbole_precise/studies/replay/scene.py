@@ -33,7 +33,7 @@ class Scene:
         return self.store.offsets.numpy()
 
     def target(self) -> Scene:
-        """The target scene of the settings: the events that are marked in the store, or all."""
+        """Return the target scene: the events that are marked in the store, or all."""
         if self.store.marked is None:
             return self
         index = torch.nonzero(self.store.marked).squeeze(1)

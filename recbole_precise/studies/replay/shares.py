@@ -1,5 +1,6 @@
-"""What a reload does: share of exposed items that universal training has trained, and the mixing of
-weights.
+"""Measure and do a reload.
+
+It has the share of exposed items that universal training has trained, and the mixing of weights.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ from torch import Tensor, nn
 
 
 def exposure_share(items: np.ndarray, trained: np.ndarray) -> dict[str, float | None]:
-    """Share of a period's exposures whose item was trained: by events and by distinct items; None
-    without events.
+    """Return the share of a period's exposures whose item was trained.
+
+    There is one by events and one by distinct items; None without events.
 
     Args:
         items: int64 `[events]` of the period. trained: bool `[catalogue]`.
@@ -27,8 +29,9 @@ def exposure_share(items: np.ndarray, trained: np.ndarray) -> dict[str, float | 
 
 
 def reload(model: nn.Module, universal: Mapping[str, Tensor], blend: float) -> list[str]:
-    """Theta <- (1 - blend) theta + blend theta_universal for every parameter that both have;
-    returns their names.
+    """Mix universal weights into a model, and return the names of the mixed parameters.
+
+    Every parameter that both have becomes (1 - blend) theta + blend theta_universal.
 
     blend = 1 copies bit for bit. What `model` alone has (the MLP of targeted training) keeps its
     values.

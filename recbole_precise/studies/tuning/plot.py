@@ -1,5 +1,6 @@
-"""A parallel-coordinates plot of a study: one axis a key, one line a trial, the validation score at
-the right end.
+"""Draw a parallel-coordinates plot of a study.
+
+Each key has an axis, each trial a line, and the validation score is at the right end.
 """
 
 from __future__ import annotations
@@ -21,10 +22,11 @@ _APART = 0.007
 
 @dataclass(frozen=True)
 class Axis:
-    """A vertical axis: its `title`, `ticks` as (height from 0 to 1, label), and the height of a
-    row, None when it has none.
+    """A vertical axis: its `title` and `ticks` as (height from 0 to 1, label).
 
-    On a `discrete` axis lines are drawn a little apart, so that those through one value can be told
+    It also gives the height of a row, None when it has none.
+
+    On a `discrete` axis lines are drawn a little apart, so that those through one value can be seen
     apart.
     """
 

@@ -1,5 +1,7 @@
-"""What a study found: a table for the terminal and as Markdown, the trials as JSON, the best
-settings as YAML.
+"""Report what a study found.
+
+There is a table for the terminal and as Markdown, the trials as JSON, and the best settings as
+YAML.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """A study as it stands.
+    """A study as it is.
 
     Attributes:
         rows: complete trials best first, then pruned, failed and lost ones by number.
@@ -62,7 +64,7 @@ class Report:
         return next((row for row in self.rows if row.state in ("complete", "cut")), None)
 
     def terminal(self) -> str:
-        """The first rows under the summary."""
+        """Write the first rows under the summary."""
         shown = [row for row in self.rows if row.state not in ("lost", "under way")]
         rest = f"\n... and {len(shown) - SHOWN} more" if len(shown) > SHOWN else ""
         return (
@@ -132,7 +134,7 @@ class Report:
 
 
 def report_of(study: SharedStudy, model: str, dataset: str, metric: str) -> Report:
-    """The report of a study as its storage holds it now, with the trials of all processes."""
+    """Return the report of a study as its storage holds it now, with all processes' trials."""
     plan, trials = study.plan, study.trials()
     rows = [
         _row(trial, plan.space.values(trial.params))
@@ -183,7 +185,7 @@ def write_report(folder: Path, report: Report, given: Mapping[str, Any]) -> list
 
 
 def best_yaml(report: Report, given: Mapping[str, Any]) -> str:
-    """The best settings as a file for `--config_files`."""
+    """Write the best settings as a file for `--config_files`."""
     best = report.best
     assert best is not None
     settings = {
@@ -207,12 +209,12 @@ def best_yaml(report: Report, given: Mapping[str, Any]) -> str:
 
 
 def settings_line(settings: Mapping[str, Any]) -> str:
-    """Settings in a line of text."""
+    """Write settings in a line of text."""
     return ", ".join(f"{key} {shown(value)}" for key, value in settings.items())
 
 
 def shown(value: Any) -> str:
-    """A value as tables show it: numbers with four digits."""
+    """Write a value as tables show it: numbers with four digits."""
     return f"{value:.4g}" if isinstance(value, float) else "none" if value is None else str(value)
 
 

@@ -129,7 +129,7 @@ def search(
 def _task(
     entry: Entry, run: Mapping[str, Any], settings: dict[str, str], metric: str | None
 ) -> tuple[Task, Config]:
-    """What all trials share, and the settings as they are without a space.
+    """Return what all trials share, and the settings as they are without a space.
 
     Adds to `settings` what every trial has.
     """
@@ -164,7 +164,7 @@ def _task(
 def _space(
     entry: Entry, file: str | None, config: Config, settings: Mapping[str, str], say: Say
 ) -> Space:
-    """The space of a file, without what the command line or the name of a variant fixes."""
+    """Return the space of a file without what the command line or a variant's name fixes."""
     own = keys_of_model(entry, config.model_class)
     offered = getattr(config.model_class, "tuning_space", None)
     if file is None and offered is not None:
@@ -189,7 +189,7 @@ def _space(
 
 
 def _shipped_space(entry: Entry) -> str:
-    """The file of the space that comes with a model."""
+    """Return the file of the space that comes with a model."""
     folder = properties_folder() / "tune"
     for name in (entry.name, entry.settings):
         file = folder / f"{name}.hyper"
@@ -203,7 +203,7 @@ def _shipped_space(entry: Entry) -> str:
 
 
 def _first_trial(options: Options, space: Space, config: Config, say: Say) -> Any:
-    """The settings as they are, for the first trial; None where it is drawn."""
+    """Return the settings as they are, for the first trial; None where it is drawn."""
     if options.start != "settings" or options.sampler == "grid":
         return None
     first = space.labels(config.final_config_dict)

@@ -1,5 +1,6 @@
-"""One process's share of a study: trial after trial until the budget is used, a line on the screen
-for each.
+"""Do one process's share of a study.
+
+It runs trial after trial until the budget is used, and prints a line on the screen for each.
 """
 
 from __future__ import annotations

@@ -95,8 +95,9 @@ class Parameter:
         return [self._number(self.low + index * self.step) for index in range(count)]
 
     def extremes(self) -> list[Any]:
-        """Values whose validity shows that of all: every choice, or what lies just inside
-        the ends.
+        """Return values whose validity shows that of all.
+
+        They are every choice, or what is just inside the ends.
         """
         values = self.values()
         if values is not None:
@@ -123,7 +124,7 @@ class Parameter:
         )
 
     def value(self, label: Any) -> Any:
-        """The value of a label."""
+        """Return the value of a label."""
         if self.kind != "choice":
             return self._number(label)
         return next(choice for choice in self.choices if _same(self.label(choice), label))
@@ -140,7 +141,7 @@ class Parameter:
             trial.suggest_float(self.name, self.low, self.high, step=self.step, log=logarithmic)
 
     def describe(self) -> Any:
-        """Plain values by which a study tells whether its space is still the same."""
+        """Plain values by which a study recognises whether its space is still the same."""
         if self.kind == "choice":
             return [self.label(choice) for choice in self.choices]
         return [self.kind, self.low, self.high, self.step, self.whole]
@@ -161,10 +162,11 @@ class Space:
 
     @property
     def names(self) -> list[str]:
+        """Return the names of the parameters."""
         return [parameter.name for parameter in self.parameters]
 
     def without(self, names: Sequence[str] | Mapping[str, Any]) -> Space:
-        """The space without some keys."""
+        """Return the space without some keys."""
         return replace(
             self,
             parameters=tuple(
@@ -178,7 +180,7 @@ class Space:
             parameter.suggest(trial)
 
     def values(self, labels: Mapping[str, Any]) -> dict[str, Any]:
-        """Settings from what a study holds."""
+        """Return settings from what a study holds."""
         return {
             parameter.name: parameter.value(labels[parameter.name])
             for parameter in self.parameters
@@ -186,7 +188,7 @@ class Space:
         }
 
     def labels(self, values: Mapping[str, Any]) -> dict[str, Any] | None:
-        """What a study holds of settings, None when one of them lies outside the space."""
+        """Return what a study holds of settings, None when one of them is outside the space."""
         if not all(
             parameter.name in values and parameter.holds(values[parameter.name])
             for parameter in self.parameters
@@ -220,8 +222,9 @@ class Space:
         entry_of: Callable[[str], Any],
         defaults: Mapping[str, Any],
     ) -> Space:
-        """The space once every key is known and takes every value, with whole numbers where a key
-        counts something.
+        """Check that every key is known and takes every value, and return the space.
+
+        The values are whole numbers where a key counts something.
 
         Args:
             known: keys that the model, RecBole or we read. entry_of: key -> `settings.schema.Key`
@@ -260,7 +263,7 @@ class Space:
 
 
 def read_space(path: str | Path) -> Space:
-    """The space of a .hyper file.
+    """Read the space of a .hyper file.
 
     A ConfigError that names file and line for what cannot be read.
     """

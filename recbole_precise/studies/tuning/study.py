@@ -65,7 +65,7 @@ class Plan:
     task: Mapping[str, Any]
 
     def identity(self) -> dict[str, Any]:
-        """Plain values that tell this plan from another one."""
+        """Plain values that distinguish this plan from another one."""
         space = {parameter.name: parameter.describe() for parameter in self.space.parameters}
         plan = {
             "sampler": self.sampler,
@@ -272,7 +272,7 @@ class SharedStudy:
 
 
 def was_lost(trial: FrozenTrial) -> bool:
-    """Tell whether a trial ended with its process: one that failed by itself has a reason."""
+    """Return whether a trial ended with its process: one that failed by itself has a reason."""
     return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
 
 

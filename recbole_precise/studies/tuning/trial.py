@@ -1,5 +1,6 @@
-"""One trial in this process: the training and validation of a run, without its test and without a
-run directory.
+"""Run one trial in this process.
+
+It is the training and validation of a run, without its test and without a run directory.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ from recbole_precise.system.logs import log_to
 
 @dataclass(frozen=True)
 class Task:
-    """What all trials of a study share: the model, the data set, config files, and `--key=value` of
-    the command line.
+    """What all trials of a study share.
+
+    That is the model, the data set, config files, and `--key=value` of the command line.
     """
 
     model: str
@@ -33,9 +35,9 @@ class Task:
     arguments: tuple[str, ...] = ()
 
     def config(self, values: Mapping[str, Any] | None = None) -> Config:
-        """The settings of a trial.
+        """Return the settings of a trial.
 
-        `values` go before config files, and the command line before `values`.
+        `values` override config files, and the command line overrides `values`.
         """
         return Config(
             self.model,
@@ -48,8 +50,9 @@ class Task:
 
 
 class PreparedData:
-    """Loaders for trials. Data is read again only when a setting differs that was looked at while
-    it was read and split.
+    """Loaders for trials.
+
+    Data is read again only when a setting differs that was looked at while it was read and split.
 
     Each trial has loaders and row tables of its own, so that none sees what another did to them.
     """
@@ -78,7 +81,7 @@ class PreparedData:
 
 
 def _own(dataset: SequenceDataset, config: Config) -> SequenceDataset:
-    """The same data under other settings, with rows that can be changed apart."""
+    """Return the same data under other settings, with rows that can be changed apart."""
     own = dataset.copy(copy.deepcopy(dataset.inter_feat))
     own.config = config
     return own
@@ -150,8 +153,9 @@ def run_trial(
     data: Callable[[Config], tuple],
     watch: Callable[[int, float, float], None],
 ) -> Outcome:
-    """Train and validate with `values`; the validation result is bit for bit that of the command
-    with the same settings.
+    """Train and validate with `values`.
+
+    The validation result is bit for bit that of the command with the same settings.
 
     Args:
         data: settings -> loaders, such as `PreparedData()`.
