@@ -50,7 +50,7 @@ setup(
     extras_require={
         "test": ["pytest>=8", "pytest-xdist>=3.5", "hypothesis>=6.100"],
         "flops": ["thop>=0.1.1.post2207130030"],
-        "tune": ["optuna>=4.9", "matplotlib>=3.8", "hyperopt>=0.2.5"],
+        "tune": ["optuna>=4.9", "sqlalchemy>=2.0", "matplotlib>=3.8", "hyperopt>=0.2.5"],
         "plots": ["matplotlib>=3.8"],
     },
     entry_points={"console_scripts": ["recbole-precise = recbole_precise.cli:main"]},

@@ -1,8 +1,8 @@
 """The database of a study: a SQLite file, or a server that several machines reach.
 
 The tables are those of Optuna's `RDBStorage`. A trial under way gives a sign of life every
-`HEARTBEAT` seconds. After `GRACE` seconds without one it counts as lost, and Optuna puts its point
-back into the queue.
+`HEARTBEAT` seconds. After `GRACE` seconds without one it counts as lost, and its point is tried
+again.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from time import sleep
 from typing import Any
 
 from optuna.exceptions import ExperimentalWarning, OptunaError, StorageInternalError
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
-from optuna.study import Study
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages import RDBStorage
+from optuna.trial import TrialState
 from sqlalchemy import URL, Select, column, make_url, select, table
 from sqlalchemy.exc import ArgumentError, IntegrityError, ProgrammingError, SQLAlchemyError
 
@@ -29,8 +28,6 @@ from recbole_precise.system.locking import exclusive
 HEARTBEAT = 5
 #: Seconds of silence after which a trial counts as lost.
 GRACE = 30
-#: How often a point is tried whose process dies each time.
-ATTEMPTS = 3
 #: Seconds that a process waits for others: for a lock of the file, for its turn.
 PATIENCE = 60
 #: Seconds that a server may take to answer.
@@ -178,7 +175,6 @@ class Store:
                 engine_kwargs=engine,
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
-                heartbeat_stale_trial_callback=retry,
             )
 
     # --- Locks --------------------------------------------------------------------------------
@@ -210,6 +206,8 @@ class Store:
                 f"No space left in '{short(self._file.parent)}' for the study, or its disk is "
                 f"faulty ({reason}). Trials that have ended are kept."
             )
+        if "locked" in reason:
+            return ConfigError(f"{self._what} is held by another program for {PATIENCE} s.")
         if "is not a database" in reason:
             return ConfigError(f"{self._what} is no SQLite file: choose another name.")
         if "readonly" in reason or "unable to open" in reason:
@@ -236,19 +234,6 @@ class _Storage(RDBStorage):
         """
         with suppress(StorageInternalError, SQLAlchemyError):
             super().record_heartbeat(trial_id)
-
-
-def retry(study: Study, trial: FrozenTrial) -> None:
-    """Put the point of a lost trial back into the queue, unless it was tried `ATTEMPTS` times.
-
-    Args:
-        study: of the trial.
-        trial: a copy, whose seconds and findings are not those of the next attempt.
-    """
-    trial.user_attrs = {}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)(study, trial)
 
 
 def _reason(error: BaseException) -> str:

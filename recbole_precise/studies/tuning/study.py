@@ -19,7 +19,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning, UpdateFinishedTrialError
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
-from optuna.storages import fail_stale_trials
+from optuna.storages import RetryHeartbeatStaleTrialCallback, fail_stale_trials
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy import URL
 
@@ -30,6 +30,8 @@ from recbole_precise.studies.tuning.space import Space
 
 SAMPLERS = ("tpe", "random", "grid")
 PRUNERS = ("median", "none")
+#: How often a point is tried whose process dies each time.
+ATTEMPTS = 3
 
 
 @dataclass(frozen=True)
@@ -138,7 +140,7 @@ class SharedStudy:
             budget is used or the grid is through.
 
         Raises:
-            KeyboardInterrupt: the point of the trial is back in the queue.
+            KeyboardInterrupt: the trial is lost, and its point is tried again later.
         """
         with self._store.faults(), ExitStack() as turn:
             turn.enter_context(self._store.turn())
@@ -160,11 +162,6 @@ class SharedStudy:
 
             try:
                 self.study.optimize(run, n_trials=1)
-            except KeyboardInterrupt:
-                trial = self.study.get_trials()[number]
-                if was_lost(trial):
-                    store.retry(self.study, trial)
-                raise
             except ValueError:  # Optuna ends a trial once
                 if not taken:
                     raise
@@ -180,7 +177,7 @@ class SharedStudy:
         said = False
         while self.time_left() > 0 and monotonic() < end:
             with self._store.faults(), self._store.turn():
-                self._mark_lost()
+                self._requeue_lost()
             trials = self.trials()
             if _first_waiting(trials) is not None:
                 return True
@@ -196,7 +193,7 @@ class SharedStudy:
 
     def _queue(self) -> int | None:
         """Return the number of the trial that is next, queued if need be; None for the end."""
-        self._mark_lost()
+        self._requeue_lost()
         trials = self.trials()
         if self.time_left(trials) <= 0:
             return None
@@ -225,10 +222,23 @@ class SharedStudy:
             return next((point for point in self._grid if point not in taken), None)
         return self.plan.start if self.plan.start is not None and not trials else {}
 
-    def _mark_lost(self) -> None:
+    def _requeue_lost(self) -> None:
+        """Mark the trials of dead processes, and queue again the point of every lost trial.
+
+        Trials that were interrupted are among them, and those whose process died right here.
+        """
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
+            retry = RetryHeartbeatStaleTrialCallback(max_retry=ATTEMPTS - 1)
             fail_stale_trials(self.study)
+        trials = self.study.get_trials()
+        retried = {
+            number for trial in trials for number in trial.system_attrs.get("retry_history", [])
+        }
+        for trial in trials:
+            if was_lost(trial) and trial.number not in retried:
+                trial.user_attrs = {}  # the seconds of one attempt are not those of the next
+                retry(self.study, trial)
 
     def _sampler(self, number: int) -> BaseSampler:
         """Return what draws the point of that number.

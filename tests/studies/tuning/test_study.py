@@ -25,8 +25,9 @@ optuna = pytest.importorskip("optuna")
 from recbole_precise.errors import CheckpointError, ConfigError  # noqa: E402
 from recbole_precise.studies.tuning import store  # noqa: E402
 from recbole_precise.studies.tuning.space import read_space  # noqa: E402
-from recbole_precise.studies.tuning.store import ATTEMPTS, Store, read_address  # noqa: E402
+from recbole_precise.studies.tuning.store import Store, read_address  # noqa: E402
 from recbole_precise.studies.tuning.study import (  # noqa: E402
+    ATTEMPTS,
     Budget,
     Plan,
     SharedStudy,
@@ -450,13 +451,11 @@ def test_a_file_that_is_no_database(plan, tmp_path):
         join(tmp_path / "other.db", plan)
 
 
-def test_a_server_without_its_driver(monkeypatch):
-    real = sys.modules.get("pymysql")
+def test_a_server_without_its_driver(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "pymysql", None)
     with pytest.raises(ConfigError, match="run `pip install 'pymysql'`") as caught:
-        Store(read_address("mysql+pymysql://me:secret@host/studies"), Path("nowhere"))
+        Store(read_address("mysql+pymysql://me:secret@host/studies"), tmp_path / "s")
     assert "secret" not in str(caught.value)
-    assert real is sys.modules.get("pymysql") or sys.modules["pymysql"] is None
 
 
 def test_no_room_is_one_sentence(plan, tmp_path):
@@ -477,6 +476,14 @@ def test_no_room_is_one_sentence(plan, tmp_path):
 
     with pytest.raises(CheckpointError, match="No space left in '.*' for the study"):
         study.run_next(objective)
+
+
+def test_a_file_that_another_program_holds_is_one_sentence(plan, tmp_path, monkeypatch):
+    monkeypatch.setattr(store, "PATIENCE", 1)
+    with sqlite3.connect(tmp_path / "s.db") as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(ConfigError, match=r"s\.db' is held by another program for 1 s"):
+            join(tmp_path / "s.db", plan)
 
 
 def test_the_database_is_never_locked_for_the_user(tmp_path):
