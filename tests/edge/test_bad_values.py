@@ -65,8 +65,7 @@ def test_every_key_with_every_kind_of_value_is_taken_or_refused_in_a_sentence(ke
 def test_all_values_of_every_key(key: str, model: str | None):
     if key in ("model", "dataset", "local_rank"):
         return
-    if key != "extends":
-        _try_values(key, model or _model_with(key), NASTY)
+    _try_values(key, model or _model_with(key), NASTY)
 
 
 def _try_values(key: str, model: str, values: list) -> None:

@@ -70,7 +70,6 @@ ACCEPTED = {
     "loss_decimal_place": "digits of a loss, which a floor does not have",
     "keep_freed_memory": "it is about the CPU, and a file may be used on both",
     "recipe": "a table gives one recipe to rows of this package and of RecBole",
-    "extends": "a key of properties/model alone; a user's is unknown",
     "backbone_settings": "refused by the backbone that takes none",
     "text_tuning_learning_rate": "refused by the rule of text_tuning",
 }  # fmt: skip

@@ -14,6 +14,8 @@ _FENCE = re.compile(r"^\s*(`{3,}|~{3,})\s*([\w+-]*)")
 _INLINE = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _ASSIGNMENT = re.compile(r"^\w+=")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
+_HEREDOC = re.compile(r"<<-?\s*(['\"]?)(\w+)\1")
+_LOOP = re.compile(r"^for (\w+) in (\S+)[^;]*$")
 _FILE_NAME = re.compile(r"^#\s*([\w./-]+\.(?:py|yaml|yml|hyper|jsonl|csv|tsv))\s*$")
 
 
@@ -115,6 +117,13 @@ def _commands_of(block: Block, document: str) -> list[Command]:
             number += 1
             text = text[:-1] + lines[number].lstrip()
         number += 1
+        heredoc = _HEREDOC.search(text)
+        if heredoc:
+            # The lines up to the mark are a file, not commands.
+            while number < len(lines) and lines[number].strip() != heredoc[2]:
+                number += 1
+            number += 1
+            continue
         if prompted and not text.startswith("$ "):
             continue  # the output of a command
         found += _split(text.removeprefix("$ "), document, block.line + first, variables)
@@ -150,8 +159,14 @@ def _command(
     variables: dict[str, str],
     patterns: tuple[str, ...],
 ) -> list[Command]:
-    if words[0] == "export":
+    if words[0] in ("export", "do"):
         words = words[1:]
+    loop = _LOOP.match(" ".join(words))
+    if loop:
+        variables[loop[1]] = loop[2]
+        return []
+    if not words or words == ["done"]:
+        return []
     environment: dict[str, str] = {}
     while words and _ASSIGNMENT.match(words[0]):
         name, _, value = words[0].partition("=")

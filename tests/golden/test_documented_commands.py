@@ -41,6 +41,8 @@ NOT_RUN = {
     r"^recbole-precise inspect( [a-z]+)?$": "the name of a command",
     r"^recbole-precise benchmark NAME": "a part for the reader to fill in",
     r"--gpu_id=[0-9]": "needs a GPU",
+    r"saved/alternate/": "a loop over seeds, which takes an hour",
+    r"convert .*--text=title$": "has no input: it says how something was measured",
 }
 #: Commands that are run by `make slow`, by a pattern of `DOCUMENT: COMMAND`, and why.
 SLOW = {
@@ -48,15 +50,18 @@ SLOW = {
     r"^docs/.* (audit|inspect|replay|tune) ": "takes seconds, as the one in README.md does",
 }
 #: Blocks of Python that are compiled and not run, by a pattern of their text, and why.
-PYTHON_NOT_RUN = {
-    r"# your new part": "imports what the reader is to write",
-}
+PYTHON_NOT_RUN: dict[str, str] = {}
 #: Models that `--list_models` prints as the first word of a line.
 _LISTED = re.compile(r"^\s*([A-Za-z][\w-]+)\s")
 _OPTION = re.compile(r"--([A-Za-z_]\w*)")
 _KEY = re.compile(r"^#?\s*(\w+)\s*:", re.MULTILINE)
 
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+#: Pages that are one script from top to bottom; test_tutorials.py runs them whole.
+TUTORIALS = ("tutorial-paper.md", "tutorial-shop.md")
+DOCUMENTS = [
+    ROOT / "README.md",
+    *(path for path in sorted((ROOT / "docs").rglob("*.md")) if path.name not in TUTORIALS),
+]
 
 
 def name_of(path: Path) -> str:
