@@ -14,9 +14,9 @@ import recbole_precise
 from recbole_precise.cli.commands import (
     check_command,
     execute,
+    help_of,
     list_models,
     overview,
-    parser_of,
 )
 from recbole_precise.errors import UserError
 from recbole_precise.files import is_disk_fault, sentence_of
@@ -61,13 +61,13 @@ def _run(words: list[str]) -> None:
         print(overview(), end="")
         return
     if first == ["help"]:
-        print(parser_of(check_command(words[1])).format_help(), end="")
+        print(help_of(check_command(words[1]), words[2:]), end="")
         return
     command = "run"
     if first and not words[0].startswith("-"):
         command = check_command(words.pop(0))
     if {"-h", "--help"} & set(words):
-        print(parser_of(command).format_help(), end="")
+        print(help_of(command, words), end="")
         return
     execute(command, words)
 

@@ -13,6 +13,8 @@ from types import ModuleType
 
 from recbole_precise import registry
 from recbole_precise.cli.parser import SETTINGS_NOTE, SPELLING, CommandParser
+from recbole_precise.config import written
+from recbole_precise.config.arguments import parse_arguments
 from recbole_precise.errors import ConfigError, did_you_mean
 
 #: Names of the commands; each is a module of this package, imported when it is asked for.
@@ -56,6 +58,27 @@ def check_command(name: str) -> str:
             f"{', '.join(COMMANDS)}."
         )
     return name
+
+
+def help_of(command: str, words: Sequence[str]) -> str:
+    """Return the help of a command, with the settings of the model that `words` name.
+
+    Args:
+        command: its name.
+        words: of the command line; `--model=NAME` or `--model NAME` may be among them.
+
+    Raises:
+        ConfigError: there is no such model.
+    """
+    text = parser_of(command).format_help()
+    model = parse_arguments([word for word in words if word not in ("-h", "--help")], strict=False)
+    if "model" not in model:
+        return text
+    entry = registry.resolve(model["model"])
+    settings = written.help_of(entry.settings)
+    if not settings:
+        return text
+    return f"{text}\nsettings of {entry.name}, with their defaults:\n{settings}\n"
 
 
 def overview() -> str:

@@ -12,6 +12,7 @@ import pytest
 from recbole_precise import cli, registry
 from recbole_precise.cli.commands import COMMANDS, parser_of
 from recbole_precise.cli.settings import as_words, run_of
+from recbole_precise.config import model_settings
 from recbole_precise.errors import DataError
 from recbole_precise.evaluation.test_cases import TestCases
 from recbole_precise.studies.text_tables import results_table, text_table
@@ -333,3 +334,24 @@ def test_results_of_different_test_cases_are_not_put_side_by_side():
     for cases in (of(1, 3), of(1), of(1, 2, 3, known=False)):
         with pytest.raises(DataError, match="B and A on shop were not tested on the same cases"):
             results_table([result("A", test_cases=of(1, 2)), result("B", test_cases=cases)])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--model=PAD", "--help"],
+        ["run", "--help", "--model", "pad"],
+        ["help", "run", "--model=PAD"],
+    ],
+)
+def test_help_lists_the_settings_of_a_model(words, capsys):
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    defaults = model_settings("PAD")
+    assert said.startswith("usage: recbole-precise run")
+    assert all(f"  --{key}=" in said for key in defaults)
+
+
+def test_help_of_a_model_that_there_is_not(capsys):
+    assert cli.main(["--model=PADD", "--help"]) == 2
+    assert "Did you mean 'PAD'?" in capsys.readouterr().err
