@@ -262,7 +262,7 @@ def test_llm_esr_is_taught_by_the_users_whose_texts_are_nearest(pantry):
         plain(model.item_encoder, trained, vectors, step) + 0.7 * torch.stack(differences).mean()
     )
     torch.testing.assert_close(model.calculate_loss(batch), expected, rtol=1e-4, atol=1e-5)
-    only = model._distillation(trained, step)
+    only = model._distillation(model.similar, trained, step)
     own = torch.autograd.grad(only, trained)[0]
     last = step.batch.trained.sum(1).cumsum(0) - 1
     # No state but the last has a gradient; sums of other shapes may differ in their last bits.
