@@ -331,7 +331,7 @@ def test_a_command_that_keeps_nothing_is_interrupted_alone(data, monkeypatch, ca
     from recbole_precise.studies.doctor import plan
 
     assert package
-    interrupt_at(monkeypatch, plan.Plan, "file", 1)
+    interrupt_at(monkeypatch, plan.DescribedData, "file", 1)
     assert cli.main(["doctor", *data[:2]]) == 143
     assert capsys.readouterr().err == "Interrupted.\n"
     assert issubclass(Interrupted, KeyboardInterrupt)

@@ -153,7 +153,7 @@ def test_counting_flops_changes_no_training(
     small_settings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """log_flops has a row transformed, and BERT4Rec's transform draws masks."""
-    from recbole_precise import run as quick_start
+    from recbole_precise import quick_start
 
     def get_flops(model, dataset, device, logger, transform) -> float:
         transform(dataset, dataset[torch.tensor([1])])
