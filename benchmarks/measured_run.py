@@ -65,12 +65,13 @@ def prepare(case: Case, dataset: str, settings: Mapping[str, Any]) -> Prepared:
     from recbole.utils import init_seed
 
     import recbole_precise as rp
-    from recbole_precise.plugin.config import command_line
 
-    with command_line([]):
-        config = rp.Config(
-            model=case.model, dataset=dataset, config_dict={**FIXED, **settings, **case.settings}
-        )
+    config = rp.Config(
+        model=case.model,
+        dataset=dataset,
+        config_dict={**FIXED, **settings, **case.settings},
+        command_line=[],
+    )
     if case.plain:
         return Prepared(case, *_plain_data(config))
     init_seed(config["seed"], config["reproducibility"])

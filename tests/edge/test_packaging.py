@@ -66,8 +66,8 @@ def test_every_file_of_the_package_and_of_properties_is_in_it(wheel):
 def test_it_works_away_from_the_checkout(wheel, tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "installed")
     code = (
-        "import sys; from recbole_precise import cli, settings; "
-        "print(settings.properties_folder()); sys.exit(cli.main(sys.argv[1:]))"
+        "import sys; from recbole_precise import cli, config; "
+        "print(config.properties_folder()); sys.exit(cli.main(sys.argv[1:]))"
     )
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "installed")}
     command = [
