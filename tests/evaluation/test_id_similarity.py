@@ -52,6 +52,7 @@ def test_it_tells_learnt_ids_from_random_ones():
     assert abs(id_similarity(random, text).gap) < 0.03
 
 
+@pytest.mark.slow
 def test_the_command_compares_runs(tmp_path, capsys):
     pytest.importorskip("matplotlib")
     cache = f"--text_cache_dir={tmp_path / 'cache'}"

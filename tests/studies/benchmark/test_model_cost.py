@@ -67,6 +67,7 @@ def call(folder: Path, settings: dict, *more: str) -> subprocess.CompletedProces
     )
 
 
+@pytest.mark.slow
 def test_every_trained_model_stands_in_the_table(shop, tmp_path):
     """All of ours and RecBole's three, both ways.
 

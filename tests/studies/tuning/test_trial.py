@@ -50,10 +50,11 @@ def reads(monkeypatch) -> list:
             [{"learning_rate": 0.02, "train_batch_size": 16}, {"hidden_dropout_prob": 0.5}],
             {"learning_rate": 0.004, "train_batch_size": 32},
         ),
-        (
+        pytest.param(
             SASREC,
             [{"learning_rate": 0.01, "n_layers": 2}],
             {"learning_rate": 0.003, "hidden_dropout_prob": 0.1},
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["PRECISE-ID", "SASRec"],
