@@ -347,15 +347,15 @@ def test_a_mistake_in_a_call_is_one_sentence(runs, options, sentence):
         recbole_precise.recommend(runs / "text", **options)
 
 
-def test_a_mistake_in_a_call_of_evaluate(runs):
+def test_a_mistake_in_a_call_of_evaluate(runs, tmp_path):
     import recbole_precise
 
     with pytest.raises(UserError, match="split must be one of test, valid, not 'vali'"):
         recbole_precise.evaluate(runs / "text", split="vali")
     with pytest.raises(UserError, match="'evaluator' is no setting"):
         recbole_precise.evaluate(runs / "text", evaluator="recbole")
-    with pytest.raises(UserError, match="'nowhere' does not exist"):
-        recbole_precise.evaluate("nowhere")
+    with pytest.raises(UserError, match="nowhere' does not exist"):
+        recbole_precise.evaluate(tmp_path / "nowhere")
 
 
 MISTAKES = [
