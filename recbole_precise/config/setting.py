@@ -33,14 +33,12 @@ class Setting:
         default: its value where nobody gives one.
         meaning: a line for people.
         key: the values that it takes. For a key of RecBole's the entry in `config.schema` holds.
-        kinds: the types in words, as in the comments of YAML files: "int", "str or list".
         group: the heading that it begins, such as "Items".
     """
 
     default: Any
     meaning: str
     key: Key
-    kinds: str
     group: str | None = None
 
 
@@ -60,6 +58,22 @@ def setting(default: Any, meaning: str, *, group: str | None = None, **limits: A
     if isinstance(default, (list, dict)):
         return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
     return field(default=default, metadata=metadata)
+
+
+def same_as(cls: type[Settings], name: str, *, group: str | None = None) -> Any:
+    """Declare a key as another settings class does: same default, meaning and limits.
+
+    Args:
+        cls: the class that declares it.
+        name: the key.
+        group: a heading, given with the first key below it.
+
+    Returns:
+        A field of the dataclass.
+    """
+    (part,) = (part for part in dataclasses.fields(cls) if part.name == name)
+    about = part.metadata[_METADATA]
+    return setting(_default_of(part), about["meaning"], group=group, **about["limits"])
 
 
 @dataclass
@@ -108,13 +122,16 @@ def _setting_of(part: dataclasses.Field) -> Setting:
     about = part.metadata.get(_METADATA)
     if about is None:
         raise TypeError(f"{part.name}: declare it with setting(default, meaning).")
-    default = part.default
-    if part.default_factory is not dataclasses.MISSING:
-        default = part.default_factory()
     kinds = [kind.strip().split("[")[0] for kind in _annotation(part).split("|")]
     words = " or ".join(kind for kind in kinds if kind != "None")
     key = Key(words, nullable="None" in kinds, **about["limits"])
-    return Setting(default, about["meaning"], key, words, about["group"])
+    return Setting(_default_of(part), about["meaning"], key, about["group"])
+
+
+def _default_of(part: dataclasses.Field) -> Any:
+    if part.default_factory is not dataclasses.MISSING:
+        return part.default_factory()
+    return part.default
 
 
 def _annotation(part: dataclasses.Field) -> str:

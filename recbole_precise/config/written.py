@@ -142,8 +142,7 @@ def _for_markdown(text: str) -> str:
 
 
 def _kinds(name: str, found: Setting) -> str:
-    key = schema.RECBOLE.get(name)
-    return key.kinds if key is not None else found.kinds
+    return schema.RECBOLE.get(name, found.key).kinds
 
 
 def _yaml_value(value: Any) -> str:

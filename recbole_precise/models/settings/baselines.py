@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recbole_precise.config.setting import Settings, setting
+from recbole_precise.config.setting import Settings, same_as, setting
 
 
 @dataclass
@@ -23,8 +23,8 @@ class TransitionSettings(Settings):
 
     name = "Transition"
 
-    train_neg_sample_args: dict | None = setting(None, "No negatives: there is no training.")
-    epochs: int = setting(0, "Nothing to train.")
+    train_neg_sample_args: dict | None = same_as(PopSettings, "train_neg_sample_args")
+    epochs: int = same_as(PopSettings, "epochs")
 
 
 @dataclass
@@ -66,5 +66,5 @@ class GraphHeuristicSettings(Settings):
         low=0,
         high=1,
     )
-    train_neg_sample_args: dict | None = setting(None, "No negatives: there is no training.")
-    epochs: int = setting(0, "Nothing to train.")
+    train_neg_sample_args: dict | None = same_as(PopSettings, "train_neg_sample_args")
+    epochs: int = same_as(PopSettings, "epochs")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recbole_precise.config.setting import Settings, setting
+from recbole_precise.config.setting import Settings, same_as, setting
+from recbole_precise.models.settings.sasrec import SASRecCESettings
+from recbole_precise.models.settings.sasrec_text import SASRecTextSettings
 
 
 @dataclass
@@ -33,27 +35,18 @@ class PADSettings(Settings):
         low=1,
         high=1000,
     )
-    n_heads: int = setting(2, "Attention heads.", low=1, high=1000)
+    n_heads: int = same_as(SASRecCESettings, "n_heads")
     inner_size: int | None = setting(
         None,
         "Width of the feed-forward network; default: 4 times the item vector's.",
         low=1,
         high=2**20,
     )
-    hidden_dropout_prob: float = setting(
-        0.5, "Dropout on the input and on every sublayer.", low=0, below=1
-    )
+    hidden_dropout_prob: float = same_as(SASRecCESettings, "hidden_dropout_prob")
     attn_dropout_prob: float = setting(0.2, "Dropout on attention weights.", low=0, below=1)
-    layer_norm_eps: float = setting(1e-12, "Added to the variance in LayerNorm.", above=0)
-    hidden_act: str | None = setting(
-        None,
-        "Between the layers of the feed-forward network: gelu, relu, swish, tanh or sigmoid; "
-        "default: gelu.",
-        choices=("gelu", "relu", "swish", "tanh", "sigmoid"),
-    )
-    initializer_range: float = setting(
-        0.02, "Standard deviation of the first values of linear layers and positions.", above=0
-    )
+    layer_norm_eps: float = same_as(SASRecCESettings, "layer_norm_eps")
+    hidden_act: str | None = same_as(SASRecCESettings, "hidden_act")
+    initializer_range: float = same_as(SASRecCESettings, "initializer_range")
     norm_first: bool = setting(
         False, "LayerNorm before each sublayer instead of after it; the transformer alone."
     )
@@ -145,27 +138,13 @@ class PADSettings(Settings):
         group="Texts",
         choices=("none", "cooccurrence"),
     )
-    text_tuning_window: int | None = setting(
-        None,
-        "Places between two items of a sequence that still make a pair, the k-th with weight 1 / "
-        "k; default: 2.",
-        low=1,
+    text_tuning_window: int | None = same_as(SASRecTextSettings, "text_tuning_window")
+    text_tuning_temperature: float | None = same_as(SASRecTextSettings, "text_tuning_temperature")
+    text_tuning_steps: int | None = same_as(SASRecTextSettings, "text_tuning_steps")
+    text_tuning_learning_rate: float | None = same_as(
+        SASRecTextSettings, "text_tuning_learning_rate"
     )
-    text_tuning_temperature: float | None = setting(
-        None, "Cosines of pairs are divided by it; default: 0.15.", above=0
-    )
-    text_tuning_steps: int | None = setting(
-        None,
-        "Steps of 512 pairs; default: 400. More of them teach more of the pairs and less of new "
-        "items.",
-        low=1,
-    )
-    text_tuning_learning_rate: float | None = setting(
-        None, "First learning rate, which falls to 0; default: 0.003.", above=0
-    )
-    text_tuning_width: int | None = setting(
-        None, "Width of the adapter's hidden layer; default: 512.", low=1
-    )
+    text_tuning_width: int | None = same_as(SASRecTextSettings, "text_tuning_width")
     phases: list = setting(
         ["pretrain", "align", "finetune"],
         "Phases of this run, in this order; what is left out may come from warm_start, the "
@@ -257,11 +236,7 @@ class PADSettings(Settings):
         group="Memory",
         low=0,
     )
-    memory_window: int | None = setting(
-        None,
-        "Places after an item that count for the memory, the k-th with 1 / k; default: 1.",
-        low=1,
-    )
+    memory_window: int | None = same_as(SASRecCESettings, "memory_window")
     neighbour_transitions: float = setting(
         0.0,
         "Weight, added to the score, of how often an item followed the history's last one nearby "
@@ -281,19 +256,17 @@ class PADSettings(Settings):
         "`loss`.",
         group="RecBole's own keys, set for this model",
     )
-    train_neg_sample_args: dict | None = setting(
-        None, "RecBole draws no negatives: the model draws its own where it needs them."
-    )
-    learner: str = setting("adamw", "Optimizer.")
+    train_neg_sample_args: dict | None = same_as(SASRecCESettings, "train_neg_sample_args")
+    learner: str = same_as(SASRecCESettings, "learner")
     learning_rate: float = setting(0.001, "Learning rate of the pre-training.")
-    weight_decay: float = setting(0.0, "Decoupled weight decay.")
-    train_batch_size: int = setting(128, "Windows per step.")
-    eval_batch_size: int = setting(512, "Read by RecBole's loaders alone; no number depends on it.")
+    weight_decay: float = same_as(SASRecCESettings, "weight_decay")
+    train_batch_size: int = same_as(SASRecCESettings, "train_batch_size")
+    eval_batch_size: int = same_as(SASRecCESettings, "eval_batch_size")
     epochs: int = setting(100, "Of each phase at most; early stopping ends sooner.")
     stopping_step: int = setting(
         10,
         "Evaluations without improvement before the end of a phase. A backbone may rank by "
         "popularity for ten epochs before it learns sequences.",
     )
-    valid_metric: str = setting("NDCG@10", "Metric of early stopping.")
-    metric_decimal_place: int = setting(6, "Decimals of printed metrics.")
+    valid_metric: str = same_as(SASRecCESettings, "valid_metric")
+    metric_decimal_place: int = same_as(SASRecCESettings, "metric_decimal_place")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recbole_precise.config.setting import Settings, setting
+from recbole_precise.config.setting import Settings, same_as, setting
+from recbole_precise.models.settings.sasrec import SASRecCESettings
+from recbole_precise.models.settings.sasrec_text import SASRecTextSettings
 
 
 @dataclass
@@ -53,28 +55,10 @@ class PRECISEUTSettings(Settings):
         0.0, "Standard deviation of noise on the gate's scores while training.", low=0
     )
     expert_value_proj: bool = setting(False, "Give each expert a value projection of its own.")
-    id_init_std: float = setting(
-        0.02, "Standard deviation of the ID table's first values.", above=0
-    )
-    rare_smoothing: int | None = setting(
-        None,
-        "Items, the nearest by text, from which a rare item's ID vector borrows (after UniRec, "
-        "arXiv 2406.18470), such as 3; empty: none.",
-        low=1,
-    )
-    smoothing_buckets: int | None = setting(
-        None,
-        "Buckets of equal training mass, in each of which it is learned how much is borrowed; "
-        "default: 10.",
-        low=1,
-    )
-    id_dropout: float = setting(
-        0.0,
-        "Share of items whose ID vector is left out of a training step, so that their text must "
-        "carry them.",
-        low=0,
-        below=1,
-    )
+    id_init_std: float = same_as(SASRecCESettings, "id_init_std")
+    rare_smoothing: int | None = same_as(SASRecCESettings, "rare_smoothing")
+    smoothing_buckets: int | None = same_as(SASRecCESettings, "smoothing_buckets")
+    id_dropout: float = same_as(SASRecTextSettings, "id_dropout")
     unseen_id: str = setting(
         "zero",
         "ID vector, when items are ranked, of one without training events: zero (its text alone "
@@ -87,36 +71,23 @@ class PRECISEUTSettings(Settings):
     n_layers: int = setting(
         2, "Transformer blocks.", group="Sequence encoder (a causal transformer)", low=1, high=1000
     )
-    n_heads: int = setting(2, "Attention heads.", low=1, high=1000)
+    n_heads: int = same_as(SASRecCESettings, "n_heads")
     inner_size: int | None = setting(
         None,
         "Width of the feed-forward network; default: 4 times the item vector's.",
         low=1,
         high=2**20,
     )
-    hidden_dropout_prob: float = setting(
-        0.5, "Dropout on the input and on every sublayer.", low=0, below=1
-    )
+    hidden_dropout_prob: float = same_as(SASRecCESettings, "hidden_dropout_prob")
     attn_dropout_prob: float = setting(0.2, "Dropout on attention weights.", low=0, below=1)
-    norm_first: bool = setting(False, "LayerNorm before each sublayer instead of after it.")
-    layer_norm_eps: float = setting(1e-12, "Added to the variance in LayerNorm.", above=0)
-    hidden_act: str | None = setting(
-        None,
-        "Between the layers of the feed-forward network: gelu, relu, swish, tanh or sigmoid; "
-        "default: gelu.",
-        choices=("gelu", "relu", "swish", "tanh", "sigmoid"),
+    norm_first: bool = same_as(SASRecCESettings, "norm_first")
+    layer_norm_eps: float = same_as(SASRecCESettings, "layer_norm_eps")
+    hidden_act: str | None = same_as(SASRecCESettings, "hidden_act")
+    initializer_range: float = same_as(SASRecCESettings, "initializer_range")
+    softmax: str = same_as(
+        SASRecCESettings, "softmax", group="Objective (next item at every position)"
     )
-    initializer_range: float = setting(
-        0.02, "Standard deviation of the first values of linear layers and positions.", above=0
-    )
-    softmax: str = setting(
-        "auto",
-        "full: all items compete; sampled: a pool of negatives; auto: full while the catalogue "
-        "is small enough.",
-        group="Objective (next item at every position)",
-        choices=("auto", "full", "sampled"),
-    )
-    n_negatives: int = setting(512, "Pool of negatives for a step of the sampled softmax.", low=1)
+    n_negatives: int = same_as(SASRecCESettings, "n_negatives")
     negative_source: str = setting(
         "mixed",
         "other_sequences (the paper's), uniform, or mixed (half and half).",
@@ -131,25 +102,16 @@ class PRECISEUTSettings(Settings):
     score: str = setting(
         "dot", "dot (the paper's training) or cosine (its index).", choices=("dot", "cosine")
     )
-    temperature: float = setting(1.0, "Scores are divided by it.", above=0)
-    loss_precision: str = setting(
-        "auto",
-        "Products of the full softmax: float32, bf16 (sums stay float32), or auto: bf16 on a CPU "
-        "that multiplies it, else as enable_amp says.",
-        choices=("auto", "float32", "bf16"),
-    )
-    label_smoothing: float = setting(
-        0.0, "Share of the target's mass spread over all items (full softmax only).", low=0, below=1
-    )
+    temperature: float = same_as(SASRecCESettings, "temperature")
+    loss_precision: str = same_as(SASRecCESettings, "loss_precision")
+    label_smoothing: float = same_as(SASRecCESettings, "label_smoothing")
     target_horizon: int = setting(
         1,
         "Items after a position that share its target; 1: the next alone, as in the paper (full "
         "softmax only).",
         low=1,
     )
-    target_decay: float = setting(
-        0.5, "Weight of each further item of the horizon, relative to the one before it.", above=0
-    )
+    target_decay: float = same_as(SASRecCESettings, "target_decay")
     alternate: bool = setting(
         False,
         "First train with the token vectors frozen, until the ID part has converged, then with "
@@ -180,38 +142,24 @@ class PRECISEUTSettings(Settings):
         group="Ranking (not in the paper)",
         low=0,
     )
-    memory_window: int | None = setting(
-        None,
-        "Places after an item that count for the memory, the k-th with 1 / k; default: 1.",
-        low=1,
-    )
-    neighbour_transitions: float = setting(
-        0.0,
-        "Weight, added to the score, of how often an item followed the history's last one nearby "
-        "in training.",
-        low=0,
-    )
+    memory_window: int | None = same_as(SASRecCESettings, "memory_window")
+    neighbour_transitions: float = same_as(SASRecCESettings, "neighbour_transitions")
     neighbour_texts: float = setting(
         0.0,
         "Weight, added to the score, of the cosine of an item's text with the last one's; not in "
         "the variant id.",
         low=0,
     )
-    loss_type: str = setting(
-        "CE",
-        "Tells RecBole that a row is a sequence and its next item; the loss itself is chosen by "
-        "`softmax`.",
-        group="RecBole's own keys, set for this model",
+    loss_type: str = same_as(
+        SASRecCESettings, "loss_type", group="RecBole's own keys, set for this model"
     )
-    train_neg_sample_args: dict | None = setting(
-        None, "RecBole draws no negatives: the model draws its own where it needs them."
-    )
-    learner: str = setting("adamw", "Optimizer.")
-    learning_rate: float = setting(0.001, "Learning rate.")
-    weight_decay: float = setting(0.0, "Decoupled weight decay.")
-    train_batch_size: int = setting(128, "Windows per step.")
-    eval_batch_size: int = setting(512, "Read by RecBole's loaders alone; no number depends on it.")
-    epochs: int = setting(100, "At most; early stopping ends sooner.")
-    stopping_step: int = setting(5, "Evaluations without improvement before the end.")
-    valid_metric: str = setting("NDCG@10", "Metric of early stopping.")
-    metric_decimal_place: int = setting(6, "Decimals of printed metrics.")
+    train_neg_sample_args: dict | None = same_as(SASRecCESettings, "train_neg_sample_args")
+    learner: str = same_as(SASRecCESettings, "learner")
+    learning_rate: float = same_as(SASRecCESettings, "learning_rate")
+    weight_decay: float = same_as(SASRecCESettings, "weight_decay")
+    train_batch_size: int = same_as(SASRecCESettings, "train_batch_size")
+    eval_batch_size: int = same_as(SASRecCESettings, "eval_batch_size")
+    epochs: int = same_as(SASRecCESettings, "epochs")
+    stopping_step: int = same_as(SASRecCESettings, "stopping_step")
+    valid_metric: str = same_as(SASRecCESettings, "valid_metric")
+    metric_decimal_place: int = same_as(SASRecCESettings, "metric_decimal_place")
