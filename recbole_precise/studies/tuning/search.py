@@ -87,8 +87,8 @@ def search(
     first = _first_trial(options, space, config, say)
     name = options.study or f"{entry.name}-{config['dataset']}"
     reports = Path(config["checkpoint_dir"], "tune")
-    given = options.storage
-    storage = read_address(str(reports / f"{name}.db") if given is None else given)
+    address = str(reports / f"{name}.db") if options.storage is None else options.storage
+    storage = read_address(address)
     file = file_of(storage)
     folder = (reports if file is None else file.parent) / name
     identity = {
