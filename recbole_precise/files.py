@@ -244,7 +244,7 @@ def write_atomically(path: Path, write: Callable[[Path], object], what: str = "a
         with Path(partial).open("rb+") as file:
             os.fsync(file.fileno())
         Path(partial).replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path.parent, what, error) from error
     except ValueError as error:
@@ -293,7 +293,7 @@ def write_json(path: Path, content: Any, what: str = "a file") -> None:
     write_atomically(path, lambda partial: partial.write_bytes(data), what)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename last; systems that cannot open a folder need not."""
     try:
         descriptor = os.open(folder, os.O_RDONLY)

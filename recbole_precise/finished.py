@@ -252,11 +252,8 @@ def config_of(
     then = read_settings(settings)
     if model is None:
         check_model_is_known(then, run_dir)
-    elif registry.resolve(str(model)).name != then.get("model"):
-        raise ConfigError(
-            f"'{run_dir}' holds a run of {then.get('model')}, not of "
-            f"{registry.resolve(str(model)).name}."
-        )
+    elif (name := registry.resolve(str(model)).name) != then.get("model"):
+        raise ConfigError(f"'{run_dir}' holds a run of {then.get('model')}, not of {name}.")
     return Config(
         model=model,
         config_file_list=[str(settings)],

@@ -35,7 +35,7 @@ class Entry:
     `settings` names the model whose properties/model/<settings>.yaml holds the defaults, `preset`
     what the variant changes in them. `stock` is whether RecBole's own scripts know the name.
     `ours` is false for RecBole's models. `about` says in a line what the model is. `source` is
-    where another process finds a model from outside the package.
+    where another process finds a model from outside the package, and `cls` its class.
     """
 
     name: str
@@ -46,11 +46,12 @@ class Entry:
     ours: bool = True
     about: str = ""
     source: str | None = None
+    cls: type | None = None
 
     def load(self) -> type:
         """Return the model class."""
-        if self.target in _CLASSES:
-            return _CLASSES[self.target]
+        if self.cls is not None:
+            return self.cls
         try:
             return load_target(self.target)
         except ModuleNotFoundError as error:
@@ -278,8 +279,7 @@ def plain(name: str) -> str:
     return re.sub(r"[-_\s]", "", name).lower()
 
 
-#: Classes that came from outside the package, by the target of their entry.
-_CLASSES: dict[str, type] = {}
+#: Models that came from outside the package, by plain name.
 _outside: dict[str, Entry] = {}
 
 #: This package's models by plain name.
@@ -418,13 +418,12 @@ def register_class(cls: type, source: str | None = None) -> Entry:
         raise ConfigError(
             f"The class {name} ({target}) has the name of a model of {owner}: give it another."
         )
-    declared = vars(cls).get("Settings") or getattr(cls, "Settings", None)
+    declared = getattr(cls, "Settings", None)
     about = (cls.__doc__ or "").strip().split("\n")[0].rstrip(".")
     settings = _settings_name(cls)
     if declared is not None:
         settings = f"{target}.Settings"
         SETTINGS_OF_OUTSIDE[settings] = declared
-    _CLASSES[target] = cls
     entry = Entry(
         name,
         target,
@@ -433,6 +432,7 @@ def register_class(cls: type, source: str | None = None) -> Entry:
         ours=declared is not None,
         about=about,
         source=source,
+        cls=cls,
     )
     _outside[plain(name)] = entry
     return entry

@@ -34,11 +34,6 @@ def _size(**more: Any) -> Key:
     return Key("int", low=1, high=2**20, **more)
 
 
-def _layers(**more: Any) -> Key:
-    """Describe a number of layers, heads or parts, each of which is an object."""
-    return Key("int", low=1, high=1000, **more)
-
-
 def _one_of(*choices: str, **more: Any) -> Key:
     return Key("str", choices=choices, **more)
 

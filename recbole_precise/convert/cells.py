@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from recbole_precise.convert import values
-from recbole_precise.convert.atomic import MISSING
 from recbole_precise.convert.store import quoted
+from recbole_precise.data.scan import MISSING
 
 _WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _BROKEN = ("DOUBLE", "FLOAT", "DECIMAL")

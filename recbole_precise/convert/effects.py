@@ -75,8 +75,7 @@ def _check_metadata(given: Collection[str], options: Options, raw: Raw, source: 
             f"--known_items has no effect with --source={source}, where every item must have "
             "metadata."
         )
-    of_items = options.scene is not None and raw.scenes.get(options.scene) == "item"
-    if of_items and not raw.items:
+    if raw.is_of_items(options.scene) and not raw.items:
         raise ConfigError(
             f"--scene={options.scene} is a column of the items' metadata, and there is no such "
             "file."

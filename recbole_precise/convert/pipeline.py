@@ -110,7 +110,7 @@ def _write_files(
 
 def _scene(raw: Raw, options: Options) -> str:
     """Write SQL for the scene of an event."""
-    if options.scene is not None and raw.scenes.get(options.scene) == "item":
+    if raw.is_of_items(options.scene):
         return f"items.text{raw.columns.index(options.scene)}"
     if options.scene == "rating" and "rating" not in raw.scenes:
         high = f"{number_sql('rating')} >= {options.scene_rating!r}"

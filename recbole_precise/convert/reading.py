@@ -114,6 +114,10 @@ class Raw:
     notes: Sequence[str] = ()
     counts: Counter[str] = field(default_factory=Counter)
 
+    def is_of_items(self, scene: str | None) -> bool:
+        """Whether a scene is a column of the items."""
+        return scene is not None and self.scenes.get(scene) == "item"
+
 
 def read(raw: Raw, store: Store, faults: Faults, everything: bool) -> int:
     """Fill the store from all files.

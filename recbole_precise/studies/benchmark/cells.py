@@ -16,6 +16,7 @@ from typing import Any
 from recbole_precise import registry
 from recbole_precise.config import parse_value, schema
 from recbole_precise.config.known_keys import our_keys, recbole_keys
+from recbole_precise.data.fingerprint import file_digests
 from recbole_precise.errors import ConfigError, UserError, did_you_mean
 from recbole_precise.evaluation.list_metrics import is_list_metric
 from recbole_precise.files import write_json
@@ -184,7 +185,9 @@ def make_cells(
                 if key != "seed"
             }
             if dataset not in digests:
-                digests[dataset] = _file_digests(Path(config["data_path"]), source)
+                digests[dataset] = file_digests(
+                    sorted(Path(config["data_path"]).glob(f"{source}.*"))
+                )
             identity = {"model": row.model, "settings": identity, "data": digests[dataset]}
             beginnings = before[row.after] if row.after is not None else {}
             if beginnings:
@@ -288,21 +291,6 @@ def _measures(plan: BenchmarkPlan, dataset: str, row: Row, config: Any) -> None:
                 f"settings: {{metrics: [Recall, NDCG, {metric.partition('@')[0]}], topk: "
                 f"[{metric.partition('@')[2]}]}}."
             )
-
-
-def _file_digests(folder: Path, dataset: str) -> dict[str, str]:
-    """Return SHA-256 of the atomic files of a data set, by name.
-
-    The same settings on other data are another run.
-    """
-    digests = {}
-    for file in sorted(folder.glob(f"{dataset}.*")):
-        digest = hashlib.sha256()
-        with Path(file).open("rb") as content:
-            while block := content.read(1 << 20):
-                digest.update(block)
-        digests[file.name] = digest.hexdigest()
-    return digests
 
 
 def without_digest(name: str) -> str:

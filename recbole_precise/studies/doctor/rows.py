@@ -15,36 +15,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from recbole_precise.data.scan import TYPES, ascii_compatible, read_header, why_no_number
+from recbole_precise.data.scan import MISSING, TYPES, ascii_compatible, read_header, why_no_number
 from recbole_precise.errors import DataError, did_you_mean
 from recbole_precise.studies.doctor.findings import WARNING, Findings
 from recbole_precise.studies.doctor.plan import DescribedData
 from recbole_precise.text.corpus import PADDING_TOKEN
 
-#: What pandas reads as a missing value.
-MISSING = frozenset(
-    [
-        "",
-        "#N/A",
-        "#N/A N/A",
-        "#NA",
-        "-1.#IND",
-        "-1.#QNAN",
-        "-NaN",
-        "-nan",
-        "1.#IND",
-        "1.#QNAN",
-        "<NA>",
-        "N/A",
-        "NA",
-        "NULL",
-        "NaN",
-        "None",
-        "n/a",
-        "nan",
-        "null",
-    ]
-)
 _BAD_BYTES = re.compile("[\udc80-\udcff]+")
 _NUMBERS = ("int", "integer", "double", "number", "numeric", "real", "float32", "float64", "int64")
 
