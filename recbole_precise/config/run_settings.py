@@ -97,7 +97,7 @@ class RunSettings(Settings):
     )
     window_shift: bool = setting(
         False,
-        "Draw anew where windows begin before every epoch (each target still once), so that "
+        "Draw again where windows begin before every epoch (each target still once), so that "
         "targets meet histories of all lengths.",
     )
     sequence_fields: list | str | None = setting(

@@ -381,7 +381,7 @@ class _Parsed:
         self._make(store, relation)
         self._odd = self._odd_places(store)
         reasons = [place for place in self._odd if self._read_odd(store, place)]
-        # Of several faults of a row, that of a date is told.
+        # Of several faults of a row, that of a date is reported.
         reasons.sort(key=lambda place: fields[place].kind != "moment")
         for place in self._odd:
             self.joined += f" LEFT JOIN odd{place} ON o{place} IS NOT DISTINCT FROM odd{place}.raw"

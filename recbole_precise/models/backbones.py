@@ -253,7 +253,7 @@ class RecBoleBackbone(Backbone):
 
     def states(self, vectors: Tensor, histories: Histories) -> Tensor:
         """Encode every position; see `Backbone.states`."""
-        # in the place of picking the last position
+        # instead of picking the last position
         self.model.gather_indexes = lambda output, index: output
         try:
             return self._call(vectors, histories)

@@ -175,7 +175,7 @@ def start_processes(work: Callable[..., None], arguments: tuple, count: int) -> 
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
     logging.getLogger("torch.multiprocessing.spawn").setLevel(
         logging.ERROR
-    )  # it tells which processes it ends; why is told here
+    )  # it tells which processes it ends; why is reported here
     faults = mp.get_context("spawn").SimpleQueue()
     context = mp.spawn(
         _guarded, args=(os.getpid(), work, arguments, faults), nprocs=count, join=False

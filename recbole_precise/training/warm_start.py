@@ -92,7 +92,7 @@ def warm_start(model: Any, run_dir: str | Path, catalogue: str) -> WarmStart:
     for name in own:
         if name in weights and weights[name].shape != own[name].shape:
             if name in untrained:
-                del weights[name]  # begins anew
+                del weights[name]  # begins with new values
                 continue
             raise CheckpointError(
                 f"warm_start '{run.path}': tensor '{name}' has the shape "

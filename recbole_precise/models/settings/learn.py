@@ -41,7 +41,7 @@ class LEARNSettings(SASRecCESettings):
     attn_dropout_prob: float = setting(0.2, "Dropout on attention weights.", low=0, below=1)
     learn_positions: int = setting(
         4,
-        "Positions of a row that a step trains, drawn anew each time; the paper's number is not "
+        "Positions of a row that a step trains, drawn again each time; the paper's number is not "
         "public.",
         low=1,
     )

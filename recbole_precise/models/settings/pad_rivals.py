@@ -112,7 +112,7 @@ class MAKESettings(PADSettings):
 
 @dataclass
 class MoRecSettings(PADSettings):
-    """MoRec: the frozen text in the place of the ID (arXiv 2303.13835, as PAD's authors ran it:
+    """MoRec: the frozen text instead of the ID (arXiv 2303.13835, as PAD's authors ran it:
     frozen; docs/methods.md 10).
     """
 
